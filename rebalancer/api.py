@@ -29,13 +29,13 @@ from rebalancer.chain.rpc import Rpc
 from rebalancer.chain.snapshot import VaultSnapshot, read_block, read_vaults
 from rebalancer.errors import NothingToSend, VaultNotNamed, WrongChain
 from rebalancer.keeper.conditions import ConditionsReader
-from rebalancer.keeper.context import Site
-from rebalancer.keeper.decide import Step, Verdict, as_traded, decide, wants_plan
+from rebalancer.keeper.context import KeeperContext
+from rebalancer.keeper.decide import Action, Verdict, as_traded, decide, wants_plan
 from rebalancer.keeper.dispatch import call_data
 from rebalancer.operations.actions import (
     ETH,
-    Ask,
     Claimed,
+    Confirm,
     DepositedInKind,
     DepositedToken,
     WithdrawnInKind,
@@ -115,7 +115,7 @@ class Chain:
     def __init__(self, rpc: Rpc, deployment: Deployment) -> None:
         self._rpc = rpc
         self.deployment = deployment
-        self._context = Site.of(deployment, deployment.vaults)
+        self._context = KeeperContext.of(deployment, deployment.vaults)
 
     def __repr__(self) -> str:
         return f"Chain({self.chain_id} by {self._rpc.endpoint})"
@@ -281,7 +281,7 @@ class Vault:
         done = Simulator(self._rpc).last_of([message(sender, self.address, data, gas_limit)])
         if done is None:
             return Simulation(None, gas_limit)
-        plan = verdict.plan if verdict.step is Step.REBALANCE else None
+        plan = verdict.plan if verdict.step is Action.REBALANCE else None
         if plan is None:
             return Simulation((), int(done["gasUsed"], 16))
         changes_raw = check_changes(done["logs"], self.address, plan.sales_raw, plan.min_buys_raw)
@@ -313,7 +313,7 @@ class Vault:
         At most `slippage_bps` fewer shares than now expected are accepted; what is not needed comes back.
 
         Raises:
-            NothingAsked, BalanceTooLow, NoRoute, DepositTooSmall: nothing was sent.
+            NothingRequested, BalanceTooLow, NoRoute, DepositTooSmall: nothing was sent.
             ContractReverted: a contract refuses; the allowance is taken back.
             as `send`.
         """
@@ -343,7 +343,7 @@ class Vault:
         """Redeem shares for the same part of every asset. Needs no price and no role; a token that cannot be sent becomes a claim.
 
         Raises:
-            NothingAsked, BalanceTooLow: nothing was sent.
+            NothingRequested, BalanceTooLow: nothing was sent.
             as `send`.
         """
         return withdraw_in_kind(self.chain.wallet(signer), self.address, shares)
@@ -358,7 +358,7 @@ class Vault:
         return claim(self.chain.wallet(signer), self.address, self.chain.token(token).address)
 
     def _deposit(
-        self, token: str, amount_raw: int, signer: Account, slippage_bps: int, ask: Ask | None
+        self, token: str, amount_raw: int, signer: Account, slippage_bps: int, ask: Confirm | None
     ) -> DepositedToken:
         pools = self.chain._routable(self.chain.block())
         wallet, paid = self.chain.wallet(signer), self._paid(token)
@@ -367,7 +367,7 @@ class Vault:
         )
 
     def _withdraw(
-        self, token: str, shares: int, signer: Account, slippage_bps: int, ask: Ask | None
+        self, token: str, shares: int, signer: Account, slippage_bps: int, ask: Confirm | None
     ) -> WithdrawnToken:
         pools = self.chain._routable(self.chain.block())
         wallet, paid = self.chain.wallet(signer), self._paid(token)
@@ -385,7 +385,7 @@ class Vault:
         return data
 
     @staticmethod
-    def _previewed(action: Callable[[Ask], object]) -> Preview:
+    def _previewed(action: Callable[[Confirm], object]) -> Preview:
         """The preview that an action asks about, which ends it there."""
 
         def stop(preview: Preview) -> None:

@@ -22,14 +22,20 @@ from rebalancer.block import Block
 from rebalancer.chain.contracts import contract_at
 from rebalancer.chain.pools import read_v3_pools
 from rebalancer.chain.snapshot import VaultSnapshot, read_block, read_vaults
+from rebalancer.devnet.environment import (
+    DEMO_BAND_BPS,
+    Actor,
+    DevEnvironment,
+    build_environment,
+    raw_for_usd,
+)
 from rebalancer.devnet.local import LocalChain
 from rebalancer.devnet.node import Node, NodeKind, NodeSettings
-from rebalancer.devnet.stage import DEMO_BAND_BPS, Actor, Stage, build_stage, raw_for_usd
 from rebalancer.devnet.tape import Tape, iso, load_folder, synthetic
 from rebalancer.errors import DemoFailed, DemoFolderInUse
-from rebalancer.keeper import Decision, Keeper, KeeperOptions, Outcome, Site
+from rebalancer.keeper import Decision, Keeper, KeeperContext, KeeperOptions, Outcome
 from rebalancer.lab.chart import chart, check_chart
-from rebalancer.lab.live import LiveView
+from rebalancer.lab.live_view import LiveView
 from rebalancer.lab.records import (
     RebalanceRecord,
     RecordWriter,
@@ -177,15 +183,15 @@ class _Run:
         self.tape = tape
         self.options = options
         self.console = console
-        self.stage: Stage = build_stage(
+        self.environment: DevEnvironment = build_environment(
             chain, tape.first_prices_e8, pools, band_bps=options.band_bps
         )
         self.tokens = [
             Token(token.address, token.symbol, token.decimals)
-            for token in self.stage.deployment.tokens
+            for token in self.environment.deployment.tokens
         ]
-        self.pools = [pool.address for pool in self.stage.deployment.pools]
-        self.depositor = self.stage.wallet(Actor.DEPOSITOR)
+        self.pools = [pool.address for pool in self.environment.deployment.pools]
+        self.depositor = self.environment.wallet(Actor.DEPOSITOR)
         self.record = options.out / "record.jsonl"
         self.hold_raw: tuple[int, ...] = ()
         self.hold_supply = 0
@@ -193,20 +199,20 @@ class _Run:
         console.print(
             _step(2),
             f"Built {len(self.pools)} Uniswap V3 pools over {names}, and the vault "
-            f"{self.stage.vault}",
+            f"{self.environment.vault}",
         )
 
-    def look(self, block: Block | None = None) -> VaultSnapshot:
+    def snapshot(self, block: Block | None = None) -> VaultSnapshot:
         """The vault at a block, by default the newest."""
         rpc = self.chain.rpc
         block = block or read_block(rpc)
-        return read_vaults(rpc, self.stage.system.lens, [self.stage.vault], block)[0]
+        return read_vaults(rpc, self.environment.system.lens, [self.environment.vault], block)[0]
 
     def pools_now(self) -> tuple[UniswapV3Pool, ...]:
         """The pools at the newest block."""
-        rpc, system = self.chain.rpc, self.stage.system
+        rpc, system = self.chain.rpc, self.environment.system
         known = {token.address: token for token in self.tokens}
-        chain_id = self.stage.deployment.chain_id
+        chain_id = self.environment.deployment.chain_id
         return read_v3_pools(
             rpc, system.uniswap_v3_lens, self.pools, known, read_block(rpc), chain_id
         )
@@ -215,25 +221,25 @@ class _Run:
 
     def deposit(self) -> None:
         """A person deposits, in kind and with one token."""
-        snapshot = self.look()
-        market = self.stage.market
+        snapshot = self.snapshot()
+        market = self.environment.market
         # {share} = {usd} * {share} / {usd}
         shares = _DEPOSIT_USD * E18 * snapshot.total_supply // snapshot.total_e18
         for asset, amount in zip(snapshot.basket.assets, snapshot.basket.held, strict=True):
             needed = amount * shares // snapshot.total_supply + 10**asset.decimals
             market.deal(asset.token, self.depositor.address, needed)
-        in_kind = deposit_in_kind(self.depositor, self.stage.vault, shares)
+        in_kind = deposit_in_kind(self.depositor, self.environment.vault, shares)
         self.console.print(
             _step(3),
             f"Deposited in kind: {shares / E18:,.2f} shares for {self._amounts(in_kind.amounts)}",
         )
-        usdc = self.stage.deployment.listed("USDC")
+        usdc = self.environment.deployment.listed("USDC")
         amount_raw = raw_for_usd(market, "USDC", _ZAP_USD)
         market.deal("USDC", self.depositor.address, amount_raw)
         zapped = deposit_token(
             self.depositor,
-            self.stage.system,
-            self.stage.vault,
+            self.environment.system,
+            self.environment.vault,
             usdc.address,
             amount_raw,
             self.pools_now(),
@@ -252,13 +258,13 @@ class _Run:
             f"{iso(self.tape.end)}; the keeper looks at every block",
         )
         steps = list(self.tape.steps())
-        first = self.look()
+        first = self.snapshot()
         self.hold_raw, self.hold_supply = first.basket.held, first.total_supply
         assets = first.basket.assets
         symbols = [self._symbol(asset.token) for asset in assets]
         run = RunRecord(
-            vault=self.stage.vault,
-            chain_id=self.stage.deployment.chain_id,
+            vault=self.environment.vault,
+            chain_id=self.environment.deployment.chain_id,
             tape=self.options.tape.resolve().name
             if self.options.tape
             else f"synthetic, seed {self.options.seed}",
@@ -275,14 +281,14 @@ class _Run:
         ):
             keeper = Keeper(
                 self.chain.rpc,
-                Site.of(self.stage.deployment, [self.stage.vault]),
+                KeeperContext.of(self.environment.deployment, [self.environment.vault]),
                 [devnet_signer(Actor.KEEPER)],
                 outbox,
                 KeeperOptions(fee_cap_wei=_FEE_CAP_WEI),
             )
             keeper.start()
             for step in steps:
-                mined = self.stage.market.step(step.prices_e8, step.at)
+                mined = self.environment.market.step(step.prices_e8, step.at)
                 for decision in keeper.tick(Block(mined.number, mined.hash, mined.timestamp)):
                     self._record(decision, writer, view)
 
@@ -322,18 +328,18 @@ class _Run:
 
     def withdraw(self) -> None:
         """The person leaves: half in kind, the rest to one token."""
-        share = contract_at(self.chain.rpc, "BasketVault", self.stage.vault)
+        share = contract_at(self.chain.rpc, "BasketVault", self.environment.vault)
         shares = share.call("balanceOf", self.depositor.address)
-        half = withdraw_in_kind(self.depositor, self.stage.vault, shares // 2)
+        half = withdraw_in_kind(self.depositor, self.environment.vault, shares // 2)
         self.console.print(
             _step(5),
             f"Withdrew in kind: {self._amounts(half.amounts)} for {shares // 2 / E18:,.2f} shares",
         )
-        usdc = self.stage.deployment.listed("USDC")
+        usdc = self.environment.deployment.listed("USDC")
         rest = withdraw_token(
             self.depositor,
-            self.stage.system,
-            self.stage.vault,
+            self.environment.system,
+            self.environment.vault,
             usdc.address,
             shares - shares // 2,
             self.pools_now(),
@@ -369,7 +375,7 @@ class _Run:
         return next(token.symbol for token in self.tokens if token.address == address)
 
     def _amounts(self, amounts: Sequence[int]) -> str:
-        assets = self.look().basket.assets
+        assets = self.snapshot().basket.assets
         return ", ".join(
             f"{amount / 10**asset.decimals:,.4f} {self._symbol(asset.token)}"
             for asset, amount in zip(assets, amounts, strict=True)

@@ -461,9 +461,9 @@ class LiquidityExhausted(PoolError):
 
     pool: str
     token: str
-    asked_raw: int
+    required_raw: int
     possible_raw: int
-    template = """Pool {pool} can trade at most {possible_raw} raw units of {token}, not {asked_raw}: trade less, or
+    template = """Pool {pool} can trade at most {possible_raw} raw units of {token}, not {required_raw}: trade less, or
     use another pool."""
 
 
@@ -739,9 +739,9 @@ class SignedOtherwise(SignerError):
     """An external signer signed something else than was asked, or with another key; nothing was sent."""
 
     field: str
-    asked: object
+    requested: object
     signed: object
-    template = """The signer signed a different transaction ({field} is {signed:value}, not {asked:value}): do not use
+    template = """The signer signed a different transaction ({field} is {signed:value}, not {requested:value}): do not use
     this signer until you know why; it may be broken or hostile."""
 
 
@@ -791,7 +791,7 @@ class CallNotAllowed(LimitError):
         return f"{self.selector} of {self.to}" if self.selector else f"{self.to} without a function"
 
 
-class NoFreeLane(LimitError):
+class NoFreeSender(LimitError):
     """None of the accounts that may send an intent has room for another transaction."""
 
     vault: str
@@ -890,7 +890,7 @@ class LedgerUnreadable(FleetError):
     program on all machines of the fleet, and check which other programs write to this Redis."""
 
 
-class WireUnreadable(FleetError):
+class MessageUnreadable(FleetError):
     """What another machine of the fleet told is not what this program tells; `what` is "order", "answer", or a part of one."""
 
     what: str
@@ -948,7 +948,7 @@ class ActionError(RebalancerError):
     exit_code = 16
 
 
-class NothingAsked(ActionError):
+class NothingRequested(ActionError):
     what: str
     template = "The amount of {what} must be above 0: give a larger amount."
 

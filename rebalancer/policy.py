@@ -253,10 +253,10 @@ def fitted_minimum_e18(
     where no basket could hold as much.
     """
     minimum = sum(map(value_down, (min(buy, MAX_HELD_RAW) for buy in min_buys), los_e18, units))
-    asked = sum(map(value_up, (min(sale, MAX_HELD_RAW) for sale in sales), his_e18, units))
-    if minimum > MAX_TOTAL_E18 or asked == 0:
+    requested = sum(map(value_up, (min(sale, MAX_HELD_RAW) for sale in sales), his_e18, units))
+    if minimum > MAX_TOTAL_E18 or requested == 0:
         return minimum
-    return minimum * sum(map(value_up, fitted, his_e18, units)) // asked
+    return minimum * sum(map(value_up, fitted, his_e18, units)) // requested
 
 
 def check_trade_size(asset: int, amount_raw: int, minimum_raw: int) -> None:

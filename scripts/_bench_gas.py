@@ -30,7 +30,7 @@ from rebalancer.devnet.node import Node, NodeSettings
 from rebalancer.devnet.uniswap import Uniswap, install, pool_address
 from rebalancer.operations.deploy import (
     FeedSpec,
-    Fees,
+    VaultFees,
     VaultSpec,
     assign_vault_roles,
     create_vault,
@@ -213,7 +213,15 @@ class _Bench:
         for coin in coins:
             self.give(coin, owner.address)
         spec = VaultSpec(
-            f"Bench {n}", f"B{n}", assets, _POLICY, seed, n * 10**23, Fees(100), owner.address, n
+            f"Bench {n}",
+            f"B{n}",
+            assets,
+            _POLICY,
+            seed,
+            n * 10**23,
+            VaultFees(100),
+            owner.address,
+            n,
         )
         address = create_vault(owner, self.system, spec).lower()
         assign_vault_roles(owner, self.system, address)

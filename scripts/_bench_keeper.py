@@ -25,11 +25,11 @@ from rebalancer.chain.interfaces import interface
 from rebalancer.chain.pools import read_v3_pools
 from rebalancer.chain.snapshot import VaultSnapshot, read_block, read_vaults
 from rebalancer.demo import DemoOptions, run_demo
+from rebalancer.devnet.environment import Actor, DevEnvironment, build_environment
 from rebalancer.devnet.local import LocalChain
 from rebalancer.devnet.node import Node, NodeSettings
-from rebalancer.devnet.stage import Actor, Stage, build_stage
-from rebalancer.keeper import Keeper, KeeperOptions, Site
-from rebalancer.plan import Plan, PlanInput, plan_rebalance
+from rebalancer.keeper import Keeper, KeeperContext, KeeperOptions
+from rebalancer.plan import Plan, Problem, plan_rebalance
 from rebalancer.reasons import Reason
 from rebalancer.send.outbox import Outbox
 from rebalancer.send.signer import devnet_signer
@@ -66,7 +66,7 @@ def measure() -> dict[str, Times]:
     with _silence(), Node.start(NodeSettings(genesis_at=_GENESIS_AT)) as node, node.rpc() as rpc:
         chain = LocalChain(rpc)
         chain.run_steadily()
-        bench = _Bench(build_stage(chain, _PRICES_E8))
+        bench = _Bench(build_environment(chain, _PRICES_E8))
         return dict(bench.times())
 
 
@@ -83,18 +83,19 @@ def full_tape(tape: Path, pool: Path) -> dict[str, Any]:
 class _Bench:
     """A keeper at a stage, looked at with a stopwatch."""
 
-    def __init__(self, stage: Stage) -> None:
-        self.stage = stage
-        self.chain = stage.chain
+    def __init__(self, environment: DevEnvironment) -> None:
+        self.environment = environment
+        self.chain = environment.chain
         self.tokens = [
-            Token(token.address, token.symbol, token.decimals) for token in stage.deployment.tokens
+            Token(token.address, token.symbol, token.decimals)
+            for token in environment.deployment.tokens
         ]
-        self.pools = [pool.address for pool in stage.deployment.pools]
+        self.pools = [pool.address for pool in environment.deployment.pools]
 
     def times(self) -> Iterator[tuple[str, Times]]:
         """Name and time of everything; the vault is in band at first, and then is not."""
         watching = self._keeper(None)
-        rpc, system, vault = self.chain.rpc, self.stage.system, self.stage.vault
+        rpc, system, vault = self.chain.rpc, self.environment.system, self.environment.vault
         lens = interface("VaultLens").at(system.lens)
         lens_call = lens.request("read", [vault], block=read_block(rpc).hash)
         yield "lens_eth_call", _timed(lambda: rpc.call(lens_call[0], *lens_call[1]))
@@ -102,13 +103,13 @@ class _Bench:
         yield "tick_in_band", _timed(watching.tick)
 
         at = self.chain.now() + 1_000
-        self.stage.market.step(_MOVED_E8, at)
+        self.environment.market.step(_MOVED_E8, at)
         self._expect(watching, Reason.DRY_RUN)
         yield "tick_out_of_band_dry_run", _timed(watching.tick)
         yield "tick_that_rebalances", self._rebalances()
 
-        snapshot, pools = self._look()
-        found = PlanInput.of(
+        snapshot, pools = self._tick()
+        found = Problem.of(
             snapshot.basket,
             pools,
             slippage_limit_e18=snapshot.slippage_limit_e18,
@@ -142,7 +143,7 @@ class _Bench:
         rpc = self.chain.rpc
         sold, bought = pool.tokens
         amount = 10**sold.decimals
-        quoter = contract_at(rpc, "QuoterV2", self.stage.deployment.uniswap["QuoterV2"])
+        quoter = contract_at(rpc, "QuoterV2", self.environment.deployment.uniswap["QuoterV2"])
         question = (sold.address, bought.address, amount, pool.fee_pips, 0)
         answer = quoter.call("quoteExactInputSingle", question)[0]
         ours = pool.quote_in(sold.address, bought.address, amount)
@@ -152,11 +153,11 @@ class _Bench:
         yield "quote", _timed(lambda: pool.quote_in(sold.address, bought.address, amount), 2_000)
         yield "quote_by_quoter_v2_eth_call", _timed(lambda: rpc.call(method, *params))
 
-    def _look(self) -> tuple[VaultSnapshot, tuple[UniswapV3Pool, ...]]:
-        rpc, system = self.chain.rpc, self.stage.system
+    def _tick(self) -> tuple[VaultSnapshot, tuple[UniswapV3Pool, ...]]:
+        rpc, system = self.chain.rpc, self.environment.system
         block = read_block(rpc)
         known = {token.address: token for token in self.tokens}
-        (snapshot,) = read_vaults(rpc, system.lens, [self.stage.vault], block)
+        (snapshot,) = read_vaults(rpc, system.lens, [self.environment.vault], block)
         pools = read_v3_pools(
             rpc, system.uniswap_v3_lens, self.pools, known, block, DEVNET_CHAIN_ID
         )
@@ -165,7 +166,7 @@ class _Bench:
     def _keeper(self, outbox: Outbox | None) -> Keeper:
         return Keeper(
             self.chain.rpc,
-            Site.of(self.stage.deployment, [self.stage.vault]),
+            KeeperContext.of(self.environment.deployment, [self.environment.vault]),
             [devnet_signer(Actor.KEEPER)],
             outbox,
             KeeperOptions(dry_run=outbox is None, fee_cap_wei=_FEE_CAP_WEI),

@@ -21,10 +21,10 @@ from math import isqrt
 import numpy as np
 
 from rebalancer.errors import BadAmount, LiquidityExhausted, PolicyRefused
-from rebalancer.plan import Leg, Plan, PlanInput, plan_rebalance
+from rebalancer.plan import Plan, Problem, Swap, plan_rebalance
 from rebalancer.plan.dual import solve
 from rebalancer.plan.market import market_of
-from rebalancer.plan.optimum import asked_of
+from rebalancer.plan.optimum import terms_of
 from rebalancer.settlement import Asset, Basket, Fill, Policy, Price, State, settle
 from rebalancer.units import BPS, E18
 from rebalancer.venues import (
@@ -73,7 +73,7 @@ _PARTS = (1, 2, 4, 8, 16, 32, 64)
 """One part in so many of what a pair may trade is what the greedy hand tries."""
 
 
-def market(seed: int, *, stormy: bool = True, every_kind: bool = False) -> PlanInput:
+def market(seed: int, *, stormy: bool = True, every_kind: bool = False) -> Problem:
     """The market of a seed. In half of them a budget may bind, in half gas is weighed.
 
     With `every_kind`, Curve's pools with an even number are those of today: stableswap-ng, tricrypto-ng and twocrypto-ng.
@@ -117,7 +117,7 @@ def market(seed: int, *, stormy: bool = True, every_kind: bool = False) -> PlanI
         timestamp=1_000,
         dust_bps=policy.dust_bps,
     )
-    return PlanInput.of(
+    return Problem.of(
         basket,
         pools,
         policy=policy,
@@ -131,7 +131,7 @@ def market(seed: int, *, stormy: bool = True, every_kind: bool = False) -> PlanI
     )
 
 
-def rich_pairs(count: int) -> PlanInput:
+def rich_pairs(count: int) -> Problem:
     """Two tokens, equal pairs of $5m at 5 bps of which every second is 1.5 % rich, and $100,000 to sell."""
     token0, token1 = tokens = [Token(f"0x{i:040x}", f"T{i}", 18) for i in (1, 2)]
     reserve = 5 * 10**24
@@ -145,7 +145,7 @@ def rich_pairs(count: int) -> PlanInput:
         )
         for number in range(1, count + 1)
     )
-    return PlanInput(
+    return Problem(
         tokens=tuple(token.address for token in tokens),
         decimals=(18, 18),
         sales_max_raw=(10**23, 0),
@@ -333,33 +333,35 @@ def _hundredths(rows: Sequence[Planned]) -> list[float]:
 
 
 def _planned(seed: int, *, stormy: bool) -> Planned:
-    asked = market(seed, stormy=stormy, every_kind=True)
-    plan_rebalance(asked)
-    fresh = replace(asked, pools=tuple(replace(pool) for pool in asked.pools))  # type: ignore[type-var]  # every pool is a dataclass
+    problem = market(seed, stormy=stormy, every_kind=True)
+    plan_rebalance(problem)
+    fresh = replace(problem, pools=tuple(replace(pool) for pool in problem.pools))  # type: ignore[type-var]  # every pool is a dataclass
     started = time.process_time()
     plan = plan_rebalance(fresh)
     seconds = time.process_time() - started
-    single = greedy(asked)
+    single = greedy(problem)
     single_usd = single.net_e18 / E18 if single else None
     if not isinstance(plan, Plan):
-        return Planned(stormy, seconds, None, single_usd, bound_usd(asked), 0.0, 0.0, False, False)
+        return Planned(
+            stormy, seconds, None, single_usd, bound_usd(problem), 0.0, 0.0, False, False
+        )
     sure = plan.certificate
     return Planned(
-        *(stormy, seconds, net_e18(asked, plan) / E18, single_usd, bound_usd(asked)),
+        *(stormy, seconds, net_e18(problem, plan) / E18, single_usd, bound_usd(problem)),
         sold_usd=sure.sold_e18 / E18,
         gap=(sure.all_pools_bound_e18 - sure.value_e18) / sure.sold_e18,
-        is_worse=single is not None and is_worse(asked, plan, single.net_e18),
+        is_worse=single is not None and is_worse(problem, plan, single.net_e18),
         was_cut=plan.was_cut,
     )
 
 
-def bound_usd(asked: PlanInput) -> float:
+def bound_usd(problem: Problem) -> float:
     """What nothing is worth more than after gas, at the dual's prices, by what each pool's own mathematics says it would trade there.
 
     The prices are the planner's, but whatever prices are, this is a bound; of pools of more than two tokens, each pair is one.
     """
-    pools = market_of(asked.pools)
-    offer = asked_of(asked, pools).offer
+    pools = market_of(problem.pools)
+    offer = terms_of(problem, pools).offer
     if not offer.sell_max.any() or not offer.buy_max.any():
         return 0.0
     found = solve(pools, offer)
@@ -370,11 +372,11 @@ def bound_usd(asked: PlanInput) -> float:
         bound += multiplier * limit.most
     bound += offer.sell_max @ np.maximum(prices - cost, 0)
     bound += offer.buy_max @ np.maximum(gain - prices, 0)
-    for pool in asked.pools:
+    for pool in problem.pools:
         for sold, bought in permutations((token.address for token in pool.tokens), 2):
             price_in, price_out = prices[pools.index[sold]], prices[pools.index[bought]]
             into, out = pool.flow_to(sold, bought, price_in / price_out)
-            bound += max(0.0, price_out * out - price_in * into - asked.hop_cost_e18 / E18)
+            bound += max(0.0, price_out * out - price_in * into - problem.hop_cost_e18 / E18)
     return float(bound)
 
 
@@ -382,90 +384,90 @@ def bound_usd(asked: PlanInput) -> float:
 class Greedy:
     """What a greedy hand gathers: legs in order, what they sell and buy (raw, in basket order), and their worth less gas."""
 
-    legs: tuple[Leg, ...]
+    swaps: tuple[Swap, ...]
     sales_raw: tuple[int, ...]
     buys_raw: tuple[int, ...]
     net_e18: int
 
 
-def net_e18(asked: PlanInput, plan: Plan) -> int:
+def net_e18(problem: Problem, plan: Plan) -> int:
     """What a plan is worth, less the gas of its swaps; USD times 1e18."""
-    benefit_e18 = asked.benefit_e18(plan.sales_raw, plan.expected_buys_raw)
-    return benefit_e18 - asked.hop_cost_e18 * len(plan.legs)
+    benefit_e18 = problem.benefit_e18(plan.sales_raw, plan.expected_buys_raw)
+    return benefit_e18 - problem.hop_cost_e18 * len(plan.swaps)
 
 
-def is_worse(asked: PlanInput, plan: Plan, worth_e18: int) -> bool:
+def is_worse(problem: Problem, plan: Plan, worth_e18: int) -> bool:
     """Whether a plan is worth less than other trades, by more than a millionth of what it sells.
 
     One that ends inside all bands may be worth less by what another rebalance would cost.
     """
     slack_e18 = plan.certificate.sold_e18 // 10**6
     if plan.settlement is not None and plan.settlement.after.broken is None:
-        slack_e18 += asked.sending_cost_e18(1)
-    return net_e18(asked, plan) + slack_e18 < worth_e18
+        slack_e18 += problem.sending_cost_e18(1)
+    return net_e18(problem, plan) + slack_e18 < worth_e18
 
 
-def greedy(asked: PlanInput) -> Greedy | None:
+def greedy(problem: Problem) -> Greedy | None:
     """The best single routes, one after another, within all limits and accepted by the vault; None where none are worth it."""
-    asked = _within_need(asked)
-    nothing = (0,) * len(asked.tokens)
+    problem = _within_need(problem)
+    nothing = (0,) * len(problem.tokens)
     found = Greedy((), nothing, nothing, 0)
     accepted: Greedy | None = None
-    pools = {pool.key: pool for pool in asked.pools}
+    pools = {pool.key: pool for pool in problem.pools}
     pairs = [
         (i, j)
-        for i, sale in enumerate(asked.sales_max_raw)
-        for j, need in enumerate(asked.needs_max_raw)
+        for i, sale in enumerate(problem.sales_max_raw)
+        for j, need in enumerate(problem.needs_max_raw)
         if sale and need
     ]
     while True:
         best, used = found, None
         for pair in pairs:
-            for route in _routes(asked, pools, found, pair):
-                more = _with(asked, found, route)
-                if more.net_e18 > best.net_e18 and asked.allows(more.sales_raw, more.buys_raw):
+            for route in _routes(problem, pools, found, pair):
+                more = _with(problem, found, route)
+                if more.net_e18 > best.net_e18 and problem.allows(more.sales_raw, more.buys_raw):
                     best, used = more, pair
         if used is None:
             return accepted
         pairs.remove(used)
-        for leg in best.legs[len(found.legs) :]:
-            pools[leg.pool.key] = leg.pool_after
+        for swap in best.swaps[len(found.swaps) :]:
+            pools[swap.pool.key] = swap.pool_after
         found = best
-        if _accepted(asked, found):
+        if _accepted(problem, found):
             accepted = found
 
 
-def _within_need(asked: PlanInput) -> PlanInput:
+def _within_need(problem: Problem) -> Problem:
     """Sales and purchases smaller alike where the basket is to come only part of the way, as the planner does it."""
-    if asked.need_max_e18 is None:
-        return asked
-    most = asked.need_max_e18 - len(asked.tokens)
+    if problem.need_max_e18 is None:
+        return problem
+    most = problem.need_max_e18 - len(problem.tokens)
     limits = []
-    for amounts in (asked.sales_max_raw, asked.needs_max_raw):
-        offered = sum(asked.value_e18(i, raw) + 1 for i, raw in enumerate(amounts) if raw)
+    for amounts in (problem.sales_max_raw, problem.needs_max_raw):
+        offered = sum(problem.value_e18(i, raw) + 1 for i, raw in enumerate(amounts) if raw)
         limits.append(tuple(raw * min(most, offered) // offered for raw in amounts))
-    return replace(asked, sales_max_raw=limits[0], needs_max_raw=limits[1])
+    return replace(problem, sales_max_raw=limits[0], needs_max_raw=limits[1])
 
 
 def _routes(
-    asked: PlanInput, pools: Mapping[str, Pool], found: Greedy, pair: tuple[int, int]
-) -> Iterator[tuple[Leg, ...]]:
+    problem: Problem, pools: Mapping[str, Pool], found: Greedy, pair: tuple[int, int]
+) -> Iterator[tuple[Swap, ...]]:
     """One pool or two in a row, in every size, that make no circle with what is there."""
     i, j = pair
     ahead: dict[str, set[str]] = {}
-    for leg in found.legs:
-        ahead.setdefault(leg.token_in, set()).add(leg.token_out)
-    left = asked.sales_max_raw[i] - found.sales_raw[i]
-    lacks = asked.needs_max_raw[j] - found.buys_raw[j]
-    worth = lacks * asked.prices_e18[j] * 10 ** asked.decimals[i]
-    most = min(left, worth // (10 ** asked.decimals[j] * asked.prices_e18[i]))
-    if asked.sold_max_e18 is not None:
-        spent, _ = asked.values_e18(found.sales_raw, found.buys_raw)
-        room = (asked.sold_max_e18 - spent - 2) * 10 ** asked.decimals[i]
-        most = min(most, room // asked.hi_e18[i])
-    for path in _paths(pools, asked.tokens[i], asked.tokens[j], ahead) if most > 0 else ():
+    for swap in found.swaps:
+        ahead.setdefault(swap.token_in, set()).add(swap.token_out)
+    left = problem.sales_max_raw[i] - found.sales_raw[i]
+    lacks = problem.needs_max_raw[j] - found.buys_raw[j]
+    worth = lacks * problem.prices_e18[j] * 10 ** problem.decimals[i]
+    most = min(left, worth // (10 ** problem.decimals[j] * problem.prices_e18[i]))
+    if problem.sold_max_e18 is not None:
+        spent, _ = problem.values_e18(found.sales_raw, found.buys_raw)
+        room = (problem.sold_max_e18 - spent - 2) * 10 ** problem.decimals[i]
+        most = min(most, room // problem.hi_e18[i])
+    for path in _paths(pools, problem.tokens[i], problem.tokens[j], ahead) if most > 0 else ():
         for part in _PARTS:
-            route = _along(path, asked.tokens[i], most // part)
+            route = _along(path, problem.tokens[i], most // part)
             if route:
                 yield route
 
@@ -501,8 +503,8 @@ def _leads(ahead: Mapping[str, set[str]], start: str, end: str) -> bool:
     return end in seen
 
 
-def _along(path: tuple[tuple[Pool, str], ...], start: str, amount: int) -> tuple[Leg, ...]:
-    legs: list[Leg] = []
+def _along(path: tuple[tuple[Pool, str], ...], start: str, amount: int) -> tuple[Swap, ...]:
+    swaps: list[Swap] = []
     at = start
     for pool, to in path:
         try:
@@ -511,36 +513,36 @@ def _along(path: tuple[tuple[Pool, str], ...], start: str, amount: int) -> tuple
             return ()
         if not out:
             return ()
-        legs.append(Leg(pool, at, to, amount, out))
+        swaps.append(Swap(pool, at, to, amount, out))
         at, amount = to, out
-    return tuple(legs)
+    return tuple(swaps)
 
 
-def _with(asked: PlanInput, found: Greedy, route: tuple[Leg, ...]) -> Greedy:
+def _with(problem: Problem, found: Greedy, route: tuple[Swap, ...]) -> Greedy:
     sales, buys = list(found.sales_raw), list(found.buys_raw)
-    sales[asked.tokens.index(route[0].token_in)] += route[0].amount_in_raw
-    buys[asked.tokens.index(route[-1].token_out)] += route[-1].amount_out_raw
-    legs = found.legs + route
-    worth_e18 = asked.benefit_e18(sales, buys) - asked.hop_cost_e18 * len(legs)
-    return Greedy(legs, tuple(sales), tuple(buys), worth_e18)
+    sales[problem.tokens.index(route[0].token_in)] += route[0].amount_in_raw
+    buys[problem.tokens.index(route[-1].token_out)] += route[-1].amount_out_raw
+    swaps = found.swaps + route
+    worth_e18 = problem.benefit_e18(sales, buys) - problem.hop_cost_e18 * len(swaps)
+    return Greedy(swaps, tuple(sales), tuple(buys), worth_e18)
 
 
-def _accepted(asked: PlanInput, found: Greedy) -> bool:
+def _accepted(problem: Problem, found: Greedy) -> bool:
     """Whether the vault would take it, and it is worth all of its gas."""
-    for i, least in enumerate(asked.min_trades_raw):
-        bought_raw = found.buys_raw[i] * (BPS - asked.tolerance_bps) // BPS
+    for i, least in enumerate(problem.min_trades_raw):
+        bought_raw = found.buys_raw[i] * (BPS - problem.tolerance_bps) // BPS
         if 0 < found.sales_raw[i] < least or (found.buys_raw[i] and bought_raw < least):
             return False
-    sold_e18, bought_e18 = asked.values_e18(found.sales_raw, found.buys_raw)
-    total_e18 = asked.worth_e18 if asked.total_worth_e18 is None else asked.total_worth_e18
-    gas_e18 = asked.sending_cost_e18(len(found.legs))
+    sold_e18, bought_e18 = problem.values_e18(found.sales_raw, found.buys_raw)
+    total_e18 = problem.worth_e18 if problem.total_worth_e18 is None else problem.total_worth_e18
+    gas_e18 = problem.sending_cost_e18(len(found.swaps))
     if gas_e18 and sold_e18 - bought_e18 + gas_e18 > sold_e18 * total_e18 // E18:
         return False
-    if asked.rules is None:
+    if problem.rules is None:
         return True
-    rules = asked.rules
+    rules = problem.rules
     least_raw = [
-        max(1, raw * (BPS - asked.tolerance_bps) // BPS) if raw else 0 for raw in found.buys_raw
+        max(1, raw * (BPS - problem.tolerance_bps) // BPS) if raw else 0 for raw in found.buys_raw
     ]
     try:
         settle(

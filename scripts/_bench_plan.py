@@ -17,11 +17,11 @@ from functools import partial
 from math import isqrt
 
 from rebalancer.errors import BadAmount, LiquidityExhausted, NoRoute
-from rebalancer.plan import NoPlan, Plan, PlanInput, best_sale, plan_rebalance
-from rebalancer.plan.leg import Leg, pools_after
+from rebalancer.plan import NoPlan, Plan, Problem, best_sale, plan_rebalance
+from rebalancer.plan.swap import Swap, pools_after
 from rebalancer.settlement import Asset, Basket, Policy, Price, State
 from rebalancer.units import BPS, E18
-from rebalancer.venues import Pool, Tick, TickProfile, Token, UniswapV3Pool, synthetic
+from rebalancer.venues import InitializedTick, Pool, TickProfile, Token, UniswapV3Pool, synthetic
 
 __all__ = ["POLICY", "PlanFigures", "in_band", "measure_plan", "out_of_band", "ways"]
 
@@ -61,7 +61,7 @@ class PlanFigures:
     with_gas_p99_s: float
     in_band_median_s: float
     in_band_p99_s: float
-    legs: int
+    swaps: int
     steps: int
     sold_usd: float
     gap_before: float
@@ -71,17 +71,17 @@ class PlanFigures:
 
 def measure_plan(samples: int = _SAMPLES) -> PlanFigures:
     """All of it, on one scenario."""
-    asked = out_of_band()
-    plan = plan_rebalance(asked)
+    problem = out_of_band()
+    plan = plan_rebalance(problem)
     if isinstance(plan, NoPlan):
         raise AssertionError(f"the scenario must have a plan: {plan.text}")
     idle = in_band()
     if not isinstance(plan_rebalance(idle), NoPlan):
         raise AssertionError("the scenario must be in band")
-    states = [_new_block(asked) for _ in range(samples)]
+    states = [_new_block(problem) for _ in range(samples)]
     fresh = _times([partial(plan_rebalance, one) for one in states])
-    again = _times([lambda: plan_rebalance(asked)] * samples)
-    dear = replace(asked, gas_price_wei=10**9, native_price_e18=2_000 * E18)
+    again = _times([lambda: plan_rebalance(problem)] * samples)
+    dear = replace(problem, gas_price_wei=10**9, native_price_e18=2_000 * E18)
     weighed = _times([lambda: plan_rebalance(dear)] * samples)
     nothing = _times([lambda: plan_rebalance(idle)] * samples)
     return PlanFigures(
@@ -89,65 +89,65 @@ def measure_plan(samples: int = _SAMPLES) -> PlanFigures:
         *again,
         *weighed,
         *nothing,
-        len(plan.legs),
+        len(plan.swaps),
         plan.certificate.steps,
         plan.certificate.sold_e18 / E18,
         plan.certificate.gap_before_rounding,
         plan.certificate.gap,
-        ways(asked, plan),
+        ways(problem, plan),
     )
 
 
-def out_of_band(seed: int = _SEED) -> PlanInput:
+def out_of_band(seed: int = _SEED) -> Problem:
     """A basket of 20 tokens and 10 million dollars, far out of its bands, and 100 pools."""
     rng = random.Random(seed)  # noqa: S311 - a scenario, guards nothing
     tokens, usd = _tokens(rng)
     basket = _basket(tokens, usd, [1 + rng.uniform(-0.25, 0.25) for _ in tokens])
-    return PlanInput.of(basket, _pools(rng, tokens, usd), policy=POLICY, state=State())
+    return Problem.of(basket, _pools(rng, tokens, usd), policy=POLICY, state=State())
 
 
-def in_band(seed: int = _SEED) -> PlanInput:
+def in_band(seed: int = _SEED) -> Problem:
     """The same vault with every weight inside its band."""
     rng = random.Random(seed)  # noqa: S311 - a scenario, guards nothing
     tokens, usd = _tokens(rng)
     basket = _basket(tokens, usd, [1 + rng.uniform(-0.01, 0.01) for _ in tokens])
-    return PlanInput.of(basket, _pools(rng, tokens, usd), policy=POLICY, state=State())
+    return Problem.of(basket, _pools(rng, tokens, usd), policy=POLICY, state=State())
 
 
-def ways(asked: PlanInput, plan: Plan) -> dict[str, float]:
+def ways(problem: Problem, plan: Plan) -> dict[str, float]:
     """What the plan and ordinary ways lose of the value that comes home, in basis points."""
-    found = {"plan": _cost_bps(asked, plan.sales_raw, plan.expected_buys_raw)}
+    found = {"plan": _cost_bps(problem, plan.sales_raw, plan.expected_buys_raw)}
     pair_ways: dict[str, _Way] = {
         "pair after pair, each at its best": _best_way,
         "best single pool": _best_pool,
         "proportional to depth": _by_depth,
     }
     for name, way in pair_ways.items():
-        found[name] = _cost_bps(asked, *_pair_after_pair(asked, way))
+        found[name] = _cost_bps(problem, *_pair_after_pair(problem, way))
     return found
 
 
-_Way = Callable[[Sequence[Pool], str, str, int], list[Leg]]
+_Way = Callable[[Sequence[Pool], str, str, int], list[Swap]]
 
 
-def _pair_after_pair(asked: PlanInput, way: _Way) -> tuple[list[int], list[int]]:
+def _pair_after_pair(problem: Problem, way: _Way) -> tuple[list[int], list[int]]:
     """The largest surplus against the largest deficit until one side is used up."""
-    to_sell, to_buy = list(asked.sales_max_raw), list(asked.needs_max_raw)
+    to_sell, to_buy = list(problem.sales_max_raw), list(problem.needs_max_raw)
     sold, bought = [0] * len(to_sell), [0] * len(to_buy)
-    pools: Sequence[Pool] = asked.pools
+    pools: Sequence[Pool] = problem.pools
     while True:
-        worth = [asked.value_e18(i, raw) for i, raw in enumerate(to_sell)]
-        wanted = [asked.value_e18(j, raw) for j, raw in enumerate(to_buy)]
+        worth = [problem.value_e18(i, raw) for i, raw in enumerate(to_sell)]
+        wanted = [problem.value_e18(j, raw) for j, raw in enumerate(to_buy)]
         i, j = worth.index(max(worth)), wanted.index(max(wanted))
         if min(worth[i], wanted[j]) < E18:
             return sold, bought
         amount = to_sell[i] * min(worth[i], wanted[j]) // worth[i]
-        legs = way(pools, asked.tokens[i], asked.tokens[j], amount)
-        if not legs:
+        swaps = way(pools, problem.tokens[i], problem.tokens[j], amount)
+        if not swaps:
             to_buy[j] = 0
             continue
-        pools = pools_after(pools, legs)
-        out = sum(leg.amount_out_raw for leg in legs if leg.token_out == asked.tokens[j])
+        pools = pools_after(pools, swaps)
+        out = sum(swap.amount_out_raw for swap in swaps if swap.token_out == problem.tokens[j])
         sold[i] += amount
         bought[j] += out
         to_sell[i] -= amount
@@ -156,7 +156,7 @@ def _pair_after_pair(asked: PlanInput, way: _Way) -> tuple[list[int], list[int]]
             to_buy[j] = 0
 
 
-def _best_way(pools: Sequence[Pool], token_in: str, token_out: str, amount: int) -> list[Leg]:
+def _best_way(pools: Sequence[Pool], token_in: str, token_out: str, amount: int) -> list[Swap]:
     try:
         return list(best_sale(pools, {token_in: amount}, token_out))
     except NoRoute:
@@ -167,26 +167,26 @@ def _direct(pools: Sequence[Pool], token_in: str, token_out: str) -> list[Pool]:
     return [p for p in pools if {t.address for t in p.tokens} == {token_in, token_out}]
 
 
-def _quoted(pool: Pool, token_in: str, token_out: str, amount: int) -> Leg | None:
+def _quoted(pool: Pool, token_in: str, token_out: str, amount: int) -> Swap | None:
     try:
-        return Leg(pool, token_in, token_out, amount, pool.quote_in(token_in, token_out, amount))
+        return Swap(pool, token_in, token_out, amount, pool.quote_in(token_in, token_out, amount))
     except (LiquidityExhausted, BadAmount):
         return None
 
 
-def _best_pool(pools: Sequence[Pool], token_in: str, token_out: str, amount: int) -> list[Leg]:
+def _best_pool(pools: Sequence[Pool], token_in: str, token_out: str, amount: int) -> list[Swap]:
     """The pool of the pair that pays most; through the first token where there is none."""
     found = [
-        leg
+        swap
         for pool in _direct(pools, token_in, token_out)
-        if (leg := _quoted(pool, token_in, token_out, amount))
+        if (swap := _quoted(pool, token_in, token_out, amount))
     ]
     if found:
-        return [max(found, key=lambda leg: leg.amount_out_raw)]
+        return [max(found, key=lambda swap: swap.amount_out_raw)]
     return _through(pools, token_in, token_out, amount, _best_pool)
 
 
-def _by_depth(pools: Sequence[Pool], token_in: str, token_out: str, amount: int) -> list[Leg]:
+def _by_depth(pools: Sequence[Pool], token_in: str, token_out: str, amount: int) -> list[Swap]:
     """All pools of the pair, in proportion to their liquidity."""
     direct = [p for p in _direct(pools, token_in, token_out) if isinstance(p, UniswapV3Pool)]
     if not direct:
@@ -194,14 +194,14 @@ def _by_depth(pools: Sequence[Pool], token_in: str, token_out: str, amount: int)
     depth = sum(pool.liquidity for pool in direct)
     shares = [amount * pool.liquidity // depth for pool in direct]
     shares[0] += amount - sum(shares)
-    legs = [_quoted(p, token_in, token_out, s) for p, s in zip(direct, shares, strict=True) if s]
-    found = [leg for leg in legs if leg]
-    return found if len(found) == len(legs) else []
+    swaps = [_quoted(p, token_in, token_out, s) for p, s in zip(direct, shares, strict=True) if s]
+    found = [swap for swap in swaps if swap]
+    return found if len(found) == len(swaps) else []
 
 
 def _through(
     pools: Sequence[Pool], token_in: str, token_out: str, amount: int, way: _Way
-) -> list[Leg]:
+) -> list[Swap]:
     """By the token that most pools trade."""
     counts: dict[str, int] = {}
     for pool in pools:
@@ -213,13 +213,13 @@ def _through(
     if not _direct(pools, token_in, middle):
         return []
     first = way(pools, token_in, middle, amount)
-    got = sum(leg.amount_out_raw for leg in first)
+    got = sum(swap.amount_out_raw for swap in first)
     return first + way(pools_after(pools, first), middle, token_out, got) if got else []
 
 
-def _cost_bps(asked: PlanInput, sales: Sequence[int], buys: Sequence[int]) -> float:
-    sold = sum(asked.value_e18(i, raw) for i, raw in enumerate(sales))
-    bought = sum(asked.value_e18(j, raw) for j, raw in enumerate(buys))
+def _cost_bps(problem: Problem, sales: Sequence[int], buys: Sequence[int]) -> float:
+    sold = sum(problem.value_e18(i, raw) for i, raw in enumerate(sales))
+    bought = sum(problem.value_e18(j, raw) for j, raw in enumerate(buys))
     return (sold - bought) * BPS / sold
 
 
@@ -287,15 +287,17 @@ def _with_positions(rng: random.Random, pool: UniswapV3Pool) -> UniswapV3Pool:
         for at, net in ((low, amount), (high, -amount)):
             gross_there, net_there = moves.setdefault(at, [0, 0])
             moves[at] = [gross_there + amount, net_there + net]
-    ticks = tuple(Tick(at, gross, net) for at, (gross, net) in sorted(moves.items()) if gross)
+    ticks = tuple(
+        InitializedTick(at, gross, net) for at, (gross, net) in sorted(moves.items()) if gross
+    )
     profile = TickProfile(pool.fee_pips, spacing, ticks)
     return replace(pool, profile=profile, liquidity=profile.liquidity_at(pool.tick))
 
 
-def _new_block(asked: PlanInput) -> PlanInput:
+def _new_block(problem: Problem) -> Problem:
     """The same states in new objects, as the next block brings them: only the tick tables are shared."""
     return replace(
-        asked, pools=tuple(replace(p) for p in asked.pools if isinstance(p, UniswapV3Pool))
+        problem, pools=tuple(replace(p) for p in problem.pools if isinstance(p, UniswapV3Pool))
     )
 
 

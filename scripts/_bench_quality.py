@@ -1,11 +1,11 @@
 """What does rebalancing cost over ten months, beside the least it could and beside two ordinary ways?
 
-The whole real tape (oracle rounds of April 2023 to January 2024) is played on paper (`rebalancer.lab.paper`) against
+The whole real tape (oracle rounds of April 2023 to January 2024) is played on paper (`rebalancer.lab.backtest`) against
 the mainnet pools of every protocol there is a snapshot of, moved to the tape's first prices, as deep in USD as they are, and kept
 near the oracle by arbitrageurs. Vaults of three sizes stand on it, each with the demo's policy and bands:
 
 1. The keeper's own decisions drive the vault. Beside each of its rebalances stands the dual's bound, which no way to sell the same
-   over these pools can beat, and what the two ordinary ways (`rebalancer.lab.ways`) would have paid at the same block for the same
+   over these pools can beat, and what the two ordinary ways (`rebalancer.lab.baselines`) would have paid at the same block for the same
    trades.
 2. Each ordinary way drives a vault of its own: it trades all that the vault allows, as soon as it allows it.
 
@@ -26,16 +26,16 @@ from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
 from rich.table import Table
 
+from rebalancer.devnet.environment import DEMO_BAND_BPS, DEMO_POLICY
 from rebalancer.devnet.market import DEFAULT_FEEDS, WETH
-from rebalancer.devnet.stage import DEMO_BAND_BPS, DEMO_POLICY
 from rebalancer.devnet.tape import Tape, load_folder
-from rebalancer.keeper.decide import Conditions, Step, Verdict, decide, plan_input
+from rebalancer.keeper.decide import Action, Conditions, Verdict, decide, plan_input
 from rebalancer.lab.arbitrage import at_prices
-from rebalancer.lab.paper import PaperFeed, PaperMarket, PaperTick, PaperVault, play
-from rebalancer.lab.ways import WAYS, ordinary, trade
-from rebalancer.plan import PlanInput
+from rebalancer.lab.backtest import BacktestFeed, BacktestMarket, BacktestTick, BacktestVault, play
+from rebalancer.lab.baselines import BASELINES, ordinary, trade
+from rebalancer.plan import Problem
 from rebalancer.plan.market import market_of
-from rebalancer.plan.optimum import asked_of, optimum
+from rebalancer.plan.optimum import optimum, terms_of
 from rebalancer.plan.trades import bound_e18
 from rebalancer.pool_files import load_pool
 from rebalancer.settlement import Asset, Weighed, weigh_basket
@@ -45,10 +45,10 @@ from rebalancer.venues import Pool, PoolState
 __all__ = [
     "KEEPER",
     "SIZES_USD",
+    "BaselineFigures",
     "QualityFigures",
     "Rebalance",
     "Run",
-    "Ways",
     "measure_quality",
     "show_quality",
 ]
@@ -64,12 +64,12 @@ _DOLLAR_E8 = 10**8
 _HEARTBEAT_SECONDS = 86_400
 _TOLD_EVERY = 200
 
-Told = Callable[[str, float], None]
+Report = Callable[[str, float], None]
 """Is told what is being played, and which part of all is done."""
 
 
 @dataclass(frozen=True, slots=True)
-class Ways:
+class BaselineFigures:
     """What one rebalance costs by an ordinary way, in USD; `loss_usd` is None where the pools cannot do it that way."""
 
     loss_usd: float | None
@@ -86,7 +86,7 @@ class Rebalance:
     bound_usd: float
     gas_usd: float
     swaps: int
-    ways: dict[str, Ways]
+    baselines: dict[str, BaselineFigures]
 
 
 @dataclass(frozen=True, slots=True)
@@ -94,7 +94,7 @@ class Run:
     """A whole tape of one vault. `outside` is the part of the time out of band, `tracking_bps` the root mean square of
     the weights' distance from their targets, `longest_outside_s` the longest time out of band at a stretch."""
 
-    way: str
+    baseline: str
     vault_usd: int
     years: float
     rebalances: int
@@ -166,13 +166,19 @@ def _beside_table(found: QualityFigures) -> Table:
         column.justify, column.no_wrap = "right", True
     for usd, rows in found.rebalances.items():
         # All that every way could do, so that the same is compared.
-        done = [one for one in rows if all(way.loss_usd is not None for way in one.ways.values())]
+        done = [
+            one
+            for one in rows
+            if all(baseline.loss_usd is not None for baseline in one.baselines.values())
+        ]
         sold = sum(one.sold_usd for one in done) or 1.0
         losses = [(sum(one.loss_usd for one in done), sum(one.gas_usd for one in done))]
         losses.append((sum(one.bound_usd for one in done), 0.0))
-        for name in WAYS:
-            ways = [one.ways[name] for one in done]
-            losses.append((sum(w.loss_usd or 0.0 for w in ways), sum(w.gas_usd for w in ways)))
+        for name in BASELINES:
+            baselines = [one.baselines[name] for one in done]
+            losses.append(
+                (sum(w.loss_usd or 0.0 for w in baselines), sum(w.gas_usd for w in baselines))
+            )
         cells = [
             f"{loss / sold * BPS:.2f}" + (f" ({(loss + gas) / sold * BPS:.1f})" if gas else "")
             for loss, gas in losses
@@ -199,12 +205,12 @@ def _run_table(found: QualityFigures) -> Table:
     for column in table.columns[2:]:
         column.justify = "right"
     for run in found.runs:
-        if run.way == KEEPER:
+        if run.baseline == KEEPER:
             table.add_section()
         table.add_row(
-            _dollars(run.vault_usd) if run.way == KEEPER else "",
+            _dollars(run.vault_usd) if run.baseline == KEEPER else "",
             {"best single pool": "single pool", "proportional split": "split"}.get(
-                run.way, run.way
+                run.baseline, run.baseline
             ),
             f"{run.rebalances}",
             _dollars(run.sold_usd),
@@ -227,7 +233,7 @@ def _dollars(usd: float) -> str:
 
 
 def measure_quality(
-    tape_folder: Path, pools_folder: Path, told: Told, sizes_usd: Sequence[int] = SIZES_USD
+    tape_folder: Path, pools_folder: Path, report: Report, sizes_usd: Sequence[int] = SIZES_USD
 ) -> QualityFigures:
     """Play everything; minutes.
 
@@ -238,19 +244,19 @@ def measure_quality(
     snapshots = [load_pool(path) for path in sorted(pools_folder.glob("*.json"))]
     scene = _Scene(tape, [_as_traded(pool) for pool in snapshots])
     figures = QualityFigures()
-    ways = (KEEPER, *WAYS)
-    total, done = len(sizes_usd) * len(ways), 0
+    baselines = (KEEPER, *BASELINES)
+    total, done = len(sizes_usd) * len(baselines), 0
     for usd in sizes_usd:
-        for way in ways:
-            name = f"{way}, {usd:,} USD"
+        for baseline in baselines:
+            name = f"{baseline}, {usd:,} USD"
 
             def part_told(part: float, name: str = name, done: int = done) -> None:
-                told(name, (done + part) / total)
+                report(name, (done + part) / total)
 
-            if way == KEEPER:
+            if baseline == KEEPER:
                 run, figures.rebalances[usd] = scene.keep(usd, part_told)
             else:
-                run = scene.drive(usd, way, part_told)
+                run = scene.drive(usd, baseline, part_told)
             figures.runs.append(run)
             done += 1
     return figures
@@ -269,91 +275,91 @@ class _Scene:
         self.pools = [at_prices(pool, usd_e8 | self.others_e8) for pool in pools]
         self.conditions = Conditions(GAS_PRICE_WEI, WETH.address)
 
-    def keep(self, usd: int, told: Callable[[float], None]) -> tuple[Run, list[Rebalance]]:
+    def keep(self, usd: int, report: Callable[[float], None]) -> tuple[Run, list[Rebalance]]:
         """The keeper's run, and each of its rebalances beside the other ways."""
         found: list[Rebalance] = []
         meter = _Meter(KEEPER, usd)
         choice = partial(_keeper, conditions=self.conditions)
-        for tick in self._ticks(usd, choice, told):
+        for tick in self._ticks(usd, choice, report):
             meter.add(tick)
             if tick.settlement is not None:
                 found.append(self._beside(tick))
         return meter.run(), found
 
-    def drive(self, usd: int, way: str, told: Callable[[float], None]) -> Run:
+    def drive(self, usd: int, baseline: str, report: Callable[[float], None]) -> Run:
         """A run of a keeper that routes that way."""
-        meter = _Meter(way, usd)
-        choice = partial(ordinary, conditions=self.conditions, way=WAYS[way])
-        for tick in self._ticks(usd, choice, told):
+        meter = _Meter(baseline, usd)
+        choice = partial(ordinary, conditions=self.conditions, baseline=BASELINES[baseline])
+        for tick in self._ticks(usd, choice, report):
             meter.add(tick)
         return meter.run()
 
-    def _ticks(self, usd: int, choice: Any, told: Callable[[float], None]) -> Any:
+    def _ticks(self, usd: int, choice: Any, report: Callable[[float], None]) -> Any:
         feeds = [
-            PaperFeed(feed.name, feed.token.address, feed.heartbeat_seconds * 5 // 4)
+            BacktestFeed(feed.name, feed.token.address, feed.heartbeat_seconds * 5 // 4)
             for feed in DEFAULT_FEEDS
         ]
         start = self.tape.start
-        market = PaperMarket(feeds, self.pools, self.first_e8, start, self.others_e8)
+        market = BacktestMarket(feeds, self.pools, self.first_e8, start, self.others_e8)
         steps = list(self.tape.steps())
         for number, tick in enumerate(play(self._vault(usd), market, steps, choice)):
             if number % _TOLD_EVERY == 0:
-                told(number / len(steps))
+                report(number / len(steps))
             yield tick
 
-    def _vault(self, usd: int) -> PaperVault:
+    def _vault(self, usd: int) -> BacktestVault:
         assets, held = [], []
         for feed in DEFAULT_FEEDS:
             token, price_e8 = feed.token, self.first_e8[feed.name]
             target_e18 = _TARGETS_E18[token.symbol]
             assets.append(Asset(token.address, target_e18, DEMO_BAND_BPS, token.decimals))
             held.append(usd * target_e18 // E18 * _DOLLAR_E8 * 10**token.decimals // price_e8)
-        return PaperVault("0x" + "00" * 20, tuple(assets), tuple(held), DEMO_POLICY)
+        return BacktestVault("0x" + "00" * 20, tuple(assets), tuple(held), DEMO_POLICY)
 
-    def _beside(self, tick: PaperTick[Verdict]) -> Rebalance:
+    def _beside(self, tick: BacktestTick[Verdict]) -> Rebalance:
         """A rebalance, the dual's bound on its loss, and the same trades by the other ways."""
         plan, settled = tick.verdict.plan, tick.settlement
         if plan is None or settled is None:
             raise AssertionError("a rebalance comes of a plan")
-        asked = plan_input(tick.snapshot, tick.pools, self.conditions)
+        problem = plan_input(tick.snapshot, tick.pools, self.conditions)
         certificate = plan.certificate
         loss_e18 = settled.sold_e18 - settled.bought_e18
         # {usd}: what is planned for is worth * sold - loss, so no plan that sells as much loses less.
         least_e18 = loss_e18 - (certificate.all_pools_bound_e18 - certificate.value_e18)
         if (loss_e18 - least_e18) * BPS > settled.sold_e18:
             # A plan that a limit binds may have a loose bound, or none; one without limits is never so.
-            alone_e18 = _least_loss_e18(asked, plan.sales_raw, settled.sold_e18)
+            alone_e18 = _least_loss_e18(problem, plan.sales_raw, settled.sold_e18)
             least_e18 = max(least_e18, alone_e18)
-        needs_e18 = [asked.value_e18(j, raw) for j, raw in enumerate(plan.expected_buys_raw)]
+        needs_e18 = [problem.value_e18(j, raw) for j, raw in enumerate(plan.expected_buys_raw)]
         # The same is bought of each, and as much more as what is sold is worth.
         needs = [raw * settled.sold_e18 // max(1, sum(needs_e18)) for raw in plan.expected_buys_raw]
-        ways = {}
-        for name, way in WAYS.items():
-            done = trade(asked, way, plan.sales_raw, needs)
-            hops = len(done.legs) if done else 0
-            gas = asked.sending_cost_e18(hops)
+        baselines = {}
+        for name, baseline in BASELINES.items():
+            done = trade(problem, baseline, plan.sales_raw, needs)
+            hops = len(done.swaps) if done else 0
+            gas = problem.sending_cost_e18(hops)
             if done is None:
-                ways[name] = Ways(None, 0.0)
+                baselines[name] = BaselineFigures(None, 0.0)
                 continue
-            sold_e18, bought_e18 = asked.values_e18(done.sales_raw, done.buys_raw)
+            sold_e18, bought_e18 = problem.values_e18(done.sales_raw, done.buys_raw)
             # A dollar or less may be left of a pair: the loss is that of what was sold, for all of it.
             lost = (sold_e18 - bought_e18) / sold_e18 * settled.sold_e18
-            ways[name] = Ways(lost / E18, gas / E18)
+            baselines[name] = BaselineFigures(lost / E18, gas / E18)
         return Rebalance(
             tick.at,
             settled.sold_e18 / E18,
             loss_e18 / E18,
             min(loss_e18, least_e18) / E18,
             plan.cost.gas_e18 / E18,
-            len(plan.legs),
-            ways,
+            len(plan.swaps),
+            baselines,
         )
 
 
-def _least_loss_e18(asked: PlanInput, sales_raw: tuple[int, ...], sold_e18: int) -> int:
+def _least_loss_e18(problem: Problem, sales_raw: tuple[int, ...], sold_e18: int) -> int:
     """What selling these amounts for anything in deficit loses at least, by a dual without limits."""
     free = replace(
-        asked,
+        problem,
         sales_max_raw=sales_raw,
         worth_e18=E18 // 2,
         slippage_limit_e18=E18,
@@ -361,8 +367,8 @@ def _least_loss_e18(asked: PlanInput, sales_raw: tuple[int, ...], sold_e18: int)
         sold_max_e18=None,
         loss_max_e18=None,
     )
-    market = market_of(asked.pools)
-    best = optimum(market, asked_of(free, market))
+    market = market_of(problem.pools)
+    best = optimum(market, terms_of(free, market))
     return sold_e18 // 2 - bound_e18(best.bound) if best else 0
 
 
@@ -378,8 +384,8 @@ def _as_traded(pool: PoolState) -> Pool:
 class _Meter:
     """Adds up a run, tick after tick."""
 
-    def __init__(self, way: str, usd: int) -> None:
-        self._way, self._usd = way, usd
+    def __init__(self, baseline: str, usd: int) -> None:
+        self._way, self._usd = baseline, usd
         self._rebalances = self._pokes = 0
         self._sold = self._loss = self._gas = 0.0
         self._first = self._last = 0
@@ -387,7 +393,7 @@ class _Meter:
         self._squares = 0.0
         self._now: tuple[bool, float] | None = None
 
-    def add(self, tick: PaperTick[Any]) -> None:
+    def add(self, tick: BacktestTick[Any]) -> None:
         """One more tick."""
         if self._now is None:
             self._first = tick.at
@@ -420,15 +426,15 @@ class _Meter:
             math.sqrt(self._squares / span) * BPS,
         )
 
-    def _count(self, tick: PaperTick[Any]) -> None:
+    def _count(self, tick: BacktestTick[Any]) -> None:
         eth_usd = tick.snapshot.basket.prices[0].primary_e18 / E18
         gas = 0
         if tick.settlement is not None and tick.verdict.plan is not None:
             self._rebalances += 1
             self._sold += tick.settlement.sold_e18 / E18
             self._loss += (tick.settlement.sold_e18 - tick.settlement.bought_e18) / E18
-            gas = 200_000 + 90_000 * len(tick.verdict.plan.legs)
-        elif tick.verdict.step is Step.POKE:
+            gas = 200_000 + 90_000 * len(tick.verdict.plan.swaps)
+        elif tick.verdict.step is Action.POKE:
             self._pokes += 1
             gas = _GAS_PER_POKE
         self._gas += gas * GAS_PRICE_WEI / E18 * eth_usd

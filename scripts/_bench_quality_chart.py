@@ -58,9 +58,9 @@ def _sorted_costs(page: Figure, figures: QualityFigures, sizes: list[int]) -> No
             if name == KEEPER:
                 continue
             points = [
-                (number, one.ways[name].loss_usd)
+                (number, one.baselines[name].loss_usd)
                 for number, one in enumerate(rows)
-                if one.ways[name].loss_usd is not None
+                if one.baselines[name].loss_usd is not None
             ]
             axes.scatter(
                 [number for number, _ in points],
@@ -126,13 +126,13 @@ def _years(page: Figure, figures: QualityFigures, sizes: list[int]) -> None:
     )
     gap = 0.03
     width = (_RIGHT - _LEFT - gap * (len(sizes) - 1)) / len(sizes)
-    runs = {(run.vault_usd, run.way): run for run in figures.runs}
+    runs = {(run.vault_usd, run.baseline): run for run in figures.runs}
     for place, usd in enumerate(sizes):
         axes = page.add_axes((_LEFT + place * (width + gap), 0.095, width, 0.27))
         axes.grid(axis="y")
         axes.tick_params(length=0)
-        for number, (way, colour) in enumerate(_COLOURS.items()):
-            run = runs[usd, way]
+        for number, (baseline, colour) in enumerate(_COLOURS.items()):
+            run = runs[usd, baseline]
             loss = run.loss_usd / usd / run.years * BPS
             gas = run.gas_usd / usd / run.years * BPS
             strength = 0.35 if run.outside > _LEFT_OUTSIDE else 1.0
@@ -160,8 +160,8 @@ def _years(page: Figure, figures: QualityFigures, sizes: list[int]) -> None:
         axes.set_xticks(
             range(len(_COLOURS)),
             [
-                f"{way}\n{runs[usd, way].outside:.1%} outside\n{runs[usd, way].tracking_bps:.0f} bps off"
-                for way in _COLOURS
+                f"{baseline}\n{runs[usd, baseline].outside:.1%} outside\n{runs[usd, baseline].tracking_bps:.0f} bps off"
+                for baseline in _COLOURS
             ],
             fontsize=7.2,
         )
@@ -186,7 +186,9 @@ def _bps(usd: float | None, one: Rebalance) -> float:
 
 def _ceiling(rows: list[Rebalance]) -> float:
     """High enough for all but the one in twenty that cost most by an ordinary way."""
-    costs = sorted(_bps(way.loss_usd, one) for one in rows for way in one.ways.values())
+    costs = sorted(
+        _bps(baseline.loss_usd, one) for one in rows for baseline in one.baselines.values()
+    )
     return 1.1 * costs[int(len(costs) * 0.95)] if costs else 1.0
 
 

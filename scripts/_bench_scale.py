@@ -22,12 +22,12 @@ from rebalancer.chain.heads import Heads
 from rebalancer.chain.rpc import Rpc
 from rebalancer.chain.snapshot import VaultSnapshot, read_block
 from rebalancer.chain.system import Role, System
-from rebalancer.chain.vault_index import VaultBook
+from rebalancer.chain.vault_index import VaultIndex
 from rebalancer.devnet.local import LocalChain
 from rebalancer.devnet.node import Node, NodeSettings
-from rebalancer.keeper.decide import Conditions, Step, Verdict
+from rebalancer.keeper.decide import Action, Conditions, Verdict
 from rebalancer.keeper.planners import Planners
-from rebalancer.operations.deploy import FeedSpec, Fees, deploy_system, grant_roles, set_feed
+from rebalancer.operations.deploy import FeedSpec, VaultFees, deploy_system, grant_roles, set_feed
 from rebalancer.settlement import Asset
 from rebalancer.units import E18
 from rebalancer.venues import Pool, Token, synthetic
@@ -161,7 +161,7 @@ class _Scale:
         return (
             *("Vault", "V", self.system.authority),
             (self.system.oracle, astuple(POLICY), 0, 0, assets),
-            astuple(Fees()),
+            astuple(VaultFees()),
             self.wallet.address,
             seeds,
             1_000 * E18,
@@ -174,9 +174,9 @@ class _Scale:
         heads = Heads(self.rpc, poll_seconds=0.01)
         heads.next(0)
         before = _resident_bytes()
-        book = VaultBook(self.rpc, self.system.lens, self.vaults, _PAGE)
+        index = VaultIndex(self.rpc, self.system.lens, self.vaults, _PAGE)
         with _counted(self.rpc) as load:
-            load_s = _seconds(lambda: book.load(read_block(self.rpc)))
+            load_s = _seconds(lambda: index.load(read_block(self.rpc)))
         memory = (_resident_bytes() - before) / 2**20
         self.wallet.transact(self.feeds[0], "push", 11 * 10**7)
         head = heads.next(0)
@@ -184,23 +184,23 @@ class _Scale:
             raise AssertionError("a block was mined")
         with _counted(self.rpc) as each_block:
             began = time.perf_counter()
-            book.advance(head)
-            block = book.block
+            index.advance(head)
+            block = index.block
             if block is None:
                 raise AssertionError("the book is loaded")
-            judged = book.judge(block)
+            judged = index.judge(block)
             block_s = time.perf_counter() - began
         chosen = judged.candidates[:_PLANNED]
         exact: list[VaultSnapshot] = []
-        with _counted(self.rpc) as looks:
-            exact_s = _seconds(lambda: exact.extend(book.look(chosen, block)))
+        with _counted(self.rpc) as reads:
+            exact_s = _seconds(lambda: exact.extend(index.read(chosen, block)))
         conditions, verdicts = Conditions(0), dict[str, Verdict]()
         with closing(Planners()) as planners:
             planners.warm()
             plan_s = _seconds(
                 lambda: verdicts.update(planners.decide(exact, self.pools, conditions))
             )
-        if not all(verdict.step is Step.REBALANCE for verdict in verdicts.values()):
+        if not all(verdict.step is Action.REBALANCE for verdict in verdicts.values()):
             raise AssertionError("every vault out of band has a plan")
         return ScaleFigures(
             len(self.vaults),
@@ -210,7 +210,7 @@ class _Scale:
             len(each_block),
             len(judged.candidates),
             exact_s,
-            len(looks),
+            len(reads),
             len(verdicts),
             plan_s,
             memory,
@@ -241,16 +241,16 @@ def _pools(tokens: Sequence[Token]) -> list[Pool]:
 @contextmanager
 def _counted(rpc: Any) -> Iterator[list[int]]:
     """How many calls each request holds, from here on."""
-    asked: list[int] = []
+    requested: list[int] = []
     plain = rpc.batch_settled
 
     def noted(calls: Sequence[Call]) -> list[Any]:
-        asked.append(len(calls))
+        requested.append(len(calls))
         return list(plain(calls))
 
     rpc.batch_settled = noted
     try:
-        yield asked
+        yield requested
     finally:
         del rpc.batch_settled
 

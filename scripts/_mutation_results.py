@@ -20,13 +20,13 @@ __all__ = [
     "Excuses",
     "Journal",
     "Outcome",
+    "announce",
     "digest",
     "percent",
     "report",
     "sample",
     "score",
     "summary",
-    "tell",
 ]
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -142,7 +142,7 @@ def sample(found: Sequence[Mutant], most: int, seed: int) -> list[Mutant]:
     return [mutant for mutant in found if mutant.number in chosen]
 
 
-def tell(target: str, mutant: Mutant, journal: Journal, outcome: Outcome) -> None:
+def announce(target: str, mutant: Mutant, journal: Journal, outcome: Outcome) -> None:
     journal.put(target, mutant, outcome)
     print(f"{outcome.verdict:9} {target}.{mutant.name}  {outcome.by}", flush=True)
 

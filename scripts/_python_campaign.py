@@ -40,7 +40,7 @@ import pytest
 from hypothesis import HealthCheck, Phase, settings
 
 from scripts._mutants import Mutant
-from scripts._mutation_results import Journal, Outcome, tell
+from scripts._mutation_results import Journal, Outcome, announce
 from scripts._python_mutants import mutants, woven
 
 __all__ = ["Campaign", "Recording", "find", "functions_of", "hold"]
@@ -234,7 +234,7 @@ class Campaign:
             if time.monotonic() > self.until:
                 break
             if self.journal.get(file, mutant) is None:
-                tell(file, mutant, self.journal, self._judge(file, mutant))
+                announce(file, mutant, self.journal, self._judge(file, mutant))
         return True
 
     # Recordings

@@ -12,7 +12,7 @@ import click
 from rich.console import Console
 
 from scripts._attacks.picture import draw
-from scripts._attacks.play import ATTACKS, notes, open_field, play
+from scripts._attacks.play import ATTACKS, notes, open_env, play
 from scripts._attacks.table import committed, markdown, screen, write
 
 _PICTURE = Path(__file__).resolve().parent.parent / ".attacks" / "stolen-keeper.png"
@@ -30,20 +30,20 @@ def main(*, only: tuple[str, ...], writes: bool) -> None:
     if only and writes:
         raise click.UsageError("--write needs the whole table; leave out --only")
     results = []
-    with open_field() as field:
-        for name, found in play(field, only or ATTACKS):
+    with open_env() as env:
+        for name, found in play(env, only or ATTACKS):
             _console.print(f"played: {name}")
             results += found
-        said = markdown(results, notes(field))
-        loot = field.loot
+        message = markdown(results, notes(env))
+        loot = env.loot
     if loot is not None:
         _console.print(f"Written: {draw(loot, _PICTURE)}", soft_wrap=True)
     for line in screen(results):
         _console.print(line, soft_wrap=True, highlight=False)
     if writes:
-        write(said)
+        write(message)
         _console.print("Written: docs/security.md")
-    elif not only and said != committed():
+    elif not only and message != committed():
         _console.print("[yellow]docs/security.md says otherwise; make attacks ARGS=--write[/]")
     broken = [result.attack for result in results if result.verdict == "BEYOND"]
     for attack in broken:

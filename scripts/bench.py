@@ -20,7 +20,7 @@ import click
 from rich.console import Console
 from rich.table import Table
 
-from rebalancer.chain.artifacts import look_also_in
+from rebalancer.chain.artifacts import add_artifacts_folder
 from scripts import _bench_keeper as keeper
 from scripts import _bench_snapshot as snapshot
 from scripts._bench_gas import FIGURES, SIZES, Figure, measure
@@ -34,7 +34,7 @@ from scripts._bench_trace import Spent
 
 _FOLDER = snapshot.ROOT / ".bench"
 
-look_also_in(snapshot.ROOT / ".build" / "test-artifacts")
+add_artifacts_folder(snapshot.ROOT / ".build" / "test-artifacts")
 
 _SHARED = snapshot.ROOT.parent / "shared" / "data"
 _TAPE = _SHARED / "chainlink"
@@ -164,7 +164,7 @@ def _plan() -> dict[str, Any]:
     ):
         table.add_row(name, f"{median * 1e3:,.2f}", f"{p99 * 1e3:,.2f}")
     table.caption = (
-        f"{found.legs} swaps of ${found.sold_usd:,.0f}; from the bound {found.gap_before:.1e} of it before whole units, "
+        f"{found.swaps} swaps of ${found.sold_usd:,.0f}; from the bound {found.gap_before:.1e} of it before whole units, "
         f"{found.gap:.1e} after; goals 5 ms, 1 ms in band, 1e-8, 1e-6"
     )
     _console.print(table)

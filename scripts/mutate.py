@@ -48,13 +48,13 @@ from scripts._mutation_results import (
     Excuses,
     Journal,
     Outcome,
+    announce,
     digest,
     percent,
     report,
     sample,
     score,
     summary,
-    tell,
 )
 from scripts._python_campaign import Campaign as PythonCampaign
 from scripts._python_campaign import find as find_python
@@ -365,7 +365,7 @@ def changed_lines(path: str, since: str | None) -> set[int]:
     }
 
 
-def stages(
+def environments(
     target: str, function: str, killers: dict[str, Counter[str]], *, quick: bool
 ) -> Iterator[list[str]]:
     """Which suites to run together, one stage after another."""
@@ -470,7 +470,7 @@ class Campaign:
             space.wake(mutant.number)
             outcome = run_one(space, mutant, self.killers, [suites])
             if outcome.verdict == "killed":
-                tell(target, mutant, self.journal, outcome)
+                announce(target, mutant, self.journal, outcome)
 
     def run_group(self, group: Sequence[str]) -> None:
         space = Workspace(WORK / group[-1], group=group)
@@ -495,8 +495,8 @@ class Campaign:
                 self.run_alone(space, target, mutant)
 
     def judge(self, space: Workspace, target: str, mutant: Mutant) -> None:
-        suites = stages(target, mutant.function, self.killers, quick=self.quick)
-        tell(target, mutant, self.journal, run_one(space, mutant, self.killers, suites))
+        suites = environments(target, mutant.function, self.killers, quick=self.quick)
+        announce(target, mutant, self.journal, run_one(space, mutant, self.killers, suites))
 
     def run_alone(self, space: Workspace, target: str, mutant: Mutant) -> None:
         """A mutant that fits behind no switch is compiled by itself."""
@@ -515,7 +515,7 @@ class Campaign:
         finally:
             (space.root / name).write_bytes(source)
         if stillborn:
-            tell(target, mutant, self.journal, Outcome("stillborn"))
+            announce(target, mutant, self.journal, Outcome("stillborn"))
 
 
 def commit_of(*paths: str) -> str:

@@ -81,8 +81,8 @@ def lay() -> None:
 
 def halmos(contracts: str, prefix: str, seconds: int) -> list[Proof]:
     """What Halmos says of all functions of these contracts that begin with `prefix`."""
-    told = WORK / "told.json"
-    told.unlink(missing_ok=True)
+    reported = WORK / "told.json"
+    reported.unlink(missing_ok=True)
     environment = {k: v for k, v in os.environ.items() if not k.startswith("FOUNDRY_")}
     environment["PATH"] = f"{ROOT / '.build' / 'bin'}{os.pathsep}{environment['PATH']}"
     run = subprocess.run(
@@ -90,7 +90,7 @@ def halmos(contracts: str, prefix: str, seconds: int) -> list[Proof]:
             *(PROVERS / "halmos", "--match-contract", f"^({contracts})$", "--function", prefix),
             # A millisecond, the default, is too short to see that a path is impossible: they would all be followed.
             *("--solver-timeout-assertion", f"{seconds}s", "--solver-timeout-branching", "50ms"),
-            *("--no-status", "--json-output", told),
+            *("--no-status", "--json-output", reported),
         ],
         cwd=WORK,
         env=environment,
@@ -98,10 +98,10 @@ def halmos(contracts: str, prefix: str, seconds: int) -> list[Proof]:
         text=True,
         check=False,
     )
-    if not told.exists():
+    if not reported.exists():
         sys.exit(f"Halmos did not get as far as proving:\n{run.stdout}{run.stderr}")
     proofs = []
-    for place, results in json.loads(told.read_text())["test_results"].items():
+    for place, results in json.loads(reported.read_text())["test_results"].items():
         for result in results:
             name, widths = re.fullmatch(r"\w+?_(\w+)\((.*)\)", result["name"]).groups()  # type: ignore[union-attr]  # Halmos names its results so
             seconds_taken = result["time"][0]
@@ -126,7 +126,7 @@ def z3() -> list[Proof]:
         text=True,
         check=True,
     )
-    for claim in (told := json.loads(run.stdout)):
+    for claim in (reported := json.loads(run.stdout)):
         if claim["counterexample"] and not claim["false"]:
             print(f"{claim['name']}: {claim['counterexample']}", file=sys.stderr)
     return [
@@ -134,7 +134,7 @@ def z3() -> list[Proof]:
             *(claim["file"], claim["name"], "any", claim["seconds"], claim["verdict"]),
             claim["false"],
         )
-        for claim in told
+        for claim in reported
     ]
 
 

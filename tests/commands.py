@@ -33,10 +33,10 @@ class Ran:
         """The one error that was told, which must be all there is on standard error but for what was sent before."""
         (line,) = [line for line in self.err.splitlines() if not line.startswith("sent ")]
         if line.startswith("{"):
-            told = json.loads(line)
-            assert told.keys() == {"error", "sentence", "exit_code"}
-            assert told["exit_code"] == self.code
-            return str(told["sentence"])
+            reported = json.loads(line)
+            assert reported.keys() == {"error", "sentence", "exit_code"}
+            assert reported["exit_code"] == self.code
+            return str(reported["sentence"])
         assert line.startswith("error: "), line
         assert line.endswith("."), line
         return line.removeprefix("error: ")
@@ -50,8 +50,8 @@ def run(capsys: pytest.CaptureFixture[str], *arguments: object) -> Ran:
             root.main(args=[str(argument) for argument in arguments], prog_name="rebalancer")
     finally:
         structlog.reset_defaults()  # or later logs would go to this test's standard error
-    said = capsys.readouterr()
-    return Ran(int(ended.value.code or 0), said.out, said.err)
+    message = capsys.readouterr()
+    return Ran(int(ended.value.code or 0), message.out, message.err)
 
 
 def free_port() -> int:

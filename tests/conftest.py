@@ -15,7 +15,7 @@ from typing import Any
 import pytest
 from hypothesis import HealthCheck, settings
 
-from rebalancer.chain.artifacts import look_also_in
+from rebalancer.chain.artifacts import add_artifacts_folder
 from tests.fixtures_chain import chain  # noqa: F401 (defined here, it goes before Ape's fixture of that name)
 
 pytest_plugins = ["tests.fixtures_chain", "tests.fixtures_redis"]
@@ -23,7 +23,7 @@ pytest_plugins = ["tests.fixtures_chain", "tests.fixtures_redis"]
 REPO_ROOT = Path(__file__).resolve().parent.parent
 
 # Outside contracts that tests meet and the wheel does not carry.
-look_also_in(REPO_ROOT / ".build" / "test-artifacts")
+add_artifacts_folder(REPO_ROOT / ".build" / "test-artifacts")
 
 # Slow examples are no failures here: two cores may be busy with a chain.
 settings.register_profile(

@@ -13,11 +13,11 @@ import pytest
 
 from rebalancer.chain.deployment import Deployment
 from rebalancer.chain.rpc import Rpc
+from rebalancer.devnet.environment import DevEnvironment, build_environment
 from rebalancer.devnet.local import LocalChain
-from rebalancer.devnet.market import Market
+from rebalancer.devnet.market import DevMarket
 from rebalancer.devnet.node import Node, NodeKind, NodeSettings
 from rebalancer.devnet.profile import opening_pools
-from rebalancer.devnet.stage import Stage, build_stage
 from tests.clocks import LONGEST_SECONDS
 
 # A session's chain starts here, so that tests may use dates; 2023-04-05 00:00 UTC.
@@ -54,8 +54,8 @@ def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
     if "node_kind" not in metafunc.fixturenames:
         return
     marked = metafunc.definition.get_closest_marker("both_chains") is not None
-    asked = metafunc.config.getoption("--chain") or ("both" if marked else NodeKind.ANVIL)
-    kinds = list(NodeKind) if asked == "both" else [NodeKind(asked)]
+    requested = metafunc.config.getoption("--chain") or ("both" if marked else NodeKind.ANVIL)
+    kinds = list(NodeKind) if requested == "both" else [NodeKind(requested)]
     # Indirect: only then does pytest know that two tests with the same kind may share a node.
     metafunc.parametrize("node_kind", kinds, ids=str, scope="session", indirect=True)
 
@@ -124,13 +124,13 @@ def chain(session_chain: LocalChain) -> Iterator[LocalChain]:
 def session_market(session_chain: LocalChain) -> Deployment:
     """A market of WETH, WBTC and USDC at `OPENING_PRICES_E8`, built once a chain."""
     pools = opening_pools(OPENING_PRICES_E8)
-    return Market.build(session_chain, pools, OPENING_PRICES_E8).deployment
+    return DevMarket.build(session_chain, pools, OPENING_PRICES_E8).deployment
 
 
 @pytest.fixture
-def market(session_market: Deployment, chain: LocalChain) -> Market:
+def market(session_market: Deployment, chain: LocalChain) -> DevMarket:
     """The session's market; all that a test does to it is undone."""
-    return Market(chain, session_market)
+    return DevMarket(chain, session_market)
 
 
 def _ape_node_url(config: pytest.Config) -> str | None:
@@ -144,17 +144,17 @@ def _ape_node_url(config: pytest.Config) -> str | None:
 
 
 @pytest.fixture(scope="session")
-def session_stage(node_kind: NodeKind) -> Iterator[Stage]:
+def session_environment(node_kind: NodeKind) -> Iterator[DevEnvironment]:
     """A chain of its own with market, system and demo vault at `OPENING_PRICES_E8`."""
     settings = NodeSettings(kind=node_kind, genesis_at=GENESIS_AT, ready_timeout_s=LONGEST_SECONDS)
     with Node.start(settings) as node, node.rpc(timeout_s=LONGEST_SECONDS) as rpc:
-        yield build_stage(LocalChain(rpc), OPENING_PRICES_E8)
+        yield build_environment(LocalChain(rpc), OPENING_PRICES_E8)
 
 
 @pytest.fixture
-def stage(session_stage: Stage) -> Iterator[Stage]:
+def environment(session_environment: DevEnvironment) -> Iterator[DevEnvironment]:
     """The session's stage, its prices back at the opening; all that a test does to it is undone."""
-    before = session_stage.chain.snapshot()
-    session_stage.market.prices_e8 = dict(OPENING_PRICES_E8)
-    yield session_stage
-    session_stage.chain.revert(before)
+    before = session_environment.chain.snapshot()
+    session_environment.market.prices_e8 = dict(OPENING_PRICES_E8)
+    yield session_environment
+    session_environment.chain.revert(before)

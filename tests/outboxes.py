@@ -7,8 +7,8 @@ import time
 from rebalancer.chain.receipt import Receipt, find_receipt, refusal
 from rebalancer.chain.rpc import Rpc
 from rebalancer.errors import TransactionNotMined
-from rebalancer.send.attempt import Intent, State
-from rebalancer.send.fees import Fees
+from rebalancer.send.attempt import AttemptState, Intent
+from rebalancer.send.fees import GasFees
 from rebalancer.send.outbox import Outbox
 from rebalancer.send.signed import Signer
 
@@ -18,7 +18,7 @@ _PAUSE_SECONDS = 0.01
 
 
 def deliver(
-    outbox: Outbox, rpc: Rpc, signer: Signer, intent: Intent, fees: Fees, timeout_s: float = 10.0
+    outbox: Outbox, rpc: Rpc, signer: Signer, intent: Intent, fees: GasFees, timeout_s: float = 10.0
 ) -> Receipt:
     """Start anew, submit, and advance until a block holds it.
 
@@ -35,7 +35,7 @@ def deliver(
         if attempt.mined_hash is not None and attempt.block_number is not None:
             receipt = find_receipt(rpc, attempt.mined_hash)
             assert receipt is not None
-            if attempt.state is State.FAILED:
+            if attempt.state is AttemptState.FAILED:
                 raise refusal(rpc, receipt)
             return receipt
         time.sleep(_PAUSE_SECONDS)

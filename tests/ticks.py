@@ -36,7 +36,7 @@ def block(at: float = NOON, number: int = 100) -> Block:
 def tick(at: float = NOON, **changes: Any) -> Tick:
     """A look at which nothing was the matter, but for what is changed."""
     reasons: Mapping[str, Reason] = {vault(1): Reason.IN_BAND, vault(2): Reason.IN_BAND}
-    said: dict[str, Any] = {
+    message: dict[str, Any] = {
         "chain_id": CHAIN,
         "at": at,
         "seconds": 0.25,
@@ -58,7 +58,7 @@ def tick(at: float = NOON, **changes: Any) -> Tick:
         "subscribed": True,
         "drifts_bps": dict.fromkeys(changes.get("reasons", reasons), 40),
     }
-    return Tick(**said | changes)
+    return Tick(**message | changes)
 
 
 def endpoint(name: str, usable: bool = True) -> EndpointState:
@@ -81,8 +81,8 @@ def decision(
     **changes: Any,
 ) -> Decision:
     """A decision about the vault of that number."""
-    said: dict[str, Any] = {"epoch": 7, "drift_bps": 240}
-    return Decision(block(at), vault(number), reason, text, **said | changes)
+    message: dict[str, Any] = {"epoch": 7, "drift_bps": 240}
+    return Decision(block(at), vault(number), reason, text, **message | changes)
 
 
 def outcome(sold_usd: int, loss_usd: int, *, comparable: bool = True) -> Outcome:

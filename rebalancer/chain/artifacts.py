@@ -18,7 +18,7 @@ from typing import Any
 
 from rebalancer.errors import ArtifactMissing
 
-__all__ = ["Artifact", "artifact_names", "load_artifact", "look_also_in"]
+__all__ = ["Artifact", "add_artifacts_folder", "artifact_names", "load_artifact"]
 
 LinkReferences = Mapping[str, tuple[int, ...]]
 """Library name → byte offsets in the creation code where its 20-byte address belongs."""
@@ -58,7 +58,7 @@ class Artifact:
         return bytes.fromhex(self.runtime_hex)
 
 
-def look_also_in(folder: Path) -> None:
+def add_artifacts_folder(folder: Path) -> None:
     """Finds contracts in this folder too, after the packaged ones. To be said before any is looked for.
 
     Tests keep there what they meet and the package must not carry.

@@ -85,12 +85,12 @@ class BoundContract:
         known = reader.function(self.name, function)
         functions = known.factory(to_checksum_address(self.address)).functions
         with _fitting(self.name, function):
-            asked = functions[known.signature](*known.arguments(args))
+            requested = functions[known.signature](*known.arguments(args))
         message = {} if sender is None else {"from": to_checksum_address(sender)}
         # As an argument web3 would turn a hash into a number, by one more request, and a reorg could come between.
         reader.w3.eth.default_block = at_block(block)
         try:
-            answer = asked.call(message)
+            answer = requested.call(message)
         except BadFunctionCallOutput:
             raise ContractMissing(self.name, self.address) from None
         return known.result(answer)

@@ -68,13 +68,13 @@ class EndpointHealth:
     height: int | None
     latency_seconds: float | None
     failures_in_a_row: int
-    resting: bool
+    backing_off: bool
     behind: bool
     why: str
     """What its last failure was; empty if it does well."""
 
 
-class _Place:
+class _Ranked:
     """One endpoint and what is known of it."""
 
     def __init__(self, rpc: Rpc) -> None:
@@ -82,13 +82,13 @@ class _Place:
         self.height: int | None = None
         self.latency: float | None = None
         self.failures = 0
-        self.rests_until = 0.0
+        self.backoff_until = 0.0
         self.waits_until = 0.0
         """Until then it asked to be left alone."""
         self.why = ""
 
     def answered(self, seconds: float) -> None:
-        self.failures, self.rests_until, self.waits_until, self.why = 0, 0.0, 0.0, ""
+        self.failures, self.backoff_until, self.waits_until, self.why = 0, 0.0, 0.0, ""
         old = seconds if self.latency is None else self.latency
         self.latency = old + _LATENCY_WEIGHT * (seconds - old)
 
@@ -98,7 +98,7 @@ class _Place:
         if isinstance(failure, RpcBusy) and failure.retry_seconds is not None:
             self.waits_until = now + failure.retry_seconds
             rest = max(rest, failure.retry_seconds)
-        self.rests_until, self.why = now + rest, str(failure)
+        self.backoff_until, self.why = now + rest, str(failure)
 
 
 class Endpoints(Rpc):
@@ -112,11 +112,11 @@ class Endpoints(Rpc):
         *,
         max_lag_blocks: int = 3,
         quorum: int = 1,
-        look_seconds: float = math.inf,
+        tick_seconds: float = math.inf,
         max_tip_wei: int | None = None,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
-        """`max_lag_blocks`: how far behind the highest an endpoint may be; `quorum`: how many must agree in `confirm`; `look_seconds`:
+        """`max_lag_blocks`: how far behind the highest an endpoint may be; `quorum`: how many must agree in `confirm`; `tick_seconds`:
         how old a look may be when a question is asked; `max_tip_wei`: see `Rpc`.
 
         Raises:
@@ -132,21 +132,21 @@ class Endpoints(Rpc):
         self.max_lag_blocks = max_lag_blocks
         self.max_tip_wei = max_tip_wei
         self.quorum = quorum
-        self.look_seconds = look_seconds
+        self.tick_seconds = tick_seconds
         self._clock = clock
         self._looked_at = -math.inf
-        self._places = [_Place(Rpc(url, timeout_s, expected_chain_id)) for url in urls]
+        self._ranked = [_Ranked(Rpc(url, timeout_s, expected_chain_id)) for url in urls]
         self._threads = ThreadPoolExecutor(len(urls), thread_name_prefix="endpoint")
 
     @property
     def requests(self) -> int:
         """HTTP requests made so far, of all endpoints together."""
-        return sum(place.rpc.requests for place in self._places)
+        return sum(each.rpc.requests for each in self._ranked)
 
     def close(self) -> None:
         """Drop all connections; the next question opens new ones."""
-        for place in self._places:
-            place.rpc.close()
+        for each in self._ranked:
+            each.rpc.close()
 
     def chain_id(self) -> int:
         """The chain id that the endpoint that answers serves.
@@ -155,41 +155,41 @@ class Endpoints(Rpc):
             WrongChain: every endpoint that answers serves another chain than expected.
         """
         return self._patiently(
-            lambda until: self._first_of(lambda place: place.rpc.chain_id(), self._order(), until)
+            lambda until: self._first_of(lambda each: each.rpc.chain_id(), self._order(), until)
         )
 
     def batch_settled(self, calls: Sequence[Call]) -> list[Any]:
         """See `Rpc.batch_settled`; raises what the last endpoint raised once none is left to ask, or no time."""
         if not calls:
             return []
-        if self._clock() - self._looked_at > self.look_seconds:
-            self.look()
+        if self._clock() - self._looked_at > self.tick_seconds:
+            self.check()
         steers = any(method.startswith(_ONE_NODE_ONLY) for method, _ in calls)
         return self._patiently(
-            lambda until: self._answers(calls, self._places[:1] if steers else self._order(), until)
+            lambda until: self._answers(calls, self._ranked[:1] if steers else self._order(), until)
         )
 
-    def look(self) -> list[EndpointHealth]:
+    def check(self) -> list[EndpointHealth]:
         """Ask every endpoint for its newest block, all at once, and say how each does, in the order they were given."""
 
-        def height(place: _Place) -> tuple[int, float] | ChainError:
+        def height(each: _Ranked) -> tuple[int, float] | ChainError:
             began = time.monotonic()
             try:
-                found = int(place.rpc.call("eth_blockNumber"), 16)
+                found = int(each.rpc.call("eth_blockNumber"), 16)
             except ChainError as failure:
                 return failure
             except (TypeError, ValueError):
-                return RpcMalformed(place.rpc.endpoint, "its height is not a number")
+                return RpcMalformed(each.rpc.endpoint, "its height is not a number")
             return found, time.monotonic() - began
 
         self._set_deadline(self._question_until())
         self._looked_at = self._clock()
-        for place, found in zip(self._places, self._threads.map(height, self._places), strict=True):
+        for each, found in zip(self._ranked, self._threads.map(height, self._ranked), strict=True):
             if isinstance(found, ChainError):
-                self._failed(place, found)
+                self._failed(each, found)
             else:
-                place.height, seconds = found
-                place.answered(seconds)
+                each.height, seconds = found
+                each.answered(seconds)
         return self.health()
 
     def health(self) -> list[EndpointHealth]:
@@ -197,15 +197,15 @@ class Endpoints(Rpc):
         now = self._clock()
         return [
             EndpointHealth(
-                place.rpc.endpoint,
-                place.height,
-                place.latency,
-                place.failures,
-                place.rests_until > now,
-                self._is_behind(place),
-                place.why,
+                each.rpc.endpoint,
+                each.height,
+                each.latency,
+                each.failures,
+                each.backoff_until > now,
+                self._is_behind(each),
+                each.why,
             )
-            for place in self._places
+            for each in self._ranked
         ]
 
     @property
@@ -221,12 +221,12 @@ class Endpoints(Rpc):
         if self.quorum == 1:
             yield self
             return
-        until, places = self._question_until(), self._order()
-        for at, place in enumerate(places):
+        until, ranked = self._question_until(), self._order()
+        for at, each in enumerate(ranked):
             now = time.monotonic()
-            is_last = at == len(places) - 1
-            place.rpc.deadline = until if is_last else now + (until - now) / 2
-            yield place.rpc
+            is_last = at == len(ranked) - 1
+            each.rpc.deadline = until if is_last else now + (until - now) / 2
+            yield each.rpc
 
     def confirm(self, calls: Sequence[Call]) -> list[Any]:
         """The results of calls on which `quorum` endpoints agree. Ask for a block by its hash, or they need not.
@@ -239,9 +239,9 @@ class Endpoints(Rpc):
         if self.quorum == 1:
             return self.batch(calls)
 
-        def answer(place: _Place) -> list[Any] | ChainError:
+        def answer(each: _Ranked) -> list[Any] | ChainError:
             try:
-                return _sound(place.rpc, calls)
+                return _sound(each.rpc, calls)
             except ChainError as failure:
                 return failure
 
@@ -251,18 +251,18 @@ class Endpoints(Rpc):
         count = 0
         waiting = self._order()
         while waiting and count < self.quorum:
-            asked, waiting = waiting[: self.quorum - count], waiting[self.quorum - count :]
-            for place, found in zip(asked, self._threads.map(answer, asked), strict=True):
+            requested, waiting = waiting[: self.quorum - count], waiting[self.quorum - count :]
+            for each, found in zip(requested, self._threads.map(answer, requested), strict=True):
                 if isinstance(found, ChainError):
-                    self._failed(place, found)
+                    self._failed(each, found)
                     continue
                 count += 1
                 if agreed is None:
-                    agreed, first = found, place.rpc.endpoint
+                    agreed, first = found, each.rpc.endpoint
                     continue
                 for (method, _), one, other in zip(calls, agreed, found, strict=True):
                     if not _same(one, other):
-                        raise EndpointsDisagree(method, first, place.rpc.endpoint)
+                        raise EndpointsDisagree(method, first, each.rpc.endpoint)
         if agreed is None or count < self.quorum:
             raise QuorumTooSmall(self.quorum, count)
         for one in agreed:
@@ -272,23 +272,23 @@ class Endpoints(Rpc):
 
     # Choosing
 
-    def _order(self) -> list[_Place]:
+    def _order(self) -> list[_Ranked]:
         """Whom to ask first: the sound by latency, then those behind, then those that rest, the longest rested first."""
         now = self._clock()
 
-        def rank(place: _Place) -> tuple[int, float]:
-            if place.rests_until > now:
-                return 2, place.rests_until
-            latency = math.inf if place.latency is None else place.latency
-            return int(self._is_behind(place)), latency
+        def rank(each: _Ranked) -> tuple[int, float]:
+            if each.backoff_until > now:
+                return 2, each.backoff_until
+            latency = math.inf if each.latency is None else each.latency
+            return int(self._is_behind(each)), latency
 
-        return sorted(self._places, key=rank)
+        return sorted(self._ranked, key=rank)
 
-    def _is_behind(self, place: _Place) -> bool:
-        heights = [other.height for other in self._places if other.height is not None]
-        if place.height is None:
+    def _is_behind(self, each: _Ranked) -> bool:
+        heights = [other.height for other in self._ranked if other.height is not None]
+        if each.height is None:
             return False
-        return place.height < max(heights) - self.max_lag_blocks
+        return each.height < max(heights) - self.max_lag_blocks
 
     def _patiently(self, ask: Callable[[float], _T]) -> _T:
         """Ask until a time, and as long as all endpoints are only at a limit and there is time, wait and ask again."""
@@ -310,34 +310,34 @@ class Endpoints(Rpc):
     def _seconds_to_wait(self) -> float | None:
         """How long all endpoints ask to be left alone; None if one does not."""
         now = self._clock()
-        waits = [place.waits_until - now for place in self._places if place.waits_until > now]
-        return min(waits) if len(waits) == len(self._places) else None
+        waits = [each.waits_until - now for each in self._ranked if each.waits_until > now]
+        return min(waits) if len(waits) == len(self._ranked) else None
 
-    def _answers(self, calls: Sequence[Call], places: Sequence[_Place], until: float) -> list[Any]:
+    def _answers(self, calls: Sequence[Call], ranked: Sequence[_Ranked], until: float) -> list[Any]:
         """The first sound answers to calls. What one endpoint refuses for a reason that may be its own, the next is asked."""
-        unclear: tuple[_Place, list[Any]] | None = None
+        unclear: tuple[_Ranked, list[Any]] | None = None
 
-        def ask(place: _Place) -> list[Any] | None:
+        def ask(each: _Ranked) -> list[Any] | None:
             nonlocal unclear
-            found = _sound(place.rpc, calls)
+            found = _sound(each.rpc, calls)
             if not _blames(found) & {Blame.UNCLEAR, Blame.METHOD}:
                 if unclear is not None and Blame.UNCLEAR in _blames(unclear[1]):
                     refused = next(e for e in unclear[1] if isinstance(e, RpcRejected))
                     self._failed(unclear[0], refused)
                 return found
             if unclear is None:
-                unclear = place, found
+                unclear = each, found
             return None
 
         try:
-            return self._first_of(ask, places, until)
+            return self._first_of(ask, ranked, until)
         except ChainError:
             if unclear is None:
                 raise
             return unclear[1]
 
     def _first_of(
-        self, ask: Callable[[_Place], _T | None], places: Sequence[_Place], until: float
+        self, ask: Callable[[_Ranked], _T | None], ranked: Sequence[_Ranked], until: float
     ) -> _T:
         """What the first place answers that does not fail; one that answers None did neither.
 
@@ -347,33 +347,33 @@ class Endpoints(Rpc):
         """
         self._set_deadline(until)
         now = self._clock()
-        free = [place for place in places if place.waits_until <= now]
+        free = [each for each in ranked if each.waits_until <= now]
         failure: ChainError = RpcUnreachable(self.endpoint, "no endpoint is left to ask")
         if not free:
-            wait = min(place.waits_until for place in places) - now
+            wait = min(each.waits_until for each in ranked) - now
             failure = RpcBusy(self.endpoint, "it asked to be left alone", round(wait, 1))
-        for at, place in enumerate(free):
+        for at, each in enumerate(free):
             began = time.monotonic()
             if at < len(free) - 1:
                 # Half of what is left, so that a silent endpoint leaves time for the next.
-                place.rpc.deadline = began + (until - began) / 2
+                each.rpc.deadline = began + (until - began) / 2
             try:
-                found = ask(place)
+                found = ask(each)
             except (RpcUnreachable, RpcTimeout, RpcMalformed, WrongChain) as lost:
                 failure = lost
-                self._failed(place, failure)
+                self._failed(each, failure)
                 continue
-            place.answered(time.monotonic() - began)
+            each.answered(time.monotonic() - began)
             if found is not None:
                 return found
         raise failure
 
-    def _failed(self, place: _Place, failure: ChainError) -> None:
-        place.failed(failure, self._clock())
-        if len(self._places) == 1:
+    def _failed(self, each: _Ranked, failure: ChainError) -> None:
+        each.failed(failure, self._clock())
+        if len(self._ranked) == 1:
             return  # whoever asked says so
         log.warning(
-            "endpoint_failed", endpoint=place.rpc.endpoint, failures=place.failures, why=place.why
+            "endpoint_failed", endpoint=each.rpc.endpoint, failures=each.failures, why=each.why
         )
 
     def _question_until(self) -> float:
@@ -382,8 +382,8 @@ class Endpoints(Rpc):
         return until if self.deadline is None else min(until, self.deadline)
 
     def _set_deadline(self, until: float) -> None:
-        for place in self._places:
-            place.rpc.deadline = until
+        for each in self._ranked:
+            each.rpc.deadline = until
 
 
 def _sound(rpc: Rpc, calls: Sequence[Call]) -> list[Any]:

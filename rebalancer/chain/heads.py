@@ -50,7 +50,7 @@ class Header:
 
 @dataclass(frozen=True, slots=True)
 class Head:
-    """The newest block. `missed` are the blocks between the last one told and this, `taken_back` what is no longer part of the chain;
+    """The newest block. `missed` are the blocks between the last one told and this, `reorged` what is no longer part of the chain;
     both by number, upward.
 
     `linked` is false where this could not be followed back to a block told before: what is derived from logs must be read anew.
@@ -58,7 +58,7 @@ class Head:
 
     header: Header
     missed: tuple[Header, ...] = ()
-    taken_back: tuple[Header, ...] = ()
+    reorged: tuple[Header, ...] = ()
     linked: bool = True
 
     @classmethod
@@ -72,15 +72,15 @@ class Head:
         What the earlier head told and this one takes back is named as taken back, too: it may have been used before the look failed.
         After very many blocks that nobody could use it is linked to nothing: endpoints do not search so many for logs.
         """
-        gone = {each.hash for each in self.taken_back}
+        gone = {each.hash for each in self.reorged}
         kept = [each for each in (*earlier.missed, earlier.header) if each.hash not in gone]
-        taken_back = sorted((*earlier.taken_back, *self.taken_back), key=lambda one: one.number)
-        if len(kept) + len(self.missed) + len(taken_back) > _MOST_UNUSED:
+        reorged = sorted((*earlier.reorged, *self.reorged), key=lambda one: one.number)
+        if len(kept) + len(self.missed) + len(reorged) > _MOST_UNUSED:
             return Head(self.header, linked=False)
         return Head(
             self.header,
             (*kept, *self.missed),
-            tuple(taken_back),
+            tuple(reorged),
             self.linked and earlier.linked,
         )
 
@@ -175,16 +175,16 @@ class Heads:
         if self._socket is not None:
             self._socket.close()
             self._socket = None
-        rest = min(_LONGEST_RETRY_SECONDS, _FIRST_RETRY_SECONDS * 2 ** min(self._failures, 20))
+        pause = min(_LONGEST_RETRY_SECONDS, _FIRST_RETRY_SECONDS * 2 ** min(self._failures, 20))
         self._failures += 1
-        self._retry_at = time.monotonic() + rest
+        self._retry_at = time.monotonic() + pause
         # Without the failure's own words, which may hold the URL's path.
         log.warning(
             "socket_lost",
             socket=socket_name(self._url or ""),
             why=type(failure).__name__,
             failures=self._failures,
-            retry_seconds=rest,
+            retry_seconds=pause,
         )
 
     def _announced(self, deadline: float) -> Header | None:
@@ -193,8 +193,8 @@ class Heads:
         wait = max(0.0, min(deadline - time.monotonic(), self.poll_seconds))
         while socket is not None:
             try:
-                told = _parsed(socket.recv(timeout=wait))
-                newest = _header(told["params"]["result"], self.rpc.endpoint)
+                notice = _parsed(socket.recv(timeout=wait))
+                newest = _header(notice["params"]["result"], self.rpc.endpoint)
             except TimeoutError:
                 return newest
             except (OSError, WebSocketException) as failure:
@@ -240,15 +240,15 @@ class Heads:
             branch.append(found)
         ancestor = parent.number
         gone = [n for n in sorted(self._chain) if ancestor < n <= self._top]
-        taken_back = tuple(self._chain.pop(n) for n in gone)
+        reorged = tuple(self._chain.pop(n) for n in gone)
         for each in branch:
             self._chain[each.number] = each
         self._top = header.number
         for number in [n for n in self._chain if n <= self._top - self.keep]:
             del self._chain[number]
-        if taken_back:
-            log.warning("reorg", depth=len(taken_back), block=header.number, hash=header.hash)
-        return Head(header, tuple(reversed(branch[1:])), taken_back)
+        if reorged:
+            log.warning("reorg", depth=len(reorged), block=header.number, hash=header.hash)
+        return Head(header, tuple(reversed(branch[1:])), reorged)
 
     def _between(self, header: Header) -> dict[str, Header]:
         """What lies between the newest block that is known and a later one, by hash, asked for at once; what an endpoint does not have
@@ -266,12 +266,12 @@ class Heads:
         return {each.hash: each for each in found}
 
     def _began(self, header: Header, *, linked: bool) -> Head:
-        taken_back = tuple(self._chain[n] for n in sorted(self._chain)) if not linked else ()
+        reorged = tuple(self._chain[n] for n in sorted(self._chain)) if not linked else ()
         self._chain = {header.number: header}
         self._top = header.number
         if not linked:
             log.warning("chain_not_linked", block=header.number, hash=header.hash)
-        return Head(header, taken_back=taken_back, linked=linked)
+        return Head(header, reorged=reorged, linked=linked)
 
     def __iter__(self) -> Iterator[Head]:
         """Heads for ever."""

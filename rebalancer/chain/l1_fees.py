@@ -204,7 +204,7 @@ def _rollup(rpc: Rpc) -> Rollup:
     oracle, arb_sys = (
         code not in ("0x", "0x0")
         for code in rpc.batch(
-            [("eth_getCode", (place, "latest")) for place in (GAS_PRICE_ORACLE, _ARB_SYS)]
+            [("eth_getCode", (address, "latest")) for address in (GAS_PRICE_ORACLE, _ARB_SYS)]
         )
     )
     return Rollup.OP_STACK if oracle else Rollup.ARBITRUM if arb_sys else Rollup.NONE
@@ -223,42 +223,42 @@ def _read_oracle(rpc: Rpc) -> L1Fees:
         *(_ORACLE.request("getOperatorFee", gas) for gas in (0, _MILLION)),
     ]
     *answers, operator, operator_million = rpc.batch_settled(calls)
-    bounds = [_told("getL1FeeUpperBound", answer) for answer in answers]
+    bounds = [_reported("getL1FeeUpperBound", answer) for answer in answers]
     if any(isinstance(bound, str) for bound in bounds):
         # It refuses before Fjord.
-        asked = [_noise(size) for size in (_SMALL_BYTES, _LARGE_BYTES)]
-        answers = rpc.batch_settled([_ORACLE.request("getL1Fee", data) for data in asked])
-        bounds = [_told("getL1Fee", answer) for answer in answers]
+        requested = [_noise(size) for size in (_SMALL_BYTES, _LARGE_BYTES)]
+        answers = rpc.batch_settled([_ORACLE.request("getL1Fee", data) for data in requested])
+        bounds = [_reported("getL1Fee", answer) for answer in answers]
     fees = _line(*_numbers(rpc, bounds))
     if _has_no_such(operator) and _has_no_such(operator_million):
         return fees  # an oracle of before Isthmus, when there was no such fee
     took, took_of_million = _numbers(
-        rpc, [_told("getOperatorFee", answer) for answer in (operator, operator_million)]
+        rpc, [_reported("getOperatorFee", answer) for answer in (operator, operator_million)]
     )
     return L1Fees(False, fees.least_wei, fees.wei_per_byte, took, max(0, took_of_million - took))
 
 
 def _read_node_interface(rpc: Rpc) -> L1Fees:
     """By an Arbitrum node's NodeInterface: gas for L1, at the base fee it was counted at."""
-    asked: list[Call] = [
+    requested: list[Call] = [
         _NODE.request("gasEstimateL1Component", _SOMEBODY, False, _noise(size))
         for size in (_SMALL_BYTES, _LARGE_BYTES)
     ]
-    found = [_told("gasEstimateL1Component", answer) for answer in rpc.batch_settled(asked)]
+    found = [_reported("gasEstimateL1Component", answer) for answer in rpc.batch_settled(requested)]
     return _line(*_numbers(rpc, found), is_gas=True)
 
 
-def _told(function: str, answer: Any) -> int | str:
+def _reported(function: str, answer: Any) -> int | str:
     """The wei that an answer tells, or why it tells none."""
     contract = _NODE if function == "gasEstimateL1Component" else _ORACLE
     try:
-        told = contract.result(function, answer)
+        answer_values = contract.result(function, answer)
     except (ContractReverted, ContractMissing, RpcRejected) as refusal:
         return str(refusal)
     if function == "gasEstimateL1Component":
-        gas, base_fee_wei, _ = told
+        gas, base_fee_wei, _ = answer_values
         return int(gas * base_fee_wei)
-    return int(told)
+    return int(answer_values)
 
 
 def _has_no_such(answer: Any) -> bool:
@@ -274,15 +274,15 @@ def _has_no_such(answer: Any) -> bool:
     return False
 
 
-def _numbers(rpc: Rpc, told: Sequence[int | str]) -> tuple[int, int]:
+def _numbers(rpc: Rpc, answer_values: Sequence[int | str]) -> tuple[int, int]:
     """Two that were told.
 
     Raises:
         L1FeeUnknown: one was not.
     """
-    numbers = [one for one in told if isinstance(one, int)]
-    if len(numbers) != len(told):
-        why = next(one for one in told if isinstance(one, str))
+    numbers = [one for one in answer_values if isinstance(one, int)]
+    if len(numbers) != len(answer_values):
+        why = next(one for one in answer_values if isinstance(one, str))
         raise L1FeeUnknown(_chain_id(rpc), why)
     small, large = numbers
     return small, large

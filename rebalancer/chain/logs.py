@@ -47,10 +47,10 @@ class LogSearch:
         Raises:
             RpcRejected: a call of `beside` is refused.
         """
-        told: list[Any] | None = None
+        reported: list[Any] | None = None
         found: list[Mapping[str, Any]] = []
         waiting = [(each, *piece) for each in filters for piece in self._pieces(first, last)]
-        while waiting or told is None:
+        while waiting or reported is None:
             if len(waiting) > _MOST_SEARCHES:
                 log.warning("logs_too_many", searches=len(waiting), blocks=self.most_blocks)
                 waiting, found, gave_up = [], [], True
@@ -65,9 +65,9 @@ class LogSearch:
             for answer in now:
                 if isinstance(answer, RpcRejected):
                     raise answer
-            if gave_up or (told is not None and now != told):
+            if gave_up or (reported is not None and now != reported):
                 return now, None
-            told = now
+            reported = now
             again = []
             for (each, start, end), answer in zip(waiting, answers, strict=True):
                 if not isinstance(answer, RpcRejected):
@@ -75,11 +75,11 @@ class LogSearch:
                     continue
                 if start == end:
                     log.warning("logs_refused", block=start, why=answer.message)
-                    return told, None
+                    return reported, None
                 self.most_blocks = min(self.most_blocks, (end - start + 1) // 2)
                 again += [(each, *piece) for piece in self._pieces(start, end)]
             waiting = again
-        return told, found
+        return reported, found
 
     def _pieces(self, first: int, last: int) -> Iterator[tuple[int, int]]:
         for start in range(first, last + 1, self.most_blocks):

@@ -27,7 +27,7 @@ from rebalancer.errors import BlockVanished, PoolDiverged, PoolError
 from rebalancer.venues import PoolRef, PoolState, Token
 from rebalancer.venues.model import LogSource
 
-__all__ = ["PoolBook"]
+__all__ = ["PoolCache"]
 
 _NOT_STATE = ("block", "name")
 """What two reads of the same pool may differ in."""
@@ -36,7 +36,7 @@ _MOST_BLOCKS = 2_000
 """After a longer absence everything is read again."""
 
 
-class PoolBook:
+class PoolCache:
     """Pools by their key, at `block`. Not shared by threads, as its endpoint is not."""
 
     def __init__(
@@ -197,7 +197,7 @@ class PoolBook:
                 *sources.get((address, None), ()),
                 *sources.get((address, named), ()),
             ):
-                if not self._pools[key].LOGS_TELL_ALL:
+                if not self._pools[key].LOGS_ARE_COMPLETE:
                     touched.append(key)
                 elif event := source.interface.decode_log(log):
                     events.setdefault(key, []).append(event)

@@ -170,7 +170,7 @@ def find_venue(rpc: Rpc, address: str, block: Block) -> Venue:
 
 def fee_pips_of(venue: Venue, fee_bps: int | None) -> int:
     """What a reference to a pool says of its fee, in millionths: 0 where pools tell it, 30 basis points where nobody does."""
-    return 0 if venue.tells_fee else (30 if fee_bps is None else fee_bps) * PIPS_PER_BPS
+    return 0 if venue.fee_text else (30 if fee_bps is None else fee_bps) * PIPS_PER_BPS
 
 
 def find_v4_ref(rpc: Rpc, manager: str, its_id: str, *, from_block: int = 0) -> PoolRef:
@@ -181,13 +181,13 @@ def find_v4_ref(rpc: Rpc, manager: str, its_id: str, *, from_block: int = 0) -> 
         RpcRejected: the endpoint does not search so many blocks at once.
     """
     (begun,) = (shape for shape in MANAGER.events.values() if shape.name == "Initialize")
-    asked = {
+    requested = {
         "address": manager,
         "topics": [begun.topic, its_id],
         "fromBlock": hex(from_block),
         "toBlock": "latest",
     }
-    for event in decode_logs(rpc.call("eth_getLogs", asked), MANAGER):
+    for event in decode_logs(rpc.call("eth_getLogs", requested), MANAGER):
         values = event.values
         ends = values["currency0"], values["currency1"]
         ref = v4_ref(manager, *ends, values["fee"], values["tickSpacing"])
@@ -202,29 +202,29 @@ def _together(rpc: Rpc, readings: Sequence[Reading[Result]]) -> list[Result | Po
     results: dict[int, Result | PoolFailure] = {}
     waiting: dict[int, list[Call]] = {}
 
-    def advance(place: int, answers: list[Any] | None) -> None:
+    def advance(index: int, answers: list[Any] | None) -> None:
         try:
             if answers is None:
-                waiting[place] = next(readings[place])
+                waiting[index] = next(readings[index])
             else:
-                waiting[place] = readings[place].send(answers)
+                waiting[index] = readings[index].send(answers)
         except StopIteration as done:
-            results[place] = done.value
+            results[index] = done.value
         except (PoolError, ContractMissing, ContractReverted) as failure:
-            results[place] = failure
+            results[index] = failure
         except (ArithmeticError, LookupError, TypeError, ValueError) as mistake:
             # A pool may answer anything, and only what was thought of has an error of its own.
-            results[place] = BadPoolSnapshot(f"its answers cannot be read: {mistake!r}")
+            results[index] = BadPoolSnapshot(f"its answers cannot be read: {mistake!r}")
 
-    for place in range(len(readings)):
-        advance(place, None)
+    for index in range(len(readings)):
+        advance(index, None)
     while waiting:
-        asked, waiting = waiting, {}
-        calls = [call for some in asked.values() for call in some]
+        requested, waiting = waiting, {}
+        calls = [call for some in requested.values() for call in some]
         answers: list[Any] = []
         for start in range(0, len(calls), _BATCH):
             answers += map(named_refusal, rpc.batch_settled(calls[start : start + _BATCH]))
-        for place, some in asked.items():
+        for index, some in requested.items():
             mine, answers = answers[: len(some)], answers[len(some) :]
-            advance(place, mine)
-    return [results[place] for place in range(len(readings))]
+            advance(index, mine)
+    return [results[index] for index in range(len(readings))]

@@ -155,16 +155,16 @@ class _ProviderRpc(Rpc):
     def _settle(self, calls: Sequence[Call]) -> list[Any]:
         self._seconds_left()
         self._requests += 1
-        asked = [(RPCEndpoint(method), list(params)) for method, params in calls]
+        requested = [(RPCEndpoint(method), list(params)) for method, params in calls]
         try:
-            if len(asked) > 1 and hasattr(self._provider, "make_batch_request"):
-                answers = self._provider.make_batch_request(asked)
+            if len(requested) > 1 and hasattr(self._provider, "make_batch_request"):
+                answers = self._provider.make_batch_request(requested)
             else:
-                answers = [self._provider.make_request(*each) for each in asked]
+                answers = [self._provider.make_request(*each) for each in requested]
         except ChainError:
             raise
         except Exception as failure:  # noqa: BLE001 (providers raise whatever the library below them raises)
-            reason = self._said(f"{type(failure).__name__}: {failure}")
+            reason = self._last_reason(f"{type(failure).__name__}: {failure}")
             raise RpcUnreachable(self.endpoint, reason) from None
         if not isinstance(answers, list) or len(answers) != len(calls):
             raise RpcMalformed(self.endpoint, "another number of answers than of questions")

@@ -301,8 +301,8 @@ class Rpc:
         }
         if lone and len(answers) == 1 and isinstance(answers[0], dict):
             # Errors found before the id could be read carry a null id.
-            told = answers[0].get("id")
-            by_id = {first_id: answers[0]} if told is None or told == first_id else {}
+            reported = answers[0].get("id")
+            by_id = {first_id: answers[0]} if reported is None or reported == first_id else {}
         results: list[Any] = []
         for i, (method, params) in enumerate(calls):
             answer = by_id.get(first_id + i)
@@ -336,11 +336,11 @@ class Rpc:
             for answer in (body if isinstance(body, list) else [body])
             if isinstance(answer, dict) and answer.get("error") is not None
         ]
-        said = errors[0] if errors else None
+        message = errors[0] if errors else None
         # A revert is the question's answer whatever the status, and so is what a node says of a transaction.
-        if said is not None and status != _TOO_MANY and blame(said) is Blame.QUESTION:
-            return said
-        reason = f"it answered HTTP {status}" + (f": {said.message}" if said else "")
+        if message is not None and status != _TOO_MANY and blame(message) is Blame.QUESTION:
+            return message
+        reason = f"it answered HTTP {status}" + (f": {message.message}" if message else "")
         if status == _TOO_MANY or wait is not None:
             self._chain_known = self.expected_chain_id is None
             return RpcBusy(self.endpoint, reason, wait)
@@ -424,16 +424,16 @@ class Rpc:
     def _rejection(self, method: str, error: Any) -> RpcRejected:
         """A node's error. Some repeat the address that they were asked at, and the key in it: that is left out."""
         if not isinstance(error, dict):
-            return RpcRejected(method, 0, self._said(error))
+            return RpcRejected(method, 0, self._last_reason(error))
         code = error.get("code", 0)
         return RpcRejected(
             method,
             code if isinstance(code, int) else 0,
-            self._said(error.get("message", "no message")),
+            self._last_reason(error.get("message", "no message")),
             _revert_data(error.get("data")),
         )
 
-    def _said(self, text: Any) -> str:
+    def _last_reason(self, text: Any) -> str:
         """A stranger's words: one safe line, cut, without secrets."""
         return self._clean(safe_text(str(text), _MOST_LETTERS))
 

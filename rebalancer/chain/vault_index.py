@@ -34,7 +34,7 @@ from rebalancer.errors import BlockVanished, RpcRejected, UnknownVault
 from rebalancer.reasons import Reason
 from rebalancer.units import BPS, E18
 
-__all__ = ["CacheMismatch", "Judgement", "VaultBook"]
+__all__ = ["CacheMismatch", "Judgement", "VaultIndex"]
 
 log = structlog.get_logger("rebalancer.vault_index")
 
@@ -42,7 +42,7 @@ _WORD = 32
 _HEAD = 33
 _ASSET = 20
 _MOST_ASSETS = 16
-_LANES = np.array([2.0**192, 2.0**128, 2.0**64, 1.0])
+_SENDERS = np.array([2.0**192, 2.0**128, 2.0**64, 1.0])
 _SURE = 1e-9
 """Floats of 53 bits, a handful of operations each: 10^-9 is a thousand thousand times their error."""
 
@@ -71,7 +71,7 @@ _FIXED_ASSET = (0, 1, 2, 3, 5, 6, 7, 8, 9, 18)
 class Judgement:
     """All vaults at one block. Arrays have an entry a vault, in the book's order.
 
-    `drift` is the largest distance from a target, as a part of the basket; `value` in USD; `out_of_place` what lies beyond bands, in USD.
+    `drift` is the largest distance from a target, as a part of the basket; `value` in USD; `misallocated` what lies beyond bands, in USD.
     Both distances are 0 where a price is missing or all is worth nothing. `candidates` are the addresses to be read exactly, the most
     out of place first.
     """
@@ -79,7 +79,7 @@ class Judgement:
     reasons: tuple[Reason, ...]
     drift: NDArray[np.float64]
     value: NDArray[np.float64]
-    out_of_place: NDArray[np.float64]
+    misallocated: NDArray[np.float64]
     candidates: tuple[str, ...]
 
 
@@ -92,7 +92,7 @@ class CacheMismatch:
     words: tuple[int, ...]
 
 
-class VaultBook:
+class VaultIndex:
     """The books of many vaults. Not to be shared by threads."""
 
     def __init__(self, rpc: Rpc, lens: str, vaults: Sequence[str], page: int = _PAGE) -> None:
@@ -106,7 +106,7 @@ class VaultBook:
         n = len(self.vaults)
         self._fixed: list[bytes] = [b""] * n
         self._hubs: list[str] = [""] * n
-        self._places: dict[tuple[str, str], int] = {}
+        self._slots: dict[tuple[str, str], int] = {}
         self._touched: dict[int, set[str]] = {}
         self._audited = 0
         self._block: Block | None = None
@@ -163,11 +163,11 @@ class VaultBook:
         first = head.missed[0].number if head.missed else head.header.number
         # Nobody knows who had a log in blocks that no head named, or before the book was read.
         follows = head.linked and self._block is not None and first <= self._block.number + 1
-        if not follows or any(gone.number <= self._loaded_at for gone in head.taken_back):
+        if not follows or any(gone.number <= self._loaded_at for gone in head.reorged):
             self.load(block)
             return self.vaults
         changed: set[str] = set()
-        for header in head.taken_back:
+        for header in head.reorged:
             changed |= self._touched.get(header.number, set())
         hashes = {each.number: each.hash for each in (*head.missed, head.header)}
         touched: dict[int, set[str]] = {}
@@ -186,7 +186,7 @@ class VaultBook:
         again = tuple(vault for vault in self.vaults if vault in changed)
         self._read_again(again, block)
         # Only now: what could not be read stays to be read.
-        for header in head.taken_back:
+        for header in head.reorged:
             self._touched.pop(header.number, None)
         self._touched |= touched
         self._block = block
@@ -196,10 +196,10 @@ class VaultBook:
 
     def _logs(self, first: int, block: Block) -> list[Any] | None:
         """What the vaults said from a block on, None where that cannot be had: of one by its hash, of many by their numbers."""
-        asked = {"topics": self._topics}
+        requested = {"topics": self._topics}
         if first == block.number:
             (found,) = self.rpc.batch_settled(
-                [("eth_getLogs", [asked | {"blockHash": block.hash}])]
+                [("eth_getLogs", [requested | {"blockHash": block.hash}])]
             )
             if isinstance(found, RpcRejected):
                 log.warning("logs_refused", block=block.number, why=found.message)
@@ -207,12 +207,12 @@ class VaultBook:
             return list(found)
         # Of blocks that an endpoint does not have yet, it may say that they have no logs.
         newest: Call = ("eth_getBlockByNumber", [hex(block.number), False])
-        (header,), logs = self._search.find(self.rpc, [asked], first, block.number, [newest])
+        (header,), logs = self._search.find(self.rpc, [requested], first, block.number, [newest])
         if header is None or header["hash"] != block.hash:
             raise BlockVanished(block.number, block.hash)
         return logs
 
-    def look(self, vaults: Sequence[str], block: Block) -> tuple[VaultSnapshot, ...]:
+    def read(self, vaults: Sequence[str], block: Block) -> tuple[VaultSnapshot, ...]:
         """Vaults as they are at a block, exactly, in the order given. Whether anything is missing of them is booked: no log tells that.
 
         Raises:
@@ -285,8 +285,8 @@ class VaultBook:
 
     def _take(self, packed: bytes) -> int:
         """Book what the lens says; how many vaults it was."""
-        lanes = np.frombuffer(packed, dtype=">u8").reshape(-1, 4).astype(np.float64)
-        words = lanes @ _LANES
+        senders = np.frombuffer(packed, dtype=">u8").reshape(-1, 4).astype(np.float64)
+        words = senders @ _SENDERS
         at = taken = 0
         while at < len(words):
             count = int(words[at + 1])
@@ -323,27 +323,27 @@ class VaultBook:
         self._barred[row], self._missing[row] = (assets[:, 18:20] != 0).any(axis=0)
         for i in range(count):
             word = packed[_ASSET * i * _WORD : (_ASSET * i + 1) * _WORD]
-            place = (hub, "0x" + word[12:].hex())
-            self._price_at[row, i] = self._places.setdefault(place, len(self._places))
+            slot = (hub, "0x" + word[12:].hex())
+            self._price_at[row, i] = self._slots.setdefault(slot, len(self._slots))
 
     # Judging
 
     def prices(self, block: Block) -> tuple[NDArray[np.float64], NDArray[np.bool_]]:
         """Price of every distinct token in USD, 0 where unsound, and whether it is sound: one request for all hubs together."""
         by_hub: dict[str, list[tuple[str, int]]] = {}
-        for (hub, token), place in self._places.items():
-            by_hub.setdefault(hub, []).append((token, place))
+        for (hub, token), slot in self._slots.items():
+            by_hub.setdefault(hub, []).append((token, slot))
         hubs = interface("OracleHub")
         calls: list[Call] = [
             hubs.at(hub).request("prices", [token for token, _ in tokens], block=block.hash)
             for hub, tokens in by_hub.items()
         ]
-        found, sound = np.zeros(len(self._places)), np.zeros(len(self._places), dtype=bool)
+        found, sound = np.zeros(len(self._slots)), np.zeros(len(self._slots), dtype=bool)
         for tokens, answer in zip(by_hub.values(), self.rpc.batch(calls), strict=True):
-            for (_, place), (_, _, primary, fault) in zip(
+            for (_, slot), (_, _, primary, fault) in zip(
                 tokens, hubs.functions["prices"].decode(answer), strict=True
             ):
-                found[place], sound[place] = primary / E18, fault == 0
+                found[slot], sound[slot] = primary / E18, fault == 0
         return found, sound
 
     def judge(self, block: Block) -> Judgement:
@@ -382,13 +382,13 @@ class VaultBook:
         wanted = np.flatnonzero(due | stale | self._missing | self._barred)
         known = weighed & priced
         beyond = np.where(counted, np.maximum(apart - band, 0.0), 0.0).sum(axis=1)
-        out_of_place = np.where(known, beyond * total, 0.0)
-        order = wanted[np.argsort(-out_of_place[wanted], kind="stable")]
+        misallocated = np.where(known, beyond * total, 0.0)
+        order = wanted[np.argsort(-misallocated[wanted], kind="stable")]
         return Judgement(
             tuple(_REASONS[code] for code in reasons.tolist()),
             np.where(known, apart.max(axis=1), 0.0),
             total,
-            out_of_place,
+            misallocated,
             tuple(self.vaults[row] for row in order.tolist()),
         )
 

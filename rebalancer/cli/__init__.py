@@ -37,5 +37,5 @@ class Group(click.Group):
     def _purpose(self, ctx: click.Context, name: str) -> str:
         """The first paragraph of a command's help, in one line."""
         command = self.get_command(ctx, name)
-        told = cleandoc((command and command.help) or "")
-        return " ".join(told.partition("\n\n")[0].split())
+        shown = cleandoc((command and command.help) or "")
+        return " ".join(shown.partition("\n\n")[0].split())

@@ -9,9 +9,9 @@ import click
 from rebalancer.chain.contracts import BoundContract, contract_at
 from rebalancer.chain.system import Role
 from rebalancer.cli import Group
+from rebalancer.cli.format import WholeTable, console, print_json
 from rebalancer.cli.options import address_option, json_option, sending_options
 from rebalancer.cli.session import Session
-from rebalancer.cli.show import WholeTable, console, print_json
 from rebalancer.errors import FunctionUnknown, RoleNotHeld
 from rebalancer.operations.feeds import check_setting
 from rebalancer.operations.governance import (
@@ -166,7 +166,7 @@ def call(
             )
         data = known.encode(*values)
         done = act(session.wallet(account), session.system.authority, target.address, data)
-    _tell(done, as_json)
+    _report(done, as_json)
 
 
 def _contract(session: Session, named: str) -> BoundContract:
@@ -234,7 +234,7 @@ def grant(
         else:
             delay_seconds = int(delay_hours * 3_600)
         done = _grant(session, session.wallet(account), wanted, to, delay_seconds)
-    _tell(done, as_json)
+    _report(done, as_json)
 
 
 @admin.command()
@@ -250,7 +250,7 @@ def revoke(options: Any, role: str, holder: str, account: int | None, as_json: b
         if wanted is Role.ADMIN:
             check_revocation(_permissions(session, None), wanted, holder)
         done = _revoke(session, session.wallet(account), wanted, holder)
-    _tell(done, as_json)
+    _report(done, as_json)
 
 
 @admin.command("hand-over")
@@ -271,7 +271,7 @@ def hand_over(
         found = _permissions(session, from_block)
         own = [h.delay_seconds for h in found.held(Role.ADMIN) if h.contract is None]
         done = _grant(session, wallet, Role.ADMIN, to, max(own, default=0))
-    _tell(done, as_json)
+    _report(done, as_json)
     if done.in_force and not as_json:
         console().print(
             f"{to} becomes the only admin when it calls: rebalancer admin revoke --role ADMIN --holder {wallet.address}",
@@ -292,7 +292,7 @@ def execute_command(
     with Session.open(options) as session:
         found = _permissions(session, from_block)
         done = execute(session.wallet(account), found, operation)
-    _tell(done, as_json)
+    _report(done, as_json)
 
 
 @admin.command("cancel")
@@ -315,15 +315,15 @@ def cancel_command(
         console().print(f"transaction {done.transaction_hash}", style="dim")
 
 
-def _tell(done: Acted, as_json: bool) -> None:
+def _report(done: Acted, as_json: bool) -> None:
     if as_json:
         print_json(done)
     elif done.in_force:
         console().print("Done.")
         console().print(f"transaction {done.transaction_hash}, gas {done.gas_used:,}", style="dim")
     else:
-        said = "Scheduled" if done.transaction_hash else "Scheduled before"
+        message = "Scheduled" if done.transaction_hash else "Scheduled before"
         console().print(
-            f"{said} as operation {done.operation}: the same command makes the call from "
+            f"{message} as operation {done.operation}: the same command makes the call from "
             f"{utc(done.executable_at or 0)} on, unless it is cancelled."
         )

@@ -7,7 +7,7 @@ from typing import Any
 
 import click
 
-from rebalancer.cli.show import plain
+from rebalancer.cli.format import plain
 from rebalancer.keeper import Decision
 from rebalancer.plan import Plan
 
@@ -58,17 +58,17 @@ def _plan_as_json(found: Plan) -> Mapping[str, Any]:
         },
         "legs": [
             {
-                "pool": leg.pool.key,
-                "token_in": leg.token_in,
-                "token_out": leg.token_out,
-                "amount_in_raw": leg.amount_in_raw,
-                "amount_out_raw": leg.amount_out_raw,
+                "pool": swap.pool.key,
+                "token_in": swap.token_in,
+                "token_out": swap.token_out,
+                "amount_in_raw": swap.amount_in_raw,
+                "amount_out_raw": swap.amount_out_raw,
                 "share": share,
                 "fee_e18": cost.fee_e18,
                 "impact_e18": cost.impact_e18,
                 "gas_e18": cost.gas_e18,
             }
-            for leg, share, cost in zip(found.legs, found.shares, found.leg_costs, strict=True)
+            for swap, share, cost in zip(found.swaps, found.shares, found.swap_costs, strict=True)
         ],
         "certificate": {
             "value_e18": certificate.value_e18,

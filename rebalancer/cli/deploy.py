@@ -13,9 +13,9 @@ from rebalancer.chain.deployment import DeployedFeed, Deployment
 from rebalancer.chain.rpc import Rpc
 from rebalancer.chain.snapshot import read_block
 from rebalancer.chain.system import System
+from rebalancer.cli.format import WholeTable, console, print_json
 from rebalancer.cli.options import account_option, address_option, json_option
 from rebalancer.cli.session import Session
-from rebalancer.cli.show import WholeTable, console, print_json
 from rebalancer.cli.unsigned import refuses_unsigned
 from rebalancer.errors import (
     AlreadyDeployed,
@@ -31,7 +31,7 @@ from rebalancer.operations.feeds import check_feeds, priced_pools
 from rebalancer.operations.launch import (
     Governance,
     Launch,
-    Step,
+    LaunchStep,
     check_admin,
     first_salt,
     gas_of,
@@ -289,15 +289,15 @@ def _show_plan(session: Session, plan: Launch, as_json: bool) -> None:
     )
 
 
-def _plan_table(steps: Sequence[Step], used: dict[Step, int | None]) -> WholeTable:
+def _plan_table(steps: Sequence[LaunchStep], used: dict[LaunchStep, int | None]) -> WholeTable:
     table = WholeTable(title="To be sent, in this order", title_justify="left")
     table.add_column("transaction")
     table.add_column("what it makes or calls", overflow="fold")
     table.add_column("gas", justify="right")
     for step in steps:
         gas = used.get(step)
-        told = "done" if step not in used else "unknown" if gas is None else f"{gas:,}"
-        table.add_row(step.what, step.makes[1] if step.makes else step.calls[0], told)
+        reported = "done" if step not in used else "unknown" if gas is None else f"{gas:,}"
+        table.add_row(step.what, step.makes[1] if step.makes else step.calls[0], reported)
         for call in step.calls[1:]:
             table.add_row("", call, "")
     return table

@@ -15,14 +15,20 @@ import click
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
+from rebalancer.cli.format import WholeTable, console, print_json
 from rebalancer.cli.options import json_option
 from rebalancer.cli.session import read_settings
-from rebalancer.cli.show import WholeTable, console, print_json
+from rebalancer.devnet.environment import (
+    DEMO_BAND_BPS,
+    Actor,
+    DevEnvironment,
+    build_environment,
+    raw_for_usd,
+)
 from rebalancer.devnet.local import LocalChain
-from rebalancer.devnet.market import Market
+from rebalancer.devnet.market import DevMarket
 from rebalancer.devnet.node import Node, NodeKind, NodeSettings
 from rebalancer.devnet.rate_assets import RateEnvironment, build_rate_environment
-from rebalancer.devnet.stage import DEMO_BAND_BPS, Actor, Stage, build_stage, raw_for_usd
 from rebalancer.devnet.tape import Tape, iso, load_folder, synthetic
 from rebalancer.errors import ContractReverted, MarketMismatch
 from rebalancer.operations.addresses import check_devnets, prove_writable
@@ -155,7 +161,7 @@ def devnet(
                 node = stack.enter_context(
                     Node.start(NodeSettings(kind=kind, port=port, fork_url=fork_url))
                 )
-            _tell_fork(node, as_json)
+            _report_fork(node, as_json)
             stopped.wait()
             return
         check_devnets(file)
@@ -171,19 +177,21 @@ def devnet(
                 if eth_usd_e8 is None:
                     raise MarketMismatch("feed of WETH", "one named on the tape", None)
                 rates = build_rate_environment(chain, band_bps=band_bps, eth_usd_e8=eth_usd_e8)
-                stage = rates.stage
+                environment = rates.environment
             else:
                 snapshots = [of_class(load_pool(path), UniswapV3Pool) for path in pools]
-                stage = build_stage(chain, tape.first_prices_e8, snapshots, band_bps=band_bps)
-            _fill_pockets(stage)
-            replace(stage.deployment, rpc_url=node.url).save(file)
-        _tell(stage, node, file, as_json)
-        steps = _Steps(stage.market, shown, rates)
+                environment = build_environment(
+                    chain, tape.first_prices_e8, snapshots, band_bps=band_bps
+                )
+            _fill_pockets(environment)
+            replace(environment.deployment, rpc_url=node.url).save(file)
+        _report(environment, node, file, as_json)
+        steps = _Steps(environment.market, shown, rates)
         if speed:
             _play(steps, tape, speed, shown, stopped)
         shown.print("The market stands still. Ctrl-C ends the chain.")
         while not stopped.wait(_REFRESH_SECONDS):
-            steps.step(stage.market.prices_e8, chain.now() + 1)
+            steps.step(environment.market.prices_e8, chain.now() + 1)
 
 
 @contextmanager
@@ -214,11 +222,11 @@ def _tape(
     return tape if since is None and until is None else tape.cut(since, until)
 
 
-def _fill_pockets(stage: Stage) -> None:
+def _fill_pockets(environment: DevEnvironment) -> None:
     for actor in Actor:
-        for token in stage.deployment.tokens:
-            amount_raw = raw_for_usd(stage.market, token.symbol, _POCKET_USD)
-            stage.market.deal(token.address, actor.address, amount_raw)
+        for token in environment.deployment.tokens:
+            amount_raw = raw_for_usd(environment.market, token.symbol, _POCKET_USD)
+            environment.market.deal(token.address, actor.address, amount_raw)
 
 
 def _play(
@@ -247,7 +255,7 @@ class _Steps:
     """The market's steps. Who plays with the chain may break the market (pause a token, empty a pool): that ends neither, and is said once."""
 
     def __init__(
-        self, market: Market, shown: Console, rates: RateEnvironment | None = None
+        self, market: DevMarket, shown: Console, rates: RateEnvironment | None = None
     ) -> None:
         self.market = market
         self.shown = shown
@@ -280,15 +288,15 @@ class _Steps:
         return rates.prices_at_rates_e8(prices_e8.get(_ETH_FEED, self.market.prices_e8[_ETH_FEED]))
 
 
-def _tell(stage: Stage, node: Node, file: Path, as_json: bool) -> None:
+def _report(environment: DevEnvironment, node: Node, file: Path, as_json: bool) -> None:
     accounts = {actor.name.lower(): actor.address for actor in Actor}
     if as_json:
         print_json(
             {
                 "rpc_url": node.url,
-                "chain_id": stage.deployment.chain_id,
+                "chain_id": environment.deployment.chain_id,
                 "deployment": file,
-                "vault": stage.vault,
+                "vault": environment.vault,
                 "accounts": accounts,
             }
         )
@@ -301,16 +309,20 @@ def _tell(stage: Stage, node: Node, file: Path, as_json: bool) -> None:
     out = console()
     out.print(table)
     out.print(f"Everyone has ${_POCKET_USD:,} of each of ", end="")
-    out.print(", ".join(token.symbol for token in stage.deployment.tokens), end=", and ether.\n")
-    out.print(f"The vault is {stage.vault}; {file} names all addresses. In another terminal:\n")
-    for line in _hints(node, file, stage):
+    out.print(
+        ", ".join(token.symbol for token in environment.deployment.tokens), end=", and ether.\n"
+    )
+    out.print(
+        f"The vault is {environment.vault}; {file} names all addresses. In another terminal:\n"
+    )
+    for line in _hints(node, file, environment):
         out.print(f"  {line}", soft_wrap=True)
     out.print()
 
 
-def _hints(node: Node, file: Path, stage: Stage) -> list[str]:
+def _hints(node: Node, file: Path, environment: DevEnvironment) -> list[str]:
     """What the other commands must be told, as lines of .env, and what to try."""
-    dollar = stage.deployment.token("USDC") or stage.deployment.listed("USDe")
+    dollar = environment.deployment.token("USDC") or environment.deployment.listed("USDe")
     hints = [f"REBALANCER_RPC_URL={node.url}", f"REBALANCER_DEPLOYMENT={file}"]
     return [
         *(f"export {hint}" for hint in hints),
@@ -320,7 +332,7 @@ def _hints(node: Node, file: Path, stage: Stage) -> list[str]:
     ]
 
 
-def _tell_fork(node: Node, as_json: bool) -> None:
+def _report_fork(node: Node, as_json: bool) -> None:
     if as_json:
         print_json({"rpc_url": node.url, "chain_id": node.settings.chain_id})
         return

@@ -8,9 +8,9 @@ from typing import Any
 import click
 from rich.text import Text
 
+from rebalancer.cli.format import console, print_json
 from rebalancer.cli.options import json_option
 from rebalancer.cli.session import read_chains
-from rebalancer.cli.show import console, print_json
 from rebalancer.errors import ConfigError
 from rebalancer.operations.doctor import diagnose
 from rebalancer.settings import Settings

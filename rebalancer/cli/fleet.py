@@ -22,19 +22,19 @@ from rebalancer.cli.options import account_option, json_option
 from rebalancer.cli.session import Session, read_chains
 from rebalancer.cli.tuning import RunOptions, reloaded, tuning_of
 from rebalancer.errors import ConfigError
-from rebalancer.fleet.crew import Crew, local_crew, redis_crew, serve
 from rebalancer.fleet.evaluator import FleetEvaluator
 from rebalancer.fleet.leader import Leadership, leading
 from rebalancer.fleet.names import instance_name
-from rebalancer.fleet.shared import LocalShared, RedisShared, Shared
+from rebalancer.fleet.redis_state import LocalState, RedisState, SharedState
 from rebalancer.fleet.standing import served
+from rebalancer.fleet.transport import Transport, local_transport, redis_transport, serve
 from rebalancer.fleet.worker import Heartbeat, Worker
-from rebalancer.keeper import Keeper, Site, Watcher
-from rebalancer.keeper.supervisor import Station
-from rebalancer.send.from_settings import lane_of, outbox_of
+from rebalancer.keeper import Keeper, KeeperContext, Observer
+from rebalancer.keeper.supervisor import Supervisor
+from rebalancer.send.from_settings import outbox_of, sender_of
 from rebalancer.send.signed import Signer
 from rebalancer.settings import Settings
-from rebalancer.watch import watchers_of
+from rebalancer.watch import observers_of
 
 __all__ = ["fleet"]
 
@@ -63,13 +63,13 @@ def worker(options: Any) -> None:
         raise ConfigError("fleet.redis_url", "", "a worker needs the Redis of its fleet; set it")
     url, name = common.redis_url.get_secret_value(), instance_name(common.worker_name)
     with noting_the_outbox(), ExitStack() as stack:
-        shared = RedisShared(url, common.name)
-        stack.callback(shared.close)
-        workers = [_worker(settings, name, shared, stack) for settings in chains]
+        state = RedisState(url, common.name)
+        stack.callback(state.close)
+        workers = [_worker(settings, name, state, stack) for settings in chains]
         standing = stack.enter_context(served("worker", name, chains))
         for one in workers:
             stack.enter_context(Heartbeat(one, common.heartbeat_seconds, standing))
-        log.info("working", worker=name, chains=[one.site.chain_id for one in workers])
+        log.info("working", worker=name, chains=[one.context.chain_id for one in workers])
         asyncio.run(_serve(url, common.name, workers))
 
 
@@ -110,29 +110,29 @@ def leader(options: Any, workers: int, account: int | None, as_json: bool) -> No
     common = chains[0].fleet
     url = common.redis_url.get_secret_value() if common.redis_url else None
     name = instance_name(common.worker_name)
-    asked = RunOptions(account=account, waits=False, alone=len(chains) == 1)
+    request = RunOptions(account=account, waits=False, alone=len(chains) == 1)
     with ExitStack() as stack:
-        shared = RedisShared(url, common.name) if url else LocalShared()
-        stack.callback(shared.close)
+        state = RedisState(url, common.name) if url else LocalState()
+        stack.callback(state.close)
         signers = {each.chain_id: _signers(each, account) for each in chains}
         accounts = [(chain, one.address) for chain, some in signers.items() for one in some]
         # Whoever leads serves a keeper's own pages in place of a standby's.
         with _stopped() as stopping, served("standby", name, chains) as standing:
             held = stack.enter_context(
-                leading(shared, accounts, name, common.lease_seconds, stopping, standing)
+                leading(state, accounts, name, common.lease_seconds, stopping, standing)
             )
         if held is None:
             return
-        watchers = stack.enter_context(watchers_of(*chains))
-        made = _Made(asked, held, shared, url, workers)
-        station = Station(
+        observers = stack.enter_context(observers_of(*chains))
+        made = _Made(request, held, state, url, workers)
+        supervisor = Supervisor(
             {each.chain_id: partial(made.keeper, each, signers[each.chain_id]) for each in chains},
-            watchers,
+            observers,
             on_decision=print_line if as_json else None,
-            reload=partial(reloaded, options, asked, {each.chain_id: each for each in chains}),
+            reload=partial(reloaded, options, request, {each.chain_id: each for each in chains}),
         )
-        held.when_lost(station.stop)
-        station.run()
+        held.when_lost(supervisor.stop)
+        supervisor.run()
         held.check()  # who stopped because it lost a lease says so
 
 
@@ -140,11 +140,16 @@ class _Made:
     """How a leader's keepers are made, once it leads."""
 
     def __init__(
-        self, asked: RunOptions, held: Leadership, shared: Shared, url: str | None, workers: int
+        self,
+        request: RunOptions,
+        held: Leadership,
+        state: SharedState,
+        url: str | None,
+        workers: int,
     ) -> None:
-        self.asked = asked
+        self.request = request
         self.held = held
-        self.shared = shared
+        self.state = state
         self.url = url
         self.workers = workers
 
@@ -153,7 +158,7 @@ class _Made:
         settings: Settings,
         signers: Sequence[Signer],
         stack: ExitStack,
-        watchers: Sequence[Watcher],
+        observers: Sequence[Observer],
     ) -> Keeper:
         """The keeper of one chain; what is to be closed after it is on the stack."""
         session = stack.enter_context(Session(settings))
@@ -161,12 +166,15 @@ class _Made:
         ledger = self.held.ledger(settings.chain_id, [signer.address for signer in signers])
         outbox = stack.enter_context(outbox_of(settings, ledger))
         ledger.adopt_into(outbox.journal)
-        site, tuning = Site.of(session.deployment, vaults), tuning_of(settings, self.asked)
+        context, tuning = (
+            KeeperContext.of(session.deployment, vaults),
+            tuning_of(settings, self.request),
+        )
         evaluator = FleetEvaluator(
             session.rpc,
-            site,
-            self.shared,
-            stack.enter_context(self._crew(settings, stack)),
+            context,
+            self.state,
+            stack.enter_context(self._transport(settings, stack)),
             settings.fleet.worker_timeout_seconds,
             tuning.evaluation,
             self.held.check,
@@ -174,29 +182,29 @@ class _Made:
         stack.callback(evaluator.close)
         return Keeper(
             session.rpc,
-            site,
-            [lane_of(signer, settings, vaults) for signer in signers],
+            context,
+            [sender_of(signer, settings, vaults) for signer in signers],
             outbox,
             tuning.options,
             evaluator=evaluator,
-            watchers=watchers,
+            observers=observers,
         )
 
-    def _crew(self, settings: Settings, stack: ExitStack) -> Crew:
+    def _transport(self, settings: Settings, stack: ExitStack) -> Transport:
         if self.url is not None:
-            return redis_crew(self.url, settings.fleet.name)
-        crew = [
-            _worker(settings, f"worker-{number}", self.shared, stack)
+            return redis_transport(self.url, settings.fleet.name)
+        transport = [
+            _worker(settings, f"worker-{number}", self.state, stack)
             for number in range(self.workers)
         ]
-        for one in crew:
+        for one in transport:
             stack.enter_context(Heartbeat(one, settings.fleet.heartbeat_seconds))
-        return local_crew(crew, settings.fleet.name)
+        return local_transport(transport, settings.fleet.name)
 
 
-def _worker(settings: Settings, name: str, shared: Shared, stack: ExitStack) -> Worker:
+def _worker(settings: Settings, name: str, state: SharedState, stack: ExitStack) -> Worker:
     session = stack.enter_context(Session(settings))
-    made = Worker(name, session.rpc, Site.of(session.deployment, ()), shared)
+    made = Worker(name, session.rpc, KeeperContext.of(session.deployment, ()), state)
     stack.callback(made.close)
     return made
 
@@ -212,18 +220,18 @@ def _stopped() -> Iterator[threading.Event]:
     """Set by the first SIGINT or SIGTERM."""
     stopping = threading.Event()
     # A handler may run while the event's own lock is held, and would wait for itself: a queue of this kind may be put to at any moment.
-    asked: SimpleQueue[bool] = SimpleQueue()
+    request: SimpleQueue[bool] = SimpleQueue()
 
     def stop_when_asked() -> None:
-        if asked.get():
+        if request.get():
             stopping.set()
 
     threading.Thread(target=stop_when_asked, name="signals", daemon=True).start()
     numbers = (signal.SIGINT, signal.SIGTERM)
-    before = {number: signal.signal(number, lambda *_: asked.put(True)) for number in numbers}
+    before = {number: signal.signal(number, lambda *_: request.put(True)) for number in numbers}
     try:
         yield stopping
     finally:
         for number, handler in before.items():
             signal.signal(number, handler)
-        asked.put(False)
+        request.put(False)

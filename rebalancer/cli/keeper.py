@@ -17,13 +17,13 @@ from rebalancer.cli.logs import set_up_logs
 from rebalancer.cli.options import account_option, json_option, vault_option
 from rebalancer.cli.session import Session, read_chains
 from rebalancer.cli.tuning import RunOptions, reloaded, tuning_of
-from rebalancer.keeper import Evaluator, Keeper, Site, Watcher
+from rebalancer.keeper import Evaluator, Keeper, KeeperContext, Observer
 from rebalancer.keeper.recording import Recorder
-from rebalancer.keeper.supervisor import Station
-from rebalancer.send.from_settings import lane_of, outbox_of
+from rebalancer.keeper.supervisor import Supervisor
+from rebalancer.send.from_settings import outbox_of, sender_of
 from rebalancer.send.signed import Signer
 from rebalancer.settings import Settings
-from rebalancer.watch import watchers_of
+from rebalancer.watch import observers_of
 
 __all__ = ["keeper", "noting_the_outbox"]
 
@@ -63,28 +63,28 @@ def run(
     """
     chains = read_chains(options)
     set_up_logs(*chains)
-    told = print_line if as_json else None
-    asked = RunOptions(vault, account, dry_run, poll_seconds)
+    on_decision_line = print_line if as_json else None
+    request = RunOptions(vault, account, dry_run, poll_seconds)
     with ExitStack() as stack:
         if not dry_run:
             stack.enter_context(noting_the_outbox())
         if once:
             for settings in chains:
                 with ExitStack() as opened:
-                    machine = _opened(settings, asked, opened, ())
+                    machine = _opened(settings, request, opened, ())
                     machine.start()
                     for decision in machine.tick():
-                        if told:
-                            told(decision)
+                        if on_decision_line:
+                            on_decision_line(decision)
             return
-        asked = replace(asked, waits=False, alone=len(chains) == 1)
-        watchers = stack.enter_context(watchers_of(*chains))
-        watchers += [stack.enter_context(recorder) for recorder in _recorders(chains)]
-        Station(
-            {settings.chain_id: partial(_opened, settings, asked) for settings in chains},
-            watchers,
-            on_decision=told,
-            reload=partial(reloaded, options, asked, {each.chain_id: each for each in chains}),
+        request = replace(request, waits=False, alone=len(chains) == 1)
+        observers = stack.enter_context(observers_of(*chains))
+        observers += [stack.enter_context(recorder) for recorder in _recorders(chains)]
+        Supervisor(
+            {settings.chain_id: partial(_opened, settings, request) for settings in chains},
+            observers,
+            on_decision=on_decision_line,
+            reload=partial(reloaded, options, request, {each.chain_id: each for each in chains}),
         ).run()
 
 
@@ -110,25 +110,25 @@ def _recorders(chains: Sequence[Settings]) -> list[Recorder]:
 
 
 def _opened(
-    settings: Settings, asked: RunOptions, stack: ExitStack, watchers: Sequence[Watcher]
+    settings: Settings, request: RunOptions, stack: ExitStack, observers: Sequence[Observer]
 ) -> Keeper:
     """The keeper of one chain; what is to be closed after it is on the stack."""
     session = stack.enter_context(Session(settings))
-    vaults = session.vaults(asked.vault)
-    outbox = None if asked.dry_run else stack.enter_context(outbox_of(settings))
-    signers: list[Signer] = [session.onlooker(settings.keeper, asked.account)]
-    if not asked.dry_run:
-        accounts = session.keepers(asked.account)
-        signers = [lane_of(signer, settings, vaults) for signer in accounts]
-    site, tuning = Site.of(session.deployment, vaults), tuning_of(settings, asked)
-    evaluator = Evaluator(session.rpc, site, tuning.evaluation)
+    vaults = session.vaults(request.vault)
+    outbox = None if request.dry_run else stack.enter_context(outbox_of(settings))
+    signers: list[Signer] = [session.observer(settings.keeper, request.account)]
+    if not request.dry_run:
+        accounts = session.keepers(request.account)
+        signers = [sender_of(signer, settings, vaults) for signer in accounts]
+    context, tuning = KeeperContext.of(session.deployment, vaults), tuning_of(settings, request)
+    evaluator = Evaluator(session.rpc, context, tuning.evaluation)
     stack.callback(evaluator.close)
     return Keeper(
         session.rpc,
-        site,
+        context,
         signers,
         outbox,
         tuning.options,
         evaluator=evaluator,
-        watchers=watchers,
+        observers=observers,
     )

@@ -97,14 +97,14 @@ class _Root(Group):
         try:
             return super().invoke(ctx)
         except (RebalancerError, OSError) as error:
-            from rebalancer.cli.advice import sentence
+            from rebalancer.cli.remedies import sentence
 
             # Whoever reads our output has closed it: click ends quietly.
             if ctx.params["debug"] or isinstance(error, BrokenPipeError):
                 raise
-            told = SystemRefused.of(error) if isinstance(error, OSError) else error
-            _say_error(ctx, type(told).__name__, sentence(told), told.exit_code)
-            ctx.exit(told.exit_code)
+            reported = SystemRefused.of(error) if isinstance(error, OSError) else error
+            _say_error(ctx, type(reported).__name__, sentence(reported), reported.exit_code)
+            ctx.exit(reported.exit_code)
         except KeyboardInterrupt as stop:
             # Whoever was interrupted notes what is left: a transaction under way, an allowance.
             notes = [_without_secrets(ctx, note) for note in getattr(stop, "__notes__", ())]

@@ -10,10 +10,7 @@ from rich.text import Text
 
 from rebalancer.chain.snapshot import VaultSnapshot
 from rebalancer.cli.decision_json import decision_as_json
-from rebalancer.cli.logs import set_up_logs
-from rebalancer.cli.options import account_option, json_option, vault_option
-from rebalancer.cli.session import Session
-from rebalancer.cli.show import (
+from rebalancer.cli.format import (
     NOTHING,
     WholeTable,
     amount,
@@ -23,8 +20,11 @@ from rebalancer.cli.show import (
     print_json,
     usd,
 )
+from rebalancer.cli.logs import set_up_logs
+from rebalancer.cli.options import account_option, json_option, vault_option
+from rebalancer.cli.session import Session
 from rebalancer.cli.tuning import RunOptions, keeper_options
-from rebalancer.keeper import Decision, Keeper, Site
+from rebalancer.keeper import Decision, Keeper, KeeperContext
 from rebalancer.plan import Plan
 from rebalancer.settlement import Settlement
 from rebalancer.units import BPS, E18
@@ -55,8 +55,8 @@ def plan(
         set_up_logs(session.settings.model_copy(update={"log_level": "warning"}))
         machine = Keeper(
             session.rpc,
-            Site.of(session.deployment, [address]),
-            [session.onlooker(session.settings.keeper, account)],
+            KeeperContext.of(session.deployment, [address]),
+            [session.observer(session.settings.keeper, account)],
             None,
             keeper_options(session.settings, RunOptions(dry_run=True)),
         )
@@ -75,7 +75,7 @@ def _draw(decision: Decision, picture: Path, *, quiet: bool) -> None:
         if not quiet:
             console().print("There is no plan to draw.")
         return
-    from rebalancer.lab.flows import flow_chart  # matplotlib takes its time to load
+    from rebalancer.lab.flow_chart import flow_chart  # matplotlib takes its time to load
 
     path = flow_chart(decision.plan, picture)
     if not quiet:
@@ -91,7 +91,7 @@ def _show(session: Session, decision: Decision) -> None:
     if found is None or snapshot is None:
         return
     out.print(_trades(session, snapshot, found))
-    out.print(_legs(found))
+    out.print(_swaps(found))
     out.print(_costs(snapshot, found))
     if found.settlement is not None:
         out.print(_checks(snapshot, found, found.settlement))
@@ -140,19 +140,19 @@ def _trades(session: Session, snapshot: VaultSnapshot, found: Plan) -> WholeTabl
     return table
 
 
-def _legs(found: Plan) -> WholeTable:
+def _swaps(found: Plan) -> WholeTable:
     table = WholeTable(title="Route", title_justify="left")
     for heading in ("pool", "fee", "in", "share", "out", "cost"):
         table.add_column(heading, justify="left" if heading == "pool" else "right")
-    for leg, share, cost in zip(found.legs, found.shares, found.leg_costs, strict=True):
-        units = {token.address: token for token in leg.pool.tokens}
-        given, got = units[leg.token_in], units[leg.token_out]
+    for swap, share, cost in zip(found.swaps, found.shares, found.swap_costs, strict=True):
+        units = {token.address: token for token in swap.pool.tokens}
+        given, got = units[swap.token_in], units[swap.token_out]
         table.add_row(
-            leg.pool.key,
-            f"{leg.pool.fee_pips / 10_000:g} %",
-            f"{amount(leg.amount_in_raw, given.decimals, 8)} {given.symbol}",
+            swap.pool.key,
+            f"{swap.pool.fee_pips / 10_000:g} %",
+            f"{amount(swap.amount_in_raw, given.decimals, 8)} {given.symbol}",
             f"{share * 100:.1f} %",
-            f"{amount(leg.amount_out_raw, got.decimals, 8)} {got.symbol}",
+            f"{amount(swap.amount_out_raw, got.decimals, 8)} {got.symbol}",
             usd(cost.fee_e18 + cost.impact_e18),
         )
     return table

@@ -21,9 +21,9 @@ from rebalancer.chain.pools import (
 )
 from rebalancer.chain.snapshot import read_block
 from rebalancer.cli import Group
+from rebalancer.cli.format import WholeTable, console, print_json
 from rebalancer.cli.options import address_option, json_option
 from rebalancer.cli.session import Session
-from rebalancer.cli.show import WholeTable, console, print_json
 from rebalancer.errors import DeploymentMissing, SystemMissing, SystemRefused
 from rebalancer.pool_files import save_pool
 from rebalancer.send.journal_file import holder_of
@@ -120,18 +120,18 @@ def retry(options: Any, as_json: bool) -> None:
             session.rpc, refs, block, session.settings.chain_id, tokens=known, lens=_lens(session)
         )
         process = _have_it_tried(session.settings.keeper.outbox_file)
-    told = [
+    reported = [
         (ref.key, "" if isinstance(one, PoolFailure) else _described(one), _why(one))
         for ref, one in zip(refs, found, strict=True)
     ]
     if as_json:
-        pools = [{"pool": key, "name": name, "failure": why} for key, name, why in told]
+        pools = [{"pool": key, "name": name, "failure": why} for key, name, why in reported]
         print_json({"block": block, "pools": pools, "keeper_process": process})
         return
     table = WholeTable()
     for heading in ("pool", "what it is", "why it cannot be read"):
         table.add_column(heading)
-    for row in told:
+    for row in reported:
         table.add_row(*row)
     console().print(table)
     if process is None:

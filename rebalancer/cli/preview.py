@@ -9,10 +9,10 @@ import click
 from rich.console import Console
 from rich.text import Text
 
+from rebalancer.cli.format import amount, console, pairs, percent, print_json, usd
 from rebalancer.cli.session import Session
-from rebalancer.cli.show import amount, console, pairs, percent, print_json, usd
 from rebalancer.errors import InsufficientEther
-from rebalancer.operations.actions import Ask
+from rebalancer.operations.actions import Confirm
 from rebalancer.operations.preview import Position, Preview
 from rebalancer.units import E18, SHARE_DECIMALS
 from rebalancer.wellknown import DEVNET_CHAIN_ID
@@ -27,7 +27,7 @@ class OnlyPreviewed(Exception):  # noqa: N818 (no error: what was asked for is d
     """A dry run has shown what it would do."""
 
 
-def asker(session: Session, dry_run: bool, yes: bool, as_json: bool) -> Ask:
+def asker(session: Session, dry_run: bool, yes: bool, as_json: bool) -> Confirm:
     """Who is handed a preview before anything is sent: shows it, asks where that is due, or ends a dry run.
 
     Raises:

@@ -8,9 +8,9 @@ import click
 from rich.text import Text
 
 from rebalancer.chain.snapshot import read_block
+from rebalancer.cli.format import NOTHING, WholeTable, bps_text, console, print_json, usd
 from rebalancer.cli.options import json_option
 from rebalancer.cli.session import Session
-from rebalancer.cli.show import NOTHING, WholeTable, bps_text, console, print_json, usd
 from rebalancer.operations.prices import PriceReading, read_prices
 from rebalancer.oracle import Fault
 
@@ -38,8 +38,8 @@ def prices(options: Any, named: tuple[str, ...], as_json: bool) -> None:
         known = session.deployment
         tokens = [known.listed(one) for one in named] if named else list(known.tokens)
         block = read_block(session.rpc)
-        asked = [token.address for token in tokens]
-        found = read_prices(session.rpc, session.system.oracle, asked, block, known.contracts)
+        requested = [token.address for token in tokens]
+        found = read_prices(session.rpc, session.system.oracle, requested, block, known.contracts)
         if as_json:
             print_json({"block": block, "prices": [_plain(reading) for reading in found]})
             return

@@ -8,12 +8,12 @@ from pathlib import Path
 import click
 from rich.text import Text
 
+from rebalancer.cli.format import NOTHING, WholeTable, console, print_json
 from rebalancer.cli.options import address_option, json_option
-from rebalancer.cli.show import NOTHING, WholeTable, console, print_json
 from rebalancer.errors import BadRecords
-from rebalancer.keeper.recording import Replayed, Told, replay
+from rebalancer.keeper.recording import Replayed, Reported, replay
 from rebalancer.lab.chart import check_chart
-from rebalancer.lab.day import day_chart
+from rebalancer.lab.timeline_chart import day_chart
 from rebalancer.words import counted
 
 __all__ = ["replay_command"]
@@ -47,28 +47,28 @@ def replay_command(
     """
     if picture is not None:
         check_chart(picture)
-    looks, damage = _readable(record)
+    ticks, damage = _readable(record)
     differences = [
-        (look.block.number, difference) for look in looks for difference in look.differences
+        (tick.block.number, difference) for tick in ticks for difference in tick.differences
     ]
-    told = list(_told(looks, vault, show_all=show_all))
+    reported = list(_reported(ticks, vault, show_all=show_all))
     if as_json:
         print_json(
             {
-                "looks": len(looks),
+                "ticks": len(ticks),
                 "ends_at_line": None if damage is None else damage.line,
-                "decided_again": sum(look.decided for look in looks),
+                "decided_again": sum(tick.decided for tick in ticks),
                 "differences": [{"block": n, "what": what} for n, what in differences],
                 "decisions": [
-                    {"chain_id": look.chain_id, "block": look.block, "decision": one}
-                    for look, one in told
+                    {"chain_id": tick.chain_id, "block": tick.block, "decision": one}
+                    for tick, one in reported
                 ],
             }
         )
     else:
-        _show(looks, told, differences)
+        _show(ticks, reported, differences)
     if picture is not None:
-        path = day_chart(looks, picture)
+        path = day_chart(ticks, picture)
         if not as_json:
             console().print(f"Drawn to {path}.")
     if damage is not None:
@@ -84,35 +84,35 @@ def _readable(record: Path) -> tuple[list[Replayed], BadRecords | None]:
         RecordsMissing: there is no such file.
         BadRecords: not even its first line can be read.
     """
-    looks: list[Replayed] = []
+    ticks: list[Replayed] = []
     try:
-        looks.extend(replay(record))  # keeps what comes before a failure
+        ticks.extend(replay(record))  # keeps what comes before a failure
     except BadRecords as damage:
-        if not looks:
+        if not ticks:
             raise
-        return looks, damage
-    return looks, None
+        return ticks, damage
+    return ticks, None
 
 
-def _told(
-    looks: list[Replayed], vault: str | None, *, show_all: bool
-) -> list[tuple[Replayed, Told]]:
+def _reported(
+    ticks: list[Replayed], vault: str | None, *, show_all: bool
+) -> list[tuple[Replayed, Reported]]:
     """The decisions that are to be shown, with their look."""
-    said: dict[tuple[int, str], str] = {}
+    message: dict[tuple[int, str], str] = {}
     found = []
-    for look in looks:
-        for one in look.decisions:
-            key = (look.chain_id, one.vault)
-            is_news = said.get(key) != one.reason or one.transaction_hash is not None
-            said[key] = one.reason
+    for tick in ticks:
+        for one in tick.decisions:
+            key = (tick.chain_id, one.vault)
+            is_news = message.get(key) != one.reason or one.transaction_hash is not None
+            message[key] = one.reason
             if (is_news or show_all) and vault in (None, one.vault):
-                found.append((look, one))
+                found.append((tick, one))
     return found
 
 
 def _show(
-    looks: list[Replayed],
-    told: list[tuple[Replayed, Told]],
+    ticks: list[Replayed],
+    reported: list[tuple[Replayed, Reported]],
     differences: list[tuple[int, str]],
 ) -> None:
     out = console()
@@ -123,17 +123,17 @@ def _show(
     table.add_column("reason", no_wrap=True)
     table.add_column("off by", justify="right", no_wrap=True)
     table.add_column("why")
-    for look, one in told:
-        at = datetime.fromtimestamp(look.block.timestamp, UTC).strftime("%m-%d %H:%M:%S")
+    for tick, one in reported:
+        at = datetime.fromtimestamp(tick.block.timestamp, UTC).strftime("%m-%d %H:%M:%S")
         table.add_row(
-            *(at, str(look.block.number), one.vault, one.reason.value),
+            *(at, str(tick.block.number), one.vault, one.reason.value),
             *(NOTHING if one.drift_bps is None else f"{one.drift_bps} bps", Text(one.text)),
         )
     out.print(table)
-    again = sum(look.decided for look in looks)
+    again = sum(tick.decided for tick in ticks)
     if not differences:
         out.print(
-            f"{counted(len(looks), 'look')}, {counted(again, 'decision')} made again: all as recorded."
+            f"{counted(len(ticks), 'tick')}, {counted(again, 'decision')} made again: all as recorded."
         )
         return
     out.print(

@@ -25,7 +25,7 @@ from rebalancer.chain.receipt import NoLogs
 from rebalancer.chain.rpc import Rpc
 from rebalancer.chain.system import System
 from rebalancer.cli import JSON_ASKED, Options
-from rebalancer.cli.show import amount
+from rebalancer.cli.format import amount
 from rebalancer.cli.unsigned import Wanted, write_down
 from rebalancer.errors import (
     ConfigError,
@@ -44,7 +44,7 @@ from rebalancer.operations.actions import ETH
 from rebalancer.send.open_signer import open_signer
 from rebalancer.send.signed import Signer
 from rebalancer.send.signer import WatchOnly, devnet_signer, keystore_address
-from rebalancer.send.unsigned import Recorder
+from rebalancer.send.unsigned import CallRecorder
 from rebalancer.send.wallet import Wallet
 from rebalancer.settings import AccountSettings, Settings, load_chains, load_settings
 from rebalancer.venues import Pool, Token
@@ -57,7 +57,7 @@ __all__ = [
     "read_settings",
 ]
 
-_LOOK_SECONDS = 15.0
+_TICK_SECONDS = 15.0
 """How old what is known of several endpoints may be before they are measured anew."""
 
 SIGNER = "rebalancer.signer"
@@ -146,10 +146,10 @@ class Session:
         ctx.exit()
 
     @cached_property
-    def _recorder(self) -> Recorder:
+    def _recorder(self) -> CallRecorder:
         assert self.unsigned is not None  # as `wallet` sees to  # noqa: S101
         who, cap_wei = WatchOnly(self.unsigned.sender), self.settings.wallet.fee_cap_wei
-        return Recorder(self.rpc, who, cap_wei, self.unsigned.valid_seconds)
+        return CallRecorder(self.rpc, who, cap_wei, self.unsigned.valid_seconds)
 
     def label(self, address: str) -> str:
         """An address as people know it: with the symbol of a token, the name of a contract of the system, or that of a vault."""
@@ -185,7 +185,7 @@ class Session:
             settings.rpc_timeout_seconds,
             settings.chain_id,
             quorum=settings.rpc_quorum,
-            look_seconds=_LOOK_SECONDS if len(urls) > 1 else math.inf,
+            tick_seconds=_TICK_SECONDS if len(urls) > 1 else math.inf,
             max_tip_wei=settings.max_tip_wei,
         )
 
@@ -372,7 +372,7 @@ class Session:
         keeper = self.settings.keeper
         found = [self.signer(keeper, number)]
         if number is None:
-            found += [self.signer(lane, None) for lane in keeper.extra_accounts]
+            found += [self.signer(sender, None) for sender in keeper.extra_accounts]
         addresses = [signer.address for signer in found]
         for at, address in enumerate(addresses):
             if address in addresses[:at]:
@@ -398,10 +398,10 @@ class Session:
         if given is not None:
             signer = given if signs else WatchOnly(given.address)
         else:
-            signer = self.signer(account, number) if signs else self.onlooker(account, number)
-        return Wallet(self.rpc, signer, account.fee_cap_wei, on_sent=_tell_sent)
+            signer = self.signer(account, number) if signs else self.observer(account, number)
+        return Wallet(self.rpc, signer, account.fee_cap_wei, on_sent=_report_sent)
 
-    def onlooker(self, account: AccountSettings, number: int | None) -> Signer:
+    def observer(self, account: AccountSettings, number: int | None) -> Signer:
         """An account without its key, so without asking for the password of its keystore, where that says whose key it holds.
 
         Raises:
@@ -412,7 +412,7 @@ class Session:
         return WatchOnly(address or self.signer(account, number).address)
 
 
-def _tell_sent(what: str, transaction_hash: str) -> None:
+def _report_sent(what: str, transaction_hash: str) -> None:
     click.echo(f"sent {what}: transaction {transaction_hash}", err=True)
 
 

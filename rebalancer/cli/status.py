@@ -17,9 +17,9 @@ from rich.console import Console, Group, RenderableType
 from rich.live import Live
 from rich.text import Text
 
+from rebalancer.cli.format import console
 from rebalancer.cli.options import json_option
 from rebalancer.cli.session import read_chains
-from rebalancer.cli.show import console
 from rebalancer.cli.status_picture import State, picture
 from rebalancer.errors import NoKeeperAnswers
 from rebalancer.redact import endpoint_name

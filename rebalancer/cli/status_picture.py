@@ -16,7 +16,7 @@ from rich.panel import Panel
 from rich.table import Table
 from rich.text import Text
 
-from rebalancer.cli.show import NOTHING, WholeTable, amount, bps_text
+from rebalancer.cli.format import NOTHING, WholeTable, amount, bps_text
 from rebalancer.reasons import Reason
 from rebalancer.words import counted, span
 
@@ -88,14 +88,14 @@ def _alarms(state: State, now: float) -> RenderableType:
 
 
 def _chain(chain: State, now: float, rows: int, width: int) -> RenderableType:
-    if not chain["looks"]:
+    if not chain["ticks"]:
         waiting = Text("not looked at yet", style="yellow")
         return Panel(waiting, title=Text(f"Chain {chain['chain_id']}"), title_align="left")
     block = chain["block"]
     title = f"Chain {chain['chain_id']}"
     if block:
         title += f" · block {block['number']:,} · {_age(block['timestamp'], now)}"
-    parts: list[RenderableType] = [_look(chain, now)]
+    parts: list[RenderableType] = [_tick(chain, now)]
     if chain["failure"]:
         parts.append(Text(f"failed: {chain['failure']}", style="red"))
     parts.append(_vaults(chain))
@@ -132,7 +132,7 @@ def _chain(chain: State, now: float, rows: int, width: int) -> RenderableType:
     )
 
 
-def _look(chain: State, now: float) -> Text:
+def _tick(chain: State, now: float) -> Text:
     parts = [
         f"looked {span(now - chain['at'])} ago in {chain['seconds']:.2f} s",
         counted(chain["requests"], "request"),

@@ -34,34 +34,36 @@ class RunOptions:
     alone: bool = True
 
 
-def tuning_of(settings: Settings, asked: RunOptions) -> Tuning:
+def tuning_of(settings: Settings, requested: RunOptions) -> Tuning:
     """Everything that a running keeper can reload: its options, send rules, evaluation and daily spending limit."""
     return Tuning(
-        keeper_options(settings, asked),
+        keeper_options(settings, requested),
         rules_of(settings),
         EvaluatorOptions(replan_blocks=settings.keeper.replan_blocks),
         max_spend_per_day_wei(settings),
     )
 
 
-def keeper_options(settings: Settings, asked: RunOptions) -> KeeperOptions:
+def keeper_options(settings: Settings, requested: RunOptions) -> KeeperOptions:
     """Options of a keeper; the command line's polling interval overrides the settings'."""
     keeper, socket = settings.keeper, settings.rpc_websocket_url
     return KeeperOptions(
-        dry_run=asked.dry_run,
-        poll_seconds=asked.poll_seconds or keeper.poll_seconds,
+        dry_run=requested.dry_run,
+        poll_seconds=requested.poll_seconds or keeper.poll_seconds,
         max_consecutive_failures=keeper.max_consecutive_failures,
-        gives_up=asked.alone,
+        gives_up=requested.alone,
         backoff_seconds=keeper.backoff_seconds,
         fee_cap_wei=keeper.fee_cap_wei,
-        receipt_seconds=keeper.receipt_timeout_seconds if asked.waits else 0,
+        receipt_seconds=keeper.receipt_timeout_seconds if requested.waits else 0,
         native_price_e18=int((keeper.native_price_usd or 0) * E18),
         tick_timeout_seconds=keeper.tick_timeout_seconds,
         socket_url=socket.get_secret_value() if socket else None,
     )
 
 
-def reloaded(options: Any, asked: RunOptions, running: dict[int, Settings]) -> Mapping[int, Tuning]:
+def reloaded(
+    options: Any, requested: RunOptions, running: dict[int, Settings]
+) -> Mapping[int, Tuning]:
     """Reload the settings of the running chains; log errors, changes, and settings that need a restart."""
     try:
         found = {settings.chain_id: settings for settings in read_chains(options)}
@@ -81,11 +83,11 @@ def reloaded(options: Any, asked: RunOptions, running: dict[int, Settings]) -> M
         for setting in differing:
             if setting.live:
                 values = [str(value_of(each, setting.name)) for each in (before, after)]
-                told = {"setting": setting.name, "before": values[0], "after": values[1]}
-                log.info("setting_changed", chain_id=chain_id, **told)
+                reported = {"setting": setting.name, "before": values[0], "after": values[1]}
+                log.info("setting_changed", chain_id=chain_id, **reported)
         if any(setting.live for setting in differing):
             set_up_logs(after, *found.values())
-            tunings[chain_id] = tuning_of(after, asked)
+            tunings[chain_id] = tuning_of(after, requested)
             running[chain_id] = after
     for chain_id in found.keys() - running.keys():
         log.warning("restart_needed", chain_id=chain_id, why="the chain is new in the settings")

@@ -8,14 +8,14 @@ from typing import Any
 import click
 
 from rebalancer.cli import Group
+from rebalancer.cli.format import NOTHING, WholeTable, amount, console, print_json
 from rebalancer.cli.logs import set_up_logs
 from rebalancer.cli.options import account_option, address_option, json_option
 from rebalancer.cli.session import Session, read_settings
-from rebalancer.cli.show import NOTHING, WholeTable, amount, console, print_json
 from rebalancer.cli.unsigned import refuses_unsigned
 from rebalancer.errors import AttemptNotNamed
 from rebalancer.send.attempt import OPEN, Attempt
-from rebalancer.send.from_settings import lane_of, outbox_of
+from rebalancer.send.from_settings import outbox_of, sender_of
 from rebalancer.send.journal import read_attempts
 from rebalancer.send.nonces import clear as clear_nonces
 from rebalancer.send.nonces import survey
@@ -95,8 +95,8 @@ def cancel(
             if len(fitting) != 1:
                 raise AttemptNotNamed([attempt.id for attempt in fitting])
             signer = session.signer(session.settings.keeper, account)
-            lane = lane_of(signer, session.settings, ())
-            done = outbox.cancel(session.rpc, lane, fitting[0], "cancelled by the operator")
+            sender = sender_of(signer, session.settings, ())
+            done = outbox.cancel(session.rpc, sender, fitting[0], "cancelled by the operator")
         if as_json:
             print_json(_as_json(done))
             return
@@ -119,21 +119,21 @@ def clear(options: Any, yes: bool, account: int | None, as_json: bool) -> None:
     with Session.open(options) as session:
         set_up_logs(session.settings.model_copy(update={"log_level": "warning"}))
         signer = session.signer(session.settings.keeper, account)
-        lane = lane_of(signer, session.settings, ())
+        sender = sender_of(signer, session.settings, ())
         with outbox_of(session.settings) as outbox:
-            stuck = survey(outbox, session.rpc, lane.address)
+            stuck = survey(outbox, session.rpc, sender.address)
             if stuck and not yes:
                 for one in stuck:
                     click.echo(f"nonce {one.nonce} of {one.address}: {one.trouble}", err=True)
                 question = f"Send {len(stuck)} transfers of nothing, to take these nonces?"
                 click.confirm(question, abort=True, err=True)
-            sent = clear_nonces(outbox, session.rpc, lane, stuck)
+            sent = clear_nonces(outbox, session.rpc, sender, stuck)
             settled = outbox.resume(session.rpc)
         if as_json:
             print_json({"stuck": stuck, "settled": [_as_json(attempt) for attempt in settled]})
             return
         if not stuck:
-            console().print(f"No nonce of {lane.address} stands in the way.")
+            console().print(f"No nonce of {sender.address} stands in the way.")
         for one, attempt in zip(stuck, sent, strict=True):
             console().print(f"nonce {one.nonce} ({one.trouble}): {attempt.transaction_hash}")
 

@@ -14,11 +14,11 @@ from typing import Any, Protocol, TypeVar
 
 import click
 
-from rebalancer.cli.show import console, plain, print_json
+from rebalancer.cli.format import console, plain, print_json
 from rebalancer.errors import NotByContract, SystemRefused
 from rebalancer.operations.governance import argument_words
 from rebalancer.send.safe_batch import safe_batch
-from rebalancer.send.unsigned import SUCCEEDS, Reading, Recorder, UnsignedCall
+from rebalancer.send.unsigned import SUCCEEDS, CallRecorder, Reading, UnsignedCall
 from rebalancer.words import counted, span, utc
 
 __all__ = ["Wanted", "refuses_unsigned", "unsigned_options", "valid_option", "write_down"]
@@ -130,10 +130,10 @@ def refuses_unsigned(what: str, instead: str) -> Callable[[F], F]:
             raise NotByContract(what, instead)
 
     def refused(name: str) -> Callable[[F], F]:
-        told = (
+        reported = (
             "Not supported: a contract account cannot do this. The error shows what to do instead."
         )
-        return click.option(name, expose_value=False, callback=refuse, help=told)
+        return click.option(name, expose_value=False, callback=refuse, help=reported)
 
     file, sender = refused("--unsigned"), refused("--from")
     return lambda command: file(sender(command))
@@ -141,7 +141,7 @@ def refuses_unsigned(what: str, instead: str) -> Callable[[F], F]:
 
 def write_down(
     wanted: Wanted,
-    recorder: Recorder,
+    recorder: CallRecorder,
     names: Names,
     title: str,
     notes: Sequence[str],
@@ -191,7 +191,7 @@ def write_down(
             click.echo(f"warning: {_short(call, names)}: {call.outcome}.", err=True)
 
 
-def _warnings(recorder: Recorder) -> Iterator[str]:
+def _warnings(recorder: CallRecorder) -> Iterator[str]:
     if not recorder.has_code:
         yield (
             f"{recorder.address} has no code on chain {recorder.chain_id}: "
@@ -213,7 +213,7 @@ def _step(wanted: Wanted, step: str, calls: Sequence[UnsignedCall]) -> Mapping[s
 
 def _shown(
     wanted: Wanted,
-    recorder: Recorder,
+    recorder: CallRecorder,
     names: Names,
     notes: Sequence[str],
 ) -> Iterator[str]:
@@ -233,7 +233,7 @@ def _shown(
         yield f"{note}."
 
 
-def _when(recorder: Recorder) -> str:
+def _when(recorder: CallRecorder) -> str:
     """From when until when the calls that have to wait can be made."""
     operations = [call.operation for call in recorder.then if call.operation]
     first, last = (
@@ -263,9 +263,9 @@ def _short(call: UnsignedCall, names: Names) -> str:
 
 def _line(call: UnsignedCall, names: Names) -> str:
     """A call with its arguments, as far as a person reads them."""
-    said = _short(call, names)
+    message = _short(call, names)
     if call.value_wei:
-        said += f", with {call.value_wei:,} wei"
+        message += f", with {call.value_wei:,} wei"
     reading = call.reading
     if reading and reading.function == "approve(address,uint256)":
         spender, raw = reading.arguments["spender"], reading.arguments["value"]
@@ -277,7 +277,7 @@ def _line(call: UnsignedCall, names: Names) -> str:
             argument_words(name, value) for name, value in meant.arguments.items()
         )
         if len(arguments) <= _LONGEST_CALL:
-            said += f": {arguments}"
+            message += f": {arguments}"
     if call.operation:
-        said += f" (operation {call.operation.id})"
-    return said
+        message += f" (operation {call.operation.id})"
+    return message

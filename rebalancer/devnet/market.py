@@ -29,8 +29,8 @@ __all__ = [
     "USDC",
     "WBTC",
     "WETH",
-    "FeedSpec",
-    "Market",
+    "DevFeedSpec",
+    "DevMarket",
     "MarketBlock",
 ]
 
@@ -40,7 +40,7 @@ USDC = Token("0xa0b86991c6218b36c1d19d4a2e9eb0ce3606eb48", "USDC", 6)
 
 
 @dataclass(frozen=True)
-class FeedSpec:
+class DevFeedSpec:
     """A feed to be made: its name on the tape, the token it prices, how often it answers at least."""
 
     name: str
@@ -49,9 +49,9 @@ class FeedSpec:
 
 
 DEFAULT_FEEDS = (
-    FeedSpec("ETH/USD", WETH, 3_600),
-    FeedSpec("BTC/USD", WBTC, 3_600),
-    FeedSpec("USDC/USD", USDC, 86_400),
+    DevFeedSpec("ETH/USD", WETH, 3_600),
+    DevFeedSpec("BTC/USD", WBTC, 3_600),
+    DevFeedSpec("USDC/USD", USDC, 86_400),
 )
 """Heartbeats as mainnet's feeds have them."""
 
@@ -80,7 +80,7 @@ class MarketBlock:
     timestamp: int
 
 
-class Market:
+class DevMarket:
     """A market on a local chain, found by its addresses. It sends from the node's last account."""
 
     def __init__(self, chain: LocalChain, deployment: Deployment) -> None:
@@ -109,7 +109,7 @@ class Market:
         chain: LocalChain,
         pools: Sequence[UniswapV3Pool],
         prices_e8: Mapping[str, int],
-        feeds: Sequence[FeedSpec] = DEFAULT_FEEDS,
+        feeds: Sequence[DevFeedSpec] = DEFAULT_FEEDS,
     ) -> Self:
         """Make a market: Uniswap, the tokens of the pools and feeds, the feeds, the pools.
 
@@ -125,8 +125,8 @@ class Market:
         contracts = uniswap.install(chain)
         for token in tokens:
             _place_token(chain, token)
-        places = [_deployed(pool) for pool in pools]
-        market = cls._open(chain, contracts, tokens, places, prices_e8, feeds)
+        refs = [_deployed(pool) for pool in pools]
+        market = cls._open(chain, contracts, tokens, refs, prices_e8, feeds)
         for pool in pools:
             market._build_pool(pool)
         return market
@@ -137,7 +137,7 @@ class Market:
         chain: LocalChain,
         prices_e8: Mapping[str, int],
         pairs: Sequence[tuple[Token, Token, int]],
-        feeds: Sequence[FeedSpec] = DEFAULT_FEEDS,
+        feeds: Sequence[DevFeedSpec] = DEFAULT_FEEDS,
     ) -> Self:
         """Take over the market of a forked chain: its tokens and pools, with feeds of our own.
 
@@ -150,13 +150,13 @@ class Market:
         """
         feeds = [feed for feed in feeds if feed.name in prices_e8]
         tokens = _priced_tokens(feeds, [token for pair in pairs for token in pair[:2]])
-        places = []
+        refs = []
         for token0, token1, fee_pips in pairs:
             address = uniswap.pool_address(token0.address, token1.address, fee_pips)
             if not chain.code(address):
                 raise MarketMismatch(f"pool {token0.symbol}/{token1.symbol}", address, None)
-            places.append(PoolRef(address, (token0.address, token1.address), fee_pips))
-        market = cls._open(chain, uniswap.install(chain), tokens, places, prices_e8, feeds)
+            refs.append(PoolRef(address, (token0.address, token1.address), fee_pips))
+        market = cls._open(chain, uniswap.install(chain), tokens, refs, prices_e8, feeds)
         for token in tokens:
             # Nobody here may mint a real token: the driver is given more than there is.
             riches = _DRIVER_TOKENS * 10**token.decimals
@@ -172,7 +172,7 @@ class Market:
         tokens: Sequence[Token],
         pools: Sequence[PoolRef],
         prices_e8: Mapping[str, int],
-        feeds: Sequence[FeedSpec],
+        feeds: Sequence[DevFeedSpec],
     ) -> Self:
         """The driver and the feeds, and the addresses of all."""
         driver = chain.deploy("MarketDriver", WETH.address)
@@ -297,7 +297,7 @@ class Market:
         _check(f"liquidity of pool {made}", pool.liquidity, contract.call("liquidity"))
 
 
-def _priced_tokens(feeds: Sequence[FeedSpec], traded: Sequence[Token]) -> list[Token]:
+def _priced_tokens(feeds: Sequence[DevFeedSpec], traded: Sequence[Token]) -> list[Token]:
     """The tokens of the feeds, once it is sure that every traded one is among them."""
     priced = {feed.token.address: feed.token for feed in feeds}
     for token in traded:
@@ -315,7 +315,7 @@ def _place_token(chain: LocalChain, token: Token) -> None:
     chain.set_code(token.address, chain.code(made.address))
 
 
-def _make_feed(chain: LocalChain, feed: FeedSpec, answer_e8: int) -> DeployedFeed:
+def _make_feed(chain: LocalChain, feed: DevFeedSpec, answer_e8: int) -> DeployedFeed:
     # Chainlink describes ETH/USD as "ETH / USD".
     description = feed.name.replace("/", " / ")
     aggregator = chain.deploy("MockAggregator", _FEED_DECIMALS, description)

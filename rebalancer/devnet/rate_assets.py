@@ -16,10 +16,16 @@ from typing import Any
 from rebalancer.chain.contracts import BoundContract, contract_at
 from rebalancer.chain.price_sources import PRICE_SOURCES
 from rebalancer.chain.snapshot import VaultSnapshot, read_block, read_vaults
+from rebalancer.devnet.environment import (
+    DEMO_BAND_BPS,
+    DEMO_POLICY,
+    Actor,
+    DevEnvironment,
+    set_up_environment,
+)
 from rebalancer.devnet.local import LocalChain
-from rebalancer.devnet.market import WETH, Market
-from rebalancer.devnet.market import FeedSpec as MarketFeed
-from rebalancer.devnet.stage import DEMO_BAND_BPS, DEMO_POLICY, Actor, Stage, set_stage
+from rebalancer.devnet.market import WETH, DevMarket
+from rebalancer.devnet.market import DevFeedSpec as MarketFeed
 from rebalancer.operations.deploy import FeedSpec, SourceSpec, set_feed, set_source
 from rebalancer.settlement import Policy
 from rebalancer.units import BPS, E18
@@ -60,7 +66,7 @@ _SANE_FACTOR = 20
 class RateEnvironment:
     """The environment, and the outside contracts behind its rates."""
 
-    stage: Stage
+    environment: DevEnvironment
     steth: BoundContract
     wsteth: BoundContract
     usde: BoundContract
@@ -71,24 +77,26 @@ class RateEnvironment:
     @property
     def vault(self) -> BoundContract:
         """The vault of the four tokens."""
-        return contract_at(self.stage.chain.rpc, "BasketVault", self.stage.vault)
+        return contract_at(self.environment.chain.rpc, "BasketVault", self.environment.vault)
 
     def pool(self, one: str, other: str) -> str:
         """The Uniswap V3 pool of two tokens, named by symbol."""
-        listed = self.stage.deployment.listed
+        listed = self.environment.deployment.listed
         ends = {listed(one).address, listed(other).address}
-        (found,) = [p for p in self.stage.market.deployment.pools if set(p.tokens) == ends]
+        (found,) = [p for p in self.environment.market.deployment.pools if set(p.tokens) == ends]
         return found.address
 
     def snapshot(self) -> VaultSnapshot:
         """The vault at the newest block."""
-        rpc, system = self.stage.chain.rpc, self.stage.system
-        return read_vaults(rpc, system.lens, [self.stage.vault], read_block(rpc))[0]
+        rpc, system = self.environment.chain.rpc, self.environment.system
+        return read_vaults(rpc, system.lens, [self.environment.vault], read_block(rpc))[0]
 
     def move(self, prices_e8: Mapping[str, int] | None = None, seconds: int = 900) -> None:
         """Time passes, the market has these prices, and pools follow."""
-        market = self.stage.market
-        market.step({**market.prices_e8, **(prices_e8 or {})}, self.stage.chain.now() + seconds)
+        market = self.environment.market
+        market.step(
+            {**market.prices_e8, **(prices_e8 or {})}, self.environment.chain.now() + seconds
+        )
 
     def settle(self, prices_e8: Mapping[str, int] | None = None) -> None:
         """The same, until averages have caught up with the market."""
@@ -127,11 +135,13 @@ class RateEnvironment:
 
     def give(self, amount_raw: int) -> None:
         """Somebody sends the staked dollar's vault so much USDe."""
-        self.stage.chain.transact(self.usde, "mint", self.susde.address, amount_raw)
+        self.environment.chain.transact(self.usde, "mint", self.susde.address, amount_raw)
 
     def send(self, contract: BoundContract, function: str, *args: Any) -> None:
         """A transaction of a stranger: the doubles do what anybody says."""
-        self.stage.chain.transact(contract, function, *args, sender=self.stage.chain.accounts[12])
+        self.environment.chain.transact(
+            contract, function, *args, sender=self.environment.chain.accounts[12]
+        )
 
 
 def build_rate_environment(
@@ -143,7 +153,7 @@ def build_rate_environment(
     """Build market, system and vault. The staked dollar has a cooldown: nothing of it can be redeemed.
 
     Raises:
-        as `build_stage`.
+        as `build_environment`.
     """
     steth = chain.deploy("MockStETH")
     whale = chain.accounts[11]
@@ -171,19 +181,21 @@ def build_rate_environment(
             (staked, dollar, 500, 10),
         )
     ]
-    market = Market.build(chain, pools, prices_e8, feeds)
+    market = DevMarket.build(chain, pools, prices_e8, feeds)
     for pool in market.deployment.pools:
         contract = contract_at(chain.rpc, "UniswapV3Pool", pool.address)
         chain.transact(contract, "increaseObservationCardinalityNext", 128, gas=10_000_000)
     pair = _pair(market, steth, whale)
-    stage = set_stage(market, policy, band_bps, _TARGETS_E18)
+    environment = set_up_environment(market, policy, band_bps, _TARGETS_E18)
     edges = (
         PoolRef(susde.address, (usde.address, susde.address), venue="erc4626"),
         PoolRef(wsteth.address, (steth.address, wsteth.address), venue="wsteth"),
         PoolRef(pair, _sorted(steth.address, WETH.address), _PAIR_FEE_PIPS, "uniswap-v2"),
     )
-    deployment = replace(stage.deployment, pools=(*stage.deployment.pools, *edges))
-    made = RateEnvironment(replace(stage, deployment=deployment), steth, wsteth, usde, susde, pair)
+    deployment = replace(environment.deployment, pools=(*environment.deployment.pools, *edges))
+    made = RateEnvironment(
+        replace(environment, deployment=deployment), steth, wsteth, usde, susde, pair
+    )
     made.move(seconds=_WINDOW_SECONDS + 60)
     _price_by_rates(made)
     return made
@@ -191,18 +203,18 @@ def build_rate_environment(
 
 def _price_by_rates(made: RateEnvironment) -> None:
     """Set feed times rate as the first source of both wrappers, and the market as the second."""
-    stage = made.stage
-    system, owner = stage.system, stage.wallet(Actor.OWNER)
-    feeds = {feed.name: feed for feed in stage.deployment.feeds}
+    environment = made.environment
+    system, owner = environment.system, environment.wallet(Actor.OWNER)
+    feeds = {feed.name: feed for feed in environment.deployment.feeds}
     getter = made.wsteth.interface.functions["stEthPerToken"].selector
     rates = (
         ("wstETH", "ETH/USD", (made.wsteth.address, getter, 0, 18), "WSTETH/USD"),
         ("sUSDe", "USDE/USD", (made.susde.address, bytes(4), 18, 18), "SUSDE/USD"),
     )
     for symbol, base, rate, market_feed in rates:
-        token, feed = stage.deployment.listed(symbol), feeds[base]
-        price_e18 = stage.market.prices_e8[market_feed] * 10**10
-        rate_e18 = price_e18 * 10**8 // stage.market.prices_e8[base]
+        token, feed = environment.deployment.listed(symbol), feeds[base]
+        price_e18 = environment.market.prices_e8[market_feed] * 10**10
+        rate_e18 = price_e18 * 10**8 // environment.market.prices_e8[base]
         exchanged = PRICE_SOURCES["exchange_rate_feed"]
         params = exchanged.params(feed.address, feed.decimals, *rate, *_sane(rate_e18))
         spec = FeedSpec(
@@ -256,7 +268,7 @@ def _pool(
     )
 
 
-def _pair(market: Market, steth: BoundContract, whale: str) -> str:
+def _pair(market: DevMarket, steth: BoundContract, whale: str) -> str:
     """A Uniswap V2 pair of stETH and WETH, one for one. stETH is sent, not minted: what arrives may be a wei less."""
     chain = market.chain
     factory = chain.deploy("UniswapV2Factory", chain.accounts[0])

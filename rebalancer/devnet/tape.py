@@ -25,8 +25,8 @@ __all__ = [
     "DEFAULT_MARKET",
     "FeedModel",
     "Round",
-    "Step",
     "Tape",
+    "TapeStep",
     "iso",
     "load_folder",
     "synthetic",
@@ -53,7 +53,7 @@ class Round:
 
 
 @dataclass(frozen=True, slots=True)
-class Step:
+class TapeStep:
     """What a market publishes at once: the newest answer of every feed that has one.
 
     `at` is the time of the newest round in it, `rounds` how many rounds of the tape it stands for.
@@ -151,7 +151,7 @@ class Tape:
                 raise BadCut(since, until, f"{feed} has no price yet; {span}")
         return kept
 
-    def steps(self, merge_seconds: int = 0) -> Iterator[Step]:
+    def steps(self, merge_seconds: int = 0) -> Iterator[TapeStep]:
         """Rounds of the same second as one step, or all within `merge_seconds` of a step's first.
 
         No price shows before its time: a step happens when its last round did. When a feed has
@@ -161,11 +161,11 @@ class Tape:
         prices_e8: dict[str, int] = {}
         for one in self.rounds:
             if one.at > opens_at + merge_seconds:
-                yield Step(at, prices_e8, rounds)
+                yield TapeStep(at, prices_e8, rounds)
                 opens_at, prices_e8, rounds = one.at, {}, 0
             at, rounds = one.at, rounds + 1
             prices_e8[one.feed] = one.answer_e8
-        yield Step(at, prices_e8, rounds)
+        yield TapeStep(at, prices_e8, rounds)
 
     def with_constant(self, feed: str, answer_e8: int, heartbeat_seconds: int) -> Tape:
         """The same tape with one more feed that answers the same at `start` and every heartbeat.

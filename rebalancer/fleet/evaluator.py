@@ -23,15 +23,15 @@ from rebalancer.block import Block
 from rebalancer.chain.heads import Head
 from rebalancer.chain.rpc import Rpc
 from rebalancer.chain.snapshot import VaultSnapshot
-from rebalancer.errors import ChainError, WireUnreadable
-from rebalancer.fleet.crew import Crew
+from rebalancer.errors import ChainError, MessageUnreadable
+from rebalancer.fleet.messages import Answer, EvaluationRequest
 from rebalancer.fleet.placement import Placement, place
-from rebalancer.fleet.shared import Shared
-from rebalancer.fleet.wire import Answer, Order
+from rebalancer.fleet.redis_state import SharedState
+from rebalancer.fleet.transport import Transport
 from rebalancer.fleet.worker import Worker, group_of
-from rebalancer.keeper.context import Site
+from rebalancer.keeper.context import KeeperContext
 from rebalancer.keeper.decide import Conditions, Verdict
-from rebalancer.keeper.evaluator import Evaluation, EvaluatorOptions, out_of_place_e18
+from rebalancer.keeper.evaluator import Evaluation, EvaluatorOptions, misallocated_e18
 from rebalancer.keeper.outages import LeftOut, Scope
 from rebalancer.reasons import Reason
 
@@ -66,7 +66,7 @@ class _Gathered:
         """Add a share.
 
         Raises:
-            WireUnreadable: it does not fit the share, or a plan in it does not fit its vault; nothing was added.
+            MessageUnreadable: it does not fit the share, or a plan in it does not fit its vault; nothing was added.
         """
         self.verdicts += answer.verdicts_of(share)
         self.reasons |= dict(zip(share, answer.reasons, strict=True))
@@ -84,25 +84,25 @@ class FleetEvaluator:
     def __init__(
         self,
         rpc: Rpc,
-        site: Site,
-        shared: Shared,
-        crew: Crew,
+        context: KeeperContext,
+        state: SharedState,
+        transport: Transport,
         worker_timeout_seconds: float,
         options: EvaluatorOptions | None = None,
         guard: Callable[[], None] = lambda: None,
     ) -> None:
         """`worker_timeout_seconds`: how long workers are waited for. `guard` is asked before each block, and raises what stands against going on."""
         self.rpc = rpc
-        self.site = site
-        self.shared = shared
-        self.crew = crew
+        self.context = context
+        self.state = state
+        self.transport = transport
         self.worker_timeout_seconds = worker_timeout_seconds
         self.options = options or EvaluatorOptions()
         self.guard = guard
         self.judged_at: dict[str, int] = {}
         """The last block at which each vault was judged; before the first, that at which this began."""
-        self._placement = Placement(site.vaults)
-        self._place_of = {vault: place for place, vault in enumerate(site.vaults)}
+        self._placement = Placement(context.vaults)
+        self._index_of = {vault: place for place, vault in enumerate(context.vaults)}
         self._silent: dict[str, tuple[str, float]] = {}
         self._doubted: dict[str, float] = {}
         """Workers, and until when they are not believed."""
@@ -110,9 +110,9 @@ class FleetEvaluator:
         """Which worker the newest verdict of a vault is from."""
         self._behind: frozenset[str] = frozenset()
         self._known: Evaluation | None = None
-        self._blank: Order | None = None
+        self._blank: EvaluationRequest | None = None
         """The newest block's order, of no vault."""
-        self._own = Worker("leader", rpc, site, shared)
+        self._own = Worker("leader", rpc, context, state)
 
     def close(self) -> None:
         """End what was begun to plan with; the endpoint stays open."""
@@ -132,13 +132,13 @@ class FleetEvaluator:
         """
         self.guard()
         header, options = head.header, self.options
-        blank = Order(
-            self.site.chain_id,
+        blank = EvaluationRequest(
+            self.context.chain_id,
             header,
             conditions,
             (),
             tuple(sorted(under_way)),
-            len(self.site.vaults) <= options.exact_vaults,
+            len(self.context.vaults) <= options.exact_vaults,
             options.replan_blocks,
             0.0,
             0.0,
@@ -149,7 +149,7 @@ class FleetEvaluator:
         self._told_by = {}
         here = self._here()
         answered = self._ask(blank, self._placement.among(here), here, gathered)
-        missing = [vault for vault in self.site.vaults if vault not in gathered.reasons]
+        missing = [vault for vault in self.context.vaults if vault not in gathered.reasons]
         if missing and answered:
             self._ask(blank, place(missing, answered), here, gathered)
             missing = [vault for vault in missing if vault not in gathered.reasons]
@@ -189,23 +189,23 @@ class FleetEvaluator:
     def _here(self) -> dict[str, str]:
         """The workers to ask and what they said last: those that are here, but for those that are silent or doubted."""
         try:
-            members = self.shared.members(group_of(self.site.chain_id))
+            members = self.state.members(group_of(self.context.chain_id))
         except ChainError as failure:
             log.warning("workers_unknown", why=str(failure))
             return {}
         now = time.monotonic()
         self._silent = {
-            worker: (said, until)
-            for worker, (said, until) in self._silent.items()
-            if members.get(worker) == said and now < until
+            worker: (text, until)
+            for worker, (text, until) in self._silent.items()
+            if members.get(worker) == text and now < until
         }
         self._doubted = {one: until for one, until in self._doubted.items() if now < until}
         left_out = self._silent.keys() | self._doubted.keys()
-        return {worker: said for worker, said in members.items() if worker not in left_out}
+        return {worker: text for worker, text in members.items() if worker not in left_out}
 
     def _ask(
         self,
-        blank: Order,
+        blank: EvaluationRequest,
         shares: Mapping[str, Sequence[str]],
         here: Mapping[str, str],
         gathered: _Gathered,
@@ -216,7 +216,7 @@ class FleetEvaluator:
             return []
         seconds = self._seconds()
         try:
-            expires_at = self.shared.now() + seconds
+            expires_at = self.state.now() + seconds
         except ChainError as failure:
             log.warning("workers_not_asked", why=str(failure))
             return []
@@ -224,7 +224,7 @@ class FleetEvaluator:
             worker: _ordered(blank, share, expires_at, seconds).to_json()
             for worker, share in wanted.items()
         }
-        answers, silent = self.crew.ask(orders, seconds)
+        answers, silent = self.transport.ask(orders, seconds)
         until = time.monotonic() + _SILENT_SECONDS
         self._silent |= {worker: (here[worker], until) for worker in silent}
         good = []
@@ -237,14 +237,16 @@ class FleetEvaluator:
                     log.warning("worker_failed", worker=worker, why=answer.failure)
                     continue
                 gathered.take(share, answer)
-            except WireUnreadable as wrong:
+            except MessageUnreadable as wrong:
                 log.error("worker_wrong", worker=worker, why=str(wrong))
                 continue
             good.append(worker)
             self._told_by |= dict.fromkeys(share, worker)
         return good
 
-    def _evaluate_here(self, blank: Order, missing: Sequence[str], gathered: _Gathered) -> None:
+    def _evaluate_here(
+        self, blank: EvaluationRequest, missing: Sequence[str], gathered: _Gathered
+    ) -> None:
         """What no worker answered, by the same code in this process.
 
         Raises:
@@ -269,7 +271,7 @@ class FleetEvaluator:
 
     def _note(self, block: Block, gathered: _Gathered) -> None:
         """Keep at which block each vault was judged, and say it when some fall behind or catch up."""
-        for vault in self.site.vaults:
+        for vault in self.context.vaults:
             if vault in gathered.reasons:
                 self.judged_at[vault] = block.number
             else:
@@ -285,10 +287,10 @@ class FleetEvaluator:
             self._behind = behind
 
     def _evaluation(self, block: Block, gathered: _Gathered) -> Evaluation:
-        vaults, known = self.site.vaults, self._known
+        vaults, known = self.context.vaults, self._known
         verdicts = sorted(
             gathered.verdicts,
-            key=lambda one: (-out_of_place_e18(one.snapshot), self._place_of[one.vault]),
+            key=lambda one: (-misallocated_e18(one.snapshot), self._index_of[one.vault]),
         )
         return Evaluation(
             block,
@@ -307,7 +309,9 @@ def _sorted(without: Collection[Scope]) -> tuple[Scope, ...]:
     return tuple(sorted(without, key=str))
 
 
-def _ordered(blank: Order, share: tuple[str, ...], expires_at: float, seconds: float) -> Order:
+def _ordered(
+    blank: EvaluationRequest, share: tuple[str, ...], expires_at: float, seconds: float
+) -> EvaluationRequest:
     """An order for a share, to be answered within so long."""
     wanted = set(share)
     under_way = tuple(vault for vault in blank.under_way if vault in wanted)

@@ -16,7 +16,7 @@ from rebalancer.errors import ChainError
 from rebalancer.fleet.lease import Lease
 from rebalancer.fleet.ledger import Ledger
 from rebalancer.fleet.names import lease_name
-from rebalancer.fleet.shared import Shared
+from rebalancer.fleet.redis_state import SharedState
 from rebalancer.fleet.standing import Standing
 
 __all__ = ["Leadership", "leading"]
@@ -55,7 +55,7 @@ class Leadership:
 
 @contextmanager
 def leading(
-    shared: Shared,
+    state: SharedState,
     accounts: Iterable[tuple[int, str]],
     holder: str,
     seconds: float,
@@ -68,7 +68,7 @@ def leading(
     """
     names = sorted({lease_name(chain_id, sender) for chain_id, sender in accounts})
     with ExitStack() as stack:
-        leases = [stack.enter_context(Lease(shared, name, holder, seconds)) for name in names]
+        leases = [stack.enter_context(Lease(state, name, holder, seconds)) for name in names]
         for lease in leases:
             if not _waited(lease, stopping, standing):
                 yield None
@@ -78,7 +78,7 @@ def leading(
 
 def _waited(lease: Lease, stopping: threading.Event, standing: Standing | None) -> bool:
     """Take a lease as soon as nobody else holds it; False if stopped before."""
-    said = False
+    text = False
     while not stopping.is_set():
         failed = ""
         try:
@@ -88,9 +88,9 @@ def _waited(lease: Lease, stopping: threading.Event, standing: Standing | None) 
             failed = str(failure)
             log.warning("lease_not_taken", lease=lease.name, why=failed)
         else:
-            if not said:
+            if not text:
                 log.info("standing_by", lease=lease.name)
-                said = True
+                text = True
         if standing is not None:
             standing.tried(f"The lease {lease.name}", failed)
         stopping.wait(lease.seconds / _TRIES)

@@ -4,7 +4,7 @@ A lease is held by one machine at a time and ends by itself. Its holder counts f
 machine sleeps, and regards the lease as over a margin before Redis does; a thread renews it at thirds of its time. Who was stopped in
 between (SIGSTOP, a suspended machine, a long collection) finds it over at the next `check`, which is made before every signing and
 every sending. What that cannot see, because the stop came right after the check, the ledger refuses: it knows the newest token
-(`rebalancer.fleet.shared`). A lease that was lost is lost for good: whoever lost it ends, and may come back as a new holder.
+(`rebalancer.fleet.redis_state`). A lease that was lost is lost for good: whoever lost it ends, and may come back as a new holder.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from typing import Self
 import structlog
 
 from rebalancer.errors import LeaseLost, SharedStateUnreachable
-from rebalancer.fleet.shared import Shared
+from rebalancer.fleet.redis_state import SharedState
 
 __all__ = ["Lease", "boot_seconds"]
 
@@ -42,7 +42,7 @@ class Lease:
 
     def __init__(
         self,
-        shared: Shared,
+        state: SharedState,
         name: str,
         holder: str,
         seconds: float,
@@ -50,7 +50,7 @@ class Lease:
         on_lost: Callable[[], None] = lambda: None,
     ) -> None:
         """`seconds`: its length; `holder` must be no other's name. `on_lost` is called once, from any thread, when it is found lost."""
-        self.shared = shared
+        self.state = state
         self.name = name
         self.holder = holder
         self.seconds = seconds
@@ -94,7 +94,7 @@ class Lease:
         if self._why_lost:
             raise LeaseLost(self.name, self._why_lost)
         asked_at = self._clock()
-        token = self.shared.take(self.name, self.holder, self.seconds)
+        token = self.state.take(self.name, self.holder, self.seconds)
         if token is None:
             return False
         self._token = token
@@ -127,7 +127,7 @@ class Lease:
         """
         self.check()
         asked_at = self._clock()
-        if not self.shared.renew(self.name, self.holder, self._token or 0, self.seconds):
+        if not self.state.renew(self.name, self.holder, self._token or 0, self.seconds):
             self._lose("it ended, or another has taken it")
             raise LeaseLost(self.name, self._why_lost)
         self._over_at = asked_at + self.seconds * (1 - _MARGIN)
@@ -143,7 +143,7 @@ class Lease:
             return
         self._why_lost = "it was given up"
         try:
-            self.shared.release(self.name, self.holder, token)
+            self.state.release(self.name, self.holder, token)
         except SharedStateUnreachable as failure:
             log.warning("lease_not_released", lease=self.name, why=str(failure))
         else:

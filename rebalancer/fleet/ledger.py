@@ -30,7 +30,7 @@ from rebalancer.errors import LeaseLost, LedgerUnreadable
 from rebalancer.fleet.lease import Lease
 from rebalancer.fleet.names import lease_name
 from rebalancer.send.attempt import Attempt, HandedOver, Intent, Kind, Version
-from rebalancer.send.fees import Fees
+from rebalancer.send.fees import GasFees
 from rebalancer.send.journal import Journal
 from rebalancer.send.signed import read_signed
 
@@ -51,7 +51,7 @@ class _Entry:
     kind: Kind
     raw: str
     gas_limit: int
-    fees: Fees
+    fees: GasFees
     height: int
     beside_gas_wei: int = 0
 
@@ -87,7 +87,7 @@ class Ledger:
         """
         lease = self._lease(attempt.intent.chain_id, attempt.sender)
         entries = {_key(attempt.nonce, v): _entry(attempt, v) for v in attempt.versions}
-        lease.shared.put(lease.name, lease.token, entries)
+        lease.state.put(lease.name, lease.token, entries)
         lease.check()
 
     def forget(self, attempts: Sequence[Attempt]) -> None:
@@ -108,8 +108,8 @@ class Ledger:
             if name in self.leases:  # what is not this machine's is its holder's to remove
                 lease = self.leases[name]
                 if name in spent:
-                    lease.shared.put(name, lease.token, spent[name])
-                lease.shared.drop(name, lease.token, some)
+                    lease.state.put(name, lease.token, spent[name])
+                lease.state.drop(name, lease.token, some)
 
     def spent_elsewhere_wei(self, chain_id: int, sender: str, now: int) -> int:
         """As `Fence` has it: by what was known when the lease was taken, since when nobody else has spent."""
@@ -130,7 +130,7 @@ class Ledger:
         changed: list[Attempt] = []
         for lease in self.leases.values():
             lease.check()
-            entries = dict(lease.shared.entries(lease.name))
+            entries = dict(lease.state.entries(lease.name))
             spent = {key: entries.pop(key) for key in tuple(entries) if key.startswith(_SPENT)}
             handed = _handed_over(lease.name, entries)
             changed += journal.adopt(handed)
@@ -159,7 +159,7 @@ class Ledger:
             elif nonce not in mine:
                 found.append((at, wei))
         self._spent[lease.name] = tuple(found)
-        lease.shared.drop(lease.name, lease.token, old)
+        lease.state.drop(lease.name, lease.token, old)
 
     def _lease(self, chain_id: int, sender: str) -> Lease:
         name = lease_name(chain_id, sender)
@@ -207,7 +207,7 @@ def _checked(entry: _Entry, chain_id: int, sender: str) -> tuple[int, Version]:
         raise ValueError("another account signed it")
     if signed["chainId"] != chain_id or entry.intent.chain_id != chain_id:
         raise ValueError("it is of another chain")
-    fees = Fees(signed["maxFeePerGas"], signed["maxPriorityFeePerGas"])
+    fees = GasFees(signed["maxFeePerGas"], signed["maxPriorityFeePerGas"])
     if (entry.fees, entry.gas_limit) != (fees, signed["gas"]):
         raise ValueError("its gas is not what was signed")
     does = ("0x" + signed["to"].hex(), "0x" + signed["data"].hex())

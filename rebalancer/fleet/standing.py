@@ -83,7 +83,7 @@ class Standing:
             "problems": list(self.unready()),
             "alarms_on": 0,
             "alarms": [],
-            "chains": [{"chain_id": chain_id, "looks": 0} for chain_id in self.chain_ids],
+            "chains": [{"chain_id": chain_id, "ticks": 0} for chain_id in self.chain_ids],
         }
 
 

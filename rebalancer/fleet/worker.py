@@ -18,10 +18,10 @@ import structlog
 from rebalancer.chain.heads import Head, Header, Heads
 from rebalancer.chain.rpc import Rpc
 from rebalancer.errors import BlockVanished, ChainError, RebalancerError
-from rebalancer.fleet.shared import Shared
+from rebalancer.fleet.messages import Answer, EvaluationRequest, as_message
+from rebalancer.fleet.redis_state import SharedState
 from rebalancer.fleet.standing import Standing
-from rebalancer.fleet.wire import Answer, Order, on_wire
-from rebalancer.keeper.context import Site
+from rebalancer.keeper.context import KeeperContext
 from rebalancer.keeper.evaluator import Evaluation, Evaluator, EvaluatorOptions
 from rebalancer.keeper.planners import Planners
 
@@ -80,12 +80,12 @@ class _Bench:
 class Worker:
     """Evaluates vaults of one chain when it is asked to. May be asked by several threads; it answers one after another."""
 
-    def __init__(self, name: str, rpc: Rpc, site: Site, shared: Shared) -> None:
+    def __init__(self, name: str, rpc: Rpc, context: KeeperContext, state: SharedState) -> None:
         """`site`: what its vaults are traded on; which vaults, orders say."""
         self.name = name
         self.rpc = rpc
-        self.site = site
-        self.shared = shared
+        self.context = context
+        self.state = state
         self.handled = 0
         """So many orders, whatever came of them."""
         self._planners = Planners()
@@ -107,20 +107,20 @@ class Worker:
         """The answer to an order, both as JSON. What goes wrong is in the answer."""
         with self._lock:
             try:
-                return self._answer(Order.of_json(text)).to_json()
+                return self._answer(EvaluationRequest.of_json(text)).to_json()
             except RebalancerError as failure:
-                why, chain_id = str(failure), self.site.chain_id
+                why, chain_id = str(failure), self.context.chain_id
                 log.warning("order_failed", chain_id=chain_id, worker=self.name, why=why)
                 return Answer("", failure=why).to_json()
             finally:
                 self.handled += 1
 
-    def _answer(self, order: Order) -> Answer:
+    def _answer(self, order: EvaluationRequest) -> Answer:
         block = order.header
-        if order.chain_id != self.site.chain_id:
-            why = f"this worker is of chain {self.site.chain_id}, the order of {order.chain_id}"
+        if order.chain_id != self.context.chain_id:
+            why = f"this worker is of chain {self.context.chain_id}, the order of {order.chain_id}"
             return Answer(block.hash, failure=why)
-        left = min(order.expires_at - self.shared.now(), order.worker_timeout_seconds)
+        left = min(order.expires_at - self.state.now(), order.worker_timeout_seconds)
         if left <= 0:
             return Answer(block.hash, failure="nobody waits for it any more")
         try:
@@ -137,7 +137,7 @@ class Worker:
         )
         return found
 
-    def evaluate(self, order: Order) -> Answer:
+    def evaluate(self, order: EvaluationRequest) -> Answer:
         """The share of an order, whatever time it is.
 
         Raises:
@@ -174,7 +174,9 @@ class Worker:
                 bench.unread = head.after(bench.unread)
         return head
 
-    def _benches_for(self, share: frozenset[str], order: Order, head: Head) -> list[_Bench]:
+    def _benches_for(
+        self, share: frozenset[str], order: EvaluationRequest, head: Head
+    ) -> list[_Bench]:
         """Evaluators that together know a share."""
         covered = frozenset[str]().union(*(bench.vaults for bench in self._benches))
         new = tuple(vault for vault in order.share if vault not in covered)
@@ -182,14 +184,14 @@ class Worker:
             self._benches, new = [], order.share
         if new:
             options = EvaluatorOptions(exact_vaults=len(new) if order.exact else 0)
-            evaluator = Evaluator(self.rpc, replace(self.site, vaults=new), options)
+            evaluator = Evaluator(self.rpc, replace(self.context, vaults=new), options)
             evaluator.planners = self._planners
             unlinked = Head.at(head.header.number, head.header.hash, head.header.timestamp)
             self._benches.append(_Bench(evaluator, frozenset(new), unlinked, order.header.number))
         return [bench for bench in self._benches if bench.vaults & share]
 
 
-def _answer(order: Order, found: Iterable[Evaluation]) -> Answer:
+def _answer(order: EvaluationRequest, found: Iterable[Evaluation]) -> Answer:
     share = frozenset(order.share)
     evaluations = tuple(found)
     reasons = {v: r for each in evaluations for v, r in each.reasons.items() if v in share}
@@ -202,7 +204,7 @@ def _answer(order: Order, found: Iterable[Evaluation]) -> Answer:
         tuple(epochs[vault] for vault in order.share),
         tuple(drifts_bps[vault] for vault in order.share),
         tuple(
-            on_wire(verdict)
+            as_message(verdict)
             for each in evaluations
             for verdict in each.verdicts
             if verdict.vault in share
@@ -234,7 +236,7 @@ class Heartbeat:
         self._ending.set()
         self._thread.join()
         try:
-            self.worker.shared.leave(group_of(self.worker.site.chain_id), self.worker.name)
+            self.worker.state.leave(group_of(self.worker.context.chain_id), self.worker.name)
         except ChainError as unsaid:
             log.warning("heartbeat_failed", worker=self.worker.name, why=str(unsaid))
 
@@ -248,13 +250,13 @@ class Heartbeat:
 
     def _note(self, failure: str) -> None:
         if self.standing is not None:
-            chain_id = self.worker.site.chain_id
+            chain_id = self.worker.context.chain_id
             self.standing.tried(f"The heartbeat of chain {chain_id}", failure)
 
     def _say(self) -> None:
         worker = self.worker
-        worker.shared.announce(
-            group_of(worker.site.chain_id),
+        worker.state.announce(
+            group_of(worker.context.chain_id),
             worker.name,
             str(worker.handled),
             self.seconds * _BEATS,

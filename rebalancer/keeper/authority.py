@@ -12,7 +12,7 @@ from rebalancer.chain.rpc import Rpc
 from rebalancer.chain.snapshot import VaultSnapshot, read_block, read_vaults
 from rebalancer.chain.system import Role
 from rebalancer.errors import KeeperNotAuthorized, RpcRejected, UnknownVault
-from rebalancer.keeper.context import Site
+from rebalancer.keeper.context import KeeperContext
 from rebalancer.send.signed import Signer
 
 __all__ = ["Authority"]
@@ -28,9 +28,9 @@ _PAGE = 50
 class Authority:
     """What the accounts of one keeper may do, read once at its start. Not to be shared by threads."""
 
-    def __init__(self, rpc: Rpc, site: Site, signers: Sequence[Signer]) -> None:
+    def __init__(self, rpc: Rpc, context: KeeperContext, signers: Sequence[Signer]) -> None:
         self._rpc = rpc
-        self._site = site
+        self._context = context
         self._signers = signers
         self._guest_of: set[str] = set()
 
@@ -58,7 +58,7 @@ class Authority:
         block = read_block(self._rpc)
         for at in range(0, len(vaults), _PAGE):
             page = vaults[at : at + _PAGE]
-            for snapshot in read_vaults(self._rpc, self._site.system.lens, page, block):
+            for snapshot in read_vaults(self._rpc, self._context.system.lens, page, block):
                 if snapshot.policy.open_after_seconds:
                     log.info("served_once_open", vault=snapshot.address)
                     self._guest_of.add(snapshot.address)
@@ -67,8 +67,8 @@ class Authority:
         found, managers = [], interface("AccessManager")
         vault_calls = interface("BasketVault")
         selector = vault_calls.functions["rebalance"].selector
-        for at in range(0, len(self._site.vaults), _BATCH):
-            vaults = self._site.vaults[at : at + _BATCH]
+        for at in range(0, len(self._context.vaults), _BATCH):
+            vaults = self._context.vaults[at : at + _BATCH]
             answers = self._rpc.batch_settled(
                 [vault_calls.at(vault).request("authority") for vault in vaults]
             )

@@ -53,8 +53,8 @@ class Breaker:
         self.failed_in_a_row += 1
         if self.is_tripped or self.failed_in_a_row < self.failures:
             return False
-        rest = self.backoff_seconds * 2.0 ** min(self._opened, _MOST_DOUBLINGS)
-        self._open(why, now, min(self.longest_seconds, rest))
+        backoff = self.backoff_seconds * 2.0 ** min(self._opened, _MOST_DOUBLINGS)
+        self._open(why, now, min(self.longest_seconds, backoff))
         self._opened += 1
         return True
 
@@ -68,10 +68,10 @@ class Breaker:
         if not self.is_tripped:
             self.failed_in_a_row, self._opened, self.why, self.until = 0, 0, "", 0.0
 
-    def _open(self, why: str, now: float, rest: float) -> None:
+    def _open(self, why: str, now: float, backoff: float) -> None:
         if not self.why:
             self.since = now
-        self.why, self.until = why, now + rest
+        self.why, self.until = why, now + backoff
 
 
 class VaultBreakers:
@@ -109,13 +109,15 @@ class VaultBreakers:
         if self.of(vault).failed(why, time.time()):
             log.error("vault_halted", vault=vault, why=why)
 
-    def books_differ(self, differ: LedgerMismatch) -> None:
+    def ledger_mismatch(self, differ: LedgerMismatch) -> None:
         """Leave a vault alone until a restart.
 
         Raises:
             LedgerMismatch: there is no other vault, or another one differs as well.
         """
-        log.error("books_differ", vault=differ.vault, tx=differ.transaction_hash, why=str(differ))
+        log.error(
+            "ledger_mismatch", vault=differ.vault, tx=differ.transaction_hash, why=str(differ)
+        )
         self.of(differ.vault).trip(str(differ), time.time())
         self._differing.add(differ.vault)
         if len(self._vaults) == 1 or len(self._differing) > 1:

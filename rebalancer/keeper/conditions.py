@@ -12,7 +12,7 @@ from rebalancer.chain.interfaces import interface
 from rebalancer.chain.l1_fees import NO_L1_FEES, L1Fees, read_l1_fees
 from rebalancer.chain.rpc import Rpc
 from rebalancer.errors import ContractMissing, ContractReverted, L1FeeUnknown
-from rebalancer.keeper.context import Site
+from rebalancer.keeper.context import KeeperContext
 from rebalancer.keeper.decide import Conditions
 from rebalancer.send.fees import read_market
 
@@ -26,9 +26,9 @@ _NATIVE_PRICE_SECONDS = 60.0
 class ConditionsReader:
     """Reads the conditions of one chain. The price of the gas token is read once a minute. Not to be shared by threads."""
 
-    def __init__(self, rpc: Rpc, site: Site) -> None:
+    def __init__(self, rpc: Rpc, context: KeeperContext) -> None:
         self._rpc = rpc
-        self._site = site
+        self._context = context
         self._native_price_e18, self._native_price_at = 0, -math.inf
         self._l1_unknown = False
 
@@ -41,27 +41,27 @@ class ConditionsReader:
         l1_fees = self._l1_fees(block)
         return Conditions(
             read_market(self._rpc).usual_price_wei + l1_fees.operator_wei_per_gas,
-            self._site.wrapped_native,
+            self._context.wrapped_native,
             self._price_e18(block, configured_price_e18),
             *l1_fees.line_wei,
         )
 
     def _price_e18(self, block: Block, configured_price_e18: int) -> int:
-        if not self._site.wrapped_native:
+        if not self._context.wrapped_native:
             return 0
         if time.monotonic() - self._native_price_at < _NATIVE_PRICE_SECONDS:
             return self._native_price_e18
-        hub = interface("OracleHub").at(self._site.system.oracle)
+        hub = interface("OracleHub").at(self._context.system.oracle)
         found = 0
         try:
             ((_, _, primary_e18, fault),) = hub.call(
-                self._rpc, "prices", [self._site.wrapped_native], block=block.hash
+                self._rpc, "prices", [self._context.wrapped_native], block=block.hash
             )
             found = 0 if fault else primary_e18
         except (ContractReverted, ContractMissing):
             pass
         if not found and not configured_price_e18 and self._native_price_at == -math.inf:
-            log.warning("gas_not_weighed", token=self._site.wrapped_native)
+            log.warning("gas_not_weighed", token=self._context.wrapped_native)
         self._native_price_e18 = found or configured_price_e18
         self._native_price_at = time.monotonic()
         return self._native_price_e18

@@ -10,11 +10,11 @@ from rebalancer.chain.deployment import Deployment
 from rebalancer.chain.system import System
 from rebalancer.venues import PoolRef, Token
 
-__all__ = ["KeeperOptions", "Site"]
+__all__ = ["KeeperContext", "KeeperOptions"]
 
 
 @dataclass(frozen=True, slots=True)
-class Site:
+class KeeperContext:
     """One chain's vaults, the contracts that serve them, and the pools they are traded on. Addresses are lower case.
 
     `wrapped_native` is the token whose price weighs gas, "" where gas is not to be weighed.

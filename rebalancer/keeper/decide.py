@@ -13,18 +13,18 @@ from enum import StrEnum
 from rebalancer.chain.snapshot import VaultSnapshot
 from rebalancer.errors import PolicyRefused, UnsupportedPool
 from rebalancer.keeper.decision import explain, explain_loss
-from rebalancer.plan import Plan, PlanInput, plan_rebalance
+from rebalancer.plan import Plan, Problem, plan_rebalance
 from rebalancer.reasons import Reason
 from rebalancer.units import BPS, E18
 from rebalancer.venues import Pool, PoolState, Token
 
-__all__ = ["Conditions", "Step", "Verdict", "as_traded", "decide", "plan_input", "wants_plan"]
+__all__ = ["Action", "Conditions", "Verdict", "as_traded", "decide", "plan_input", "wants_plan"]
 
 _BUDGET_REFUSALS = frozenset({"LossBudgetExceeded", "TurnoverBudgetExceeded"})
 _BUDGETS = frozenset({"loss", "turnover"})
 
 
-class Step(StrEnum):
+class Action(StrEnum):
     """What is to be sent."""
 
     NOTHING = "nothing"
@@ -37,7 +37,7 @@ class Step(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Conditions:
-    """What a decision depends on beside the vault and the pools: wei a unit of gas and for data on L1 (`PlanInput`), and what a token of
+    """What a decision depends on beside the vault and the pools: wei a unit of gas and for data on L1 (`Problem`), and what a token of
     it is worth.
 
     That is the price of `wrapped_native` in the vault's own basket, or where it is not there `native_price_e18` (USD times 1e18 for a whole
@@ -58,7 +58,7 @@ class Verdict:
     snapshot: VaultSnapshot
     reason: Reason
     text: str
-    step: Step = Step.NOTHING
+    step: Action = Action.NOTHING
     plan: Plan | None = None
 
     @property
@@ -79,14 +79,14 @@ def decide(snapshot: VaultSnapshot, pools: Sequence[Pool], conditions: Condition
     the reason is the lens's own for it.
     """
     if any(snapshot.missing_raw):
-        return Verdict(snapshot, Reason.LOSS_NOT_WRITTEN_DOWN, explain_loss(snapshot), Step.SYNC)
+        return Verdict(snapshot, Reason.LOSS_NOT_WRITTEN_DOWN, explain_loss(snapshot), Action.SYNC)
     if not wants_plan(snapshot):
         if snapshot.reason is Reason.IN_BAND and snapshot.state.due_since:
             return _poke(snapshot, "every weight is back inside its band")
         return Verdict(snapshot, snapshot.reason, explain(snapshot))
     found = plan_rebalance(plan_input(snapshot, pools, conditions))
     if isinstance(found, Plan):
-        return Verdict(snapshot, snapshot.reason, found.text, Step.REBALANCE, found)
+        return Verdict(snapshot, snapshot.reason, found.text, Action.REBALANCE, found)
     if found.refused is not None and found.refusal is not None:
         return _refused(snapshot, found.refused, found.refusal)
     if found.reason in (Reason.POLICY_REFUSES, Reason.AWAITS_PRICE) and _unseen(snapshot):
@@ -106,7 +106,7 @@ def as_traded(
     return tuple(found)
 
 
-def plan_input(snapshot: VaultSnapshot, pools: Sequence[Pool], conditions: Conditions) -> PlanInput:
+def plan_input(snapshot: VaultSnapshot, pools: Sequence[Pool], conditions: Conditions) -> Problem:
     """What trades for a vault are sought from."""
     native_price_e18 = next(
         (
@@ -116,7 +116,7 @@ def plan_input(snapshot: VaultSnapshot, pools: Sequence[Pool], conditions: Condi
         ),
         conditions.native_price_e18,
     )
-    return PlanInput.of(
+    return Problem.of(
         snapshot.basket,
         pools,
         policy=snapshot.policy,
@@ -133,7 +133,7 @@ def plan_input(snapshot: VaultSnapshot, pools: Sequence[Pool], conditions: Condi
 
 
 def _poke(snapshot: VaultSnapshot, why: str, plan: Plan | None = None) -> Verdict:
-    return Verdict(snapshot, snapshot.reason, why, Step.POKE, plan)
+    return Verdict(snapshot, snapshot.reason, why, Action.POKE, plan)
 
 
 def _unseen(snapshot: VaultSnapshot) -> bool:

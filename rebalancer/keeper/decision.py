@@ -14,7 +14,7 @@ from rebalancer.settlement import Fill, Settlement
 from rebalancer.units import BPS
 from rebalancer.words import utc
 
-__all__ = ["Decision", "Outcome", "explain", "explain_loss", "tell_loss"]
+__all__ = ["Decision", "Outcome", "explain", "explain_loss", "loss_text"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -98,7 +98,7 @@ def explain_loss(snapshot: VaultSnapshot) -> str:
     return f"{losses} are missing, and the loss is not written down yet"
 
 
-def tell_loss(snapshot: VaultSnapshot) -> str:
+def loss_text(snapshot: VaultSnapshot) -> str:
     """What an owner must know of a vault that lost more than dust of a token, in one sentence; "" of any other."""
     dust_bps = snapshot.policy.dust_bps
     lost = any(
@@ -110,8 +110,10 @@ def tell_loss(snapshot: VaultSnapshot) -> str:
     barred = _barred(snapshot)
     if not barred:
         return ""
-    told = f"{barred} lost balance: the owner may allow its purchases (allowPurchases)"
-    return f"{told}, and resumes trading (resumeRebalance)" if snapshot.state.paused else told
+    reported = f"{barred} lost balance: the owner may allow its purchases (allowPurchases)"
+    return (
+        f"{reported}, and resumes trading (resumeRebalance)" if snapshot.state.paused else reported
+    )
 
 
 def _barred(snapshot: VaultSnapshot) -> str:

@@ -29,8 +29,8 @@ from rebalancer.errors import (
 )
 from rebalancer.keeper.authority import Authority
 from rebalancer.keeper.breaker import VaultBreakers
-from rebalancer.keeper.context import KeeperOptions, Site
-from rebalancer.keeper.decide import Conditions, Step, Verdict, wants_plan
+from rebalancer.keeper.context import KeeperContext, KeeperOptions
+from rebalancer.keeper.decide import Action, Conditions, Verdict, wants_plan
 from rebalancer.keeper.decision import Decision
 from rebalancer.keeper.evaluator import Evaluates
 from rebalancer.keeper.inflight import InFlight
@@ -73,7 +73,7 @@ class Dispatch:
     def __init__(
         self,
         rpc: Rpc,
-        site: Site,
+        context: KeeperContext,
         signers: Sequence[Signer],
         outbox: Outbox | None,
         evaluator: Evaluates,
@@ -84,7 +84,7 @@ class Dispatch:
         in_flight: InFlight,
     ) -> None:
         self._rpc = rpc
-        self._site = site
+        self._context = context
         self._signers = signers
         self._outbox = outbox
         self._evaluator = evaluator
@@ -119,17 +119,17 @@ class Dispatch:
         if verdict.vault in at.halted:
             return _decision(at.block, verdict, Reason.HALTED, at.halted[verdict.vault])
         match verdict.step:
-            case Step.REBALANCE if self._authority.must_wait(verdict.snapshot, at.block):
+            case Action.REBALANCE if self._authority.must_wait(verdict.snapshot, at.block):
                 if not verdict.snapshot.state.due_since:
                     return self._poke(at, verdict)  # from the stamp on its keepers' time runs
                 until = utc(verdict.snapshot.opens_at)
                 text = f"its keepers have it to themselves until {until}"
                 return _decision(at.block, verdict, Reason.NOT_YET, text)
-            case Step.REBALANCE:
+            case Action.REBALANCE:
                 return self._trade(at, verdict)
-            case Step.POKE:
+            case Action.POKE:
                 return self._poke(at, verdict)
-            case Step.SYNC:
+            case Action.SYNC:
                 return self._sync(at, verdict)
             case _:
                 text = self._explained(at.block, verdict)
@@ -145,7 +145,7 @@ class Dispatch:
 
     def _too_late(self, at: DispatchInputs, verdict: Verdict) -> Decision:
         """The decision about a vault that the tick had no time for. The others have transactions in flight when the next tick begins."""
-        if verdict.step is Step.NOTHING:
+        if verdict.step is Action.NOTHING:
             return self._act(at, verdict)
         text = "there was no time left to send it at this block"
         return _decision(at.block, verdict, Reason.NOT_YET, text)
@@ -162,7 +162,7 @@ class Dispatch:
                 if found is None:
                     break
                 verdict = found
-                if verdict.step is not Step.REBALANCE:
+                if verdict.step is not Action.REBALANCE:
                     return self._act(at, verdict)
             try:
                 decision = self._rebalance(at, verdict)
@@ -182,7 +182,7 @@ class Dispatch:
         plan, snapshot = verdict.plan, verdict.snapshot
         if plan is None or plan.settlement is None:
             raise AssertionError("a plan made without the vault's rules was to be sent")
-        data = rebalance_data(snapshot, plan, self._site.system.executor)
+        data = rebalance_data(snapshot, plan, self._context.system.executor)
         sale = (plan.sales_raw, plan.min_buys_raw)
         return self._send(at, verdict, snapshot.state.epoch, data, None, sale)
 
@@ -222,7 +222,7 @@ class Dispatch:
         except ContractReverted as refusal:
             raise _RefusedError(f"the chain would refuse it: {refusal}") from None
         intent = Intent(
-            *(self._site.chain_id, vault, epoch, vault, data, gas_limit, text, deadline_block)
+            *(self._context.chain_id, vault, epoch, vault, data, gas_limit, text, deadline_block)
         )
         if at.options.dry_run or self._outbox is None:
             would = text if sale else f"would {intent.kind}: {text}"
@@ -235,7 +235,7 @@ class Dispatch:
         if sale:
             others = [
                 message(one.sender, one.intent.to, one.intent.data, one.intent.gas_limit)
-                for one in self._outbox.unsettled(self._site.chain_id)
+                for one in self._outbox.unsettled(self._context.chain_id)
             ]
             check = self._simulator.check_rebalance(vault, data, gas_limit, *sale, others)
         try:
@@ -269,7 +269,7 @@ class Dispatch:
         """
         if not isinstance(self._rpc, Endpoints) or self._rpc.quorum == 1:
             return
-        lens = interface("VaultLens").at(self._site.system.lens)
+        lens = interface("VaultLens").at(self._context.system.lens)
         (answer,) = self._rpc.confirm([lens.request("read", [snapshot.address], block=block.hash)])
         (confirmed,) = decode_vaults(lens.result("read", answer), block.timestamp)
         if confirmed != snapshot:
@@ -281,7 +281,7 @@ class Dispatch:
     def _refused(self, at: DispatchInputs, verdict: Verdict, why: str) -> Decision:
         """The decision where a simulation did not do what is planned. After others' trades, or at a newer block, that is no failure."""
         if self._sent_now or (
-            self._outbox is not None and self._outbox.unsettled(self._site.chain_id)
+            self._outbox is not None and self._outbox.unsettled(self._context.chain_id)
         ):
             text = f"after what was sent for other vaults it is to be planned again: {why}"
             return _decision(at.block, verdict, Reason.NOT_YET, text)
@@ -308,11 +308,11 @@ class _RefusedError(Exception):
 def call_data(verdict: Verdict, executor: str) -> str | None:
     """Data of the call of its vault that a verdict asks for, by the route executor at an address; None where it asks for none."""
     match verdict.step:
-        case Step.REBALANCE if verdict.plan is not None:
+        case Action.REBALANCE if verdict.plan is not None:
             return rebalance_data(verdict.snapshot, verdict.plan, executor)
-        case Step.POKE:
+        case Action.POKE:
             return _poke_data(verdict)
-        case Step.SYNC:
+        case Action.SYNC:
             return _sync_data(verdict)
         case _:
             return None

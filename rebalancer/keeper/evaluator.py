@@ -16,12 +16,12 @@ import structlog
 
 from rebalancer.block import Block
 from rebalancer.chain.heads import Head
-from rebalancer.chain.pool_cache import PoolBook
+from rebalancer.chain.pool_cache import PoolCache
 from rebalancer.chain.rpc import Rpc
 from rebalancer.chain.snapshot import VaultSnapshot, read_vaults
-from rebalancer.chain.vault_index import VaultBook
+from rebalancer.chain.vault_index import VaultIndex
 from rebalancer.errors import ContractMissing, ContractReverted, PolicyRefused, PoolError
-from rebalancer.keeper.context import Site
+from rebalancer.keeper.context import KeeperContext
 from rebalancer.keeper.decide import Conditions, Verdict, as_traded, decide, wants_plan
 from rebalancer.keeper.outages import LeftOut, Outages, Scope
 from rebalancer.keeper.planners import Planners
@@ -31,7 +31,7 @@ from rebalancer.units import BPS, E18
 from rebalancer.venues import Pool, PoolState
 from rebalancer.venues.model import ETHER_ADDRESS
 
-__all__ = ["Evaluates", "Evaluation", "Evaluator", "EvaluatorOptions", "out_of_place_e18"]
+__all__ = ["Evaluates", "Evaluation", "Evaluator", "EvaluatorOptions", "misallocated_e18"]
 
 log = structlog.get_logger("rebalancer.keeper")
 
@@ -104,21 +104,23 @@ class Evaluates(Protocol):
 class Evaluator:
     """Evaluates the vaults of a site by one endpoint. Not to be shared by threads."""
 
-    def __init__(self, rpc: Rpc, site: Site, options: EvaluatorOptions | None = None) -> None:
+    def __init__(
+        self, rpc: Rpc, context: KeeperContext, options: EvaluatorOptions | None = None
+    ) -> None:
         self.rpc = rpc
-        self.site = site
+        self.context = context
         self.options = options or EvaluatorOptions()
-        many = len(site.vaults) > self.options.exact_vaults
+        many = len(context.vaults) > self.options.exact_vaults
         self.planners = Planners()
-        self._book = VaultBook(rpc, site.system.lens, site.vaults) if many else None
-        self._pools: PoolBook | None = None
+        self._vault_index = VaultIndex(rpc, context.system.lens, context.vaults) if many else None
+        self._pools: PoolCache | None = None
         self._outages = Outages()
         self._out: set[Scope] = set()
         """Pools that the book cannot give, as far as that is noted in the outages."""
         self._checked_at = 0
         self._differing: tuple[str, ...] = ()
         self._late: set[str] = set()
-        self._place_of = {vault: place for place, vault in enumerate(site.vaults)}
+        self._index_of = {vault: index for index, vault in enumerate(context.vaults)}
 
     def close(self) -> None:
         """End what was begun to plan with; the endpoint stays open."""
@@ -136,26 +138,26 @@ class Evaluator:
         reasons: dict[str, Reason] = {}
         epochs: dict[str, int] = {}
         drifts_bps: dict[str, int] = {}
-        if self._book is None:
+        if self._vault_index is None:
             snapshots = (
-                read_vaults(self.rpc, self.site.system.lens, self.site.vaults, block)
-                if self.site.vaults
+                read_vaults(self.rpc, self.context.system.lens, self.context.vaults, block)
+                if self.context.vaults
                 else ()
             )
         else:
-            self._book.advance(head)
-            judged = self._book.judge(block)
-            snapshots = self._book.look(judged.candidates, block)
-            reasons = dict(zip(self._book.vaults, judged.reasons, strict=True))
-            epochs = self._book.epochs
+            self._vault_index.advance(head)
+            judged = self._vault_index.judge(block)
+            snapshots = self._vault_index.read(judged.candidates, block)
+            reasons = dict(zip(self._vault_index.vaults, judged.reasons, strict=True))
+            epochs = self._vault_index.epochs
             rounded = (judged.drift * BPS).astype(int).tolist()
-            drifts_bps = dict(zip(self._book.vaults, rounded, strict=True))
+            drifts_bps = dict(zip(self._vault_index.vaults, rounded, strict=True))
             differing = [
-                found.vault for found in self._book.audit(block, self.options.audit_vaults)
+                found.vault for found in self._vault_index.audit(block, self.options.audit_vaults)
             ]
             self._differing = tuple(dict.fromkeys((*self._differing, *differing)))
         ranked = sorted(
-            snapshots, key=lambda one: (-out_of_place_e18(one), self._place_of[one.address])
+            snapshots, key=lambda one: (-misallocated_e18(one), self._index_of[one.address])
         )
         verdicts, planned = self._verdicts(ranked, block, conditions, under_way, without)
         pools = self._pools
@@ -169,7 +171,7 @@ class Evaluator:
             tuple(pools.diverged) if pools else (),
             self._differing,
             self._usable(without) if planned else (),
-            self._outages.told(Scope(key) for key in (pools.unread if pools else ())),
+            self._outages.reported(Scope(key) for key in (pools.unread if pools else ())),
         )
 
     def again(
@@ -253,16 +255,16 @@ class Evaluator:
 
     def _read_pools(self, block: Block) -> None:
         """Bring the book of pools to a block, and try again what it cannot give where that is due."""
-        site = self.site
+        context = self.context
         if self._pools is None:
-            known = {token.address: token for token in site.tokens}
-            self._pools = PoolBook(
+            known = {token.address: token for token in context.tokens}
+            self._pools = PoolCache(
                 self.rpc,
-                site.pools,
+                context.pools,
                 block,
-                site.chain_id,
+                context.chain_id,
                 tokens=known,
-                lens=site.system.uniswap_v3_lens,
+                lens=context.system.uniswap_v3_lens,
             )
             self._checked_at = block.number
         elif self._pools.block.hash != block.hash:
@@ -274,25 +276,25 @@ class Evaluator:
                 log.error("pool_diverged", pool=one.pool, block=one.block, why=one.why)
         self._try_again(self._pools)
 
-    def _try_again(self, book: PoolBook) -> None:
-        now = float(book.block.timestamp)
-        for key, failure in {**book.unread, **book.diverged}.items():
+    def _try_again(self, pool_cache: PoolCache) -> None:
+        now = float(pool_cache.block.timestamp)
+        for key, failure in {**pool_cache.unread, **pool_cache.diverged}.items():
             scope = Scope(key)
             why = str(failure).rstrip(".")
             if scope in self._out:
                 if self._outages.is_open(scope, now):
                     continue
                 try:
-                    book.read_again(key)
+                    pool_cache.read_again(key)
                 except (PoolError, ContractMissing, ContractReverted) as still:
                     why = str(still).rstrip(".")
                 else:
                     self._out.discard(scope)
-                    log.info("pool_read_again", pool=key, block=book.block.number)
+                    log.info("pool_read_again", pool=key, block=pool_cache.block.number)
                     continue
             self._out.add(scope)
-            told = self._outages.failed(scope, why, now)
-            log.warning("pool_left_out", pool=key, why=why, seconds=told.until - now)
+            reported = self._outages.failed(scope, why, now)
+            log.warning("pool_left_out", pool=key, why=why, seconds=reported.until - now)
         self._outages.scopes(now)  # what has done well for long is forgotten
 
     def _usable(self, without: Collection[Scope]) -> tuple[PoolState, ...]:
@@ -305,17 +307,17 @@ class Evaluator:
         for pool in self._pools.pools:
             tokens = {token.address for token in pool.tokens}
             if ETHER_ADDRESS in tokens:
-                tokens.add(self.site.wrapped_native)
+                tokens.add(self.context.wrapped_native)
             if not any(scope.covers(pool.key, pool.holder, tokens) for scope in without):
                 found.append(pool)
         return tuple(found)
 
     def _traded(self, without: Collection[Scope]) -> tuple[Pool, ...]:
         """The same as routes see them."""
-        return as_traded(self._usable(without), self.site.tokens, self.site.wrapped_native)
+        return as_traded(self._usable(without), self.context.tokens, self.context.wrapped_native)
 
 
-def out_of_place_e18(snapshot: VaultSnapshot) -> int:
+def misallocated_e18(snapshot: VaultSnapshot) -> int:
     """The value beyond the bands of a vault's weights, in USD times 1e18, rounded down; 0 where it cannot be weighed."""
     basket = snapshot.basket
     try:

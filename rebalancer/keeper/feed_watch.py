@@ -19,7 +19,7 @@ from rebalancer.chain.pools import read_pools
 from rebalancer.chain.rpc import Rpc
 from rebalancer.chain.snapshot import VaultSnapshot
 from rebalancer.errors import ChainError, PoolError
-from rebalancer.keeper.context import Site
+from rebalancer.keeper.context import KeeperContext
 from rebalancer.keeper.decide import as_traded
 from rebalancer.market_price import MAX_SLIPPAGE_BPS, off_market
 
@@ -33,19 +33,19 @@ _SECONDS = 60.0
 class FeedWatch:
     """Compares feeds and pools of a site, at most once in so many seconds. Not to be shared by threads."""
 
-    def __init__(self, rpc: Rpc, site: Site, every_seconds: float = _SECONDS) -> None:
+    def __init__(self, rpc: Rpc, context: KeeperContext, every_seconds: float = _SECONDS) -> None:
         self.rpc = rpc
-        self.site = site
+        self.context = context
         self.every_seconds = every_seconds
         self._found: dict[str, str] = {}
         self._at = -math.inf
 
-    def look(self, block: Block, vaults: Sequence[VaultSnapshot]) -> Mapping[str, str]:
+    def check(self, block: Block, vaults: Sequence[VaultSnapshot]) -> Mapping[str, str]:
         """The tokens whose feeds are off the market, each with a sentence; as last seen where it is not yet time, or nothing could be read.
 
         `vaults` say how much may be lost: a token is held to the widest of their limits, or to the widest of all where none holds it.
         """
-        if time.monotonic() - self._at < self.every_seconds or not self.site.pools:
+        if time.monotonic() - self._at < self.every_seconds or not self.context.pools:
             return self._found
         self._at = time.monotonic()
         try:
@@ -61,9 +61,9 @@ class FeedWatch:
         return found
 
     def _compare(self, block: Block, vaults: Sequence[VaultSnapshot]) -> dict[str, str]:
-        site = self.site
-        known = {token.address: token for token in site.tokens}
-        hub = interface("OracleHub").at(site.system.oracle)
+        context = self.context
+        known = {token.address: token for token in context.tokens}
+        hub = interface("OracleHub").at(context.system.oracle)
         answers = hub.call(self.rpc, "prices", list(known), block=block.hash)
         prices_e18 = {
             token: primary
@@ -71,15 +71,15 @@ class FeedWatch:
             if not fault
         }
         pools = read_pools(
-            *(self.rpc, site.pools, block, site.chain_id),
+            *(self.rpc, context.pools, block, context.chain_id),
             tokens=known,
-            lens=site.system.uniswap_v3_lens,
+            lens=context.system.uniswap_v3_lens,
         )
         limits: dict[str, int] = {}
         for vault in vaults:
             for asset in vault.basket.assets:
                 widest = max(limits.get(asset.token, 0), vault.policy.max_slippage_bps)
                 limits[asset.token] = widest
-        traded = as_traded(pools, site.tokens, site.wrapped_native)
+        traded = as_traded(pools, context.tokens, context.wrapped_native)
         off = off_market(prices_e18, traded, MAX_SLIPPAGE_BPS, limits)
         return {one.token: f"{known[one.token].symbol}: {one.sentence}" for one in off}

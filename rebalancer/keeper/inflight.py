@@ -18,14 +18,14 @@ from rebalancer.chain.rpc import Rpc
 from rebalancer.chain.snapshot import VaultSnapshot, read_vaults
 from rebalancer.errors import LedgerMismatch
 from rebalancer.keeper.breaker import VaultBreakers
-from rebalancer.keeper.context import Site
+from rebalancer.keeper.context import KeeperContext
 from rebalancer.keeper.decide import Verdict
 from rebalancer.keeper.decision import Decision, Outcome
 from rebalancer.keeper.evaluator import Evaluation
 from rebalancer.keeper.reporting import DecisionQueue
 from rebalancer.keeper.verify import verify
 from rebalancer.reasons import Reason
-from rebalancer.send.attempt import Attempt, State
+from rebalancer.send.attempt import Attempt, AttemptState
 from rebalancer.send.nonces import clear_on_start
 from rebalancer.send.outbox import Outbox
 from rebalancer.send.signed import Signer
@@ -34,11 +34,11 @@ __all__ = ["InFlight"]
 
 log = structlog.get_logger("rebalancer.keeper")
 
-_CLOSED = frozenset({State.MINED, State.FAILED, State.CANCELLED})
+_CLOSED = frozenset({AttemptState.MINED, AttemptState.FAILED, AttemptState.CANCELLED})
 _FIRST_POLL_SECONDS = 0.001  # Anvil mines right after it has answered
 _LONGEST_POLL_SECONDS = 1.0
 
-_ReportKey = tuple[int, State, str | None, str | None]
+_ReportKey = tuple[int, AttemptState, str | None, str | None]
 
 
 class InFlight:
@@ -47,13 +47,13 @@ class InFlight:
     def __init__(
         self,
         rpc: Rpc,
-        site: Site,
+        context: KeeperContext,
         signers: Sequence[Signer],
         outbox: Outbox | None,
         breakers: VaultBreakers,
         queue: DecisionQueue,
     ) -> None:
-        self._site = site
+        self._context = context
         self._rpc = rpc
         self._signers = signers
         self._outbox = outbox
@@ -74,7 +74,7 @@ class InFlight:
         """
         if self._outbox is None:
             return
-        before = self._outbox.journal.watched(self._site.chain_id)
+        before = self._outbox.journal.watched(self._context.chain_id)
         self._reported = {_report_key(attempt) for attempt in before if attempt.state in _CLOSED}
         clear_on_start(self._outbox, self._rpc, self._signers)
         for attempt in self._outbox.resume(self._rpc):
@@ -86,7 +86,7 @@ class InFlight:
         """The vaults that have an attempt which no block holds yet."""
         if self._outbox is None:
             return frozenset()
-        unsettled = self._outbox.unsettled(self._site.chain_id)
+        unsettled = self._outbox.unsettled(self._context.chain_id)
         return frozenset(attempt.intent.vault for attempt in unsettled)
 
     def advance(self, block: Block) -> None:
@@ -112,7 +112,7 @@ class InFlight:
     def rejected(self, vault: str, epoch: int) -> None:
         """Take note that the decision at hand reports that the node rejected the transaction: its outcome is no further news."""
         if self._outbox is not None:
-            failed = self._outbox.journal.of_epoch(self._site.chain_id, vault, epoch)
+            failed = self._outbox.journal.of_epoch(self._context.chain_id, vault, epoch)
             self._reported |= {_report_key(attempt) for attempt in failed}
 
     def wait(
@@ -138,30 +138,30 @@ class InFlight:
 
     def _verify_again(self, attempts: Sequence[Attempt]) -> None:
         for attempt in attempts:
-            if attempt.state is not State.MINED or attempt.intent.epoch < 0:
+            if attempt.state is not AttemptState.MINED or attempt.intent.epoch < 0:
                 continue
             receipt = find_receipt(self._rpc, str(attempt.mined_hash))
             if receipt is None or attempt.intent.vault == attempt.sender:
                 continue
             try:
-                verify(self._rpc, self._site.system.lens, attempt.intent, receipt)
+                verify(self._rpc, self._context.system.lens, attempt.intent, receipt)
             except LedgerMismatch as differ:
-                self._breakers.books_differ(differ)
+                self._breakers.ledger_mismatch(differ)
 
     def _catch_up(self, block: Block) -> None:
         """After a start or a pause, read the epochs of vaults again that have attempts in flight.
 
         Others may have rebalanced them meanwhile: what is obsolete by that is cancelled, not replaced at a higher fee.
         """
-        vaults = sorted(self.vaults() & set(self._site.vaults))
+        vaults = sorted(self.vaults() & set(self._context.vaults))
         if vaults and block.number > self._evaluated_at + 1:
-            read = read_vaults(self._rpc, self._site.system.lens, vaults, block)
+            read = read_vaults(self._rpc, self._context.system.lens, vaults, block)
             self._epochs |= {vault.address: vault.state.epoch for vault in read}
 
     def _queue_outcomes(self, block: Block, outbox: Outbox) -> set[str]:
         """Queue the outcome of each attempt that is not reported yet; the vaults that they are of."""
         queued: set[str] = set()
-        watched = outbox.journal.watched(self._site.chain_id)
+        watched = outbox.journal.watched(self._context.chain_id)
         for attempt in watched:
             if attempt.state not in _CLOSED or _report_key(attempt) in self._reported:
                 continue
@@ -201,7 +201,7 @@ class InFlight:
                 intent.kind,
             )
 
-        if attempt.state is State.MINED:
+        if attempt.state is AttemptState.MINED:
             if intent.epoch < 0:
                 breaker.succeeded()
                 reason = Reason.SYNCED if intent.kind == "sync" else Reason.POKED
@@ -211,27 +211,27 @@ class InFlight:
                 return None
             try:
                 plan = verdict.plan if verdict else None
-                outcome = verify(self._rpc, self._site.system.lens, intent, receipt, plan)
+                outcome = verify(self._rpc, self._context.system.lens, intent, receipt, plan)
             except LedgerMismatch as differ:
-                return self._books_differ(differ, decision)
+                return self._ledger_mismatch(differ, decision)
             breaker.succeeded()
             return decision(Reason.REBALANCED, intent.reason, outcome)
-        reverted = attempt.state is State.FAILED and attempt.block_number is not None
+        reverted = attempt.state is AttemptState.FAILED and attempt.block_number is not None
         if reverted:
             self._breakers.failed(intent.vault, attempt.note)
         return decision(Reason.REVERTED if reverted else Reason.CANCELLED, attempt.note)
 
     def _read(self, vault: str, block: Block) -> VaultSnapshot:
-        (snapshot,) = read_vaults(self._rpc, self._site.system.lens, [vault], block)
+        (snapshot,) = read_vaults(self._rpc, self._context.system.lens, [vault], block)
         return snapshot
 
-    def _books_differ(
+    def _ledger_mismatch(
         self, differ: LedgerMismatch, decision: Callable[[Reason, str], Decision]
     ) -> Decision:
         """Leave that vault alone, and report it even if it ends the keeper."""
         halted = decision(Reason.HALTED, str(differ))
         try:
-            self._breakers.books_differ(differ)
+            self._breakers.ledger_mismatch(differ)
         except LedgerMismatch:
             self._queue.put(halted)
             raise

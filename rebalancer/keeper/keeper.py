@@ -27,18 +27,18 @@ from rebalancer.errors import ChainError, LedgerMismatch, SignerUnavailable, Too
 from rebalancer.keeper.authority import Authority
 from rebalancer.keeper.breaker import Breaker, VaultBreakers
 from rebalancer.keeper.conditions import ConditionsReader
-from rebalancer.keeper.context import KeeperOptions, Site
+from rebalancer.keeper.context import KeeperContext, KeeperOptions
 from rebalancer.keeper.decision import Decision
 from rebalancer.keeper.dispatch import Dispatch, DispatchInputs
 from rebalancer.keeper.evaluator import Evaluates, Evaluator, EvaluatorOptions
 from rebalancer.keeper.feed_watch import FeedWatch
 from rebalancer.keeper.inflight import InFlight
 from rebalancer.keeper.pool_faults import PoolFaults
-from rebalancer.keeper.report import Looked, Watcher
+from rebalancer.keeper.report import Observer, TickInputs
 from rebalancer.keeper.reporting import DecisionQueue, Reporter
-from rebalancer.send.lanes import Lane
 from rebalancer.send.lifecycle import SendRules
 from rebalancer.send.outbox import Outbox
+from rebalancer.send.sender_accounts import SenderAccount
 from rebalancer.send.signed import Signer
 from rebalancer.send.simulate import Simulator
 
@@ -63,39 +63,39 @@ class Keeper:
     def __init__(
         self,
         rpc: Rpc,
-        site: Site,
+        context: KeeperContext,
         signers: Sequence[Signer],
         outbox: Outbox | None,
         options: KeeperOptions | None = None,
         *,
         evaluator: Evaluates | None = None,
-        watchers: Sequence[Watcher] = (),
+        observers: Sequence[Observer] = (),
     ) -> None:
         """`signers` may be lanes; `watchers` are told of every look. Only a dry run can do without an outbox."""
         self.rpc = rpc
-        self.site = site
+        self.context = context
         self.signers = tuple(signers)
         self.outbox = outbox
         self.options = options or KeeperOptions()
-        self.evaluator = evaluator or Evaluator(rpc, site)
-        self.feed_watch = FeedWatch(rpc, site)
+        self.evaluator = evaluator or Evaluator(rpc, context)
+        self.feed_watch = FeedWatch(rpc, context)
         simulator = Simulator(rpc)
         failures, backoff_seconds = (
             self.options.max_consecutive_failures,
             self.options.backoff_seconds,
         )
         self._breaker = Breaker(failures, backoff_seconds)
-        self._vault_breakers = VaultBreakers(site.vaults, failures, backoff_seconds)
-        self._authority = Authority(rpc, site, self.signers)
-        self._conditions = ConditionsReader(rpc, site)
-        self._pool_faults = PoolFaults(rpc, site, self.signers, self.evaluator, simulator)
-        self._queue = DecisionQueue(site.chain_id)
+        self._vault_breakers = VaultBreakers(context.vaults, failures, backoff_seconds)
+        self._authority = Authority(rpc, context, self.signers)
+        self._conditions = ConditionsReader(rpc, context)
+        self._pool_faults = PoolFaults(rpc, context, self.signers, self.evaluator, simulator)
+        self._queue = DecisionQueue(context.chain_id)
         self._in_flight = InFlight(
-            rpc, site, self.signers, outbox, self._vault_breakers, self._queue
+            rpc, context, self.signers, outbox, self._vault_breakers, self._queue
         )
         self._dispatch = Dispatch(
             rpc,
-            site,
+            context,
             self.signers,
             outbox,
             self.evaluator,
@@ -107,14 +107,14 @@ class Keeper:
         )
         self.reporter = Reporter(
             rpc,
-            site,
+            context,
             self.signers,
             outbox,
             self._queue,
             self._breaker,
             self._vault_breakers,
             self._pool_faults,
-            watchers,
+            observers,
         )
         self._stopping = threading.Event()
         self._tuning: Tuning | None = None
@@ -137,11 +137,11 @@ class Keeper:
             ForeignPending, TooManyGaps: an account's nonces are not in order.
             LedgerMismatch: after a rebalance that is not final yet, and no other vault is left.
         """
-        bind_contextvars(chain_id=self.site.chain_id)
+        bind_contextvars(chain_id=self.context.chain_id)
         self.rpc.chain_id()
         sends = self.outbox is not None and not self.options.dry_run
         refused = self._authority.check(sends=sends)
-        if refused and len({each.vault for each in refused}) == len(self.site.vaults):
+        if refused and len({each.vault for each in refused}) == len(self.context.vaults):
             raise refused[0]
         for refusal in refused:
             log.error("not_authorized", vault=refusal.vault, account=refusal.account)
@@ -149,10 +149,10 @@ class Keeper:
         self._in_flight.resume()
         log.info(
             "started",
-            chain_id=self.site.chain_id,
-            vaults=len(self.site.vaults),
+            chain_id=self.context.chain_id,
+            vaults=len(self.context.vaults),
             signers=[signer.address for signer in self.signers],
-            pools=len(self.site.pools),
+            pools=len(self.context.pools),
         )
 
     def run(
@@ -192,7 +192,7 @@ class Keeper:
 
     def _turn(self, heads: Heads, on_decision: Callable[[Decision], None] | None) -> None:
         """One round of the loop: wait for a head, and tick."""
-        bind_contextvars(chain_id=self.site.chain_id)
+        bind_contextvars(chain_id=self.context.chain_id)
         options = self.options
         began, requests_before = time.monotonic(), self.rpc.requests
         try:
@@ -251,7 +251,7 @@ class Keeper:
             ChainError: the chain could not be read or a transaction not sent; nothing is half done that a later tick does not settle.
             LedgerMismatch: a vault's books are not what the policy says, and no other vault is left.
         """
-        bind_contextvars(chain_id=self.site.chain_id)  # whoever logs below says of which chain
+        bind_contextvars(chain_id=self.context.chain_id)  # whoever logs below says of which chain
         began, requests_before = time.monotonic(), self.rpc.requests
         self._take_orders()
         try:
@@ -265,7 +265,7 @@ class Keeper:
                 head = head.after(self._unread)
             self._unread = head
             block = Block(head.header.number, head.header.hash, head.header.timestamp)
-            looked = self._look(head, block)
+            inputs = self._tick(head, block)
         finally:
             self.rpc.deadline = None
         self._unread = None
@@ -274,7 +274,7 @@ class Keeper:
         self._breaker.succeeded()
         decisions = self._queue.take()
         requests = self.rpc.requests - requests_before
-        self.reporter.report(began, block, decisions, requests=requests, looked=looked)
+        self.reporter.report(began, block, decisions, requests=requests, inputs=inputs)
         return decisions
 
     def _take_orders(self) -> None:
@@ -294,7 +294,7 @@ class Keeper:
         self._breaker.backoff_seconds = tuning.options.backoff_seconds
         self._vault_breakers.tune(self._breaker.failures, self._breaker.backoff_seconds)
         for signer in self.signers:
-            if isinstance(signer, Lane):
+            if isinstance(signer, SenderAccount):
                 signer.limits = replace(
                     signer.limits,
                     max_fee_per_gas_wei=tuning.options.fee_cap_wei,
@@ -303,9 +303,9 @@ class Keeper:
         if self.outbox is not None:
             self.outbox.rules = tuning.rules
         self.evaluator.options = tuning.evaluation
-        log.info("tuned", chain_id=self.site.chain_id)
+        log.info("tuned", chain_id=self.context.chain_id)
 
-    def _look(self, head: Head, block: Block) -> Looked:
+    def _tick(self, head: Head, block: Block) -> TickInputs:
         """Bring forward what was sent before, evaluate all vaults, and act on each."""
         self._in_flight.advance(block)
         conditions = self._conditions.read(block, self.options.native_price_e18)
@@ -328,9 +328,9 @@ class Keeper:
             if self.options.receipt_seconds and sent:
                 self.rpc.deadline = None
                 self._in_flight.wait(block, sent, self.options.receipt_seconds, self._stopping)
-        if self.reporter.watchers:
+        if self.reporter.observers:
             vaults = [verdict.snapshot for verdict in evaluation.verdicts]
-            self.reporter.off_market = self.feed_watch.look(block, vaults)
-        return Looked(
-            evaluation.verdicts, evaluation.pools, conditions, self.site.tokens, left_alone
+            self.reporter.off_market = self.feed_watch.check(block, vaults)
+        return TickInputs(
+            evaluation.verdicts, evaluation.pools, conditions, self.context.tokens, left_alone
         )

@@ -66,11 +66,11 @@ class Outages:
     ) -> list[LeftOut]:
         """Leave out a pool that refused a swap. Where the contract that holds its tokens holds another's that refused the same token,
         it is that contract which cannot move the token: all its pools of the token are left out."""
-        scope, asked = Scope(key), frozenset(tokens)
+        scope, requests_before = Scope(key), frozenset(tokens)
         found = [self.failed(scope, why, now)]
         if holder != key:
-            self._swaps[scope] = holder, asked
-            for token in sorted(asked):
+            self._swaps[scope] = holder, requests_before
+            for token in sorted(requests_before):
                 alike = [
                     one
                     for one, seen in self._swaps.items()
@@ -112,7 +112,7 @@ class Outages:
                 self._forget(scope)
         return frozenset(scope for scope, one in self._breakers.items() if one.is_open(now))
 
-    def told(self, scopes: Iterable[Scope]) -> tuple[LeftOut, ...]:
+    def reported(self, scopes: Iterable[Scope]) -> tuple[LeftOut, ...]:
         """What there is to tell of these, by name; nothing of what is not known."""
         known = [self._left_out(scope) for scope in scopes if scope in self._breakers]
         return tuple(sorted(known, key=lambda one: one.subject))

@@ -15,8 +15,8 @@ from rebalancer.block import Block
 from rebalancer.chain.rpc import Rpc
 from rebalancer.chain.snapshot import read_block
 from rebalancer.errors import ContractReverted, RpcRejected
-from rebalancer.keeper.context import Site
-from rebalancer.keeper.decide import Conditions, Step, Verdict
+from rebalancer.keeper.context import KeeperContext
+from rebalancer.keeper.decide import Action, Conditions, Verdict
 from rebalancer.keeper.evaluator import Evaluates
 from rebalancer.keeper.outages import LeftOut, Outages, Scope
 from rebalancer.keeper.swaps import FailedSwap, failed_swaps, rebalance_data, swaps_of
@@ -39,7 +39,7 @@ class PoolFaults:
     def __init__(
         self,
         rpc: Rpc,
-        site: Site,
+        context: KeeperContext,
         signers: Sequence[Signer],
         evaluator: Evaluates,
         simulator: Simulator,
@@ -49,7 +49,7 @@ class PoolFaults:
         self.unread: tuple[LeftOut, ...] = ()
         """The pools that the newest evaluation could not read."""
         self._rpc = rpc
-        self._site = site
+        self._context = context
         self._signers = signers
         self._evaluator = evaluator
         self._simulator = simulator
@@ -67,9 +67,9 @@ class PoolFaults:
         of_vaults = [
             replace(one, subject=f"{one.subject} for {vault}")
             for vault, outages in self._outages_of.items()
-            for one in outages.told(outages.scopes(now))
+            for one in outages.reported(outages.scopes(now))
         ]
-        return (*self.outages.told(self.outages.scopes(now)), *of_vaults, *self.unread)
+        return (*self.outages.reported(self.outages.scopes(now)), *of_vaults, *self.unread)
 
     def without(self, block: Block, vault: str) -> frozenset[Scope]:
         """What is not to be traded on for a vault."""
@@ -92,14 +92,14 @@ class PoolFaults:
             return False
         now = float(block.timestamp)
         for one in failed:
-            leg, key = one.swap.leg, one.swap.leg.pool.key
+            swap, key = one.routed.swap, one.routed.swap.pool.key
             if one.token or one.may_be_the_vaults:
                 scope = Scope("" if one.token else key, one.token)
                 outages = self._outages_of.setdefault(verdict.vault, Outages())
                 left_out = [outages.failed(scope, one.why, now)]
             else:
-                ends = leg.token_in, leg.token_out
-                left_out = self.outages.refused(key, one.swap.holder, ends, one.why, now)
+                ends = swap.token_in, swap.token_out
+                left_out = self.outages.refused(key, one.routed.holder, ends, one.why, now)
             for each in left_out:
                 log.warning(
                     "pool_left_out",
@@ -116,8 +116,11 @@ class PoolFaults:
         """The chain takes a plan: what was left out before, and is in it, works again."""
         if verdict.plan is None:
             return
-        for swap in swaps_of(verdict.plan):
-            pool, ends = (swap.leg.pool.key, swap.holder), (swap.leg.token_in, swap.leg.token_out)
+        for routed in swaps_of(verdict.plan):
+            pool, ends = (
+                (routed.swap.pool.key, routed.holder),
+                (routed.swap.token_in, routed.swap.token_out),
+            )
             its_own = self._outages_of.get(verdict.vault, Outages())
             for scope in (*self.outages.worked(*pool, *ends), *its_own.worked(*pool, *ends)):
                 log.info("pool_trades_again", pool=str(scope), vault=verdict.vault)
@@ -125,7 +128,7 @@ class PoolFaults:
     def _failed_swaps(
         self, block: Block, conditions: Conditions, verdict: Verdict, plan: Plan
     ) -> Sequence[FailedSwap]:
-        executor = self._site.system.executor
+        executor = self._context.system.executor
         other = self._signers[0].address
         failed = failed_swaps(self._simulator, verdict.vault, executor, other, plan)
         if failed is None:
@@ -141,7 +144,7 @@ class PoolFaults:
 
         Where no plan passes, it may be the vault that refuses, and no pool is at fault.
         """
-        swaps = {swap.leg.pool.key: swap for swap in swaps_of(plan)}
+        swaps = {routed.swap.pool.key: routed for routed in swaps_of(plan)}
         if not 1 < len(swaps) <= _MOST_POOLS_APART:
             return []
         left_out = self.without(block, verdict.vault)
@@ -150,14 +153,14 @@ class PoolFaults:
             """The pools of the plan without some, if the chain takes that."""
             scopes = left_out | {Scope(key) for key in without}
             found = self._evaluator.again(verdict.snapshot, conditions, scopes)
-            if found is None or found.plan is None or found.step is not Step.REBALANCE:
+            if found is None or found.plan is None or found.step is not Action.REBALANCE:
                 return set()
-            data = rebalance_data(found.snapshot, found.plan, self._site.system.executor)
+            data = rebalance_data(found.snapshot, found.plan, self._context.system.executor)
             try:
                 estimate_gas(self._rpc, self._signers[0].address, verdict.vault, data)
             except ContractReverted:
                 return set()
-            return {leg.pool.key for leg in found.plan.legs}
+            return {swap.pool.key for swap in found.plan.swaps}
 
         passed = [sound([key]) for key in swaps]
         suspects = [key for key, found in zip(swaps, passed, strict=True) if found]
@@ -177,8 +180,10 @@ def uses(plan: Plan, without: Collection[Scope]) -> bool:
     """Whether a plan swaps on a pool that is left out."""
     return bool(without) and any(
         scope.covers(
-            swap.leg.pool.key, swap.holder, [token.address for token in swap.leg.pool.tokens]
+            routed.swap.pool.key,
+            routed.holder,
+            [token.address for token in routed.swap.pool.tokens],
         )
-        for swap in swaps_of(plan)
+        for routed in swaps_of(plan)
         for scope in without
     )

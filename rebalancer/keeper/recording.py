@@ -40,13 +40,13 @@ from rebalancer.errors import (
     UnsupportedPool,
 )
 from rebalancer.files import MEGABYTE, make_folder, open_file, open_own
-from rebalancer.keeper.decide import Conditions, Step, Verdict, as_traded, decide
-from rebalancer.keeper.report import Looked, Tick
+from rebalancer.keeper.decide import Action, Conditions, Verdict, as_traded, decide
+from rebalancer.keeper.report import Tick, TickInputs
 from rebalancer.reasons import Reason
 from rebalancer.texts import safe_text
 from rebalancer.venues import PoolState, Token, load
 
-__all__ = ["Recorder", "Replayed", "Told", "read_day", "replay"]
+__all__ = ["Recorder", "Replayed", "Reported", "read_day", "replay"]
 
 log = structlog.get_logger("rebalancer.recording")
 
@@ -75,7 +75,7 @@ class _Written:
 
     snapshot: VaultSnapshot
     reason: Reason
-    step: Step
+    step: Action
     text: str
     sales_raw: tuple[int, ...] = ()
     min_buys_raw: tuple[int, ...] = ()
@@ -83,13 +83,13 @@ class _Written:
 
     @classmethod
     def of(cls, verdict: Verdict) -> Self:
-        plan = verdict.plan if verdict.step is Step.REBALANCE else None
+        plan = verdict.plan if verdict.step is Action.REBALANCE else None
         sent = (plan.sales_raw, plan.min_buys_raw, plan.route.hex()) if plan else ((), (), "")
         return cls(verdict.snapshot, verdict.reason, verdict.step, verdict.text, *sent)
 
 
 @dataclass(frozen=True, slots=True)
-class Told:
+class Reported:
     """A decision as it was told; see `Decision`."""
 
     vault: str
@@ -102,7 +102,7 @@ class Told:
 
 
 @dataclass(frozen=True, slots=True)
-class _Look:
+class _RecordedTick:
     """A line. `pools` are those that changed since the last line, as snapshots; `in_use` the keys of all in which trades were sought."""
 
     chain_id: int
@@ -110,12 +110,12 @@ class _Look:
     conditions: Conditions
     tokens: tuple[Token, ...]
     verdicts: tuple[_Written, ...]
-    decisions: tuple[Told, ...]
+    decisions: tuple[Reported, ...]
     pools: dict[str, dict[str, Any]]
     in_use: tuple[str, ...]
 
 
-_LOOK = TypeAdapter(_Look)
+_LOOK = TypeAdapter(_RecordedTick)
 
 
 @dataclass(frozen=True, slots=True)
@@ -124,7 +124,7 @@ class Replayed:
 
     chain_id: int
     block: Block
-    decisions: tuple[Told, ...]
+    decisions: tuple[Reported, ...]
     decided: int
     differences: tuple[str, ...]
 
@@ -145,19 +145,21 @@ class Recorder:
         self._lock: int | None = None
         self._lines = 0
         self._pools: dict[tuple[int, str], PoolState] = {}
-        self._rests_until = 0.0
+        self._backoff_until = 0.0
 
     def __call__(self, tick: Tick) -> None:
         """Write a look. A file that cannot be written is said so, and raises nothing."""
-        looked = tick.looked
-        if looked is None or tick.block is None or not (looked.verdicts or tick.decisions):
+        inputs = tick.inputs
+        if inputs is None or tick.block is None or not (inputs.verdicts or tick.decisions):
             return
-        if (self.chain_ids and tick.chain_id not in self.chain_ids) or tick.at < self._rests_until:
+        if (
+            self.chain_ids and tick.chain_id not in self.chain_ids
+        ) or tick.at < self._backoff_until:
             return
         try:
-            self._write(tick, tick.block, looked)
+            self._write(tick, tick.block, inputs)
         except (OSError, RecordInUse) as problem:
-            self._rests_until = tick.at + _REST_SECONDS
+            self._backoff_until = tick.at + _REST_SECONDS
             log.error("not_recorded", file=str(self._place or self.path), why=str(problem))
             with suppress(OSError):
                 self.close()
@@ -222,7 +224,7 @@ class Recorder:
                 path = after
         self._place, self._written = place, path
 
-    def _write(self, tick: Tick, block: Block, looked: Looked) -> None:
+    def _write(self, tick: Tick, block: Block, inputs: TickInputs) -> None:
         place = self._named(tick.at)
         if place != self._place:
             self._take(place)
@@ -234,29 +236,29 @@ class Recorder:
         file = self._file
         changed = {
             pool.key: pool.to_json()
-            for pool in looked.pools
+            for pool in inputs.pools
             if self._pools.get((tick.chain_id, pool.key)) != pool
         }
-        line = _Look(
+        line = _RecordedTick(
             tick.chain_id,
             block,
-            looked.conditions,
-            looked.tokens,
-            tuple(_Written.of(verdict) for verdict in looked.verdicts),
+            inputs.conditions,
+            inputs.tokens,
+            tuple(_Written.of(verdict) for verdict in inputs.verdicts),
             tuple(
-                Told(
+                Reported(
                     *(one.vault, one.reason, one.text, one.epoch, one.drift_bps),
                     *(one.transaction_hash, one.kind),
                 )
                 for one in tick.decisions
             ),
             changed,
-            tuple(pool.key for pool in looked.pools),
+            tuple(pool.key for pool in inputs.pools),
         )
         self._lines += 1
         file.write(_LOOK.dump_json(line) + b"\n")
         file.flush()
-        self._pools |= {(tick.chain_id, pool.key): pool for pool in looked.pools}
+        self._pools |= {(tick.chain_id, pool.key): pool for pool in inputs.pools}
 
 
 class _DamagedError(Exception):
@@ -343,7 +345,7 @@ def _mend_gzipped(path: Path) -> None:
             file.write(gzip.compress(lines) if lines else b"")
 
 
-def read_day(path: Path) -> Iterator[tuple[int, _Look, Mapping[str, PoolState]]]:
+def read_day(path: Path) -> Iterator[tuple[int, _RecordedTick, Mapping[str, PoolState]]]:
     """The lines of a record with their numbers, and the pools of each line's chain as they were then.
 
     Raises:
@@ -377,15 +379,15 @@ def read_day(path: Path) -> Iterator[tuple[int, _Look, Mapping[str, PoolState]]]
             if not text.endswith(b"\n"):
                 return
             try:
-                look = _LOOK.validate_json(text)
-                known = pools.setdefault(look.chain_id, {})
-                known |= {key: load(content) for key, content in look.pools.items()}
+                tick = _LOOK.validate_json(text)
+                known = pools.setdefault(tick.chain_id, {})
+                known |= {key: load(content) for key, content in tick.pools.items()}
             except ValidationError as problem:
                 why = problem.errors()[0]["msg"]
                 raise BadRecords(str(path), number, why) from None
             except (BadPoolSnapshot, UnsupportedPool) as problem:
                 raise BadRecords(str(path), number, str(problem)) from None
-            yield number, look, known
+            yield number, tick, known
 
 
 def replay(path: Path) -> Iterator[Replayed]:
@@ -394,23 +396,23 @@ def replay(path: Path) -> Iterator[Replayed]:
     Raises:
         As `read_day`.
     """
-    for number, look, known in read_day(path):
-        missing = [key for key in look.in_use if key not in known]
+    for number, tick, known in read_day(path):
+        missing = [key for key in tick.in_use if key not in known]
         if missing:
             why = f"the pool {missing[0]} is not in this or any earlier line"
             raise BadRecords(str(path), number, why)
-        recorded = [known[key] for key in look.in_use]
-        pools = as_traded(recorded, look.tokens, look.conditions.wrapped_native)
-        again = [one for one in look.verdicts if one.reason not in _NOT_REPEATED]
+        recorded = [known[key] for key in tick.in_use]
+        pools = as_traded(recorded, tick.tokens, tick.conditions.wrapped_native)
+        again = [one for one in tick.verdicts if one.reason not in _NOT_REPEATED]
         differences = []
         for was in again:
-            now = _Written.of(decide(was.snapshot, pools, look.conditions))
+            now = _Written.of(decide(was.snapshot, pools, tick.conditions))
             differences += _differences(was, now)
         decisions = tuple(
             replace(one, vault=safe_text(one.vault), text=safe_text(one.text))
-            for one in look.decisions
+            for one in tick.decisions
         )
-        yield Replayed(look.chain_id, look.block, decisions, len(again), tuple(differences))
+        yield Replayed(tick.chain_id, tick.block, decisions, len(again), tuple(differences))
 
 
 def _appended(path: Path) -> IO[bytes]:
@@ -430,5 +432,5 @@ def _differences(was: _Written, now: _Written) -> list[str]:
     ]
     if not names:
         return []
-    told = json.dumps({name: [getattr(was, name), getattr(now, name)] for name in names})
-    return [f"{was.snapshot.address}: {told}"]
+    reported = json.dumps({name: [getattr(was, name), getattr(now, name)] for name in names})
+    return [f"{was.snapshot.address}: {reported}"]

@@ -12,7 +12,7 @@ from rebalancer.keeper.outages import LeftOut
 from rebalancer.reasons import Reason
 from rebalancer.venues import PoolState, Token
 
-__all__ = ["EndpointState", "Looked", "OpenBreaker", "Tick", "Watcher"]
+__all__ = ["EndpointState", "Observer", "OpenBreaker", "Tick", "TickInputs"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,7 +39,7 @@ class EndpointState:
 
 
 @dataclass(frozen=True, slots=True)
-class Looked:
+class TickInputs:
     """What the decisions of a look were made of, for who wants to make them again. `pools` are empty where no trades were sought."""
 
     verdicts: tuple[Verdict, ...]
@@ -84,9 +84,9 @@ class Tick:
     drifts_bps: Mapping[str, int] = field(default_factory=dict)
     losses: Mapping[str, str] = field(default_factory=dict)
     off_market: Mapping[str, str] = field(default_factory=dict)
-    looked: Looked | None = None
+    inputs: TickInputs | None = None
     left_out: tuple[LeftOut, ...] = ()
 
 
-Watcher = Callable[[Tick], None]
+Observer = Callable[[Tick], None]
 """Is told of every look, in the keeper's own thread: it must not take long, and must not raise."""

@@ -18,11 +18,11 @@ from rebalancer.chain.endpoints import Endpoints
 from rebalancer.chain.rpc import Rpc
 from rebalancer.errors import ChainError
 from rebalancer.keeper.breaker import Breaker, VaultBreakers
-from rebalancer.keeper.context import Site
-from rebalancer.keeper.decision import Decision, tell_loss
+from rebalancer.keeper.context import KeeperContext
+from rebalancer.keeper.decision import Decision, loss_text
 from rebalancer.keeper.evaluator import Evaluation
 from rebalancer.keeper.pool_faults import PoolFaults
-from rebalancer.keeper.report import EndpointState, Looked, OpenBreaker, Tick, Watcher
+from rebalancer.keeper.report import EndpointState, Observer, OpenBreaker, Tick, TickInputs
 from rebalancer.reasons import Reason
 from rebalancer.send.attempt import OPEN
 from rebalancer.send.outbox import Outbox
@@ -125,17 +125,17 @@ class Reporter:
     def __init__(
         self,
         rpc: Rpc,
-        site: Site,
+        context: KeeperContext,
         signers: Sequence[Signer],
         outbox: Outbox | None,
         queue: DecisionQueue,
         breaker: Breaker,
         vault_breakers: VaultBreakers,
         pool_faults: PoolFaults,
-        watchers: Sequence[Watcher],
+        observers: Sequence[Observer],
     ) -> None:
         """`breaker` is the chain's."""
-        self.watchers = tuple(watchers)
+        self.observers = tuple(observers)
         self.is_subscribed = False
         """Whether new blocks are announced by a subscription."""
         self.off_market: Mapping[str, str] = {}
@@ -143,7 +143,7 @@ class Reporter:
         self.evaluation: Evaluation | None = None
         """The newest."""
         self._rpc = rpc
-        self._site = site
+        self._context = context
         self._signers = signers
         self._outbox = outbox
         self._queue = queue
@@ -163,18 +163,18 @@ class Reporter:
         *,
         requests: int = 0,
         failure: str = "",
-        looked: Looked | None = None,
+        inputs: TickInputs | None = None,
     ) -> None:
         """Report a tick that `began` at a time (`time.monotonic`); `block` is None if it failed."""
         self._reported_at = time.monotonic()
         if block is not None:
             self._block = block
-        if not self.watchers:
+        if not self.observers:
             return
         evaluation, now = self.evaluation, time.time()
         attempts, waiting = self._under_way(block)
         tick = Tick(
-            self._site.chain_id,
+            self._context.chain_id,
             now,
             time.monotonic() - began,
             block,
@@ -196,14 +196,14 @@ class Reporter:
             _drifts_bps(evaluation) if evaluation else {},
             _losses(evaluation) if evaluation else {},
             self.off_market,
-            looked,
+            inputs,
             self._pool_faults.left_out(block),
         )
-        for watcher in self.watchers:
+        for observer in self.observers:
             try:
-                watcher(tick)
+                observer(tick)
             except Exception:  # whoever only watches must not stop what is watched
-                log.exception("watcher_failed", watcher=repr(watcher))
+                log.exception("watcher_failed", observer=repr(observer))
 
     def idle(self) -> None:
         """Report, now and then, that there is no new block."""
@@ -225,7 +225,7 @@ class Reporter:
         attempts: dict[str, int] = {}
         waiting = 0
         if self._outbox is not None:
-            for attempt in self._outbox.journal.watched(self._site.chain_id):
+            for attempt in self._outbox.journal.watched(self._context.chain_id):
                 attempts[attempt.state.value] = attempts.get(attempt.state.value, 0) + 1
                 if block is not None and attempt.state in OPEN and attempt.versions:
                     waiting = max(waiting, block.number - attempt.versions[0].height)
@@ -253,7 +253,10 @@ class Reporter:
         if isinstance(self._rpc, Endpoints):
             return tuple(
                 EndpointState(
-                    one.endpoint, one.height, one.latency_seconds, not (one.resting or one.behind)
+                    one.endpoint,
+                    one.height,
+                    one.latency_seconds,
+                    not (one.backing_off or one.behind),
                 )
                 for one in self._rpc.health()
             )
@@ -263,7 +266,7 @@ class Reporter:
 
 def _losses(evaluation: Evaluation) -> dict[str, str]:
     """By vault that lost more than dust of a token, what its owner must know."""
-    losses = {one.vault: tell_loss(one.snapshot) for one in evaluation.verdicts}
+    losses = {one.vault: loss_text(one.snapshot) for one in evaluation.verdicts}
     return {vault: text for vault, text in losses.items() if text}
 
 

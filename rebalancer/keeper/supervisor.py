@@ -22,14 +22,14 @@ import structlog
 from rebalancer.errors import AllChainsUnavailable, ChainError
 from rebalancer.keeper.decision import Decision
 from rebalancer.keeper.keeper import Keeper, Tuning
-from rebalancer.keeper.report import Tick, Watcher
+from rebalancer.keeper.report import Observer, Tick
 from rebalancer.keeper.systemd import ALIVE, ENDING, READY, Systemd
 
-__all__ = ["Station"]
+__all__ = ["Supervisor"]
 
 log = structlog.get_logger("rebalancer.station")
 
-_LOOK_SECONDS = 0.2
+_TICK_SECONDS = 0.2
 _STOP_SECONDS = 300.0
 _LONGEST_REST_SECONDS = 60.0
 """Between two tries to begin with a chain that does not answer."""
@@ -38,24 +38,24 @@ _HUNG_SECONDS = 240.0
 _TRIES = 5
 """After so many of them the chain counts as one that rests."""
 
-Opened = Callable[[ExitStack, Sequence[Watcher]], Keeper]
+Opened = Callable[[ExitStack, Sequence[Observer]], Keeper]
 """Makes a chain's keeper in the thread that it will run in; what is to be closed goes on the stack."""
 
 
-class Station:
+class Supervisor:
     """The keepers of one process. `watchers` are told of every look by one keeper at a time, from its thread."""
 
     def __init__(
         self,
         chains: Mapping[int, Opened],
-        watchers: Sequence[Watcher] = (),
+        observers: Sequence[Observer] = (),
         on_decision: Callable[[Decision], None] | None = None,
         reload: Callable[[], Mapping[int, Tuning]] | None = None,
         systemd: Systemd | None = None,
     ) -> None:
         """`chains` by their id. `reload` reads the settings again, for whoever sends SIGHUP. `systemd` is that of this process."""
         self.chains = dict(chains)
-        self.watchers = tuple(watchers)
+        self.observers = tuple(observers)
         self.on_decision = on_decision
         self.reload = reload
         self.systemd = systemd or Systemd()
@@ -64,7 +64,7 @@ class Station:
         self._told_at = -math.inf
         self._keepers: dict[int, Keeper] = {}
         self._failed: list[BaseException] = []
-        self._resting: dict[int, str] = {}
+        self._backing_off: dict[int, str] = {}
         self._tunings: dict[int, Tuning] = {}
         self._stopping = threading.Event()
         self._telling = threading.Lock()
@@ -90,10 +90,10 @@ class Station:
             for chain_id, thread in zip(self.chains, threads, strict=True):
                 self._alive(chain_id)
                 thread.start()
-            self.systemd.tell(READY)
+            self.systemd.report(READY)
             while any(thread.is_alive() for thread in threads) and not self._stopping.is_set():
-                self._stopping.wait(_LOOK_SECONDS)
-                self._tell_alive()
+                self._stopping.wait(_TICK_SECONDS)
+                self._report_alive()
                 if self._signal is not None:
                     log.info("stopping", signal=self._signal.name)
                     break
@@ -101,12 +101,12 @@ class Station:
                     self._reloading = False
                     self._reload()
             self.stop()
-            self.systemd.tell(ENDING)
+            self.systemd.report(ENDING)
             until = time.monotonic() + _STOP_SECONDS
             for thread in threads:
                 while thread.is_alive() and time.monotonic() < until:
-                    thread.join(_LOOK_SECONDS)
-                    self._tell_alive(stopping=True)
+                    thread.join(_TICK_SECONDS)
+                    self._report_alive(stopping=True)
         if self._failed:
             raise self._failed[0]
         abandoned = [thread.name for thread in threads if thread.is_alive()]
@@ -124,7 +124,7 @@ class Station:
     def _alive(self, chain_id: int) -> None:
         self._alive_at[chain_id] = time.monotonic()
 
-    def _tell_alive(self, *, stopping: bool = False) -> None:
+    def _report_alive(self, *, stopping: bool = False) -> None:
         """Tell systemd, as often as it wants to know, that no chain's thread hangs; while stopping, time is limited otherwise."""
         every, now = self.systemd.alive_seconds, time.monotonic()
         if every is None or now < self._told_at + every:
@@ -133,12 +133,12 @@ class Station:
         if hung and not stopping:
             log.error("hangs", chains=hung, seconds=_HUNG_SECONDS)
         else:
-            self.systemd.tell(ALIVE)
+            self.systemd.report(ALIVE)
         self._told_at = now
 
     def _keep(self, chain_id: int) -> None:
         """One chain's thread: its keeper from beginning to end, again and again where it can be tried again."""
-        rest, tries = _LOOK_SECONDS, 0
+        rest, tries = _TICK_SECONDS, 0
         while not self._stopping.is_set():
             self._alive(chain_id)
             try:
@@ -174,17 +174,17 @@ class Station:
 
     def _watch(self, tick: Tick) -> None:
         with self._telling:
-            self._resting.pop(tick.chain_id, None)
+            self._backing_off.pop(tick.chain_id, None)
             if any(breaker.scope == "chain" for breaker in tick.breakers):
                 self._rests(tick.chain_id, tick.failure)
-            for watcher in self.watchers:
-                watcher(tick)
+            for observer in self.observers:
+                observer(tick)
 
     def _rests(self, chain_id: int, why: str) -> None:
         """Nothing comes from a chain for a while; of several, that is the end once it is so of all."""
-        self._resting[chain_id] = why
-        if len(self._resting) == len(self.chains) and len(self.chains) > 1:
-            self._failed.append(AllChainsUnavailable(list(self._resting.values())))
+        self._backing_off[chain_id] = why
+        if len(self._backing_off) == len(self.chains) and len(self.chains) > 1:
+            self._failed.append(AllChainsUnavailable(list(self._backing_off.values())))
             self._stopping.set()
 
     def _decided(self, decision: Decision) -> None:

@@ -13,12 +13,12 @@ from dataclasses import dataclass, replace
 from rebalancer.chain.interfaces import interface
 from rebalancer.chain.snapshot import VaultSnapshot
 from rebalancer.plan import Plan
-from rebalancer.plan.leg import Leg
+from rebalancer.plan.swap import Swap
 from rebalancer.route import Hop, decode, encode
 from rebalancer.send.simulate import Simulated, Simulator, message
 from rebalancer.units import BPS
 
-__all__ = ["FailedSwap", "Swap", "failed_swaps", "rebalance_data", "swaps_of"]
+__all__ = ["FailedSwap", "RoutedSwap", "failed_swaps", "rebalance_data", "swaps_of"]
 
 _STEPS = 5
 """Calls a swap: what is sold is moved, what is bought is counted, the swap is made, what is bought is counted again, and what is still at the
@@ -30,10 +30,10 @@ _MOST_MISSING_BPS = 1
 
 
 @dataclass(frozen=True, slots=True)
-class Swap:
+class RoutedSwap:
     """A leg of a plan with its hop. `holder` is the contract that holds the pool's tokens."""
 
-    leg: Leg
+    swap: Swap
     hop: Hop
     holder: str
 
@@ -46,7 +46,7 @@ class FailedSwap:
     `token`: what the vault cannot send to the executor, or cannot be sent, for which no pool is at fault; "" where it is the pool.
     """
 
-    swap: Swap
+    routed: RoutedSwap
     why: str
     token: str = ""
     is_short: bool = False
@@ -73,13 +73,13 @@ def failed_swaps(
     swaps = swaps_of(plan)
     token, runner = interface("IERC20Metadata"), interface("RouteExecutor").at(executor)
     calls = [(vault, executor, runner.data("executeRoute", b""))]
-    for swap in swaps:
-        leg = swap.leg
-        route = encode([replace(swap.hop, amount_raw=0)])  # all that was moved
-        move = token.at(leg.token_in).data("transfer", executor, leg.amount_in_raw)
-        count = vault, leg.token_out, token.at(leg.token_out).data("balanceOf", vault)
+    for routed in swaps:
+        swap = routed.swap
+        route = encode([replace(routed.hop, amount_raw=0)])  # all that was moved
+        move = token.at(swap.token_in).data("transfer", executor, swap.amount_in_raw)
+        count = vault, swap.token_out, token.at(swap.token_out).data("balanceOf", vault)
         run = executor, runner.data("executeRoute", route)
-        calls += [(vault, leg.token_in, move), count, (vault, *run), count, (other, *run)]
+        calls += [(vault, swap.token_in, move), count, (vault, *run), count, (other, *run)]
     messages = [message(sender, to, data, _STEP_GAS) for sender, to, data in calls]
     answers = simulator.outcomes(messages)
     if answers is None:
@@ -90,36 +90,38 @@ def failed_swaps(
     has_raw: dict[str, int] = {}
     """What the vault has of tokens that were to be bought so far: it can move no more on."""
     found = []
-    for at, swap in enumerate(swaps):
-        leg = swap.leg
+    for at, routed in enumerate(swaps):
+        swap = routed.swap
         moved, before, made, after, elsewhere = answers[_STEPS * at : _STEPS * (at + 1)]
         paid_raw = _number(after) - _number(before)
         if moved.refusal is not None or (moved.returned and not _number(moved)):
-            if has_raw.get(leg.token_in, leg.amount_in_raw) >= leg.amount_in_raw:
-                found.append(FailedSwap(swap, _said(moved), leg.token_in))
+            if has_raw.get(swap.token_in, swap.amount_in_raw) >= swap.amount_in_raw:
+                found.append(FailedSwap(routed, _last_reason(moved), swap.token_in))
         elif made.refusal is not None:
-            token_out = "" if elsewhere.refusal is not None else leg.token_out
-            found.append(FailedSwap(swap, _said(made), token_out))
-        elif paid_raw * BPS < leg.amount_out_raw * (BPS - _MOST_MISSING_BPS):
-            why = f"it pays {paid_raw} raw units where its quote is {leg.amount_out_raw}"
-            found.append(FailedSwap(swap, why, is_short=True))
-        has_raw[leg.token_out] = _number(after)
+            token_out = "" if elsewhere.refusal is not None else swap.token_out
+            found.append(FailedSwap(routed, _last_reason(made), token_out))
+        elif paid_raw * BPS < swap.amount_out_raw * (BPS - _MOST_MISSING_BPS):
+            why = f"it pays {paid_raw} raw units where its quote is {swap.amount_out_raw}"
+            found.append(FailedSwap(routed, why, is_short=True))
+        has_raw[swap.token_out] = _number(after)
     # A pool that cannot pay to an executor which cannot have the token is not at fault.
     barred = {one.token for one in found}
     return tuple(
         one
         for one in found
-        if one.token or one.swap.hop.to_caller or one.swap.leg.token_out not in barred
+        if one.token or one.routed.hop.to_caller or one.routed.swap.token_out not in barred
     )
 
 
-def swaps_of(plan: Plan) -> tuple[Swap, ...]:
+def swaps_of(plan: Plan) -> tuple[RoutedSwap, ...]:
     """The swaps of a plan in their order."""
     hops = decode(plan.route)
-    return tuple(Swap(leg, hop, leg.pool.holder) for leg, hop in zip(plan.legs, hops, strict=True))
+    return tuple(
+        RoutedSwap(swap, hop, swap.pool.holder) for swap, hop in zip(plan.swaps, hops, strict=True)
+    )
 
 
-def _said(step: Simulated) -> str:
+def _last_reason(step: Simulated) -> str:
     return "it says no" if step.refusal is None else str(step.refusal).rstrip(".")
 
 

@@ -28,7 +28,7 @@ class Systemd:
         self.alive_seconds = self._alive_seconds(environment) if address else None
         """How often it wants to be told that the process is alive, with as much again to spare; None if it does not."""
 
-    def tell(self, message: str) -> None:
+    def report(self, message: str) -> None:
         """Send one message, and wait for nothing."""
         if not self._address:
             return

@@ -50,8 +50,8 @@ def verify(
         parent, mined = _blocks(rpc, receipt)
         (before,) = read_vaults(rpc, lens, [intent.vault], parent)
         (after,) = read_vaults(rpc, lens, [intent.vault], mined)
-        asked = {"blockHash": mined.hash, "address": intent.vault}
-        logs = rpc.call("eth_getLogs", asked)
+        requests_before = {"blockHash": mined.hash, "address": intent.vault}
+        logs = rpc.call("eth_getLogs", requests_before)
     except RpcRejected as rejection:
         log.warning("not_verified", tx=receipt.transaction_hash, why=str(rejection))
         return None

@@ -35,7 +35,7 @@ from rebalancer.errors import (
     FeeAboveCap,
     FeeOutOfRange,
     L1FeeUnknown,
-    NothingAsked,
+    NothingRequested,
     NothingToClaim,
     NothingToDeposit,
     NotPermitted,
@@ -45,7 +45,7 @@ from rebalancer.errors import (
     TargetsDoNotSumToOne,
     TokenNotInBasket,
 )
-from rebalancer.operations.deploy import Fees, VaultSpec, assign_vault_roles, create_vault
+from rebalancer.operations.deploy import VaultFees, VaultSpec, assign_vault_roles, create_vault
 from rebalancer.operations.governance import act
 from rebalancer.operations.preview import Approval, Preview, read_values
 from rebalancer.operations.spec import MAX_ASSETS, MIN_ASSETS, check_bands, check_weights
@@ -58,8 +58,8 @@ from rebalancer.units import BPS, E18, YEAR_SECONDS, div_up, mul_div_down, mul_d
 from rebalancer.venues import Pool
 
 if TYPE_CHECKING:
-    from rebalancer.plan.leg import Leg
-    from rebalancer.plan.zap import Books, ZapIn
+    from rebalancer.plan.swap import Swap
+    from rebalancer.plan.zap import VaultLedger, ZapIn
 
 __all__ = [
     "ETH",
@@ -67,9 +67,9 @@ __all__ = [
     "MAX_LOCKED_BPS",
     "MINIMUM_LOCKED_RAW",
     "MINIMUM_SHARES",
-    "Ask",
     "Change",
     "Claimed",
+    "Confirm",
     "DepositedInKind",
     "DepositedToken",
     "LossWrittenDown",
@@ -100,10 +100,10 @@ MINIMUM_LOCKED_RAW = 1_000
 MAX_LOCKED_BPS = 100
 """VaultBase.MAX_LOCKED_BPS: the part of all first shares that may be locked."""
 
-MAX_FEES_BPS = Fees(streaming_bps=500, performance_bps=2_000, entry_bps=200, exit_bps=200)
+MAX_FEES_BPS = VaultFees(streaming_bps=500, performance_bps=2_000, entry_bps=200, exit_bps=200)
 """VaultBase's MAX_STREAMING_BPS, MAX_PERFORMANCE_BPS and MAX_FLOW_BPS."""
 
-Ask = Callable[[Preview], None]
+Confirm = Callable[[Preview], None]
 
 _ZAP_GAS = 3_000_000
 """More than a zap over many pools takes: what is first kept of the ether, until the gas is estimated."""
@@ -231,27 +231,27 @@ def deposit_in_kind(
     vault: str,
     shares: int,
     max_extra_bps: int = _TOLERANCE_BPS,
-    ask: Ask | None = None,
+    ask: Confirm | None = None,
 ) -> DepositedInKind:
     """Mint exactly `shares` for the same part of every asset, at most `max_extra_bps` above its present price.
 
     Raises:
-        NothingAsked, BalanceTooLow: nothing was sent.
+        NothingRequested, BalanceTooLow: nothing was sent.
         ContractReverted: the vault or a token refuses; allowances are taken back.
         As `Wallet.send`.
     """
     contract = contract_at(wallet.rpc, "BasketVault", vault)
     if shares <= 0:
-        raise NothingAsked("shares to deposit for")
+        raise NothingRequested("shares to deposit for")
     tokens = _basket_tokens(contract)
-    asked = contract.call("previewMintInKind", shares)
-    most = [mul_div_up(amount, BPS + max_extra_bps, BPS) for amount in asked]
-    for token, amount in zip(tokens, asked, strict=True):
+    required = contract.call("previewMintInKind", shares)
+    most = [mul_div_up(amount, BPS + max_extra_bps, BPS) for amount in required]
+    for token, amount in zip(tokens, required, strict=True):
         _check_balance(wallet, token, amount)
     call = (shares, wallet.address, most)
     needed = dict(zip(tokens, most, strict=True))
     if ask:
-        gives, gets = dict(zip(tokens, asked, strict=True)), {contract.address: shares}
+        gives, gets = dict(zip(tokens, required, strict=True)), {contract.address: shares}
         moved = (gives, needed, gets, gets)
         ask(_preview(wallet, contract, moved, (contract, "mintInKind", call), needed))
     with _allowances(wallet, contract.address, needed):
@@ -272,19 +272,19 @@ def withdraw_in_kind(
     vault: str,
     shares: int,
     max_less_bps: int = _TOLERANCE_BPS,
-    ask: Ask | None = None,
+    ask: Confirm | None = None,
 ) -> WithdrawnInKind:
     """Redeem `shares` for the same part of every asset, at most `max_less_bps` below its present worth.
 
     A token that cannot be sent becomes a claim. Needs no price, no role and nobody's leave.
 
     Raises:
-        NothingAsked, BalanceTooLow: nothing was sent.
+        NothingRequested, BalanceTooLow: nothing was sent.
         As `Wallet.send`.
     """
     contract = contract_at(wallet.rpc, "BasketVault", vault)
     if shares <= 0:
-        raise NothingAsked("shares to withdraw")
+        raise NothingRequested("shares to withdraw")
     tokens = _basket_tokens(contract)
     _check_balance(wallet, contract.address, shares)
     given = contract.call("previewRedeemInKind", shares)
@@ -332,7 +332,7 @@ def claim(
     holder unless named.
 
     Raises:
-        NothingAsked: the amount is 0.
+        NothingRequested: the amount is 0.
         NotTheClaimant: another's claim is to be paid to somebody else.
         NothingToClaim: there is no such claim.
         ContractReverted: the token still cannot be sent.
@@ -345,7 +345,7 @@ def claim(
     if receiver != holder != wallet.address.lower():
         raise NotTheClaimant(wallet.address, holder)
     if amount_raw is not None and amount_raw <= 0:
-        raise NothingAsked(f"{_symbol(wallet.rpc, token)} to collect")
+        raise NothingRequested(f"{_symbol(wallet.rpc, token)} to collect")
     if contract.call("claimable", holder, token) == 0:
         raise NothingToClaim(holder, _symbol(wallet.rpc, token))
     most = 2**256 - 1 if amount_raw is None else amount_raw
@@ -393,7 +393,7 @@ def deposit_token(
     amount_raw: int | None,
     pools: Sequence[Pool],
     slippage_bps: int,
-    ask: Ask | None = None,
+    ask: Confirm | None = None,
 ) -> DepositedToken:
     """Deposit up to an amount of one token, or `ETH`, through the zap: swap it so that most shares come out.
 
@@ -403,7 +403,7 @@ def deposit_token(
     others who trade in between. What is not needed comes back in the same transaction.
 
     Raises:
-        NothingAsked, BalanceTooLow, InsufficientEther, NoRoute, DepositTooSmall: nothing was sent.
+        NothingRequested, BalanceTooLow, InsufficientEther, NoRoute, DepositTooSmall: nothing was sent.
         ContractReverted: the zap, the vault or a token refuses; the allowance is taken back.
         As `Wallet.send`.
     """
@@ -413,10 +413,10 @@ def deposit_token(
     contract = contract_at(wallet.rpc, "BasketVault", vault)
     token = token.lower()
     if amount_raw is not None and amount_raw <= 0:
-        raise NothingAsked("the token to deposit")
+        raise NothingRequested("the token to deposit")
     paid = zap.call("WETH") if token == ETH else token
     tokens = _basket_tokens(contract)
-    books = _books(contract, tokens)
+    ledger = _ledger(contract, tokens)
     is_all, kept_wei = amount_raw is None, 0
     if amount_raw is None:
         if wallet.pays_gas:
@@ -433,7 +433,7 @@ def deposit_token(
         _check_balance(wallet, token, amount_raw)
 
     def planned(amount_raw: int) -> tuple[ZapIn, tuple[Any, ...]]:
-        found = plan_zap_in(books, pools, paid, amount_raw, slippage_bps)
+        found = plan_zap_in(ledger, pools, paid, amount_raw, slippage_bps)
         return found, (
             contract.address,
             token,
@@ -461,7 +461,7 @@ def deposit_token(
             {contract.address: arguments[4]},
         )
         call = (zap, "zapIn", (arguments,))
-        ask(_preview(wallet, contract, moved, call, needed, found.legs, value_wei, native))
+        ask(_preview(wallet, contract, moved, call, needed, found.swaps, value_wei, native))
     with _allowances(wallet, zap.address, needed):
         receipt = wallet.transact(zap, "zapIn", arguments, value_wei=value_wei)
     return DepositedToken(
@@ -486,12 +486,12 @@ def withdraw_token(
     shares: int,
     pools: Sequence[Pool],
     slippage_bps: int,
-    ask: Ask | None = None,
+    ask: Confirm | None = None,
 ) -> WithdrawnToken:
     """Redeem shares to one token, or `ETH`, through the zap; at most `slippage_bps` less than now promised.
 
     Raises:
-        NothingAsked, BalanceTooLow, NoRoute: nothing was sent.
+        NothingRequested, BalanceTooLow, NoRoute: nothing was sent.
         ContractReverted: the zap, the vault or a token refuses; the allowance is taken back.
         As `Wallet.send`.
     """
@@ -501,16 +501,18 @@ def withdraw_token(
     contract = contract_at(wallet.rpc, "BasketVault", vault)
     token = token.lower()
     if shares <= 0:
-        raise NothingAsked("shares to withdraw")
+        raise NothingRequested("shares to withdraw")
     got = zap.call("WETH") if token == ETH else token
     tokens = _basket_tokens(contract)
     _check_balance(wallet, contract.address, shares)
-    books = _books(contract, tokens)
+    ledger = _ledger(contract, tokens)
     deadline = _now(wallet.rpc) + wallet.deadline_seconds
     # The fee dilutes shares until this is mined; amounts must not be planned that are no longer there.
     streaming_bps = contract.call("fee")[2]
-    accrued = div_up(books.supply * streaming_bps * 2 * wallet.deadline_seconds, YEAR_SECONDS * BPS)
-    given = replace(books, supply=books.supply + accrued).given_raw(shares)
+    accrued = div_up(
+        ledger.supply * streaming_bps * 2 * wallet.deadline_seconds, YEAR_SECONDS * BPS
+    )
+    given = replace(ledger, supply=ledger.supply + accrued).given_raw(shares)
     found = plan_zap_out(tokens, given, pools, got)
     arguments = (
         contract.address,
@@ -526,7 +528,7 @@ def withdraw_token(
         moved = (needed, needed, {got: found.amount_out_raw}, {got: arguments[3]})
         call = (zap, "zapOut", (arguments,))
         native = got if token == ETH else None
-        ask(_preview(wallet, contract, moved, call, needed, found.legs, native=native))
+        ask(_preview(wallet, contract, moved, call, needed, found.swaps, native=native))
     with _allowances(wallet, zap.address, needed):
         receipt = wallet.transact(zap, "zapOut", arguments)
     came = _received(receipt, zap.address, wallet.address, got if token == ETH else None)
@@ -705,15 +707,15 @@ def _basket_tokens(vault: BoundContract) -> tuple[str, ...]:
         raise ContractMissing(vault.name, vault.address) from None
 
 
-def _books(vault: BoundContract, tokens: tuple[str, ...]) -> Books:
+def _ledger(vault: BoundContract, tokens: tuple[str, ...]) -> VaultLedger:
     """What the vault holds, its supply with the fee's shares, and its fees on entry and exit, at one block."""
-    from rebalancer.plan.zap import Books  # scipy takes its time to load
+    from rebalancer.plan.zap import VaultLedger  # scipy takes its time to load
 
     block = read_block(vault.rpc).hash
     held = vault.call("held", block=block)
     _, _, _, entry_bps, exit_bps, *_ = vault.call("fee", block=block)
     supply = vault.call("totalSupply", block=block)
-    return Books(tokens, tuple(held), supply, entry_bps, exit_bps)
+    return VaultLedger(tokens, tuple(held), supply, entry_bps, exit_bps)
 
 
 def _check_balance(wallet: Wallet, token: str, needed_raw: int) -> None:
@@ -792,7 +794,7 @@ def _preview(
     moved: _Moved,
     call: tuple[BoundContract, str, tuple[Any, ...]],
     needed_raw: Mapping[str, int] | None = None,
-    legs: Sequence[Leg] = (),
+    swaps: Sequence[Swap] = (),
     value_wei: int = 0,
     native: str | None = None,
 ) -> Preview:
@@ -820,9 +822,9 @@ def _preview(
     cost = None if gas is None else cost_now(wallet.rpc, gas, data)
     needed_wei = value_wei + _most_gas_wei(wallet, approvals, least_limit, data)
     net: dict[str, int] = {}
-    for leg in legs:
-        net[leg.token_in] = net.get(leg.token_in, 0) + leg.amount_in_raw
-        net[leg.token_out] = net.get(leg.token_out, 0) - leg.amount_out_raw
+    for swap in swaps:
+        net[swap.token_in] = net.get(swap.token_in, 0) + swap.amount_in_raw
+        net[swap.token_out] = net.get(swap.token_out, 0) - swap.amount_out_raw
     swapped = {token: raw for token, raw in net.items() if raw}
     tokens = [*dict.fromkeys((*gives, *gets, *swapped))]
     values = read_values(vault, tokens, read_block(wallet.rpc))
@@ -961,9 +963,9 @@ def _received(receipt: Receipt, payer: str, payee: str, unwrapped: str | None) -
     """What a contract paid to an account, by token; unwrapped native money counts as `ETH`."""
     paid: dict[str, int] = {}
     for event in decode_logs(receipt.logs, interface("IERC20Metadata"), interface("WETH9")):
-        told = event.values
-        if event.name == "Transfer" and (told["from"], told["to"]) == (payer, payee):
-            paid[event.address] = paid.get(event.address, 0) + told["value"]
-        elif event.name == "Withdrawal" and (event.address, told["src"]) == (unwrapped, payer):
-            paid[ETH] = paid.get(ETH, 0) + told["wad"]
+        values = event.values
+        if event.name == "Transfer" and (values["from"], values["to"]) == (payer, payee):
+            paid[event.address] = paid.get(event.address, 0) + values["value"]
+        elif event.name == "Withdrawal" and (event.address, values["src"]) == (unwrapped, payer):
+            paid[ETH] = paid.get(ETH, 0) + values["wad"]
     return paid

@@ -25,9 +25,9 @@ from rebalancer.settlement import Asset, Policy
 __all__ = [
     "Call",
     "FeedSpec",
-    "Fees",
     "SourceSpec",
     "Transactor",
+    "VaultFees",
     "VaultSpec",
     "assemble",
     "assign_vault_roles",
@@ -130,7 +130,7 @@ class SourceSpec:
 
 
 @dataclass(frozen=True, slots=True)
-class Fees:
+class VaultFees:
     """IBasketVault.Fees, field for field."""
 
     streaming_bps: int = 0
@@ -149,7 +149,7 @@ class VaultSpec:
     policy: Policy
     seed_amounts: tuple[int, ...]
     initial_shares: int
-    fees: Fees
+    fees: VaultFees
     fee_recipient: str
     salt: int = 0
 

@@ -292,7 +292,7 @@ def _against_market(
 ) -> Iterator[Finding]:
     """Whether each feed calls itself by its token and unit, and is where the listed pools are."""
     hub = contract_at(rpc, "OracleHub", oracle)
-    told = {feed.address: feed.description for feed in deployment.feeds}
+    reported = {feed.address: feed.description for feed in deployment.feeds}
     names = {token.address: token.symbol for token in deployment.tokens}
     units = {feed.address: feed.name.partition("/")[2] for feed in deployment.feeds}
     for token in prices_e18:
@@ -301,7 +301,7 @@ def _against_market(
         unit = "USD" if not int(quote, 16) else names.get(quote) or units.get(feed)
         if unit is None or token not in names:
             continue  # nothing names what it should be
-        claim = FeedClaim(token, feed, names[token], unit, told.get(feed))
+        claim = FeedClaim(token, feed, names[token], unit, reported.get(feed))
         if why := misdescribed(rpc, claim):
             yield _wrong_feed(names[token], feed, why)
     pools = priced_pools(rpc, deployment, block)
@@ -321,17 +321,17 @@ def _wrong_feed(name: str, feed: str, why: str) -> Finding:
 
 def _wiring(rpc: Rpc, system: System) -> Iterator[Finding]:
     """Whether new vaults run the code that the addresses file names: each contract's next one is fixed in its code."""
-    for name, address, asked, expected in (
+    for name, address, requested, expected in (
         ("VaultFactory", system.factory, "IMPLEMENTATION", system.implementation),
         ("BasketVault", system.implementation, "EXTENSION", system.extension),
         ("VaultExtension", system.extension, "STORE", system.config_store),
     ):
-        found = contract_at(rpc, name, address).call(asked).lower()
+        found = contract_at(rpc, name, address).call(requested).lower()
         if found != expected.lower():
             yield Finding(
                 "contracts",
                 False,
-                f"{asked} of the {name} {address} is {found}, not {expected}.",
+                f"{requested} of the {name} {address} is {found}, not {expected}.",
                 "name the contracts of one deployment in the addresses file, or deploy again.",
             )
 

@@ -78,18 +78,18 @@ def misdescribed(rpc: Rpc, claim: FeedClaim) -> str | None:
     Raises:
         As `Rpc.call`.
     """
-    said = _description(rpc, claim.feed)
-    base, slash, unit = (part.strip() for part in (said or "").partition("/"))
+    description = _description(rpc, claim.feed)
+    base, slash, unit = (part.strip() for part in (description or "").partition("/"))
     if slash and not _alike(unit, claim.unit):
-        return f"it calls itself {said!r}, so it answers in {unit}, not in {claim.unit}"
+        return f"it calls itself {description!r}, so it answers in {unit}, not in {claim.unit}"
     if claim.description is not None:
-        if said is not None and said.strip() == claim.description.strip():
+        if description is not None and description.strip() == claim.description.strip():
             return None
-        return f"it calls itself {said!r}, not {claim.description!r}"
+        return f"it calls itself {description!r}, not {claim.description!r}"
     if not slash:
         return ""
     if not _alike(base, claim.symbol):
-        return f"it calls itself {said!r}, not {claim.symbol} / {claim.unit}; if it is the right one all the same, say so by its description"
+        return f"it calls itself {description!r}, not {claim.symbol} / {claim.unit}; if it is the right one all the same, say so by its description"
     return None
 
 
@@ -186,11 +186,11 @@ def check_setting(
     feed, answer_e18 = _answer_of(rpc, token, given)
     block = read_block(rpc)
     hub = contract_at(rpc, "OracleHub", oracle)
-    asked = list(dict.fromkeys([*(one.address for one in deployment.tokens), token, quote]))
-    answers = hub.call("prices", asked, block=block.hash)
+    requested = list(dict.fromkeys([*(one.address for one in deployment.tokens), token, quote]))
+    answers = hub.call("prices", requested, block=block.hash)
     prices = {
         one: int(primary)
-        for one, (_, _, primary, fault) in zip(asked, answers, strict=True)
+        for one, (_, _, primary, fault) in zip(requested, answers, strict=True)
         if not fault
     }
     unit = _USD if quote == _NOBODY else _symbol(rpc, deployment, quote)

@@ -288,8 +288,8 @@ def describe(system: System, target: str, data: bytes, vault: str = "") -> str:
     if function is None:
         return "0x" + data.hex()
     arguments = named_arguments(known, function, "0x" + data.hex())
-    said = ", ".join(argument_words(name, value) for name, value in arguments.items())
-    return f"{vault or known.name}.{function.name}({said})"
+    message = ", ".join(argument_words(name, value) for name, value in arguments.items())
+    return f"{vault or known.name}.{function.name}({message})"
 
 
 _ROLES = ("roleId", "admin", "guardian")
@@ -312,7 +312,7 @@ def argument_words(name: str, value: Any) -> str:
         return f"{name.removesuffix('E18')} {_decimal(value)}"
     if name.endswith("Seconds"):
         return f"{name.removesuffix('Seconds')} {span(value)}"
-    return f"{name} {_said(value)}"
+    return f"{name} {_last_reason(value)}"
 
 
 def _decimal(value_e18: int) -> str:
@@ -321,13 +321,13 @@ def _decimal(value_e18: int) -> str:
     return text.rstrip("0").rstrip(".") if "." in text else text
 
 
-def _said(value: Any) -> str:
+def _last_reason(value: Any) -> str:
     if isinstance(value, bytes):
         return "0x" + value.hex()
     if isinstance(value, Mapping):
         return "{" + ", ".join(argument_words(name, one) for name, one in value.items()) + "}"
     if isinstance(value, tuple | list):
-        return "[" + ", ".join(_said(part) for part in value) + "]"
+        return "[" + ", ".join(_last_reason(part) for part in value) + "]"
     return str(value)
 
 

@@ -60,7 +60,7 @@ from rebalancer.wellknown import DEVNET_CHAIN_ID
 __all__ = [
     "Governance",
     "Launch",
-    "Step",
+    "LaunchStep",
     "check_admin",
     "first_salt",
     "gas_of",
@@ -95,7 +95,7 @@ class Governance:
 
 
 @dataclass(frozen=True, slots=True)
-class Step:
+class LaunchStep:
     """One transaction: of the factory, which `makes` a contract of that name at that address, or of AccessManager, with its calls in words."""
 
     what: str
@@ -114,10 +114,10 @@ class Launch:
     system: System
     governance: Governance
     feeds: Mapping[str, Priced]
-    creations: tuple[Step, ...]
-    handing_over: tuple[Step, ...]
+    creations: tuple[LaunchStep, ...]
+    handing_over: tuple[LaunchStep, ...]
 
-    def left(self, rpc: Rpc) -> tuple[Step, ...]:
+    def left(self, rpc: Rpc) -> tuple[LaunchStep, ...]:
         """What is not done yet."""
         made = [step.makes[1] for step in self.creations if step.makes]
         codes = rpc.batch([("eth_getCode", (address, "latest")) for address in made])
@@ -142,13 +142,13 @@ def prepare(
         ArtifactMissing: a contract is not compiled.
     """
     deployer = deployer.lower()
-    creations: list[Step] = []
+    creations: list[LaunchStep] = []
 
     def create(name: str, *arguments: Any) -> str:
         code = load_artifact(name).creation_code() + interface(name).constructor.encode(arguments)
         address = address_of(salt, code)
         creations.append(
-            Step(f"deployment of {name}", FACTORY, request(salt, code), (name, address))
+            LaunchStep(f"deployment of {name}", FACTORY, request(salt, code), (name, address))
         )
         return address
 
@@ -179,7 +179,7 @@ def prepare(
     return Launch(deployer, salt, system, governance, feeds, tuple(creations), tuple(steps))
 
 
-def _batch(system: System, calls: Sequence[Call]) -> Step:
+def _batch(system: System, calls: Sequence[Call]) -> LaunchStep:
     manager = interface("AccessManager").at(system.authority)
     data = [bytes.fromhex(manager.data(name, *arguments)[2:]) for name, arguments in calls]
     words = []
@@ -187,7 +187,7 @@ def _batch(system: System, calls: Sequence[Call]) -> Step:
         target, inner = arguments if name == "execute" else (manager.address, one)
         words.append(describe(system, target, inner))
     what = f"{len(calls)} calls of AccessManager in one"
-    return Step(what, manager.address, manager.data("multicall", data), calls=tuple(words))
+    return LaunchStep(what, manager.address, manager.data("multicall", data), calls=tuple(words))
 
 
 def first_salt(rpc: Rpc, deployer: str, at_least: int = 0) -> int:
@@ -217,7 +217,7 @@ def check_admin(rpc: Rpc, admin: str) -> None:
         raise AdminUnknown("admin", admin)
 
 
-def gas_of(rpc: Rpc, deployer: str, steps: Sequence[Step]) -> list[int | None]:
+def gas_of(rpc: Rpc, deployer: str, steps: Sequence[LaunchStep]) -> list[int | None]:
     """The gas of transactions that are sent one after the other. None where the node cannot tell of one that needs those before it, and of
     all on a local chain that has no factory yet.
 
@@ -236,7 +236,7 @@ def gas_of(rpc: Rpc, deployer: str, steps: Sequence[Step]) -> list[int | None]:
     return [_gas_now(rpc, deployer, step) for step in steps]
 
 
-def _gas_now(rpc: Rpc, deployer: str, step: Step) -> int | None:
+def _gas_now(rpc: Rpc, deployer: str, step: LaunchStep) -> int | None:
     try:
         return estimate_gas(rpc, deployer, step.to, step.data, margin_bps=0)
     except (ContractReverted, RpcRejected):
@@ -306,7 +306,7 @@ def _ensure_factory(wallet: Wallet) -> None:
         raise missing
 
 
-def _check_means(rpc: Rpc, deployer: str, left: Sequence[Step]) -> None:
+def _check_means(rpc: Rpc, deployer: str, left: Sequence[LaunchStep]) -> None:
     """Make sure that nothing of it would be refused, and that the account can pay for all of it at today's prices."""
     if not left:
         return

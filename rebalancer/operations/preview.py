@@ -139,14 +139,14 @@ def read_position(rpc: Rpc, vault: str, holder: str, others: Sequence[str] = ())
     shares = contract.call("balanceOf", holder, block=block.hash)
     supply = contract.call("totalSupply", block=block.hash)
     given = contract.call("previewRedeemInKind", shares, block=block.hash)
-    asked = list(dict.fromkeys((*tokens, *others)))
+    requested = list(dict.fromkeys((*tokens, *others)))
     batched = contract.batched
     answers = rpc.batch(
-        [batched.request("claimable", holder, token, block=block.hash) for token in asked]
+        [batched.request("claimable", holder, token, block=block.hash) for token in requested]
     )
     claims_raw = {
         token: raw
-        for token, answer in zip(asked, answers, strict=True)
+        for token, answer in zip(requested, answers, strict=True)
         if (raw := batched.result("claimable", answer))
     }
     values = read_values(contract, list(claims_raw), block)

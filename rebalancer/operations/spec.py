@@ -28,7 +28,7 @@ from rebalancer.errors import (
     TargetsDoNotSumToOne,
 )
 from rebalancer.files import MEGABYTE, Excess, read_text
-from rebalancer.operations.deploy import Fees, VaultSpec
+from rebalancer.operations.deploy import VaultFees, VaultSpec
 from rebalancer.oracle import MAX_DIVERGENCE_BPS
 from rebalancer.settlement import Asset, Policy
 from rebalancer.units import E18, SHARE_DECIMALS
@@ -237,7 +237,7 @@ def load_vault_spec(
     )
     rules.close()
     charges = table.table("fees", {})
-    fees = Fees(**{field.name: charges.whole(field.name, 0) for field in fields(Fees)})
+    fees = VaultFees(**{field.name: charges.whole(field.name, 0) for field in fields(VaultFees)})
     charges.close()
     check_weights(
         [line.text("token") for line in lines],
@@ -404,7 +404,7 @@ class _Table:
         self.path = path
         self.name = name
         self.values = values
-        self.asked: list[str] = []
+        self.known_keys: list[str] = []
 
     def has(self, key: str) -> bool:
         return key in self.values
@@ -478,13 +478,13 @@ class _Table:
     def close(self) -> None:
         """Refuse what nobody asked for."""
         for key in self.values:
-            if key not in self.asked:
-                nearest = get_close_matches(key, self.asked, n=1)
+            if key not in self.known_keys:
+                nearest = get_close_matches(key, self.known_keys, n=1)
                 hint = f"the closest is {nearest[0]}" if nearest else "remove it"
                 raise self.wrong(key, f"unknown key; {hint}")
 
     def _get(self, key: str, default: Any) -> Any:
-        self.asked.append(key)
+        self.known_keys.append(key)
         if key in self.values:
             return self.values[key]
         if default is _NEEDED:

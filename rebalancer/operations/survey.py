@@ -265,6 +265,6 @@ def _ref(rpc: Rpc, line: PoolLine, block: Block) -> PoolRef:
             why = f"its key was not searched for: {refusal.message}; say from_block, where it began"
             raise PoolUnsound(line.name, why) from None
     venue = find_venue(rpc, line.address, block)
-    if venue.tells_fee and line.fee_bps is not None:
+    if venue.fee_text and line.fee_bps is not None:
         raise PoolUnsound(line.name, f"it is of {venue.name}, which tells its fee itself")
     return PoolRef(line.address, fee_pips=fee_pips_of(venue, line.fee_bps), venue=venue.name)

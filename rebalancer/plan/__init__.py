@@ -2,21 +2,21 @@
 
 from __future__ import annotations
 
-from rebalancer.plan.ask import PlanInput, Rules
-from rebalancer.plan.leg import Leg
 from rebalancer.plan.planner import plan_rebalance
-from rebalancer.plan.result import Certificate, LegCost, NoPlan, Plan, PlanCost
+from rebalancer.plan.problem import Problem, Rules
+from rebalancer.plan.result import Certificate, NoPlan, Plan, PlanCost, SwapCost
 from rebalancer.plan.sale import best_sale
+from rebalancer.plan.swap import Swap
 
 __all__ = [
     "Certificate",
-    "Leg",
-    "LegCost",
     "NoPlan",
     "Plan",
     "PlanCost",
-    "PlanInput",
+    "Problem",
     "Rules",
+    "Swap",
+    "SwapCost",
     "best_sale",
     "plan_rebalance",
 ]

@@ -178,13 +178,13 @@ class _Path:
         self.rows = np.flatnonzero(most > 0)
         self.count, self.size = len(self.rows), len(scale) + len(offer.limits)
         into, self._out = market.token_in[self.rows], market.token_out[self.rows]
-        self._places = np.arange(self.count)
+        self._indices = np.arange(self.count)
         units = self.unit / scale
         self._raw, self._raw_out = units[into], units[self._out]
         self.traders = market.scaled(self.rows, self._raw, self._raw_out)
         bought_from, left_from = self.count + len(sells), self.count + len(sells) + len(buys)
         self._uses = np.zeros((self.size, left_from + len(offer.limits)))
-        self._uses[into, self._places] = -1
+        self._uses[into, self._indices] = -1
         self._uses[sells, range(self.count, bought_from)] = 1
         self._uses[buys, range(bought_from, left_from)] = -1
         self._given = np.zeros(self.size)
@@ -272,7 +272,7 @@ class _Path:
         slack = _stacked(amounts, self.most - amounts)
         out, marginal, bend = self.traders.trade(amounts[: self.count])
         brings = self._uses.copy()
-        brings[self._out, self._places] = marginal
+        brings[self._out, self._indices] = marginal
         net = self._given + self._uses @ amounts
         net += np.bincount(self._out, out, self.size)
         slope = self._cost - prices @ brings

@@ -147,7 +147,7 @@ class Market:
         self.usual_fee = statistics.median(fees) / PIPS if fees else 0.0
 
     @cached_property
-    def ways(self) -> dict[str, dict[str, list[tuple[float, int]]]]:
+    def edges(self) -> dict[str, dict[str, list[tuple[float, int]]]]:
         """What leads out of each token, by the token that comes out: (spot price less the fee, pool), best first."""
         found: dict[str, dict[str, list[tuple[float, int]]]] = {}
         for number, sold, bought, spot in zip(
@@ -156,10 +156,10 @@ class Market:
             strict=True,
         ):
             most = math.exp(spot) * (1 - self.pools[number].fee_pips / PIPS)
-            ways = found.setdefault(self.tokens[sold], {})
-            ways.setdefault(self.tokens[bought], []).append((most, number))
-        for ways in found.values():
-            for one in ways.values():
+            edges = found.setdefault(self.tokens[sold], {})
+            edges.setdefault(self.tokens[bought], []).append((most, number))
+        for edges in found.values():
+            for one in edges.values():
                 one.sort(reverse=True)
         return found
 

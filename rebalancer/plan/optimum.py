@@ -1,6 +1,6 @@
 """What is best within the vault's own limits? The dual problem, asked in the vault's terms.
 
-A unit of value sold that comes home is worth `PlanInput.worth_e18` of it, so what is sought is the most
+A unit of value sold that comes home is worth `Problem.worth_e18` of it, so what is sought is the most
 of  bought at the lower prices - (1 - worth) * sold at the higher.  Three limits bind all trades
 together: turnover, loss and slippage. Each is linear in what is sold and bought, so each is a multiplier
 of the dual, beside the prices.
@@ -14,13 +14,13 @@ from dataclasses import dataclass, replace
 import numpy as np
 from numpy.typing import NDArray
 
-from rebalancer.plan.ask import PlanInput
 from rebalancer.plan.dual import Limit, Offer, Solution, solve
 from rebalancer.plan.effort import Effort
 from rebalancer.plan.market import Market
+from rebalancer.plan.problem import Problem
 from rebalancer.units import E18
 
-__all__ = ["MOST_FOCUSES", "Asked", "Optimum", "asked_of", "optimum"]
+__all__ = ["MOST_FOCUSES", "Optimum", "Terms", "optimum", "terms_of"]
 
 Floats = NDArray[np.float64]
 
@@ -35,8 +35,8 @@ _STEPS_OF_A_FOCUS = 12
 
 
 @dataclass(frozen=True, slots=True)
-class Asked:
-    """A `PlanInput` in floats: an entry for each token of a market, in USD a raw unit.
+class Terms:
+    """A `Problem` in floats: an entry for each token of a market, in USD a raw unit.
 
     `assets` are the places in the basket of those that the market trades, `places` theirs in the market.
     """
@@ -46,16 +46,16 @@ class Asked:
     hi: Floats
     sold_max: float
     assets: tuple[int, ...]
-    places: tuple[int, ...]
+    positions: tuple[int, ...]
     sales_raw: tuple[int, ...]
     needs_raw: tuple[int, ...]
     """In basket order, whole: what may be sold and bought."""
 
-    def within(self, sales_raw: Sequence[int], needs_raw: Sequence[int]) -> Asked:
+    def within(self, sales_raw: Sequence[int], needs_raw: Sequence[int]) -> Terms:
         """The same for other amounts to sell and buy."""
         sell_max, buy_max = np.zeros((2, len(self.lo)))
-        for i, place in zip(self.assets, self.places, strict=True):
-            sell_max[place], buy_max[place] = sales_raw[i], needs_raw[i]
+        for i, position in zip(self.assets, self.positions, strict=True):
+            sell_max[position], buy_max[position] = sales_raw[i], needs_raw[i]
         offer = replace(self.offer, sell_max=sell_max, buy_max=buy_max)
         return replace(self, offer=offer, sales_raw=tuple(sales_raw), needs_raw=tuple(needs_raw))
 
@@ -71,7 +71,7 @@ class Optimum:
     bound: float
     bound_by: str | None
     market: Market
-    terms: Asked
+    terms: Terms
 
     def bound_after_gas(self, hop_cost: float) -> float:
         """What any plan is worth at most once every swap has paid that much (USD), at the same prices: a row either earns it there or is left out."""
@@ -79,62 +79,62 @@ class Optimum:
         return self.bound - float(np.minimum(np.maximum(profits, 0), hop_cost).sum())
 
 
-def asked_of(asked: PlanInput, market: Market) -> Asked:
+def terms_of(problem: Problem, market: Market) -> Terms:
     """The input as the solver takes it. Needs bound sales and purchases of all assets alike."""
     size = len(market.tokens)
-    units = [10.0**decimals * E18 for decimals in asked.decimals]
-    pairs = [(i, market.index[t]) for i, t in enumerate(asked.tokens) if t in market.index]
-    sales, needs = _within_need(asked)
+    units = [10.0**decimals * E18 for decimals in problem.decimals]
+    pairs = [(i, market.index[t]) for i, t in enumerate(problem.tokens) if t in market.index]
+    sales, needs = _within_need(problem)
     sell_max, buy_max, lo, hi = np.zeros((4, size))
     log_prices = np.full(size, np.nan)
-    for i, place in pairs:
-        sell_max[place], buy_max[place] = sales[i], needs[i]
-        lo[place], hi[place] = asked.lo_e18[i] / units[i], asked.hi_e18[i] / units[i]
-        if asked.prices_e18[i] > 1:
-            log_prices[place] = np.log(asked.prices_e18[i] / units[i])
+    for i, position in pairs:
+        sell_max[position], buy_max[position] = sales[i], needs[i]
+        lo[position], hi[position] = problem.lo_e18[i] / units[i], problem.hi_e18[i] / units[i]
+        if problem.prices_e18[i] > 1:
+            log_prices[position] = np.log(problem.prices_e18[i] / units[i])
     if not pairs:
         log_prices[:] = 0.0
     prices = np.exp(market.near(log_prices))
-    kappa = 1 - asked.worth_e18 / E18
-    return Asked(
-        Offer(sell_max, buy_max, kappa * hi, lo, prices, _limits(asked, sell_max, lo, hi)),
+    kappa = 1 - problem.worth_e18 / E18
+    return Terms(
+        Offer(sell_max, buy_max, kappa * hi, lo, prices, _limits(problem, sell_max, lo, hi)),
         lo,
         hi,
-        np.inf if asked.sold_max_e18 is None else asked.sold_max_e18 / E18,
+        np.inf if problem.sold_max_e18 is None else problem.sold_max_e18 / E18,
         tuple(i for i, _ in pairs),
-        tuple(place for _, place in pairs),
+        tuple(position for _, position in pairs),
         tuple(sales),
         tuple(needs),
     )
 
 
-def _limits(asked: PlanInput, sell_max: Floats, lo: Floats, hi: Floats) -> tuple[Limit, ...]:
+def _limits(problem: Problem, sell_max: Floats, lo: Floats, hi: Floats) -> tuple[Limit, ...]:
     """Those that could bind: no unit loses more than it is worth, so neither do all of them."""
-    offered, worth = float(sell_max @ hi), asked.worth_e18 / E18
+    offered, worth = float(sell_max @ hi), problem.worth_e18 / E18
     found = []
-    if asked.sold_max_e18 is not None and asked.sold_max_e18 / E18 < offered:
-        found.append(Limit("turnover", hi, np.zeros_like(lo), asked.sold_max_e18 / E18))
-    if asked.loss_max_e18 is not None and asked.loss_max_e18 / E18 < worth * offered:
-        found.append(Limit("loss", hi, lo, asked.loss_max_e18 / E18))
-    slippage = asked.slippage_limit_e18 / E18
+    if problem.sold_max_e18 is not None and problem.sold_max_e18 / E18 < offered:
+        found.append(Limit("turnover", hi, np.zeros_like(lo), problem.sold_max_e18 / E18))
+    if problem.loss_max_e18 is not None and problem.loss_max_e18 / E18 < worth * offered:
+        found.append(Limit("loss", hi, lo, problem.loss_max_e18 / E18))
+    slippage = problem.slippage_limit_e18 / E18
     if slippage < worth:
         found.append(Limit("slippage", (1 - slippage) * hi, lo, 0.0))
     return tuple(found)
 
 
-def _within_need(asked: PlanInput) -> tuple[list[int], list[int]]:
+def _within_need(problem: Problem) -> tuple[list[int], list[int]]:
     """What may be sold and bought where the need, which is of all assets together, is less than that.
 
     All sales are made smaller alike, as VaultLens does it; so are the purchases, so that no asset is
     left outside its destination for one that is cheaper to buy.
     """
-    sales, needs = list(asked.sales_max_raw), list(asked.needs_max_raw)
-    if asked.need_max_e18 is None:
+    sales, needs = list(problem.sales_max_raw), list(problem.needs_max_raw)
+    if problem.need_max_e18 is None:
         return sales, needs
     # Each value is rounded up once more when it is checked, which may add one an asset.
-    most = max(0, asked.need_max_e18 - len(sales))
+    most = max(0, problem.need_max_e18 - len(sales))
     for amounts in (sales, needs):
-        offered = sum(asked.value_e18(i, raw) + 1 for i, raw in enumerate(amounts) if raw)
+        offered = sum(problem.value_e18(i, raw) + 1 for i, raw in enumerate(amounts) if raw)
         if offered > most:
             amounts[:] = [raw * most // offered for raw in amounts]
     return sales, needs
@@ -142,7 +142,7 @@ def _within_need(asked: PlanInput) -> tuple[list[int], list[int]]:
 
 def optimum(
     market: Market,
-    asked: Asked,
+    problem: Terms,
     effort: Effort | None = None,
     *,
     first: Solution | None = None,
@@ -152,19 +152,19 @@ def optimum(
 
     Points of curves are laid closer around the solution so many times at most; `first` is that of these terms where it is known.
     """
-    offer = asked.offer
-    if not offer.sell_max.any() or not offer.buy_max.any() or asked.sold_max <= 0:
+    offer = problem.offer
+    if not offer.sell_max.any() or not offer.buy_max.any() or problem.sold_max <= 0:
         return None
     best = _solved(market, offer, effort or Effort(), first, focuses)
-    sold = float(best.sold @ asked.hi)
+    sold = float(best.sold @ problem.hi)
     bound_by = None
     if len(best.multipliers) and best.multipliers.max() > _SAFE:
         bound_by = offer.limits[int(np.argmax(best.multipliers))].name
-        if sold <= _SAFE * float(offer.sell_max @ asked.hi):
+        if sold <= _SAFE * float(offer.sell_max @ problem.hi):
             return None  # not even the first unit stays within the limits
     elif _stops_early(offer, best):
         bound_by = "worth"
-    return Optimum(best, best.bound, bound_by, best.market, asked)
+    return Optimum(best, best.bound, bound_by, best.market, problem)
 
 
 def _solved(

@@ -14,10 +14,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from rebalancer.plan.dual import Offer, Solution
-from rebalancer.plan.leg import Leg
 from rebalancer.plan.market import Market
+from rebalancer.plan.swap import Swap
 
-__all__ = ["makes_circle", "order_of_flows", "order_of_legs", "orders_beside"]
+__all__ = ["makes_circle", "order_of_flows", "order_of_swaps", "orders_beside"]
 
 _NOTHING = 1e-9
 """A profit below this part of all that is sold is none."""
@@ -50,9 +50,9 @@ def order_of_flows(market: Market, solution: Solution, offer: Offer) -> list[int
     return _filled(first + last, market, offer)
 
 
-def order_of_legs(market: Market, legs: Sequence[Leg], offer: Offer) -> list[int]:
+def order_of_swaps(market: Market, swaps: Sequence[Swap], offer: Offer) -> list[int]:
     """All tokens of a market in an order that these swaps, which make no circle, are in."""
-    left = [(market.index[leg.token_in], market.index[leg.token_out]) for leg in legs]
+    left = [(market.index[swap.token_in], market.index[swap.token_out]) for swap in swaps]
     tokens = list(dict.fromkeys(token for pair in left for token in pair))
     found: list[int] = []
     while tokens:
@@ -91,15 +91,15 @@ def orders_beside(market: Market, order: Sequence[int], solution: Solution) -> I
             yield found
 
 
-def makes_circle(legs: Sequence[Leg], token_in: str, token_out: str) -> bool:
+def makes_circle(swaps: Sequence[Swap], token_in: str, token_out: str) -> bool:
     """Whether swaps lead from where another ends back to where it begins."""
     seen, ahead = {token_out}, [token_out]
     while ahead:
         token = ahead.pop()
-        for leg in legs:
-            if leg.token_in == token and leg.token_out not in seen:
-                seen.add(leg.token_out)
-                ahead.append(leg.token_out)
+        for swap in swaps:
+            if swap.token_in == token and swap.token_out not in seen:
+                seen.add(swap.token_out)
+                ahead.append(swap.token_out)
     return token_in in seen
 
 

@@ -24,11 +24,11 @@ from dataclasses import replace
 import numpy as np
 
 from rebalancer.errors import PolicyRefused
-from rebalancer.plan.ask import UNSTATED_WORTH_E18, PlanInput
 from rebalancer.plan.dual import Solution
 from rebalancer.plan.effort import Effort
-from rebalancer.plan.legs import route_hops
+from rebalancer.plan.flow_to_swaps import route_hops
 from rebalancer.plan.market import Market, market_of
+from rebalancer.plan.problem import UNSTATED_WORTH_E18, Problem
 from rebalancer.plan.result import Certificate, NoPlan, Plan, costs_of, dollars, sentence
 from rebalancer.plan.trades import Search, Trades, bound_e18
 from rebalancer.policy import is_calendar_open
@@ -43,7 +43,7 @@ _PROGRESS_PERCENT = (102, 110, 140)
 """Parts of what progress takes that are tried: what trades lose, and destinations, make it a little more."""
 
 
-def plan_rebalance(asked: PlanInput, effort: Effort | None = None) -> Plan | NoPlan:
+def plan_rebalance(problem: Problem, effort: Effort | None = None) -> Plan | NoPlan:
     """The trades that bring the basket nearest to its targets for little, within all limits.
 
     Where better prices are waited for (`patience.py`) and what may be paid now comes to nothing, it is told whether there
@@ -52,34 +52,35 @@ def plan_rebalance(asked: PlanInput, effort: Effort | None = None) -> Plan | NoP
     Where `effort` ends before all was tried, it is the best plan until then, and says so (`Plan.was_cut`).
     """
     effort = effort or Effort()
-    idle = _nothing_due(asked)
+    idle = _nothing_due(problem)
     if idle is not None:
         return idle
-    found = _best_plan(asked, effort)
-    if asked.at_most_e18 is None or isinstance(found, Plan):
-        return found or _no_plan(asked)
-    at_once = _best_plan(asked.at_once, effort)
+    found = _best_plan(problem, effort)
+    if problem.at_most_e18 is None or isinstance(found, Plan):
+        return found or _no_plan(problem)
+    at_once = _best_plan(problem.at_once, effort)
     if not isinstance(at_once, Plan):
-        return at_once or _no_plan(asked.at_once)
-    sold_e18, bought_e18 = asked.values_e18(at_once.sales_raw, at_once.expected_buys_raw)
-    is_seen = asked.rules is not None and asked.rules.state.due_since
+        return at_once or _no_plan(problem.at_once)
+    sold_e18, bought_e18 = problem.values_e18(at_once.sales_raw, at_once.expected_buys_raw)
+    is_seen = problem.rules is not None and problem.rules.state.due_since
     if (
         not is_seen
-        and asked.benefit_e18(at_once.sales_raw, at_once.expected_buys_raw) + asked.wait_cost_e18
+        and problem.benefit_e18(at_once.sales_raw, at_once.expected_buys_raw)
+        + problem.wait_cost_e18
         >= 0
     ):
         return at_once  # waiting would cost more gas than there is to be saved
     return NoPlan(
         Reason.AWAITS_PRICE,
         f"bringing {dollars(sold_e18)} home would lose {dollars(sold_e18 - bought_e18)} now, and too little of it loses "
-        f"no more than {asked.worth_e18 * BPS / E18:.1f} bps a unit: better prices are waited for while the limit climbs",
+        f"no more than {problem.worth_e18 * BPS / E18:.1f} bps a unit: better prices are waited for while the limit climbs",
         refused=at_once,
     )
 
 
-def _best_plan(asked: PlanInput, effort: Effort) -> Plan | NoPlan | None:
+def _best_plan(problem: Problem, effort: Effort) -> Plan | NoPlan | None:
     """The plan, or why the best there is will not do; None where there are no trades at all."""
-    rest, candidates = asked, list[tuple[Trades, Search]]()
+    rest, candidates = problem, list[tuple[Trades, Search]]()
     while True:
         search = Search(rest, effort)
         found = search.found()
@@ -93,18 +94,18 @@ def _best_plan(asked: PlanInput, effort: Effort) -> Plan | NoPlan | None:
             sales_max_raw=_without(rest.sales_max_raw, too_small),
             needs_max_raw=_without(rest.needs_max_raw, too_small),
         )
-    best, refused = _accepted(asked, candidates)
+    best, refused = _accepted(problem, candidates)
     if best is None and any(why.reason is Reason.POLICY_REFUSES for _, _, why in refused):
         # What the vault refuses is not what single routes need be held against.
         more = [(trades, search) for trades in search.alone(None) if not _too_small(rest, trades)]
-        best, again = _accepted(asked, more)
+        best, again = _accepted(problem, more)
         refused += again
     if best is not None:
         trades, search, settlement = best
-        return replace(_plan(asked, search.certified(trades), effort), settlement=settlement)
+        return replace(_plan(problem, search.certified(trades), effort), settlement=settlement)
     if refused:
-        return _refused(asked, refused, effort)
-    if rest is not asked:
+        return _refused(problem, refused, effort)
+    if rest is not problem:
         return NoPlan(
             Reason.POLICY_REFUSES, "every trade would be below the minimum trade of its asset"
         )
@@ -112,17 +113,17 @@ def _best_plan(asked: PlanInput, effort: Effort) -> Plan | NoPlan | None:
 
 
 def _accepted(
-    asked: PlanInput, candidates: list[tuple[Trades, Search]]
+    problem: Problem, candidates: list[tuple[Trades, Search]]
 ) -> tuple[tuple[Trades, Search, Settlement | None] | None, list[tuple[Trades, Search, NoPlan]]]:
     """The best that will do, if any; and what will not that is worth more."""
     best: tuple[Trades, Search, Settlement | None] | None = None
     refused: list[tuple[Trades, Search, NoPlan]] = []
     # What leaves a band broken asks for another rebalance: that much more may be paid to end inside all.
-    least_e18 = -asked.sending_cost_e18(1)
+    least_e18 = -problem.sending_cost_e18(1)
     for trades, search in sorted(candidates, key=lambda one: -one[0].net_e18):
         if best is not None and trades.net_e18 < least_e18:
             break
-        judged = _judged(asked, trades)
+        judged = _judged(problem, trades)
         if isinstance(judged, NoPlan):
             refused.append((trades, search, judged))
         elif judged is None or judged.after.broken is None:
@@ -134,22 +135,24 @@ def _accepted(
 
 
 def _refused(
-    asked: PlanInput, refused: Sequence[tuple[Trades, Search, NoPlan]], effort: Effort
+    problem: Problem, refused: Sequence[tuple[Trades, Search, NoPlan]], effort: Effort
 ) -> Plan | NoPlan | None:
     """More trades where only their progress is too little; else the refusal of those that would bring most home."""
     for _, _, why in refused:
         is_little = why.refusal is not None and why.refusal.error == "TooLittleProgress"
-        may_lose_more = not asked.is_patient and asked.worth_e18 < UNSTATED_WORTH_E18
-        if is_little and may_lose_more and why.refusal and asked.rules:
+        may_lose_more = not problem.is_patient and problem.worth_e18 < UNSTATED_WORTH_E18
+        if is_little and may_lose_more and why.refusal and problem.rules:
             distance_e18 = int(why.refusal.numbers[0])
-            return _with_progress(asked, asked.rules.policy.min_progress_bps, distance_e18, effort)
-    trades, search, why = max(refused, key=lambda one: asked.values_e18(one[0].sales_raw, ())[0])
-    return replace(why, refused=_plan(asked, search.certified(trades), effort))
+            return _with_progress(
+                problem, problem.rules.policy.min_progress_bps, distance_e18, effort
+            )
+    trades, search, why = max(refused, key=lambda one: problem.values_e18(one[0].sales_raw, ())[0])
+    return replace(why, refused=_plan(problem, search.certified(trades), effort))
 
 
-def _nothing_due(asked: PlanInput) -> NoPlan | None:
+def _nothing_due(problem: Problem) -> NoPlan | None:
     """What needs no solving: the vault would not let anything be traded now."""
-    rules = asked.rules
+    rules = problem.rules
     if rules is not None:
         weighed = weigh_basket(rules.basket)
         called = is_calendar_open(
@@ -160,18 +163,18 @@ def _nothing_due(asked: PlanInput) -> NoPlan | None:
                 Reason.IN_BAND,
                 f"every weight is inside its band; the furthest is {weighed.drift_bps} bps off",
             )
-    if not any(asked.sales_max_raw) or not any(asked.needs_max_raw):
+    if not any(problem.sales_max_raw) or not any(problem.needs_max_raw):
         return NoPlan(Reason.NO_ROUTE, "nothing is in surplus, or nothing in deficit, to trade for")
     return None
 
 
-def _too_small(asked: PlanInput, found: Trades) -> set[int]:
+def _too_small(problem: Problem, found: Trades) -> set[int]:
     """Assets of which less than their minimum would be sold, or arrive for sure."""
     return {
         i
-        for i, least in enumerate(asked.min_trades_raw)
+        for i, least in enumerate(problem.min_trades_raw)
         if 0 < found.sales_raw[i] < least
-        or (found.buys_raw[i] and found.buys_raw[i] * (BPS - asked.tolerance_bps) // BPS < least)
+        or (found.buys_raw[i] and found.buys_raw[i] * (BPS - problem.tolerance_bps) // BPS < least)
     }
 
 
@@ -179,48 +182,48 @@ def _without(amounts_raw: Sequence[int], assets: set[int]) -> tuple[int, ...]:
     return tuple(0 if i in assets else raw for i, raw in enumerate(amounts_raw))
 
 
-def _plan(asked: PlanInput, found: Trades, effort: Effort) -> Plan:
+def _plan(problem: Problem, found: Trades, effort: Effort) -> Plan:
     sales_raw, buys_raw = found.sales_raw, found.buys_raw
-    market = market_of(asked.pools)
+    market = market_of(problem.pools)
     used, best = found.optimum, found.whole
     if used is None or best is None:
         raise AssertionError("trades that are returned carry what bounds them")
-    prices = _middle_prices(asked, market, used.solution)
-    leg_costs, cost = costs_of(asked, found.legs, prices)
-    sold_e18, _ = asked.values_e18(sales_raw, buys_raw)
-    solved, gas_e18 = best.solution, asked.hop_cost_e18
+    prices = _middle_prices(problem, market, used.solution)
+    swap_costs, cost = costs_of(problem, found.swaps, prices)
+    sold_e18, _ = problem.values_e18(sales_raw, buys_raw)
+    solved, gas_e18 = best.solution, problem.hop_cost_e18
     certificate = Certificate(
-        asked.benefit_e18(sales_raw, buys_raw),
+        problem.benefit_e18(sales_raw, buys_raw),
         bound_e18(used.bound),
-        bound_e18(best.bound_after_gas(gas_e18 / E18)) + gas_e18 * len(found.legs),
+        bound_e18(best.bound_after_gas(gas_e18 / E18)) + gas_e18 * len(found.swaps),
         sold_e18,
         max(0.0, solved.bound - solved.value) / (sold_e18 / E18),
         solved.steps,
     )
-    bought = {t: raw for t, raw in zip(asked.tokens, buys_raw, strict=True) if raw}
+    bought = {t: raw for t, raw in zip(problem.tokens, buys_raw, strict=True) if raw}
     return Plan(
         sales_raw,
-        _min_buys_raw(asked, found),
+        _min_buys_raw(problem, found),
         buys_raw,
-        encode(route_hops(found.legs, bought)),
-        found.legs,
-        leg_costs,
+        encode(route_hops(found.swaps, bought)),
+        found.swaps,
+        swap_costs,
         cost,
-        _worth_e18(asked, sold_e18),
+        _worth_e18(problem, sold_e18),
         certificate,
-        sentence(asked, sales_raw, buys_raw, len(found.legs), cost),
+        sentence(problem, sales_raw, buys_raw, len(found.swaps), cost),
         used.bound_by,
         was_cut=effort.was_cut,
     )
 
 
-def _middle_prices(asked: PlanInput, market: Market, solution: Solution) -> dict[str, float]:
+def _middle_prices(problem: Problem, market: Market, solution: Solution) -> dict[str, float]:
     """The dual's prices in USD a raw unit. Alone they have no scale: all are set to that of the basket's."""
     prices = np.exp(solution.log_prices)
     oracle = np.zeros(len(prices))
-    for i, token in enumerate(asked.tokens):
+    for i, token in enumerate(problem.tokens):
         if token in market.index:
-            oracle[market.index[token]] = asked.prices_e18[i] / 10.0 ** asked.decimals[i] / E18
+            oracle[market.index[token]] = problem.prices_e18[i] / 10.0 ** problem.decimals[i] / E18
     scales = [
         float(traded @ oracle) / float(traded @ prices)
         for traded in (solution.sold, solution.bought)
@@ -230,56 +233,56 @@ def _middle_prices(asked: PlanInput, market: Market, solution: Solution) -> dict
     return dict(zip(market.tokens, (prices * scale).tolist(), strict=True))
 
 
-def _judged(asked: PlanInput, trades: Trades) -> Settlement | NoPlan | None:
+def _judged(problem: Problem, trades: Trades) -> Settlement | NoPlan | None:
     """What the vault will compute, if its rules are known; or why it refuses the trades, or they are not worth it."""
     settlement: Settlement | None = None
-    if asked.rules is not None:
-        rules = asked.rules
+    if problem.rules is not None:
+        rules = problem.rules
         try:
             settlement = settle(
                 *(rules.policy, rules.state, rules.basket),
                 Fill(trades.sales_raw, trades.buys_raw),
-                *(_min_buys_raw(asked, trades), rules.timestamp),
+                *(_min_buys_raw(problem, trades), rules.timestamp),
                 epoch=rules.state.epoch,
                 sales=trades.sales_raw,
             )
         except PolicyRefused as refusal:
             return NoPlan(Reason.POLICY_REFUSES, str(refusal), refusal)
-    sold_e18, bought_e18 = asked.values_e18(trades.sales_raw, trades.buys_raw)
-    hops = len(trades.legs)
-    paid_e18 = asked.sending_cost_e18(hops) + asked.tip_e18
-    worth_e18 = _worth_e18(asked, sold_e18)
+    sold_e18, bought_e18 = problem.values_e18(trades.sales_raw, trades.buys_raw)
+    hops = len(trades.swaps)
+    paid_e18 = problem.sending_cost_e18(hops) + problem.tip_e18
+    worth_e18 = _worth_e18(problem, sold_e18)
     if paid_e18 and sold_e18 - bought_e18 + paid_e18 > worth_e18:
         return NoPlan(
             Reason.NOT_WORTH_GAS,
             f"bringing {dollars(sold_e18)} home is worth {dollars(worth_e18)}; it would lose "
             f"{dollars(sold_e18 - bought_e18)} and cost {dollars(paid_e18)} of "
-            f"{'gas, L1 data and tip' if asked.l1_cost_e18(hops) else 'gas and tip'}",
+            f"{'gas, L1 data and tip' if problem.l1_cost_e18(hops) else 'gas and tip'}",
         )
     return settlement
 
 
-def _worth_e18(asked: PlanInput, sold_e18: int) -> int:
+def _worth_e18(problem: Problem, sold_e18: int) -> int:
     """What bringing all of it home is worth."""
-    part_e18 = asked.worth_e18 if asked.total_worth_e18 is None else asked.total_worth_e18
+    part_e18 = problem.worth_e18 if problem.total_worth_e18 is None else problem.total_worth_e18
     return sold_e18 * part_e18 // E18
 
 
-def _min_buys_raw(asked: PlanInput, trades: Trades) -> tuple[int, ...]:
+def _min_buys_raw(problem: Problem, trades: Trades) -> tuple[int, ...]:
     """What must arrive at least."""
-    least = BPS - asked.tolerance_bps
+    least = BPS - problem.tolerance_bps
     return tuple(max(1, raw * least // BPS) if raw else 0 for raw in trades.buys_raw)
 
 
 def _with_progress(
-    asked: PlanInput, min_progress_bps: int, distance_e18: int, effort: Effort
+    problem: Problem, min_progress_bps: int, distance_e18: int, effort: Effort
 ) -> Plan | NoPlan | None:
     """The cheapest trades that the vault takes for progress: it wants more at a time than the last unit is worth, and waiting
     brings no more. A unit that is sold, and what is bought for it, come home by one each."""
-    free = replace(asked, worth_e18=UNSTATED_WORTH_E18)
+    free = replace(problem, worth_e18=UNSTATED_WORTH_E18)
     for percent in _PROGRESS_PERCENT:
         sold_e18 = distance_e18 * min_progress_bps * percent // (2 * BPS * 100)
-        if asked.sold_max_e18 is not None and sold_e18 >= asked.sold_max_e18:
+        if problem.sold_max_e18 is not None and sold_e18 >= problem.sold_max_e18:
             break
         found = _best_plan(replace(free, sold_max_e18=sold_e18), effort)
         if isinstance(found, Plan):
@@ -289,9 +292,9 @@ def _with_progress(
     return _best_plan(free, effort)
 
 
-def _no_plan(asked: PlanInput) -> NoPlan:
+def _no_plan(problem: Problem) -> NoPlan:
     """Which limit it was: the pools, the budgets, or the slippage."""
-    free = replace(asked, sold_max_e18=None, loss_max_e18=None)
+    free = replace(problem, sold_max_e18=None, loss_max_e18=None)
     if Search(free, Effort()).found():
         return NoPlan(
             Reason.BUDGET_SPENT,
@@ -299,7 +302,7 @@ def _no_plan(asked: PlanInput) -> NoPlan:
         )
     free = replace(free, slippage_limit_e18=E18, worth_e18=UNSTATED_WORTH_E18)
     if Search(free, Effort()).found():
-        limit_bps = min(asked.slippage_limit_e18, asked.worth_e18) * BPS // E18
+        limit_bps = min(problem.slippage_limit_e18, problem.worth_e18) * BPS // E18
         return NoPlan(
             Reason.POLICY_REFUSES,
             f"every trade would lose more than the {limit_bps} bps that the vault allows now",

@@ -7,8 +7,8 @@ from dataclasses import dataclass
 from decimal import Decimal
 
 from rebalancer.errors import PolicyRefused
-from rebalancer.plan.ask import PlanInput
-from rebalancer.plan.leg import Leg
+from rebalancer.plan.problem import Problem
+from rebalancer.plan.swap import Swap
 from rebalancer.reasons import Reason
 from rebalancer.settlement import Settlement
 from rebalancer.units import E18
@@ -16,10 +16,10 @@ from rebalancer.venues.uniswap_v3_math import PIPS
 
 __all__ = [
     "Certificate",
-    "LegCost",
     "NoPlan",
     "Plan",
     "PlanCost",
+    "SwapCost",
     "costs_of",
     "dollars",
     "sentence",
@@ -27,7 +27,7 @@ __all__ = [
 
 
 @dataclass(frozen=True, slots=True)
-class LegCost:
+class SwapCost:
     """Where a leg's value goes, in USD times 1e18; fee + impact is all that it loses.
 
     Assets count at the oracle's prices, other tokens at the plan's own. `impact_e18` is what the
@@ -60,7 +60,7 @@ class PlanCost:
 
 @dataclass(frozen=True, slots=True)
 class Certificate:
-    """How near a plan is to the best there could be, in what is planned for (`PlanInput.benefit_e18`).
+    """How near a plan is to the best there could be, in what is planned for (`Problem.benefit_e18`).
 
     `bound_e18` is the dual's: no plan over the pools that are used, each paid its gas, is worth more. `all_pools_bound_e18` is
     that of all pools, where every swap pays its gas: with this plan's gas added, so that both compare with `value_e18`, which
@@ -91,12 +91,12 @@ class Plan:
     min_buys_raw: tuple[int, ...]
     expected_buys_raw: tuple[int, ...]
     route: bytes
-    legs: tuple[Leg, ...]
+    swaps: tuple[Swap, ...]
     """The swaps in the order they are made, each with its exact fill."""
-    leg_costs: tuple[LegCost, ...]
+    swap_costs: tuple[SwapCost, ...]
     cost: PlanCost
     worth_e18: int
-    """What bringing this much home is worth, in USD times 1e18: `PlanInput.worth_e18` of what is sold."""
+    """What bringing this much home is worth, in USD times 1e18: `Problem.worth_e18` of what is sold."""
     certificate: Certificate
     text: str
     bound_by: str | None = None
@@ -111,9 +111,9 @@ class Plan:
     def shares(self) -> tuple[float, ...]:
         """How each token that is sold is split: the part of all that is sold of its token, a leg each."""
         totals: dict[str, int] = {}
-        for leg in self.legs:
-            totals[leg.token_in] = totals.get(leg.token_in, 0) + leg.amount_in_raw
-        return tuple(leg.amount_in_raw / totals[leg.token_in] for leg in self.legs)
+        for swap in self.swaps:
+            totals[swap.token_in] = totals.get(swap.token_in, 0) + swap.amount_in_raw
+        return tuple(swap.amount_in_raw / totals[swap.token_in] for swap in self.swaps)
 
     @property
     def drift_bps(self) -> tuple[int, int] | None:
@@ -137,45 +137,45 @@ class NoPlan:
 
 
 def costs_of(
-    asked: PlanInput, legs: Sequence[Leg], middle_prices: dict[str, float]
-) -> tuple[tuple[LegCost, ...], PlanCost]:
+    problem: Problem, swaps: Sequence[Swap], middle_prices: dict[str, float]
+) -> tuple[tuple[SwapCost, ...], PlanCost]:
     """What each leg costs, and all of them. `middle_prices`: USD a raw unit of tokens outside the basket."""
-    place = {token: i for i, token in enumerate(asked.tokens)}
+    place = {token: i for i, token in enumerate(problem.tokens)}
 
     def value_e18(token: str, amount_raw: int) -> int:
         if token in place:
-            return asked.value_e18(place[token], amount_raw)
+            return problem.value_e18(place[token], amount_raw)
         return int(amount_raw * middle_prices[token] * E18)
 
     found = []
-    for leg in legs:
-        in_e18 = value_e18(leg.token_in, leg.amount_in_raw)
-        fee_e18 = in_e18 * leg.pool.fee_pips // PIPS
-        impact_e18 = in_e18 - value_e18(leg.token_out, leg.amount_out_raw) - fee_e18
-        found.append(LegCost(in_e18, fee_e18, impact_e18, asked.hop_cost_e18))
+    for swap in swaps:
+        in_e18 = value_e18(swap.token_in, swap.amount_in_raw)
+        fee_e18 = in_e18 * swap.pool.fee_pips // PIPS
+        impact_e18 = in_e18 - value_e18(swap.token_out, swap.amount_out_raw) - fee_e18
+        found.append(SwapCost(in_e18, fee_e18, impact_e18, problem.hop_cost_e18))
     total = PlanCost(
         sum(cost.fee_e18 for cost in found),
         sum(cost.impact_e18 for cost in found),
-        asked.gas_cost_e18(len(legs)),
-        asked.tip_e18,
-        asked.l1_cost_e18(len(legs)),
+        problem.gas_cost_e18(len(swaps)),
+        problem.tip_e18,
+        problem.l1_cost_e18(len(swaps)),
     )
     return tuple(found), total
 
 
 def sentence(
-    asked: PlanInput,
+    problem: Problem,
     sales_raw: Sequence[int],
     buys_raw: Sequence[int],
     swaps: int,
     cost: PlanCost,
 ) -> str:
     """A plan in one sentence, without a full stop."""
-    symbols = {token.address: token.symbol for pool in asked.pools for token in pool.tokens}
+    symbols = {token.address: token.symbol for pool in problem.pools for token in pool.tokens}
 
     def listed(amounts_raw: Sequence[int]) -> str:
         return " and ".join(
-            f"{_number(raw, asked.decimals[i])} {symbols[asked.tokens[i]]}"
+            f"{_number(raw, problem.decimals[i])} {symbols[problem.tokens[i]]}"
             for i, raw in enumerate(amounts_raw)
             if raw
         )

@@ -14,12 +14,12 @@ from scipy.sparse import coo_array
 from scipy.sparse.csgraph import connected_components
 
 from rebalancer.errors import NoRoute
-from rebalancer.plan.carry import Circle, pushed
+from rebalancer.plan.baseline import SingleRoutes
 from rebalancer.plan.dual import Offer, Solution, solve
-from rebalancer.plan.leg import Leg
-from rebalancer.plan.legs import Stuck
+from rebalancer.plan.exact_flow import Circle, pushed
+from rebalancer.plan.flow_to_swaps import Unsettled
 from rebalancer.plan.market import Market, market_of
-from rebalancer.plan.single import SingleRoutes
+from rebalancer.plan.swap import Swap
 from rebalancer.venues import Pool
 from rebalancer.venues.model import check_amount
 
@@ -43,7 +43,7 @@ _DUST_RAW = 10
 
 def best_sale(
     pools: Sequence[Pool], sales_raw: Mapping[str, int], token_out: str
-) -> tuple[Leg, ...]:
+) -> tuple[Swap, ...]:
     """The swaps, in order, that bring most of a token for all of these amounts of others, but dust.
 
     Never less than one route after another brings.
@@ -71,7 +71,7 @@ def best_sale(
     buy_max[market.index[token_out]] = _PLENTY * sum(worth.values())
     offer = Offer(sell_max, buy_max, cost, prices, prices)
 
-    def push(market: Market, solution: Solution) -> tuple[Leg, ...] | Stuck | Circle:
+    def push(market: Market, solution: Solution) -> tuple[Swap, ...] | Unsettled | Circle:
         return pushed(market, solution, sales, token_out)
 
     found = []
@@ -90,19 +90,19 @@ def best_sale(
             break
         routes.take(route)
     else:
-        found.append(tuple(routes.legs))
-    return max(found, key=lambda legs: sum_out(legs, token_out))
+        found.append(tuple(routes.swaps))
+    return max(found, key=lambda swaps: sum_out(swaps, token_out))
 
 
 def settled(
     market: Market,
     offer: Offer,
-    carry: Callable[[Market, Solution], tuple[Leg, ...] | Stuck | Circle],
-) -> tuple[tuple[Leg, ...], Solution] | None:
+    flow: Callable[[Market, Solution], tuple[Swap, ...] | Unsettled | Circle],
+) -> tuple[tuple[Swap, ...], Solution] | None:
     """The best swaps within an offer in whole units; those that cannot be part of a route are left out."""
     for _ in range(_MOST_STUCK):
         market, found = _solved(market, offer)
-        done = carry(market, found)
+        done = flow(market, found)
         if isinstance(done, tuple):
             return done, found
         if not len(done.rows):
@@ -131,13 +131,13 @@ def _solved(market: Market, offer: Offer) -> tuple[Market, Solution]:
     return market, found
 
 
-def apart(market: Market, legs: Sequence[Leg], solution: Solution) -> Market | None:
+def apart(market: Market, swaps: Sequence[Swap], solution: Solution) -> Market | None:
     """The market with one pair for each pool that these swaps use for more, None if there is no such pool.
 
     The dual takes the pairs of a pool for pools of their own, but each pair's trade leaves less for the others.
     """
     worth = solution.flows.amounts_in * np.exp(solution.log_prices[market.token_in])
-    keys = [leg.pool.key for leg in legs]
+    keys = [swap.pool.key for swap in swaps]
     closed: list[int] = []
     for number, pool in enumerate(market.pools):
         if keys.count(pool.key) > 1:
@@ -167,5 +167,5 @@ def unreached(market: Market, tokens: Iterable[str], end: str) -> str | None:
     return None
 
 
-def sum_out(legs: Sequence[Leg], token: str) -> int:
-    return sum(leg.amount_out_raw for leg in legs if leg.token_out == token)
+def sum_out(swaps: Sequence[Swap], token: str) -> int:
+    return sum(swap.amount_out_raw for swap in swaps if swap.token_out == token)

@@ -12,16 +12,16 @@ from itertools import islice
 import numpy as np
 from numpy.typing import NDArray
 
-from rebalancer.plan.ask import PlanInput
+from rebalancer.plan.baseline import Gathered, SingleRoutes
 from rebalancer.plan.dispense import dispensable
 from rebalancer.plan.dual import Solution, solve
 from rebalancer.plan.effort import Effort
-from rebalancer.plan.leg import Leg
-from rebalancer.plan.legs import Stuck, fill, ordered_rows, trading_rows
+from rebalancer.plan.flow_to_swaps import Unsettled, fill, ordered_rows, trading_rows
 from rebalancer.plan.market import Market, market_of
-from rebalancer.plan.optimum import MOST_FOCUSES, Asked, Optimum, asked_of, optimum
-from rebalancer.plan.order import order_of_flows, order_of_legs, orders_beside
-from rebalancer.plan.single import Gathered, SingleRoutes
+from rebalancer.plan.optimum import MOST_FOCUSES, Optimum, Terms, optimum, terms_of
+from rebalancer.plan.order import order_of_flows, order_of_swaps, orders_beside
+from rebalancer.plan.problem import Problem
+from rebalancer.plan.swap import Swap
 from rebalancer.units import E18
 
 __all__ = ["Search", "Trades", "bound_e18"]
@@ -102,7 +102,7 @@ class Trades:
     `optimum` is what they were made from, `whole` that of all pools in the same order; single routes have neither (`Search.certified`).
     """
 
-    legs: tuple[Leg, ...]
+    swaps: tuple[Swap, ...]
     sales_raw: tuple[int, ...]
     buys_raw: tuple[int, ...]
     net_e18: int
@@ -114,10 +114,10 @@ class Trades:
 class Search:
     """Single routes, the optimum, whole units and gas, one after another for as long as effort is left."""
 
-    def __init__(self, asked: PlanInput, effort: Effort) -> None:
-        market = market_of(asked.pools)
-        self.asked, self.market, self.effort = asked, market, effort
-        self.terms = asked_of(asked, market)
+    def __init__(self, problem: Problem, effort: Effort) -> None:
+        market = market_of(problem.pools)
+        self.problem, self.market, self.effort = problem, market, effort
+        self.terms = terms_of(problem, market)
 
     def found(self) -> list[Trades]:
         """Trades within all limits, the best first. Single routes are always among them, or proved to be no better.
@@ -133,7 +133,7 @@ class Search:
             if found and self.effort.is_over(_KEPT_FOR_SINGLES):
                 break
             found = sorted(found + self.carried_out(one), key=lambda trades: -trades.net_e18)
-            if found and _is_proved(self.asked, found[0]):
+            if found and _is_proved(self.problem, found[0]):
                 return found
         found += self.alone(best, found[0] if found else None)
         singles = [trades for trades in found if trades.whole is None]
@@ -157,22 +157,22 @@ class Search:
         if top is not None:
             start_e18 = (
                 int(top.net_e18 * _NEAR_BEST)
-                if self.is_dear(top.net_e18, len(top.legs))
+                if self.is_dear(top.net_e18, len(top.swaps))
                 else top.net_e18
             )
             beat_e18 = min(start_e18, top.net_e18)
         found: list[Trades] = []
         for sales in dict.fromkeys(ways):
             for fitting in (False, True):
-                routes, stages = self.routes(sales, fitting=fitting, beat_e18=beat_e18)
-                found += stages
+                routes, environments = self.routes(sales, fitting=fitting, beat_e18=beat_e18)
+                found += environments
                 if not routes.was_capped:
                     break  # fitted, they would be the same
         return found
 
     def is_dear(self, net_e18: int, swaps: int) -> bool:
         """Whether gas is so much of what trades are worth that fewer swaps may be worth more."""
-        return self.asked.hop_cost_e18 * swaps > _MUCH_GAS * net_e18
+        return self.problem.hop_cost_e18 * swaps > _MUCH_GAS * net_e18
 
     def routes(
         self,
@@ -186,53 +186,55 @@ class Search:
         routes = SingleRoutes(self.market)
         first = None
         if begun is not None:
-            first = Gathered(begun.legs, begun.sales_raw, begun.buys_raw, begun.net_e18)
+            first = Gathered(begun.swaps, begun.sales_raw, begun.buys_raw, begun.net_e18)
         needs_raw = self.terms.needs_raw
-        stages = routes.trade(
-            self.asked, sales_raw, needs_raw, first, fitting=fitting, beat_e18=beat_e18
+        environments = routes.trade(
+            self.problem, sales_raw, needs_raw, first, fitting=fitting, beat_e18=beat_e18
         )
         self.effort.spend(_STEPS_OF_A_QUOTE * routes.quotes)
-        found = [Trades(one.legs, one.sales_raw, one.buys_raw, one.net_e18) for one in stages]
+        found = [
+            Trades(one.swaps, one.sales_raw, one.buys_raw, one.net_e18) for one in environments
+        ]
         return routes, found
 
     def from_single(self, alone: Trades, top: Trades) -> list[Trades]:
         """What can be made of the pools of single routes, where those are the best or come near it."""
-        cost_e18 = self.asked.hop_cost_e18
+        cost_e18 = self.problem.hop_cost_e18
         is_best = alone is top
         is_near = cost_e18 > 0 and (
             is_best
             or (
                 alone.net_e18 > _NEAR_BEST * top.net_e18
-                and self.is_dear(top.net_e18, len(top.legs))
+                and self.is_dear(top.net_e18, len(top.swaps))
             )
         )
         if not is_best and not is_near:
             return []
         whole = self.certified(alone).whole
         found = self.carried_out(whole) if is_best and whole else []
-        return found + (self.from_few(whole, alone.legs) if is_near and whole else [])
+        return found + (self.from_few(whole, alone.swaps) if is_near and whole else [])
 
     def certified(self, trades: Trades) -> Trades:
         """The trades with what bounds them."""
         if trades.whole is not None:
             return trades
-        order = order_of_legs(self.market, trades.legs, self.terms.offer)
+        order = order_of_swaps(self.market, trades.swaps, self.terms.offer)
         whole = self.in_order(order) or self.without_limits(order)
         return replace(trades, optimum=whole, whole=whole)
 
-    def from_few(self, whole: Optimum, legs: Sequence[Leg]) -> list[Trades]:
+    def from_few(self, whole: Optimum, swaps: Sequence[Swap]) -> list[Trades]:
         """The best on the pools of some legs alone, and on those with what more earns its gas beside them."""
         market, found = whole.market, list[Trades]()
         pools = {pool.key: number for number, pool in enumerate(market.pools)}
         used = {
-            (pools[leg.pool.key], market.index[leg.token_in], market.index[leg.token_out])
-            for leg in legs
+            (pools[swap.pool.key], market.index[swap.token_in], market.index[swap.token_out])
+            for swap in swaps
         }
         ends = zip(
             market.pool.tolist(), market.token_in.tolist(), market.token_out.tolist(), strict=True
         )
         rows = [row for row, end in enumerate(ends) if end in used]
-        cost = self.asked.hop_cost_e18 / E18
+        cost = self.problem.hop_cost_e18 / E18
         for _ in range(_MOST_ADDED):
             if self.effort.is_over():
                 break
@@ -259,11 +261,11 @@ class Search:
             return []
         first = solve(self.market, offer, MOST_FOCUSES)
         self.effort.spend(first.steps)
-        if not isinstance(ordered_rows(first.market, first), Stuck):
+        if not isinstance(ordered_rows(first.market, first), Unsettled):
             best = self.near_targets(first.market, first)
             if best is None:
                 return []
-            if not isinstance(ordered_rows(best.market, best.solution), Stuck):
+            if not isinstance(ordered_rows(best.market, best.solution), Unsettled):
                 return [best]
             first = best.solution
         seen: set[bytes] = set()
@@ -329,7 +331,7 @@ class Search:
         terms = self.terms
         best = optimum(market, terms, self.effort, first=first)
         for _ in range(_MOST_MOVES):
-            nearer = _short_of_targets(self.asked, terms, best.solution) if best else None
+            nearer = _short_of_targets(self.problem, terms, best.solution) if best else None
             if best is None or nearer is None:
                 break
             terms = nearer
@@ -371,12 +373,12 @@ class Search:
         """The optimum in whole units; swaps that cannot take their part are left out."""
         for tries in range(_MOST_STUCK):
             rows = ordered_rows(best.market, best.solution)
-            if not isinstance(rows, Stuck):
+            if not isinstance(rows, Unsettled):
                 if not rows:
                     return None
                 self.effort.spend(_STEPS_OF_A_SWAP * len(rows))
-                done = _within_limits(self.asked, best, rows)
-                if not isinstance(done, Stuck):
+                done = _within_limits(self.problem, best, rows)
+                if not isinstance(done, Unsettled):
                     return done
                 rows = done
             if tries >= _SURE_STUCK and self.effort.is_over():
@@ -395,11 +397,11 @@ class Search:
         that loses more than it saves, only half of them, and so on. Where gas is little, what was not worth a swap
         before is not worth one now: the rest is solved alone, which is quicker.
         """
-        cost, best = self.asked.hop_cost_e18 / E18, found.optimum
+        cost, best = self.problem.hop_cost_e18 / E18, found.optimum
         if not cost or best is None:
             return found
         worth_e18, fewer, count = self.could_be(best), list[Optimum](), 0
-        is_dear = self.is_dear(found.net_e18, len(found.legs))
+        is_dear = self.is_dear(found.net_e18, len(found.swaps))
         for _ in range(_MOST_DROPS):
             rows = trading_rows(best.market, best.solution)
             if len(rows) < 2:
@@ -429,7 +431,7 @@ class Search:
 
     def lean(self, best: Optimum) -> Optimum:
         """An optimum without the swaps that do not earn their gas, where gas is little: by `dispensable`, solved once more."""
-        cost = self.asked.hop_cost_e18 / E18
+        cost = self.problem.hop_cost_e18 / E18
         for _ in range(_MOST_DROPS if cost else 0):
             rows = trading_rows(best.market, best.solution)
             drop = dispensable(best.market, best.solution, rows, cost)
@@ -447,7 +449,7 @@ class Search:
 
     def could_be(self, best: Optimum) -> int:
         """What an optimum is worth after the gas of its swaps, before it is settled in whole units."""
-        return bound_e18(self.worth(best)) - self.asked.hop_cost_e18 * _swaps(best)
+        return bound_e18(self.worth(best)) - self.problem.hop_cost_e18 * _swaps(best)
 
 
 def _swaps(best: Optimum) -> int:
@@ -470,40 +472,40 @@ def _rows_that_share(best: Optimum) -> NDArray[np.intp]:
     return np.array(found, dtype=np.intp)
 
 
-def _is_proved(asked: PlanInput, found: Trades) -> bool:
+def _is_proved(problem: Problem, found: Trades) -> bool:
     """Whether the bound alone says that nothing else, in whatever order, is worth more by what is looked at."""
     whole = found.whole
     if whole is None or not whole.market.is_whole:
         return False
-    sold_e18, _ = asked.values_e18(found.sales_raw, found.buys_raw)
-    bound = whole.bound_after_gas(asked.hop_cost_e18 / E18)
+    sold_e18, _ = problem.values_e18(found.sales_raw, found.buys_raw)
+    bound = whole.bound_after_gas(problem.hop_cost_e18 / E18)
     return bound_e18(bound) - found.net_e18 <= sold_e18 // _CLOSE
 
 
-def _short_of_targets(asked: PlanInput, terms: Asked, solution: Solution) -> Asked | None:
+def _short_of_targets(problem: Problem, terms: Terms, solution: Solution) -> Terms | None:
     """Terms under which no asset crosses its target, None if none does.
 
     What trades lose or gain moves all targets a little, and what was just enough is then too much.
     Up to half of the dust it is let be: the vault allows all of it.
     """
-    if not asked.targets_e18:
+    if not problem.targets_e18:
         return None
-    places = list(terms.places)
-    units = [10.0 ** asked.decimals[i] * E18 for i in terms.assets]
-    prices = np.array([asked.prices_e18[i] for i in terms.assets]) / np.array(units)
-    targets = np.array([asked.targets_e18[i] for i in terms.assets]) / E18
-    sold, bought = solution.sold[places] * prices, solution.bought[places] * prices
+    positions = list(terms.positions)
+    units = [10.0 ** problem.decimals[i] * E18 for i in terms.assets]
+    prices = np.array([problem.prices_e18[i] for i in terms.assets]) / np.array(units)
+    targets = np.array([problem.targets_e18[i] for i in terms.assets]) / E18
+    sold, bought = solution.sold[positions] * prices, solution.bought[positions] * prices
     lost = float(sold.sum() - bought.sum())
-    dust = asked.dust_e18 / E18
+    dust = problem.dust_e18 / E18
     sales, needs = list(terms.sales_raw), list(terms.needs_raw)
     crossed = False
     for at, i in enumerate(terms.assets):
         # Sold assets are crossed by a target that rises, bought ones by one that falls.
         moved = targets[at] * abs(lost) * (1 + _MORE)
         traded, limits, maxima = (
-            (bought[at], needs, asked.needs_max_raw)
+            (bought[at], needs, problem.needs_max_raw)
             if lost > 0
-            else (sold[at], sales, asked.sales_max_raw)
+            else (sold[at], sales, problem.sales_max_raw)
         )
         most = float(maxima[i]) * prices[at]
         if traded > 0 and traded + moved - most > dust / 2 + prices[at]:
@@ -512,7 +514,9 @@ def _short_of_targets(asked: PlanInput, terms: Asked, solution: Solution) -> Ask
     return terms.within(sales, needs) if crossed else None
 
 
-def _within_limits(asked: PlanInput, best: Optimum, rows: Sequence[int]) -> Trades | Stuck | None:
+def _within_limits(
+    problem: Problem, best: Optimum, rows: Sequence[int]
+) -> Trades | Unsettled | None:
     """The optimum's flow in whole units, as much of it as exact quotes find within all limits."""
     fits: tuple[float, Trades] | None = None
     too_much = np.inf
@@ -520,12 +524,12 @@ def _within_limits(asked: PlanInput, best: Optimum, rows: Sequence[int]) -> Trad
     room = min(1.0, best.terms.sold_max / sold) if sold else 1.0
     for less in _SMALLER:
         part = room * (1 - less)
-        done = _in_whole_units(asked, best, rows, part)
-        if isinstance(done, Stuck):
+        done = _in_whole_units(problem, best, rows, part)
+        if isinstance(done, Unsettled):
             return done
         if done is None:
             return None
-        if asked.allows(done.sales_raw, done.buys_raw):
+        if problem.allows(done.sales_raw, done.buys_raw):
             fits = part, done
             break
         too_much = part
@@ -539,8 +543,8 @@ def _within_limits(asked: PlanInput, best: Optimum, rows: Sequence[int]) -> Trad
         if not _NEARER * fits[0] < too_much - fits[0] < np.inf:
             break
         part = (fits[0] + too_much) / 2
-        done = _in_whole_units(asked, best, rows, part)
-        if isinstance(done, Trades) and asked.allows(done.sales_raw, done.buys_raw):
+        done = _in_whole_units(problem, best, rows, part)
+        if isinstance(done, Trades) and problem.allows(done.sales_raw, done.buys_raw):
             fits = part, done
         else:
             too_much = part
@@ -550,37 +554,37 @@ def _within_limits(asked: PlanInput, best: Optimum, rows: Sequence[int]) -> Trad
 def _short_of(best: Optimum, trades: Trades) -> float:
     """How many times what is bought of an asset an optimum meant to buy of it, at most."""
     bought = best.solution.bought
-    places = zip(best.terms.assets, best.terms.places, strict=True)
-    return max(int(bought[place]) / max(1, trades.buys_raw[i]) for i, place in places)
+    positions = zip(best.terms.assets, best.terms.positions, strict=True)
+    return max(int(bought[position]) / max(1, trades.buys_raw[i]) for i, position in positions)
 
 
 def _in_whole_units(
-    asked: PlanInput, best: Optimum, rows: Sequence[int], part: float
-) -> Trades | Stuck | None:
+    problem: Problem, best: Optimum, rows: Sequence[int], part: float
+) -> Trades | Unsettled | None:
     """That part of an optimum's flow; None where it is nothing."""
     terms, sold = best.terms, best.solution.sold
     sales: dict[str, int] = {}
-    for i, place in zip(terms.assets, terms.places, strict=True):
-        if not sold[place]:
+    for i, position in zip(terms.assets, terms.positions, strict=True):
+        if not sold[position]:
             continue
         most = terms.sales_raw[i]
-        is_all = sold[place] >= terms.offer.sell_max[place]
-        raw = most if is_all else min(most, int(sold[place]))
-        sales[asked.tokens[i]] = raw if part == 1 else int(raw * part)
+        is_all = sold[position] >= terms.offer.sell_max[position]
+        raw = most if is_all else min(most, int(sold[position]))
+        sales[problem.tokens[i]] = raw if part == 1 else int(raw * part)
     done = fill(best.market, best.solution, rows, sales, part)
-    if isinstance(done, Stuck):
+    if isinstance(done, Unsettled):
         return done
-    trades = _trades(asked, done.legs, done.sold, done.bought)
+    trades = _trades(problem, done.swaps, done.sold, done.bought)
     return trades if any(trades.sales_raw) and any(trades.buys_raw) else None
 
 
 def _trades(
-    asked: PlanInput, legs: Sequence[Leg], sold: Mapping[str, int], bought: Mapping[str, int]
+    problem: Problem, swaps: Sequence[Swap], sold: Mapping[str, int], bought: Mapping[str, int]
 ) -> Trades:
-    sales_raw = tuple(sold.get(token, 0) for token in asked.tokens)
-    buys_raw = tuple(bought.get(token, 0) for token in asked.tokens)
-    net_e18 = asked.benefit_e18(sales_raw, buys_raw) - asked.hop_cost_e18 * len(legs)
-    return Trades(tuple(legs), sales_raw, buys_raw, net_e18)
+    sales_raw = tuple(sold.get(token, 0) for token in problem.tokens)
+    buys_raw = tuple(bought.get(token, 0) for token in problem.tokens)
+    net_e18 = problem.benefit_e18(sales_raw, buys_raw) - problem.hop_cost_e18 * len(swaps)
+    return Trades(tuple(swaps), sales_raw, buys_raw, net_e18)
 
 
 def _profits(market: Market, solution: Solution) -> NDArray[np.float64]:

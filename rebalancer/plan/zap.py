@@ -30,21 +30,21 @@ from rebalancer.errors import (
     LiquidityExhausted,
     NoRoute,
 )
-from rebalancer.plan.carry import Circle, pulled, run
+from rebalancer.plan.baseline import SingleRoutes
 from rebalancer.plan.dual import Offer, Solution
-from rebalancer.plan.leg import Leg
-from rebalancer.plan.legs import Stuck, route_hops
+from rebalancer.plan.exact_flow import Circle, pulled, run
+from rebalancer.plan.flow_to_swaps import Unsettled, route_hops
 from rebalancer.plan.market import Market, market_of
 from rebalancer.plan.sale import apart, best_sale, prices_in, settled, sum_out, unreached
-from rebalancer.plan.single import SingleRoutes
+from rebalancer.plan.swap import Swap
 from rebalancer.route import Hop, encode
 from rebalancer.units import BPS, mul_div_down, mul_div_up
 from rebalancer.venues import Pool
 from rebalancer.venues.model import check_amount
 
-__all__ = ["Books", "ZapIn", "ZapOut", "plan_zap_in", "plan_zap_out"]
+__all__ = ["VaultLedger", "ZapIn", "ZapOut", "plan_zap_in", "plan_zap_out"]
 
-_Purchase = Callable[[Mapping[str, int]], tuple[Leg, ...] | None]
+_Purchase = Callable[[Mapping[str, int]], tuple[Swap, ...] | None]
 """The legs that buy these amounts of tokens; None where the pools cannot give that much."""
 
 _PRECISION = 10**12
@@ -61,7 +61,7 @@ _DEAR = 8.0
 
 
 @dataclass(frozen=True, slots=True)
-class Books:
+class VaultLedger:
     """What a vault holds of each token, its supply of shares with the fee's, and what entry and exit cost."""
 
     tokens: tuple[str, ...]
@@ -70,7 +70,7 @@ class Books:
     entry_bps: int = 0
     exit_bps: int = 0
 
-    def asked_raw(self, shares: int) -> tuple[int, ...]:
+    def required_raw(self, shares: int) -> tuple[int, ...]:
         """What minting these shares takes of each asset, rounded up: `previewMintInKind`."""
         part = shares * (BPS + self.entry_bps)
         return tuple(mul_div_up(held, part, self.supply * BPS) for held in self.held_raw)
@@ -82,11 +82,11 @@ class Books:
 
     def most_shares(self, amounts_raw: Sequence[int]) -> int:
         """The most shares these amounts mint, rounded down: `Zap._mostShares`."""
-        all_asked_raw = self.asked_raw(self.supply)
+        all_required_raw = self.required_raw(self.supply)
         found = (
-            mul_div_down(amount, self.supply, asked)
-            for amount, asked in zip(amounts_raw, all_asked_raw, strict=True)
-            if asked
+            mul_div_down(amount, self.supply, required)
+            for amount, required in zip(amounts_raw, all_required_raw, strict=True)
+            if required
         )
         return min(found)
 
@@ -103,7 +103,7 @@ class ZapIn:
     amount_raw: int
     swapped_raw: int
     route: bytes
-    legs: tuple[Leg, ...]
+    swaps: tuple[Swap, ...]
     shares: int
     minted_raw: tuple[int, ...]
     left_raw: tuple[int, ...]
@@ -117,11 +117,11 @@ class ZapOut:
     token: str
     amount_out_raw: int
     route: bytes
-    legs: tuple[Leg, ...]
+    swaps: tuple[Swap, ...]
 
 
 def plan_zap_in(
-    books: Books, pools: Sequence[Pool], token: str, amount_raw: int, slippage_bps: int = 0
+    ledger: VaultLedger, pools: Sequence[Pool], token: str, amount_raw: int, slippage_bps: int = 0
 ) -> ZapIn:
     """The deposit of up to an amount of one token that mints most shares.
 
@@ -135,27 +135,27 @@ def plan_zap_in(
     """
     check_amount(amount_raw)
     token = token.lower()
-    if not any(books.held_raw):
+    if not any(ledger.held_raw):
         raise BadPlanInput("the vault holds nothing, so its shares have no price")
-    legs = _best_purchase(books, pools, token, amount_raw, slippage_bps)
-    left_raw = amount_raw - _sum_in(legs, token)
-    amounts = _bought(legs) | {token: left_raw}
-    amounts_raw = tuple(amounts.get(asset, 0) for asset in books.tokens)
-    shares = books.most_shares(amounts_raw)
+    swaps = _best_purchase(ledger, pools, token, amount_raw, slippage_bps)
+    left_raw = amount_raw - _sum_in(swaps, token)
+    amounts = _bought(swaps) | {token: left_raw}
+    amounts_raw = tuple(amounts.get(asset, 0) for asset in ledger.tokens)
+    shares = ledger.most_shares(amounts_raw)
     if shares == 0:
         raise DepositTooSmall(token, amount_raw)
-    minted_raw = books.asked_raw(shares)
-    kept_raw = dict(zip(books.tokens, minted_raw, strict=True)).get(token, 0)
+    minted_raw = ledger.required_raw(shares)
+    kept_raw = dict(zip(ledger.tokens, minted_raw, strict=True)).get(token, 0)
     return ZapIn(
         token,
         amount_raw,
-        amount_raw - kept_raw if legs else 0,
-        encode(_purchase_hops(legs, books.tokens, token)),
-        legs,
+        amount_raw - kept_raw if swaps else 0,
+        encode(_purchase_hops(swaps, ledger.tokens, token)),
+        swaps,
         shares,
         minted_raw,
         tuple(a - m for a, m in zip(amounts_raw, minted_raw, strict=True)),
-        0 if token in books.tokens else left_raw,
+        0 if token in ledger.tokens else left_raw,
     )
 
 
@@ -170,21 +170,21 @@ def plan_zap_out(
     token = token.lower()
     sales = {t: raw for t, raw in zip(tokens, amounts_raw, strict=True) if raw and t != token}
     kept_raw = sum(raw for t, raw in zip(tokens, amounts_raw, strict=True) if t == token)
-    legs = best_sale(pools, sales, token) if sales else ()
-    amount_out_raw = kept_raw + sum_out(legs, token)
-    return ZapOut(token, amount_out_raw, encode(route_hops(legs, {token: 1})), legs)
+    swaps = best_sale(pools, sales, token) if sales else ()
+    amount_out_raw = kept_raw + sum_out(swaps, token)
+    return ZapOut(token, amount_out_raw, encode(route_hops(swaps, {token: 1})), swaps)
 
 
 def _best_purchase(
-    books: Books, pools: Sequence[Pool], token: str, amount_raw: int, slippage_bps: int
-) -> tuple[Leg, ...]:
+    ledger: VaultLedger, pools: Sequence[Pool], token: str, amount_raw: int, slippage_bps: int
+) -> tuple[Swap, ...]:
     """The swaps that buy what most shares ask for, none where the token is all they ask for.
 
     Raises:
         NoRoute: no pools lead from the token to an asset, or they cannot take that much.
     """
     wanted = [
-        t for t, held in zip(books.tokens, books.held_raw, strict=True) if held and t != token
+        t for t, held in zip(ledger.tokens, ledger.held_raw, strict=True) if held and t != token
     ]
     if not wanted:
         return ()
@@ -193,27 +193,27 @@ def _best_purchase(
         raise NoRoute(token, lost, amount_raw)
     market = market.without(np.flatnonzero(market.token_out == market.index[token]))
 
-    buyer = _Buyer(books, market, token, amount_raw, slippage_bps)
+    buyer = _Buyer(ledger, market, token, amount_raw, slippage_bps)
     together = _Together(buyer, market)
     first = buyer.best(together)
     tried = [first]
     if first and together.last and (fewer := apart(market, first, together.last)):
         tried.append(buyer.best(_Together(buyer, fewer)))
     if routes := _routes(buyer, wanted):
-        tried.append(buyer.best(lambda asked: _alone(routes, asked)))
-    found = [legs for legs in tried if legs is not None]
+        tried.append(buyer.best(lambda required: _alone(routes, required)))
+    found = [swaps for swaps in tried if swaps is not None]
     if not found:
         raise NoRoute(token, wanted[0], amount_raw)
-    return max(found, key=lambda legs: buyer.shares_of(legs) * (_HOP_PART - len(legs)))
+    return max(found, key=lambda swaps: buyer.shares_of(swaps) * (_HOP_PART - len(swaps)))
 
 
 class _Buyer:
     """Buys, with one token, what a number of shares asks for."""
 
     def __init__(
-        self, books: Books, market: Market, token: str, amount_raw: int, slippage_bps: int
+        self, ledger: VaultLedger, market: Market, token: str, amount_raw: int, slippage_bps: int
     ) -> None:
-        self.books = books
+        self.ledger = ledger
         self.market = market
         self.token = token
         self.amount_raw = amount_raw
@@ -222,12 +222,12 @@ class _Buyer:
 
     def worth(self, shares: int) -> float:
         """What these shares ask for at spot prices, in raw units of the token."""
-        asked = zip(self.books.tokens, self.books.asked_raw(shares), strict=True)
-        return sum(raw * self._price(token) for token, raw in asked)
+        required = zip(self.ledger.tokens, self.ledger.required_raw(shares), strict=True)
+        return sum(raw * self._price(token) for token, raw in required)
 
-    def best(self, purchase: _Purchase) -> tuple[Leg, ...] | None:
+    def best(self, purchase: _Purchase) -> tuple[Swap, ...] | None:
         """The purchase for the most shares that can be paid for, to one part in `_PRECISION`; None if the pools run dry."""
-        supply = self.books.supply
+        supply = self.ledger.supply
         most = int(self.amount_raw * supply / self.worth(supply)) + 1
 
         def left(shares: float) -> int:
@@ -250,36 +250,36 @@ class _Buyer:
             back = max(2 * back, most // _PRECISION)
         # Where the pools run dry before the money does, what they would still give is not worth its price.
         more = shares + max(1, 2 * shares // _HEADROOM) if shares else most
-        if self.legs(more, purchase) is None:
+        if self.swaps(more, purchase) is None:
             return None
-        return self.legs(shares, purchase)
+        return self.swaps(shares, purchase)
 
     def left_raw(self, shares: int, purchase: _Purchase) -> int:
         """What is left of the amount after buying for these shares at the dearest; below 0 if it is too little."""
-        legs = self.legs(shares, purchase)
-        if legs is None:
+        swaps = self.swaps(shares, purchase)
+        if swaps is None:
             return -self.amount_raw
-        needed = mul_div_up(_sum_in(legs, self.token), BPS + self.slippage_bps, BPS)
-        asked = dict(zip(self.books.tokens, self.books.asked_raw(shares), strict=True))
-        return self.amount_raw - needed - asked.get(self.token, 0)
+        needed = mul_div_up(_sum_in(swaps, self.token), BPS + self.slippage_bps, BPS)
+        required = dict(zip(self.ledger.tokens, self.ledger.required_raw(shares), strict=True))
+        return self.amount_raw - needed - required.get(self.token, 0)
 
-    def legs(self, shares: int, purchase: _Purchase) -> tuple[Leg, ...] | None:
+    def swaps(self, shares: int, purchase: _Purchase) -> tuple[Swap, ...] | None:
         """The purchase for these shares as the chain makes it; None where the pools cannot give that much."""
-        asked = {
+        required = {
             token: raw
-            for token, raw in zip(self.books.tokens, self.books.asked_raw(shares), strict=True)
+            for token, raw in zip(self.ledger.tokens, self.ledger.required_raw(shares), strict=True)
             if raw and token != self.token
         }
-        legs = purchase(asked) if asked else ()
-        if legs is None:
+        swaps = purchase(required) if required else ()
+        if swaps is None:
             return None
-        passed = {leg.token_in for leg in legs} - {*asked, self.token}
-        return run(self.market, legs, passed, _by_out(legs, self.token))
+        passed = {swap.token_in for swap in swaps} - {*required, self.token}
+        return run(self.market, swaps, passed, _by_out(swaps, self.token))
 
-    def shares_of(self, legs: Sequence[Leg]) -> int:
+    def shares_of(self, swaps: Sequence[Swap]) -> int:
         """The most shares that these swaps and the rest of the amount mint."""
-        amounts = _bought(legs) | {self.token: self.amount_raw - _sum_in(legs, self.token)}
-        return self.books.most_shares([amounts.get(token, 0) for token in self.books.tokens])
+        amounts = _bought(swaps) | {self.token: self.amount_raw - _sum_in(swaps, self.token)}
+        return self.ledger.most_shares([amounts.get(token, 0) for token in self.ledger.tokens])
 
     def _price(self, token: str) -> float:
         if token == self.token:
@@ -296,16 +296,16 @@ class _Together:
         self.market = market
         self.last: Solution | None = None
 
-    def __call__(self, asked_raw: Mapping[str, int]) -> tuple[Leg, ...] | None:
+    def __call__(self, required_raw: Mapping[str, int]) -> tuple[Swap, ...] | None:
         """The legs that buy these amounts; None where the pools cannot give that much."""
         market, token, prices = self.market, self.buyer.token, self.buyer.prices
         sell_max, buy_max = np.zeros((2, len(prices)))
-        for asset, raw in asked_raw.items():
+        for asset, raw in required_raw.items():
             buy_max[market.index[asset]] = raw
         sell_max[market.index[token]] = _DEAR * max(self.buyer.amount_raw, buy_max @ prices)
 
-        def pull(market: Market, solution: Solution) -> tuple[Leg, ...] | Stuck | Circle:
-            return pulled(market, solution, asked_raw, token)
+        def pull(market: Market, solution: Solution) -> tuple[Swap, ...] | Unsettled | Circle:
+            return pulled(market, solution, required_raw, token)
 
         offer = Offer(sell_max, buy_max, prices, _DEAR * prices, prices)
         found = settled(market, offer, pull)
@@ -315,61 +315,63 @@ class _Together:
         return found[0]
 
 
-def _routes(buyer: _Buyer, wanted: Sequence[str]) -> list[list[Leg]]:
+def _routes(buyer: _Buyer, wanted: Sequence[str]) -> list[list[Swap]]:
     """One route for each asset, the best for about what is spent on it; none where one has none."""
-    routes, supply = SingleRoutes(buyer.market), buyer.books.supply
-    asked = dict(zip(buyer.books.tokens, buyer.books.asked_raw(supply), strict=True))
+    routes, supply = SingleRoutes(buyer.market), buyer.ledger.supply
+    required = dict(zip(buyer.ledger.tokens, buyer.ledger.required_raw(supply), strict=True))
     found = []
     for token in wanted:
-        worth = asked[token] * float(buyer.prices[buyer.market.index[token]])
+        worth = required[token] * float(buyer.prices[buyer.market.index[token]])
         part_raw = int(buyer.amount_raw * worth / buyer.worth(supply))
         found.append(routes.best(buyer.token, token, part_raw))
     return found if all(found) else []
 
 
-def _alone(routes: Sequence[Sequence[Leg]], asked_raw: Mapping[str, int]) -> tuple[Leg, ...] | None:
+def _alone(
+    routes: Sequence[Sequence[Swap]], required_raw: Mapping[str, int]
+) -> tuple[Swap, ...] | None:
     """Purchases one after another along routes; None where a pool cannot give that much."""
-    legs: list[Leg] = []
+    swaps: list[Swap] = []
     after: dict[str, Pool] = {}
     for route in routes:
-        needed, part = asked_raw.get(route[-1].token_out, 0), []
-        for leg in reversed(route if needed else ()):
-            pool = after.get(leg.pool.key, leg.pool)
+        needed, part = required_raw.get(route[-1].token_out, 0), []
+        for swap in reversed(route if needed else ()):
+            pool = after.get(swap.pool.key, swap.pool)
             try:
-                cost = pool.quote_out(leg.token_in, leg.token_out, needed)
+                cost = pool.quote_out(swap.token_in, swap.token_out, needed)
             except (LiquidityExhausted, BadAmount):
                 return None
-            part.append(Leg(pool, leg.token_in, leg.token_out, cost, needed))
+            part.append(Swap(pool, swap.token_in, swap.token_out, cost, needed))
             needed = cost
-        after |= {leg.pool.key: leg.pool_after for leg in part}
-        legs += reversed(part)
-    return tuple(legs)
+        after |= {swap.pool.key: swap.pool_after for swap in part}
+        swaps += reversed(part)
+    return tuple(swaps)
 
 
-def _by_out(legs: Sequence[Leg], paid: str) -> set[str]:
+def _by_out(swaps: Sequence[Swap], paid: str) -> set[str]:
     """The pools, by their keys, that are asked for an amount out: those that can be, that take the token paid, and once."""
-    keys = [leg.pool.key for leg in legs]
+    keys = [swap.pool.key for swap in swaps]
     return {
-        leg.pool.key
-        for leg in legs
-        if leg.pool.BUYS_EXACTLY and leg.token_in == paid and keys.count(leg.pool.key) == 1
+        swap.pool.key
+        for swap in swaps
+        if swap.pool.BUYS_EXACTLY and swap.token_in == paid and keys.count(swap.pool.key) == 1
     }
 
 
-def _purchase_hops(legs: Sequence[Leg], assets: Sequence[str], paid: str) -> list[Hop]:
+def _purchase_hops(swaps: Sequence[Swap], assets: Sequence[str], paid: str) -> list[Hop]:
     """Purchases one after another. What they leave of the token that is paid is not theirs to spend."""
     found: list[Hop] = []
-    by_out = _by_out(legs, paid)
-    for leg, hop in zip(legs, route_hops(legs, dict.fromkeys((*assets, paid), 1)), strict=True):
-        found.append(hop.buying(leg.amount_out_raw) if leg.pool.key in by_out else hop)
+    by_out = _by_out(swaps, paid)
+    for swap, hop in zip(swaps, route_hops(swaps, dict.fromkeys((*assets, paid), 1)), strict=True):
+        found.append(hop.buying(swap.amount_out_raw) if swap.pool.key in by_out else hop)
     return found
 
 
-def _sum_in(legs: Sequence[Leg], token: str) -> int:
-    return sum(leg.amount_in_raw for leg in legs if leg.token_in == token)
+def _sum_in(swaps: Sequence[Swap], token: str) -> int:
+    return sum(swap.amount_in_raw for swap in swaps if swap.token_in == token)
 
 
-def _bought(legs: Sequence[Leg]) -> dict[str, int]:
+def _bought(swaps: Sequence[Swap]) -> dict[str, int]:
     """What is there of each token after the swaps, beyond what was there before."""
-    tokens = {leg.token_out for leg in legs}
-    return {token: sum_out(legs, token) - _sum_in(legs, token) for token in tokens}
+    tokens = {swap.token_out for swap in swaps}
+    return {token: sum_out(swaps, token) - _sum_in(swaps, token) for token in tokens}

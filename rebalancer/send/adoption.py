@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from rebalancer.send.attempt import LIVE, OPEN, Attempt, HandedOver, State, Version, standing
+from rebalancer.send.attempt import LIVE, OPEN, Attempt, AttemptState, HandedOver, Version, standing
 
 __all__ = ["TAKEN_OVER", "Adoption", "adopt"]
 
@@ -23,7 +23,7 @@ class Adoption:
 
     mine: Attempt | None
     """The journal's own attempt that was signed to the same bytes; None where a new one is made."""
-    state: State
+    state: AttemptState
     """The state that it, or the new one, has afterwards."""
     missing: tuple[Version, ...]
     """Versions that are added, oldest first."""
@@ -57,7 +57,7 @@ def adopt(
     if mine is not None:
         at_nonce = [other for other in at_nonce if other.id != mine.id]
         at_epoch = [other for other in at_epoch if other.id != mine.id]
-    held = any(other.state not in OPEN | {State.FAILED} for other in at_nonce)
+    held = any(other.state not in OPEN | {AttemptState.FAILED} for other in at_nonce)
     held |= any(other.state in LIVE - OPEN for other in at_epoch)
     gives_way = replaced or held
     rivals: dict[int, Attempt] = {}
@@ -65,7 +65,7 @@ def adopt(
         rivals = {other.id: other for other in (*at_nonce, *at_epoch) if other.state in OPEN}
     giving_way = tuple(rivals.values())
     if mine is None:
-        state = State.FAILED if gives_way else one.state
+        state = AttemptState.FAILED if gives_way else one.state
         return Adoption(None, state, one.versions, giving_way=giving_way)
     missing = tuple(v for v in one.versions if v.transaction_hash not in mine.hashes)
     unsent = (v for v in mine.versions if v.transaction_hash not in hashes and not v.sendings)
@@ -81,17 +81,17 @@ def adopt(
 
 def _merged_state(
     mine: Attempt, missing: Sequence[Version], *, gives_way: bool, followed: bool
-) -> State:
+) -> AttemptState:
     """Where an attempt stands with the versions that another machine made of it.
 
     What was refused here is live again if another machine made more of it, or made something that comes after it.
     """
-    refused = mine.state is State.FAILED and mine.block_number is None
+    refused = mine.state is AttemptState.FAILED and mine.block_number is None
     if mine.state not in OPEN and not (refused and (missing or followed)):
         return mine.state
     if gives_way:
-        return State.FAILED
+        return AttemptState.FAILED
     if missing:
         return standing(missing[-1].kind)
     # Where nobody went on, what this journal alone has stands, though it was never sent.
-    return mine.standing if mine.state in (State.SIGNED, State.FAILED) else mine.state
+    return mine.standing if mine.state in (AttemptState.SIGNED, AttemptState.FAILED) else mine.state

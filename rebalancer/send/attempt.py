@@ -19,7 +19,7 @@ from dataclasses import dataclass
 from enum import StrEnum
 
 from rebalancer.chain.interfaces import interface
-from rebalancer.send.fees import Fees
+from rebalancer.send.fees import GasFees
 
 __all__ = [
     "KEEPER_FUNCTIONS",
@@ -27,12 +27,12 @@ __all__ = [
     "OPEN",
     "SIGNED",
     "Attempt",
+    "AttemptState",
     "HandedOver",
     "Intent",
     "Kind",
     "Sending",
     "SignedVersion",
-    "State",
     "Version",
     "check_transition",
     "standing",
@@ -43,7 +43,7 @@ KEEPER_FUNCTIONS = ("rebalance", "poke", "sync")
 """The vault's functions that keepers call."""
 
 
-class State(StrEnum):
+class AttemptState(StrEnum):
     """How far an attempt has come."""
 
     PLANNED = "planned"
@@ -65,43 +65,65 @@ class Kind(StrEnum):
     CANCELLATION = "cancellation"
 
 
-OPEN = frozenset({State.PLANNED, State.SIGNED, State.SENT, State.BUMPED, State.CANCELLING})
+OPEN = frozenset(
+    {
+        AttemptState.PLANNED,
+        AttemptState.SIGNED,
+        AttemptState.SENT,
+        AttemptState.BUMPED,
+        AttemptState.CANCELLING,
+    }
+)
 """No block holds it yet, as far as the journal knows."""
 
-_STANDING: Mapping[Kind, State] = {
-    Kind.ORIGINAL: State.SENT,
-    Kind.BUMP: State.BUMPED,
-    Kind.CANCELLATION: State.CANCELLING,
+_STANDING: Mapping[Kind, AttemptState] = {
+    Kind.ORIGINAL: AttemptState.SENT,
+    Kind.BUMP: AttemptState.BUMPED,
+    Kind.CANCELLATION: AttemptState.CANCELLING,
 }
 
-LIVE = OPEN | {State.MINED, State.FINAL}
+LIVE = OPEN | {AttemptState.MINED, AttemptState.FINAL}
 """No other attempt at its epoch may be made."""
 
-SIGNED = LIVE - {State.PLANNED} | {State.CANCELLED}
+SIGNED = LIVE - {AttemptState.PLANNED} | {AttemptState.CANCELLED}
 """It was signed and has not failed: a block holds its nonce, or may yet."""
 
-_AFTER_SIGNING = frozenset({State.BUMPED, State.CANCELLING, State.MINED, State.FAILED})
+_AFTER_SIGNING = frozenset(
+    {AttemptState.BUMPED, AttemptState.CANCELLING, AttemptState.MINED, AttemptState.FAILED}
+)
 
-_NEXT: Mapping[State, frozenset[State]] = {
-    State.PLANNED: frozenset({State.SIGNED, State.FAILED}),
-    State.SIGNED: _AFTER_SIGNING | {State.SENT},
-    State.SENT: _AFTER_SIGNING,
-    State.BUMPED: _AFTER_SIGNING,
-    State.CANCELLING: frozenset(
-        {State.CANCELLING, State.MINED, State.CANCELLED, State.FAILED},
+_NEXT: Mapping[AttemptState, frozenset[AttemptState]] = {
+    AttemptState.PLANNED: frozenset({AttemptState.SIGNED, AttemptState.FAILED}),
+    AttemptState.SIGNED: _AFTER_SIGNING | {AttemptState.SENT},
+    AttemptState.SENT: _AFTER_SIGNING,
+    AttemptState.BUMPED: _AFTER_SIGNING,
+    AttemptState.CANCELLING: frozenset(
+        {AttemptState.CANCELLING, AttemptState.MINED, AttemptState.CANCELLED, AttemptState.FAILED},
     ),
     # A reorg takes a block back: to the state before, or to another version in another block.
-    State.MINED: _AFTER_SIGNING | {State.SENT, State.CANCELLED, State.FINAL},
-    State.CANCELLED: frozenset({State.CANCELLING, State.CANCELLED, State.MINED, State.FAILED}),
-    State.FINAL: frozenset({State.SENT, State.BUMPED, State.CANCELLING, State.MINED}),
+    AttemptState.MINED: _AFTER_SIGNING
+    | {AttemptState.SENT, AttemptState.CANCELLED, AttemptState.FINAL},
+    AttemptState.CANCELLED: frozenset(
+        {AttemptState.CANCELLING, AttemptState.CANCELLED, AttemptState.MINED, AttemptState.FAILED}
+    ),
+    AttemptState.FINAL: frozenset(
+        {AttemptState.SENT, AttemptState.BUMPED, AttemptState.CANCELLING, AttemptState.MINED}
+    ),
     # What one node refused another may have taken; what was refused in a block is only taken back.
-    State.FAILED: frozenset(
-        {State.MINED, State.SENT, State.BUMPED, State.CANCELLING, State.CANCELLED, State.FAILED}
+    AttemptState.FAILED: frozenset(
+        {
+            AttemptState.MINED,
+            AttemptState.SENT,
+            AttemptState.BUMPED,
+            AttemptState.CANCELLING,
+            AttemptState.CANCELLED,
+            AttemptState.FAILED,
+        }
     ),
 }
 
 
-def check_transition(before: State, after: State) -> None:
+def check_transition(before: AttemptState, after: AttemptState) -> None:
     """Make sure that an attempt may go from one state to another.
 
     Raises:
@@ -111,12 +133,12 @@ def check_transition(before: State, after: State) -> None:
         raise AssertionError(f"an attempt cannot go from {before} to {after}")
 
 
-def state_once_signed(kind: Kind) -> State:
+def state_once_signed(kind: Kind) -> AttemptState:
     """The state of an attempt whose newest version is of that kind, and has not been sent yet."""
-    return State.SIGNED if kind is Kind.ORIGINAL else standing(kind)
+    return AttemptState.SIGNED if kind is Kind.ORIGINAL else standing(kind)
 
 
-def standing(kind: Kind) -> State:
+def standing(kind: Kind) -> AttemptState:
     """The state of an attempt whose newest version is of that kind, and may have been sent."""
     return _STANDING[kind]
 
@@ -163,7 +185,7 @@ class Version:
     raw: bytes
     transaction_hash: str
     gas_limit: int
-    fees: Fees
+    fees: GasFees
     height: int
     signed_at: int
     sendings: tuple[Sending, ...] = ()
@@ -191,7 +213,7 @@ class Attempt:
     id: int
     intent: Intent
     sender: str
-    state: State
+    state: AttemptState
     nonce: int | None
     versions: tuple[Version, ...]
     mined_hash: str | None
@@ -247,28 +269,30 @@ class Attempt:
         return self.gas_used * self.gas_price_wei + self.beside_gas_wei
 
     @property
-    def standing(self) -> State:
+    def standing(self) -> AttemptState:
         """Its state as its versions have it, wherever blocks went."""
         return standing(self.newest.kind)
 
-    def state_in_block(self, version: Version, *, succeeded: bool, superseded: bool) -> State:
+    def state_in_block(
+        self, version: Version, *, succeeded: bool, superseded: bool
+    ) -> AttemptState:
         """Its state once a block holds one of its versions; `superseded` if a later attempt at its epoch is live.
 
         What succeeds after another attempt has taken its place counts as failed, so that at most one of an epoch is live.
         """
         if version.kind is Kind.CANCELLATION:
-            return State.CANCELLED
-        return State.MINED if succeeded and not superseded else State.FAILED
+            return AttemptState.CANCELLED
+        return AttemptState.MINED if succeeded and not superseded else AttemptState.FAILED
 
-    def state_without_block(self, *, superseded: bool) -> State:
+    def state_without_block(self, *, superseded: bool) -> AttemptState:
         """Its state once a reorg took its block back; `superseded` if a later attempt at its epoch is live.
 
         What failed or was cancelled stays out if another attempt took its place.
         """
-        if self.state is State.CANCELLED:
-            return State.FAILED if superseded else State.CANCELLING
-        if self.state is State.FAILED and superseded:
-            return State.FAILED
+        if self.state is AttemptState.CANCELLED:
+            return AttemptState.FAILED if superseded else AttemptState.CANCELLING
+        if self.state is AttemptState.FAILED and superseded:
+            return AttemptState.FAILED
         return self.standing
 
 
@@ -282,7 +306,7 @@ class HandedOver:
     versions: tuple[Version, ...]
 
     @property
-    def state(self) -> State:
+    def state(self) -> AttemptState:
         """How far it may have come: each of its versions may have been sent."""
         return standing(self.versions[-1].kind)
 
@@ -301,5 +325,5 @@ class SignedVersion:
     raw: bytes
     transaction_hash: str
     gas_limit: int
-    fees: Fees
+    fees: GasFees
     beside_gas_wei: int = 0

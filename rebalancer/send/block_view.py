@@ -12,7 +12,7 @@ from rebalancer.abi import Call
 from rebalancer.chain.receipt import Receipt, find_receipt, read_receipt
 from rebalancer.chain.rpc import Rpc
 from rebalancer.send.attempt import Attempt
-from rebalancer.send.fees import Market, read_market
+from rebalancer.send.fees import GasMarket, read_market
 
 __all__ = ["BlockView", "find_mined", "newest_height", "nonce_count"]
 
@@ -32,7 +32,7 @@ class BlockView:
         """By number, the hash of each block that was said to hold an attempt; None where there is no such block."""
         self._epochs = epochs
         self._receipts: dict[str, Receipt] = {}
-        self._market: Market | None = None
+        self._market: GasMarket | None = None
 
     def read(self, attempts: Sequence[Attempt]) -> None:
         """Request the counts of all senders, the receipts of all that is open or held, and the blocks that hold it."""
@@ -78,7 +78,7 @@ class BlockView:
         return ""
 
     @property
-    def market(self) -> Market:
+    def market(self) -> GasMarket:
         """What gas costs now, requested once and only if somebody wants to know."""
         if self._market is None:
             self._market = read_market(self.rpc)

@@ -12,14 +12,14 @@ from collections.abc import Callable, Sequence
 from rebalancer.chain.l1_fees import read_l1_fees, transaction_bytes
 from rebalancer.chain.rpc import Rpc
 from rebalancer.errors import NonceGap, RpcRejected
-from rebalancer.send.attempt import Attempt, Kind, SignedVersion, State
+from rebalancer.send.attempt import Attempt, AttemptState, Kind, SignedVersion
 from rebalancer.send.block_view import newest_height, nonce_count
 from rebalancer.send.costs import check_ether
-from rebalancer.send.fees import Fees
+from rebalancer.send.fees import GasFees
 from rebalancer.send.fence import Fence
 from rebalancer.send.journal import Journal
-from rebalancer.send.lanes import Lane
 from rebalancer.send.relay import Relays
+from rebalancer.send.sender_accounts import SenderAccount
 from rebalancer.send.spending import Spending
 
 __all__ = ["TRANSFER_GAS", "Check", "Delivery"]
@@ -47,9 +47,9 @@ class Delivery:
     def sign_first(
         self,
         rpc: Rpc,
-        lane: Lane,
+        sender: SenderAccount,
         attempt: Attempt,
-        fees: Fees,
+        fees: GasFees,
         height: int | None,
         check: Check | None,
     ) -> Attempt:
@@ -65,20 +65,20 @@ class Delivery:
         intent = attempt.intent
         height = newest_height(rpc) if height is None else height
         beside_wei = _beside_gas_wei(rpc, height, intent.data, intent.gas_limit)
-        check_ether(rpc, lane.address, intent.gas_limit * fees.max_fee_per_gas_wei + beside_wei)
+        check_ether(rpc, sender.address, intent.gas_limit * fees.max_fee_per_gas_wei + beside_wei)
         nonce = self._next_nonce(rpc, attempt)
         if check is not None:
-            check(lane.address)
-        return self.sign(rpc, lane, attempt, Kind.ORIGINAL, nonce, fees, height)
+            check(sender.address)
+        return self.sign(rpc, sender, attempt, Kind.ORIGINAL, nonce, fees, height)
 
     def sign(
         self,
         rpc: Rpc,
-        lane: Lane,
+        sender: SenderAccount,
         attempt: Attempt,
         kind: Kind,
         nonce: int,
-        fees: Fees,
+        fees: GasFees,
         height: int,
         why: str = "",
     ) -> Attempt:
@@ -89,19 +89,19 @@ class Delivery:
         data = "0x" if cancels else intent.data
         beside_wei = _beside_gas_wei(rpc, height, data, gas_limit)
         counted = max((version.worst_cost_wei for version in attempt.versions), default=0)
-        account, now = (intent.chain_id, lane.address), int(time.time())
-        lane.limits.check_spend(
-            lane.address,
+        account, now = (intent.chain_id, sender.address), int(time.time())
+        sender.limits.check_spend(
+            sender.address,
             self.spent_wei(*account, now),
             max(0, gas_limit * fees.max_fee_per_gas_wei + beside_wei - counted),
         )
-        self.fence.check(intent.chain_id, lane.address)
-        signed = lane.sign(
+        self.fence.check(intent.chain_id, sender.address)
+        signed = sender.sign(
             {
                 "type": 2,
                 "chainId": intent.chain_id,
                 "nonce": nonce,
-                "to": lane.address if cancels else intent.to,
+                "to": sender.address if cancels else intent.to,
                 "data": data,
                 "value": 0,
                 "gas": gas_limit,
@@ -113,12 +113,19 @@ class Delivery:
         return self.journal.add_version(attempt, kind, nonce, height, version, why)
 
     def replace(
-        self, rpc: Rpc, lane: Lane, attempt: Attempt, kind: Kind, fees: Fees, height: int, why: str
+        self,
+        rpc: Rpc,
+        sender: SenderAccount,
+        attempt: Attempt,
+        kind: Kind,
+        fees: GasFees,
+        height: int,
+        why: str,
     ) -> Attempt:
         """Sign a version that replaces the others; a cancellation is replaced by nothing else."""
         if attempt.newest.kind is Kind.CANCELLATION:
             kind, why = Kind.CANCELLATION, attempt.note
-        return self.sign(rpc, lane, attempt, kind, attempt.signed_nonce, fees, height, why)
+        return self.sign(rpc, sender, attempt, kind, attempt.signed_nonce, fees, height, why)
 
     def send(self, rpc: Rpc, attempt: Attempt, height: int) -> Attempt:
         """Send an attempt's newest version, for the first time or again: for the node it is the same.
@@ -139,12 +146,12 @@ class Delivery:
         except RpcRejected as rejection:
             # Nodes word "I have it already" in many ways, so they are asked instead of read.
             if rpc.call("eth_getTransactionByHash", attempt.newest.transaction_hash) is None:
-                if attempt.state is State.SIGNED and not self._precedes_others(attempt):
-                    self.journal.advance(attempt, State.FAILED, note=str(rejection))
+                if attempt.state is AttemptState.SIGNED and not self._precedes_others(attempt):
+                    self.journal.advance(attempt, AttemptState.FAILED, note=str(rejection))
                     raise
                 return self.journal.annotate(attempt, str(rejection))
-        if attempt.state is State.SIGNED:
-            return self.journal.advance(attempt, State.SENT)
+        if attempt.state is AttemptState.SIGNED:
+            return self.journal.advance(attempt, AttemptState.SENT)
         return self.journal.get(attempt.id)
 
     def spent_wei(self, chain_id: int, sender: str, now: int) -> int:
@@ -201,7 +208,7 @@ class Delivery:
         sent = {
             other.nonce
             for other in self.journal.unsettled(attempt.intent.chain_id, attempt.sender)
-            if other.state not in (State.PLANNED, State.SIGNED)
+            if other.state not in (AttemptState.PLANNED, AttemptState.SIGNED)
         }
         return sent.issuperset(range(expected, attempt.signed_nonce))
 

@@ -2,7 +2,7 @@
 
 EIP-1559: the base fee is burnt and moves by at most an eighth a block, the tip goes to whoever
 builds the block. Offers are made to hold for several full blocks, and never above a cap. A
-transaction that replaces another must outbid it on both fields; nodes ask a tenth more, some an
+transaction that replaces another must replacement_of it on both fields; nodes ask a tenth more, some an
 eighth, so it is an eighth here. Whole numbers alone; all but `read_market` and `suggest` is pure.
 """
 
@@ -16,7 +16,7 @@ from typing import Any
 from rebalancer.chain.rpc import Rpc
 from rebalancer.errors import ChainError, FeeAboveCap, RpcMalformed, RpcRejected
 
-__all__ = ["Fees", "Market", "bumped", "offer", "outbid", "read_market", "suggest"]
+__all__ = ["GasFees", "GasMarket", "bumped", "offer", "read_market", "replacement_of", "suggest"]
 
 _HISTORY_BLOCKS = 10
 _TIP_PERCENTILES = (50, 75)  # of the gas in each block: what is usual, and what is urgent
@@ -25,7 +25,7 @@ _BASE_FEE_HEADROOM = 2  # (9/8)^5 < 2: still good enough after five full blocks
 
 
 @dataclass(frozen=True)
-class Fees:
+class GasFees:
     """What a transaction offers, in wei per gas; it pays the base fee and the tip, at most the former."""
 
     max_fee_per_gas_wei: int
@@ -33,7 +33,7 @@ class Fees:
 
 
 @dataclass(frozen=True)
-class Market:
+class GasMarket:
     """What gas costs now, in wei per gas: the next block's base fee, and tips of recent blocks."""
 
     base_fee_wei: int
@@ -46,7 +46,7 @@ class Market:
         return self.base_fee_wei + self.usual_tip_wei
 
 
-def offer(market: Market, cap_wei: int) -> Fees:
+def offer(market: GasMarket, cap_wei: int) -> GasFees:
     """Fees for the next few blocks, both at most the cap (wei per gas).
 
     Raises:
@@ -55,31 +55,32 @@ def offer(market: Market, cap_wei: int) -> Fees:
     if market.base_fee_wei > cap_wei:
         raise FeeAboveCap(market.base_fee_wei, cap_wei)
     max_fee_wei = min(_BASE_FEE_HEADROOM * market.base_fee_wei + market.usual_tip_wei, cap_wei)
-    return Fees(max_fee_wei, min(market.usual_tip_wei, max_fee_wei))
+    return GasFees(max_fee_wei, min(market.usual_tip_wei, max_fee_wei))
 
 
-def outbid(wei: int) -> int:
+def replacement_of(wei: int) -> int:
     """An eighth more than a fee, rounded up: the least that replaces it."""
     return wei + -(-wei // 8)
 
 
-def bumped(before: Fees, market: Market, cap_wei: int) -> Fees | None:
+def bumped(before: GasFees, market: GasMarket, cap_wei: int) -> GasFees | None:
     """Fees that replace `before`: an eighth more on both fields, and no less than is asked now.
 
     None when the cap leaves no room for that.
     """
-    least = Fees(
-        outbid(before.max_fee_per_gas_wei), max(1, outbid(before.max_priority_fee_per_gas_wei))
+    least = GasFees(
+        replacement_of(before.max_fee_per_gas_wei),
+        max(1, replacement_of(before.max_priority_fee_per_gas_wei)),
     )
     if max(least.max_fee_per_gas_wei, least.max_priority_fee_per_gas_wei) > cap_wei:
         return None
     tip_wei = max(least.max_priority_fee_per_gas_wei, market.urgent_tip_wei)
     now_wei = _BASE_FEE_HEADROOM * market.base_fee_wei + tip_wei
     max_fee_wei = min(max(least.max_fee_per_gas_wei, now_wei), cap_wei)
-    return Fees(max_fee_wei, min(tip_wei, max_fee_wei))
+    return GasFees(max_fee_wei, min(tip_wei, max_fee_wei))
 
 
-def read_market(rpc: Rpc) -> Market:
+def read_market(rpc: Rpc) -> GasMarket:
     """What gas costs on a chain now: by `eth_feeHistory`, or where that tells nothing by the newest block and `eth_gasPrice`.
 
     A tip is the median over recent blocks of what a percentile of their gas paid; blocks without
@@ -90,7 +91,7 @@ def read_market(rpc: Rpc) -> Market:
         RpcMalformed: the chain tells no price of gas in any of these ways.
         ChainError: no endpoint that is asked answers.
     """
-    found: list[Market] = []
+    found: list[GasMarket] = []
     failure: ChainError | None = None
     for voter in rpc.voters():
         try:
@@ -110,10 +111,10 @@ def read_market(rpc: Rpc) -> Market:
     )
     if most_wei is not None:
         usual_wei, urgent_wei = min(usual_wei, most_wei), min(urgent_wei, most_wei)
-    return Market(base_fee_wei, usual_wei, urgent_wei)
+    return GasMarket(base_fee_wei, usual_wei, urgent_wei)
 
 
-def _read_market(rpc: Rpc) -> Market:
+def _read_market(rpc: Rpc) -> GasMarket:
     """What gas costs by one endpoint."""
     try:
         history = rpc.call("eth_feeHistory", hex(_HISTORY_BLOCKS), "latest", list(_TIP_PERCENTILES))
@@ -128,10 +129,10 @@ def _read_market(rpc: Rpc) -> Market:
         tips_wei = tips_wei if any(map(any, tips_wei)) else [[tip_wei]]
     usual_wei = max(median_low(tip[0] for tip in tips_wei) if tips_wei else 0, _MIN_TIP_WEI)
     urgent_wei = max(median_low(tip[-1] for tip in tips_wei) if tips_wei else 0, usual_wei)
-    return Market(base_fee_wei, usual_wei, urgent_wei)
+    return GasMarket(base_fee_wei, usual_wei, urgent_wei)
 
 
-def suggest(rpc: Rpc, cap_wei: int) -> Fees:
+def suggest(rpc: Rpc, cap_wei: int) -> GasFees:
     """Fees for the next few blocks on a chain, both at most the cap (wei per gas).
 
     Raises:

@@ -10,16 +10,16 @@ from rebalancer.chain.interfaces import interface
 from rebalancer.errors import SpendingUnwritable
 from rebalancer.send.attempt import KEEPER_FUNCTIONS
 from rebalancer.send.fence import Fence
-from rebalancer.send.lanes import KeyLimits, Lane
 from rebalancer.send.lifecycle import SendRules
 from rebalancer.send.outbox import Outbox
 from rebalancer.send.relay import RelayRpc, Relays
+from rebalancer.send.sender_accounts import KeyLimits, SenderAccount
 from rebalancer.send.signed import Signer
 from rebalancer.send.spending import Spending
 from rebalancer.settings import Settings
 from rebalancer.wellknown import DEVNET_CHAIN_ID
 
-__all__ = ["lane_of", "max_spend_per_day_wei", "outbox_of", "rules_of"]
+__all__ = ["max_spend_per_day_wei", "outbox_of", "rules_of", "sender_of"]
 
 _WEI = 10**18
 
@@ -83,7 +83,7 @@ def max_spend_per_day_wei(settings: Settings) -> int:
     return int(settings.keeper.max_spend_ether_per_day * _WEI)
 
 
-def lane_of(signer: Signer, settings: Settings, vaults: Iterable[str]) -> Lane:
+def sender_of(signer: Signer, settings: Settings, vaults: Iterable[str]) -> SenderAccount:
     """The keeper's signer, which signs nothing but what keepers do with these vaults."""
     keeper = settings.keeper
     functions = interface("BasketVault").functions
@@ -93,4 +93,4 @@ def lane_of(signer: Signer, settings: Settings, vaults: Iterable[str]) -> Lane:
         targets=frozenset(keeper.allowed_targets or vaults),
         selectors=frozenset("0x" + functions[name].selector.hex() for name in KEEPER_FUNCTIONS),
     )
-    return Lane(signer, limits)
+    return SenderAccount(signer, limits)

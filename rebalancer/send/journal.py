@@ -25,17 +25,17 @@ from rebalancer.send.attempt import (
     OPEN,
     SIGNED,
     Attempt,
+    AttemptState,
     HandedOver,
     Intent,
     Kind,
     Sending,
     SignedVersion,
-    State,
     Version,
     check_transition,
     state_once_signed,
 )
-from rebalancer.send.fees import Fees
+from rebalancer.send.fees import GasFees
 from rebalancer.send.journal_file import (
     APPLICATION_ID,
     BUSY_SECONDS,
@@ -169,7 +169,7 @@ class Journal:
     def plan(self, intent: Intent, sender: str) -> Attempt:
         """Journal an intent, before anything is signed for it."""
         with self.guarded():
-            attempt_id = self._insert(intent, sender, State.PLANNED, None, "")
+            attempt_id = self._insert(intent, sender, AttemptState.PLANNED, None, "")
         return _logged(self.get(attempt_id))
 
     def add_version(
@@ -187,13 +187,15 @@ class Journal:
             self._update(attempt, state_once_signed(kind), nonce=nonce, note=note)
         return _logged(self.get(attempt.id))
 
-    def advance(self, attempt: Attempt, state: State, **columns: Any) -> Attempt:
+    def advance(self, attempt: Attempt, state: AttemptState, **columns: Any) -> Attempt:
         """Journal an attempt's next state; when this returns, it is on disk."""
         with self.guarded():
             self._update(attempt, state, **columns)
         return _logged(self.get(attempt.id))
 
-    def hold(self, attempt: Attempt, state: State, receipt: Receipt, note: str = "") -> Attempt:
+    def hold(
+        self, attempt: Attempt, state: AttemptState, receipt: Receipt, note: str = ""
+    ) -> Attempt:
         """Journal the block that holds one of an attempt's versions."""
         return self.advance(
             attempt,
@@ -209,7 +211,7 @@ class Journal:
             note=note,
         )
 
-    def take_back(self, attempt: Attempt, state: State, note: str) -> Attempt:
+    def take_back(self, attempt: Attempt, state: AttemptState, note: str) -> Attempt:
         """Journal that no block of the chain holds an attempt any more."""
         nothing = dict.fromkeys(
             ("mined_hash", "block_number", "block_hash", "gas_used", "gas_price_wei", "mined_at")
@@ -218,8 +220,8 @@ class Journal:
 
     def finalise(self, attempt: Attempt) -> Attempt:
         """Journal that an attempt's block is deep enough to stay."""
-        if attempt.state is State.MINED:
-            return self.advance(attempt, State.FINAL, is_final=1)
+        if attempt.state is AttemptState.MINED:
+            return self.advance(attempt, AttemptState.FINAL, is_final=1)
         with self.guarded():
             self.connection.execute("UPDATE attempts SET is_final = 1 WHERE id = ?", (attempt.id,))
         return self.get(attempt.id)
@@ -271,8 +273,8 @@ class Journal:
             followed=followed,
         )
         for other in adoption.giving_way:
-            self._update(other, State.FAILED, note=TAKEN_OVER)
-        note = TAKEN_OVER if adoption.state is State.FAILED else ""
+            self._update(other, AttemptState.FAILED, note=TAKEN_OVER)
+        note = TAKEN_OVER if adoption.state is AttemptState.FAILED else ""
         if adoption.mine is None:
             attempt_id = self._insert(intent, one.sender, adoption.state, one.nonce, note)
         else:
@@ -290,7 +292,7 @@ class Journal:
     # The file
 
     def _insert(
-        self, intent: Intent, sender: str, state: State, nonce: int | None, note: str
+        self, intent: Intent, sender: str, state: AttemptState, nonce: int | None, note: str
     ) -> int:
         now = int(time.time())
         (row,) = self.connection.execute(
@@ -325,11 +327,11 @@ class Journal:
         with self.guarded():
             return _select(self.connection, condition, values)
 
-    def _update(self, attempt: Attempt, state: State, **columns: Any) -> None:
+    def _update(self, attempt: Attempt, state: AttemptState, **columns: Any) -> None:
         check_transition(attempt.state, state)
         self._write(attempt, state, **columns)
 
-    def _write(self, attempt: Attempt, state: State, **columns: Any) -> None:
+    def _write(self, attempt: Attempt, state: AttemptState, **columns: Any) -> None:
         columns |= {"state": state.value, "changed_at": int(time.time())}
         assignments = ", ".join(f"{name} = ?" for name in columns)
         self.connection.execute(
@@ -436,7 +438,7 @@ def _version(row: sqlite3.Row, sendings: Iterable[Sending]) -> Version:
         row["raw"],
         row["transaction_hash"],
         row["gas_limit"],
-        Fees(row["max_fee_per_gas_wei"], row["max_priority_fee_per_gas_wei"]),
+        GasFees(row["max_fee_per_gas_wei"], row["max_priority_fee_per_gas_wei"]),
         row["height"],
         row["signed_at"],
         tuple(sendings),
@@ -458,7 +460,7 @@ def _attempt(row: sqlite3.Row, versions: Iterable[Version]) -> Attempt:
             row["deadline_block"],
         ),
         row["sender"],
-        State(row["state"]),
+        AttemptState(row["state"]),
         row["nonce"],
         tuple(versions),
         row["mined_hash"],
@@ -475,7 +477,7 @@ def _attempt(row: sqlite3.Row, versions: Iterable[Version]) -> Attempt:
     )
 
 
-def _quoted(states: Iterable[State]) -> str:
+def _quoted(states: Iterable[AttemptState]) -> str:
     return ", ".join(f"'{state}'" for state in sorted(states))
 
 

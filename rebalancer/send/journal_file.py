@@ -13,7 +13,7 @@ from hexbytes import HexBytes
 
 from rebalancer.errors import OutboxError, OutboxInUse, OutboxUnreadable, OutboxUnwritable
 from rebalancer.files import make_folder, open_own
-from rebalancer.send.fees import Fees
+from rebalancer.send.fees import GasFees
 
 __all__ = [
     "APPLICATION_ID",
@@ -173,10 +173,10 @@ def _migrate_from_1(connection: sqlite3.Connection) -> None:
         raise
 
 
-def fees_of(raw: bytes) -> Fees:
+def fees_of(raw: bytes) -> GasFees:
     """What a signed EIP-1559 transaction offers."""
     fields = TypedTransaction.from_bytes(HexBytes(raw)).as_dict()
-    return Fees(fields["maxFeePerGas"], fields["maxPriorityFeePerGas"])
+    return GasFees(fields["maxFeePerGas"], fields["maxPriorityFeePerGas"])
 
 
 def lock(path: Path) -> int:

@@ -19,12 +19,12 @@ import structlog
 from rebalancer.chain.receipt import Receipt, refusal
 from rebalancer.chain.rpc import Rpc
 from rebalancer.errors import LimitError, RpcMalformed, RpcRejected
-from rebalancer.send.attempt import LIVE, Attempt, Kind, State
+from rebalancer.send.attempt import LIVE, Attempt, AttemptState, Kind
 from rebalancer.send.block_view import BlockView, find_mined, newest_height, nonce_count
 from rebalancer.send.delivery import Delivery
 from rebalancer.send.fees import bumped
 from rebalancer.send.journal import Journal
-from rebalancer.send.lanes import Lane
+from rebalancer.send.sender_accounts import SenderAccount
 
 __all__ = ["Lifecycle", "SendRules"]
 
@@ -63,16 +63,16 @@ class Lifecycle:
         """By attempt, at which block and when (`time.monotonic`) its nonce was first seen used without its receipt."""
         self._has_tag = True
 
-    def cap_wei(self, lane: Lane) -> int:
+    def cap_wei(self, sender: SenderAccount) -> int:
         """Most that an account may offer per gas for a version that replaces another."""
-        limit_wei = lane.limits.max_fee_per_gas_wei
+        limit_wei = sender.limits.max_fee_per_gas_wei
         cap_wei = self.rules.fee_cap_wei
         return cap_wei if limit_wei is None else min(cap_wei, limit_wei)
 
     def advance(
         self,
         rpc: Rpc,
-        lanes: Mapping[str, Lane],
+        senders: Mapping[str, SenderAccount],
         height: int,
         epochs: Mapping[str, int],
         attempts: Sequence[Attempt],
@@ -87,11 +87,11 @@ class Lifecycle:
         view = BlockView(rpc, height, epochs)
         settled_height = self._settled_height(rpc, height, attempts)
         view.read(attempts)
-        return [self._advance(view, settled_height, lanes, attempt) for attempt in attempts]
+        return [self._advance(view, settled_height, senders, attempt) for attempt in attempts]
 
     def resolve(self, rpc: Rpc, attempt: Attempt) -> Attempt:
         """Bring an attempt of an earlier call as far as it goes without waiting for a block."""
-        if attempt.state is State.PLANNED:
+        if attempt.state is AttemptState.PLANNED:
             return self._give_up(attempt)
         decided = self.decided(rpc, attempt)
         return self._sent_again(rpc, attempt) if decided is None else decided
@@ -113,9 +113,9 @@ class Lifecycle:
         state = attempt.state_in_block(
             version, succeeded=receipt.succeeded, superseded=self._superseded(attempt)
         )
-        if state is State.CANCELLED:
+        if state is AttemptState.CANCELLED:
             note = attempt.note
-        elif state is State.MINED:
+        elif state is AttemptState.MINED:
             note = ""
         elif receipt.succeeded:
             note = "another attempt has taken its place"
@@ -124,7 +124,7 @@ class Lifecycle:
         held = (attempt.state, attempt.block_hash, attempt.mined_hash)
         if held in (
             (state, receipt.block_hash, receipt.transaction_hash),
-            (State.FINAL, receipt.block_hash, receipt.transaction_hash),
+            (AttemptState.FINAL, receipt.block_hash, receipt.transaction_hash),
         ):
             return attempt
         return self.journal.hold(attempt, state, receipt, note)
@@ -132,9 +132,13 @@ class Lifecycle:
     # One attempt, one block
 
     def _advance(
-        self, view: BlockView, settled_height: int, lanes: Mapping[str, Lane], attempt: Attempt
+        self,
+        view: BlockView,
+        settled_height: int,
+        senders: Mapping[str, SenderAccount],
+        attempt: Attempt,
     ) -> Attempt:
-        if attempt.state is State.PLANNED:
+        if attempt.state is AttemptState.PLANNED:
             return self._give_up(attempt)
         if attempt.block_number is not None:
             return self._advance_held(view, settled_height, attempt)
@@ -142,7 +146,7 @@ class Lifecycle:
         if receipt is not None:
             self._lost_at.pop(attempt.id, None)
             return self.record_receipt(view.rpc, attempt, receipt)
-        failed = attempt.state is State.FAILED
+        failed = attempt.state is AttemptState.FAILED
         if view.counts[attempt.sender] > attempt.signed_nonce:
             # Its receipt may only be late: some blocks and some time more, and it is somebody else's.
             if failed:
@@ -153,9 +157,9 @@ class Lifecycle:
             return self._void(attempt) if lost else attempt
         if failed:
             return attempt
-        if attempt.state is State.SIGNED:
+        if attempt.state is AttemptState.SIGNED:
             return self._sent_again(view.rpc, attempt, view.height)
-        return self._maybe_replace(view, lanes.get(attempt.sender), attempt)
+        return self._maybe_replace(view, senders.get(attempt.sender), attempt)
 
     def _advance_held(self, view: BlockView, settled_height: int, attempt: Attempt) -> Attempt:
         """What becomes of an attempt that a block holds."""
@@ -176,37 +180,39 @@ class Lifecycle:
         self._lost_at.pop(attempt.id, None)
         return self._sent_again(view.rpc, self._taken_back(attempt), view.height)
 
-    def _maybe_replace(self, view: BlockView, lane: Lane | None, attempt: Attempt) -> Attempt:
+    def _maybe_replace(
+        self, view: BlockView, sender: SenderAccount | None, attempt: Attempt
+    ) -> Attempt:
         """Cancel, replace, or send again what is not mined, if it is time."""
-        if lane is None:
+        if sender is None:
             return attempt  # its key is not here
         why = view.obsolete(attempt)
         newest = attempt.newest
         cancelling = newest.kind is Kind.CANCELLATION
         if why and not cancelling:
-            return self._replace(view, lane, attempt, Kind.CANCELLATION, why)
+            return self._replace(view, sender, attempt, Kind.CANCELLATION, why)
         if newest.height >= view.height:
             return attempt
         if time.time() < newest.signed_at + self.rules.min_pending_seconds:
             return attempt
         if view.height - newest.height >= self.rules.bump_after_blocks:
             why = f"not mined within {view.height - newest.height} blocks"
-            return self._replace(view, lane, attempt, Kind.BUMP, why)
+            return self._replace(view, sender, attempt, Kind.BUMP, why)
         if newest.fees.max_fee_per_gas_wei < view.market.base_fee_wei:
-            return self._replace(view, lane, attempt, Kind.BUMP, "gas costs more than it offers")
+            return self._replace(view, sender, attempt, Kind.BUMP, "gas costs more than it offers")
         return attempt
 
     def _replace(
-        self, view: BlockView, lane: Lane, attempt: Attempt, kind: Kind, why: str
+        self, view: BlockView, sender: SenderAccount, attempt: Attempt, kind: Kind, why: str
     ) -> Attempt:
         """Replace an attempt's newest version, or say why that cannot be and send it again."""
-        cap_wei = self.cap_wei(lane)
+        cap_wei = self.cap_wei(sender)
         fees = bumped(attempt.newest.fees, view.market, cap_wei)
         if fees is None:
             note = f"{why}, and its fee is at the cap of {cap_wei} wei per gas"
             return self._sent_again(view.rpc, self.journal.annotate(attempt, note), view.height)
         try:
-            attempt = self.delivery.replace(view.rpc, lane, attempt, kind, fees, view.height, why)
+            attempt = self.delivery.replace(view.rpc, sender, attempt, kind, fees, view.height, why)
         except LimitError as limit:
             return self._sent_again(
                 view.rpc, self.journal.annotate(attempt, str(limit)), view.height
@@ -225,15 +231,15 @@ class Lifecycle:
     # What became of it
 
     def _give_up(self, attempt: Attempt) -> Attempt:
-        return self.journal.advance(attempt, State.FAILED, note="it was never signed")
+        return self.journal.advance(attempt, AttemptState.FAILED, note="it was never signed")
 
     def _void(self, attempt: Attempt) -> Attempt:
         note = "a block holds another transaction with its nonce"
-        return self.journal.advance(attempt, State.FAILED, note=note)
+        return self.journal.advance(attempt, AttemptState.FAILED, note=note)
 
     def _taken_back(self, attempt: Attempt) -> Attempt:
         """Journal a reorg."""
-        log.warning("taken_back", tx=attempt.mined_hash, block=attempt.block_number)
+        log.warning("reorged", tx=attempt.mined_hash, block=attempt.block_number)
         state = attempt.state_without_block(superseded=self._superseded(attempt))
         return self.journal.take_back(attempt, state, "a reorg took its block back")
 
@@ -269,7 +275,9 @@ class Lifecycle:
         tag = self.rules.confirmations
         if isinstance(tag, int):
             return height - tag
-        if all(one.block_number is None and one.state is not State.FAILED for one in watched):
+        if all(
+            one.block_number is None and one.state is not AttemptState.FAILED for one in watched
+        ):
             return _NOT_ONE  # nothing is held, so nobody asks
         try:
             block = rpc.call("eth_getBlockByNumber", tag, False)

@@ -15,18 +15,18 @@ from enum import StrEnum
 
 from rebalancer.chain.rpc import Rpc
 from rebalancer.errors import FeeAboveCap, ForeignPending, NonceGap, RpcRejected, TooManyGaps
-from rebalancer.send.attempt import Attempt, State
-from rebalancer.send.fees import Fees, bumped, offer, read_market
-from rebalancer.send.lanes import Lane, as_lane
+from rebalancer.send.attempt import Attempt, AttemptState
+from rebalancer.send.fees import GasFees, bumped, offer, read_market
 from rebalancer.send.outbox import Outbox
+from rebalancer.send.sender_accounts import SenderAccount, as_sender
 from rebalancer.send.signed import Signer
 
-__all__ = ["Stuck", "Trouble", "clear", "clear_on_start", "survey"]
+__all__ = ["NonceFault", "StuckNonce", "clear", "clear_on_start", "survey"]
 
 _MOST_UNASKED = 8  # a few that were dropped; more is another chain, or another outbox
 
 
-class Trouble(StrEnum):
+class NonceFault(StrEnum):
     """Why a nonce stands in the way."""
 
     GAP = "gap"
@@ -34,15 +34,15 @@ class Trouble(StrEnum):
 
 
 @dataclass(frozen=True)
-class Stuck:
+class StuckNonce:
     """A nonce that stands in the way."""
 
     address: str
     nonce: int
-    trouble: Trouble
+    trouble: NonceFault
 
 
-def survey(outbox: Outbox, rpc: Rpc, address: str) -> list[Stuck]:
+def survey(outbox: Outbox, rpc: Rpc, address: str) -> list[StuckNonce]:
     """The nonces of an account that the chain or the journal lacks, lowest first. Sends nothing.
 
     Raises:
@@ -62,8 +62,8 @@ def survey(outbox: Outbox, rpc: Rpc, address: str) -> list[Stuck]:
     known = outbox.journal.known_nonces(chain_id, address, latest)
     foreign = [n for n in range(latest, pending) if n not in known]
     gaps = [n for n in range(pending, max(ours, default=-1)) if n not in ours]
-    return [Stuck(address, nonce, Trouble.FOREIGN) for nonce in foreign] + [
-        Stuck(address, nonce, Trouble.GAP) for nonce in gaps
+    return [StuckNonce(address, nonce, NonceFault.FOREIGN) for nonce in foreign] + [
+        StuckNonce(address, nonce, NonceFault.GAP) for nonce in gaps
     ]
 
 
@@ -76,18 +76,20 @@ def clear_on_start(outbox: Outbox, rpc: Rpc, signers: Sequence[Signer]) -> list[
         NonceGap: this is not the chain that the journal knows.
     """
     filled: list[Attempt] = []
-    for lane in map(as_lane, signers):
-        stuck = survey(outbox, rpc, lane.address)
-        foreign = [one.nonce for one in stuck if one.trouble is Trouble.FOREIGN]
+    for sender in map(as_sender, signers):
+        stuck = survey(outbox, rpc, sender.address)
+        foreign = [one.nonce for one in stuck if one.trouble is NonceFault.FOREIGN]
         if foreign:
-            raise ForeignPending(lane.address, foreign)
+            raise ForeignPending(sender.address, foreign)
         if len(stuck) > _MOST_UNASKED:
-            raise TooManyGaps(lane.address, [one.nonce for one in stuck], _MOST_UNASKED)
-        filled += clear(outbox, rpc, lane, stuck)
+            raise TooManyGaps(sender.address, [one.nonce for one in stuck], _MOST_UNASKED)
+        filled += clear(outbox, rpc, sender, stuck)
     return filled
 
 
-def clear(outbox: Outbox, rpc: Rpc, lane: Lane, stuck: list[Stuck]) -> list[Attempt]:
+def clear(
+    outbox: Outbox, rpc: Rpc, sender: SenderAccount, stuck: list[StuckNonce]
+) -> list[Attempt]:
     """Fill gaps, and replace what is foreign, with nothing, sent to oneself. Does not wait for a block.
 
     What a foreign transaction offers is not known, so each refusal is answered by a higher offer,
@@ -97,36 +99,36 @@ def clear(outbox: Outbox, rpc: Rpc, lane: Lane, stuck: list[Stuck]) -> list[Atte
         FeeAboveCap: gas is too dear.
         RpcRejected: the node takes no offer up to the cap.
     """
-    return [_fill(outbox, rpc, lane, one) for one in stuck]
+    return [_fill(outbox, rpc, sender, one) for one in stuck]
 
 
-def _fill(outbox: Outbox, rpc: Rpc, lane: Lane, stuck: Stuck) -> Attempt:
+def _fill(outbox: Outbox, rpc: Rpc, sender: SenderAccount, stuck: StuckNonce) -> Attempt:
     cap_wei = min(
-        outbox.rules.fee_cap_wei, lane.limits.max_fee_per_gas_wei or outbox.rules.fee_cap_wei
+        outbox.rules.fee_cap_wei, sender.limits.max_fee_per_gas_wei or outbox.rules.fee_cap_wei
     )
     why = {
-        Trouble.GAP: "fills a nonce that the chain lacked",
-        Trouble.FOREIGN: "replaces a transaction that is not in the outbox",
+        NonceFault.GAP: "fills a nonce that the chain lacked",
+        NonceFault.FOREIGN: "replaces a transaction that is not in the outbox",
     }[stuck.trouble]
     market = read_market(rpc)
-    fees: Fees | None = offer(market, cap_wei)
+    fees: GasFees | None = offer(market, cap_wei)
     refused: RpcRejected | None = None
     while fees is not None:
         try:
-            attempt = outbox.fill(rpc, lane, stuck.nonce, fees, why)
+            attempt = outbox.fill(rpc, sender, stuck.nonce, fees, why)
         except RpcRejected as rejection:
             refused = rejection
         else:
             # A dearer version that is refused leaves its attempt open, and the reason with it.
-            if attempt.state is not State.FAILED and not attempt.newest.is_refused:
+            if attempt.state is not AttemptState.FAILED and not attempt.newest.is_refused:
                 return attempt
         fees = bumped(_doubled(fees, cap_wei), market, cap_wei)
     raise refused or FeeAboveCap(market.base_fee_wei, cap_wei)
 
 
-def _doubled(fees: Fees, cap_wei: int) -> Fees:
+def _doubled(fees: GasFees, cap_wei: int) -> GasFees:
     """Nearly twice as much, so that few offers lead to the cap."""
-    return Fees(
+    return GasFees(
         min(2 * fees.max_fee_per_gas_wei, max(cap_wei * 8 // 9, fees.max_fee_per_gas_wei)),
         min(2 * fees.max_priority_fee_per_gas_wei, cap_wei * 8 // 9),
     )

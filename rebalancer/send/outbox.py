@@ -31,15 +31,15 @@ from rebalancer.errors import (
     SimulationRefused,
     WrongChain,
 )
-from rebalancer.send.attempt import LIVE, OPEN, Attempt, Intent, Kind, State
+from rebalancer.send.attempt import LIVE, OPEN, Attempt, AttemptState, Intent, Kind
 from rebalancer.send.block_view import find_mined, newest_height, nonce_count
 from rebalancer.send.delivery import TRANSFER_GAS, Check, Delivery
-from rebalancer.send.fees import Fees, bumped, offer, read_market
+from rebalancer.send.fees import GasFees, bumped, offer, read_market
 from rebalancer.send.fence import Fence, NoFence
 from rebalancer.send.journal import Journal
-from rebalancer.send.lanes import Lane, as_lane, choose
 from rebalancer.send.lifecycle import Lifecycle, SendRules
 from rebalancer.send.relay import Relays
+from rebalancer.send.sender_accounts import SenderAccount, as_sender, choose
 from rebalancer.send.signed import Signer
 from rebalancer.send.spending import Spending
 
@@ -112,7 +112,7 @@ class Outbox:
         rpc: Rpc,
         signers: Sequence[Signer],
         intent: Intent,
-        fees: Fees | None = None,
+        fees: GasFees | None = None,
         *,
         check: Check | None = None,
         height: int | None = None,
@@ -124,7 +124,7 @@ class Outbox:
 
         Raises:
             WrongChain: the endpoint serves another chain than the intent is for.
-            CallNotAllowed, NoFreeLane: no account may send it now; nothing was journalled.
+            CallNotAllowed, NoFreeSender: no account may send it now; nothing was journalled.
             LimitError: it would exceed a limit of its key; nothing was signed.
             InsufficientEther: the signer cannot pay for it; nothing was signed.
             SimulationRefused, SimulationDiffers: as `check` raises them; nothing was signed.
@@ -137,18 +137,18 @@ class Outbox:
         """
         self._check_chain(rpc, intent)
         for attempt in self.unsettled(intent.chain_id):
-            if attempt.state in (State.PLANNED, State.SIGNED):
+            if attempt.state in (AttemptState.PLANNED, AttemptState.SIGNED):
                 self._lifecycle.resolve(rpc, attempt)
         earlier = self._earlier(rpc, intent)
         if earlier is not None:
             return earlier
-        lane = self._lane(rpc, [as_lane(signer) for signer in signers], intent)
-        attempt = self.journal.plan(intent, lane.address)
+        sender = self._sender(rpc, [as_sender(signer) for signer in signers], intent)
+        attempt = self.journal.plan(intent, sender.address)
         try:
-            fees = fees or offer(read_market(rpc), self._lifecycle.cap_wei(lane))
-            attempt = self.delivery.sign_first(rpc, lane, attempt, fees, height, check)
+            fees = fees or offer(read_market(rpc), self._lifecycle.cap_wei(sender))
+            attempt = self.delivery.sign_first(rpc, sender, attempt, fees, height, check)
         except (LimitError, SimulationRefused, SimulationDiffers, FeeAboveCap) as refused:
-            self.journal.advance(attempt, State.FAILED, note=str(refused))
+            self.journal.advance(attempt, AttemptState.FAILED, note=str(refused))
             raise
         return self.delivery.send(rpc, attempt, attempt.newest.height)
 
@@ -174,8 +174,8 @@ class Outbox:
         watched = self.journal.watched(rpc.expected_chain_id or rpc.chain_id())
         if not watched:
             return []
-        lanes = {lane.address: lane for lane in map(as_lane, signers)}
-        after = self._lifecycle.advance(rpc, lanes, height, epochs or {}, watched)
+        senders = {sender.address: sender for sender in map(as_sender, signers)}
+        after = self._lifecycle.advance(rpc, senders, height, epochs or {}, watched)
         self.delivery.settle([attempt for attempt in after if attempt.is_final])
         return [now for now, before in zip(after, watched, strict=True) if now != before]
 
@@ -187,7 +187,7 @@ class Outbox:
             LimitError: a limit of the key forbids it.
             RpcUnreachable, RpcTimeout: the cancellation may be under way.
         """
-        if attempt.state is State.PLANNED:
+        if attempt.state is AttemptState.PLANNED:
             return self._lifecycle.resolve(rpc, attempt)
         if attempt.sender != signer.address:
             raise NotCancellable(attempt.id, f"it is {attempt.sender}'s, not {signer.address}'s")
@@ -196,37 +196,37 @@ class Outbox:
         if attempt.state not in OPEN:
             raise NotCancellable(attempt.id, f"it is {attempt.state}")
         fees = bumped(
-            attempt.newest.fees, read_market(rpc), self._lifecycle.cap_wei(as_lane(signer))
+            attempt.newest.fees, read_market(rpc), self._lifecycle.cap_wei(as_sender(signer))
         )
         if fees is None:
             raise NotCancellable(attempt.id, "the fee cap leaves no room to replace it")
         attempt = self.delivery.replace(
-            rpc, as_lane(signer), attempt, Kind.CANCELLATION, fees, height, why
+            rpc, as_sender(signer), attempt, Kind.CANCELLATION, fees, height, why
         )
         return self.delivery.send(rpc, attempt, height)
 
-    def fill(self, rpc: Rpc, signer: Signer, nonce: int, fees: Fees, why: str) -> Attempt:
+    def fill(self, rpc: Rpc, signer: Signer, nonce: int, fees: GasFees, why: str) -> Attempt:
         """Use a nonce up with nothing, sent to oneself: under the account's own name, with the nonce as epoch.
 
         Raises:
             As `submit`.
         """
-        lane, height = as_lane(signer), newest_height(rpc)
-        address = lane.address
+        sender, height = as_sender(signer), newest_height(rpc)
+        address = sender.address
         intent = Intent(rpc.chain_id(), address, nonce, address, "0x", TRANSFER_GAS, why)
         for earlier in self.journal.of_epoch(intent.chain_id, address, nonce):
-            if earlier.state is State.PLANNED:
+            if earlier.state is AttemptState.PLANNED:
                 self._lifecycle.resolve(rpc, earlier)
             elif earlier.state in OPEN:
                 attempt = earlier
                 # The same offer would be the same transaction, which is sent again as it is.
                 if fees not in {version.fees for version in earlier.versions}:
                     attempt = self.delivery.replace(
-                        rpc, lane, earlier, Kind.BUMP, fees, height, why
+                        rpc, sender, earlier, Kind.BUMP, fees, height, why
                     )
                 return self.delivery.send(rpc, attempt, height)
         attempt = self.journal.plan(intent, address)
-        attempt = self.delivery.sign(rpc, lane, attempt, Kind.ORIGINAL, nonce, fees, height)
+        attempt = self.delivery.sign(rpc, sender, attempt, Kind.ORIGINAL, nonce, fees, height)
         return self.delivery.send(rpc, attempt, height)
 
     def resume(self, rpc: Rpc) -> list[Attempt]:
@@ -247,7 +247,7 @@ class Outbox:
         for attempt in self.journal.of_epoch(intent.chain_id, intent.vault, intent.epoch):
             if attempt.state in LIVE:
                 return attempt
-            if attempt.state is State.FAILED and attempt.block_number is None:
+            if attempt.state is AttemptState.FAILED and attempt.block_number is None:
                 # One node refused it: another may have taken it.
                 receipt = find_mined(rpc, attempt)
                 if receipt is not None:
@@ -256,19 +256,19 @@ class Outbox:
                         return closed
         return None
 
-    def _lane(self, rpc: Rpc, lanes: Sequence[Lane], intent: Intent) -> Lane:
+    def _sender(self, rpc: Rpc, senders: Sequence[SenderAccount], intent: Intent) -> SenderAccount:
         """Who sends an intent: whoever tried before and may still be mined, else who has the least to do."""
         for failed in self.journal.of_epoch(intent.chain_id, intent.vault, intent.epoch):
             if failed.nonce is None or failed.block_number is not None:
                 continue
-            again = [lane for lane in lanes if lane.address == failed.sender]
+            again = [sender for sender in senders if sender.address == failed.sender]
             if again and nonce_count(rpc, failed.sender, "latest") <= failed.nonce:
                 again[0].limits.check_call(failed.sender, intent.to, intent.data)
                 return again[0]
         under_way: dict[str, int] = {}
         for attempt in self.unsettled(intent.chain_id):
             under_way[attempt.sender] = under_way.get(attempt.sender, 0) + 1
-        return choose(lanes, under_way, intent.vault, intent.to, intent.data)
+        return choose(senders, under_way, intent.vault, intent.to, intent.data)
 
     @staticmethod
     def _check_chain(rpc: Rpc, intent: Intent) -> None:

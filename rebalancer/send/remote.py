@@ -79,7 +79,7 @@ def open_external(url: str, address: str | None) -> ExternalSigner:
     return ExternalSigner(rpc, address)
 
 
-def checked(raw: bytes, asked: Mapping[str, Any], address: str) -> SignedTransaction:
+def checked(raw: bytes, requested: Mapping[str, Any], address: str) -> SignedTransaction:
     """A signed transaction, if it is exactly what was asked, by exactly who was asked.
 
     Raises:
@@ -88,7 +88,7 @@ def checked(raw: bytes, asked: Mapping[str, Any], address: str) -> SignedTransac
     """
     found, sender = read_signed(raw)
     for name in _FIELDS:
-        wanted, signed = _comparable(asked.get(name)), _comparable(found.get(name))
+        wanted, signed = _comparable(requested.get(name)), _comparable(found.get(name))
         if wanted != signed:
             raise SignedOtherwise(name, wanted, signed)
     if found.get("accessList"):

@@ -159,8 +159,8 @@ def keystore_weakness(path: Path) -> str | None:
     Raises:
         As `keystore_address`.
     """
-    is_scrypt, work, said = _derivation(path, _read_keystore(path))
-    return said if work < (_LEAST_SCRYPT if is_scrypt else _LEAST_PBKDF2) else None
+    is_scrypt, work, message = _derivation(path, _read_keystore(path))
+    return message if work < (_LEAST_SCRYPT if is_scrypt else _LEAST_PBKDF2) else None
 
 
 def _derivation(path: Path, keystore: Mapping[str, Any]) -> tuple[bool, int, str]:
@@ -175,14 +175,14 @@ def _derivation(path: Path, keystore: Mapping[str, Any]) -> tuple[bool, int, str
         is_scrypt = kdf == "scrypt"
         if is_scrypt:
             work = int(given["n"]) * int(given["r"]) * int(given["p"])
-            said = f"scrypt with n={given['n']}, r={given['r']}"
+            message = f"scrypt with n={given['n']}, r={given['r']}"
         else:
-            work, said = int(given["c"]), f"{kdf} with c={given['c']}"
+            work, message = int(given["c"]), f"{kdf} with c={given['c']}"
     except (KeyError, TypeError, ValueError, OverflowError):
         raise KeystoreUnreadable(path, "a field is missing or unknown") from None
     if work > (_MOST_SCRYPT if is_scrypt else _MOST_PBKDF2):
-        raise KeystoreUnreadable(path, f"its key takes too much work to derive: {said}")
-    return is_scrypt, work, said
+        raise KeystoreUnreadable(path, f"its key takes too much work to derive: {message}")
+    return is_scrypt, work, message
 
 
 def _read_keystore(path: Path) -> dict[str, Any]:

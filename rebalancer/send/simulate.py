@@ -90,10 +90,10 @@ class Simulator:
         done = self._attempted(messages)
         if done is None:
             return None
-        why, told = done[-1]
+        why, reported = done[-1]
         if why is not None:
             raise SimulationRefused(why)
-        return {"returnData": "0x", **told}
+        return {"returnData": "0x", **reported}
 
     def outcomes(self, messages: Sequence[Mapping[str, str]]) -> list[Simulated] | None:
         """What each of some calls would come to, one after another on the newest block's state; None if the node cannot tell.

@@ -33,9 +33,9 @@ from rebalancer.send.simulate import Simulator
 from rebalancer.send.wallet import Wallet
 
 __all__ = [
-    "Operation",
+    "CallOperation",
+    "CallRecorder",
     "Reading",
-    "Recorder",
     "UnsignedCall",
     "read_call",
 ]
@@ -66,7 +66,7 @@ class Reading:
 
 
 @dataclass(frozen=True, slots=True)
-class Operation:
+class CallOperation:
     """The operation of the AccessManager that a call schedules or makes. Instants are unix seconds.
 
     While it is not scheduled yet, `earliest_at` is what it would be if that were mined in the next block; None where the node cannot tell.
@@ -86,11 +86,11 @@ class UnsignedCall:
     value_wei: int
     data: str
     reading: Reading | None
-    operation: Operation | None
+    operation: CallOperation | None
     outcome: str
 
 
-class Recorder(Wallet):
+class CallRecorder(Wallet):
     """A wallet that writes down what it would send.
 
     `now` are the calls that can be made at once, in order; `then` those that have to wait for their operation.
@@ -163,9 +163,9 @@ class Recorder(Wallet):
         """
         if not self.now:
             return super().read(contract, function, *args)
-        asked = self._message(contract.address, contract.data(function, *args), 0)
+        requested = self._message(contract.address, contract.data(function, *args), 0)
         try:
-            done = self._simulator.last_of([*self._messages(), asked])
+            done = self._simulator.last_of([*self._messages(), requested])
         except SimulationRefused as refused:
             raise refused.refusal from None
         if done is None:
@@ -184,7 +184,9 @@ class Recorder(Wallet):
         """The newest block, on which calls are tried."""
         return read_block(self.rpc)
 
-    def _note(self, manager: BoundContract, target: str, data: str, operation: Operation) -> None:
+    def _note(
+        self, manager: BoundContract, target: str, data: str, operation: CallOperation
+    ) -> None:
         outcome = self._try_when_due(manager, target, data, operation)
         self.then.append(UnsignedCall(target.lower(), 0, data, read_call(data), operation, outcome))
 
@@ -213,7 +215,7 @@ class Recorder(Wallet):
         return ()
 
     def _try_when_due(
-        self, manager: BoundContract, target: str, data: str, operation: Operation
+        self, manager: BoundContract, target: str, data: str, operation: CallOperation
     ) -> str:
         """What a call would do if its delay were over now: tried with the operation's time set to the newest block's, in the node alone."""
         key = bytes.fromhex(operation.id.removeprefix("0x")) + _SCHEDULES_SLOT.to_bytes(32)
@@ -241,10 +243,12 @@ class Recorder(Wallet):
         at: int | None,
         *,
         is_scheduled: bool,
-    ) -> Operation:
+    ) -> CallOperation:
         found = manager.call("hashOperation", self.address, target, data)
         lasts = manager.call("expiration")
-        return Operation("0x" + found.hex(), is_scheduled, at, None if at is None else at + lasts)
+        return CallOperation(
+            "0x" + found.hex(), is_scheduled, at, None if at is None else at + lasts
+        )
 
     def _authority(self, target: str) -> BoundContract:
         """The AccessManager that a contract obeys, which may be the contract itself."""

@@ -171,13 +171,13 @@ def _dotenv(path: Path) -> _Source:
 
 
 def _toml(path: Path | None) -> _Source:
-    asked = path is not None
+    requested = path is not None
     path = path or DEFAULT_FILE
     where = f"in {path}"
     try:
         values = tomllib.loads(read_text(path, MEGABYTE))
     except FileNotFoundError:
-        if asked:
+        if requested:
             raise ConfigError(str(path), "", "the file does not exist; name another") from None
         return _Source(where, False, {})
     except tomllib.TOMLDecodeError as error:

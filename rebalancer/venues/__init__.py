@@ -9,7 +9,7 @@ from rebalancer.venues.model import MAX_AMOUNT_RAW, Pool, PoolRef, PoolState, To
 from rebalancer.venues.registry import KINDS, VENUES, check_ref, load, of_class, venue_named
 from rebalancer.venues.shapes import recentred, synthetic
 from rebalancer.venues.uniswap_v2 import UniswapV2Pool
-from rebalancer.venues.uniswap_v3 import Tick, TickProfile, UniswapV3Pool
+from rebalancer.venues.uniswap_v3 import InitializedTick, TickProfile, UniswapV3Pool
 from rebalancer.venues.uniswap_v4 import UniswapV4Pool, WrappedEtherPool
 
 __all__ = [
@@ -19,10 +19,10 @@ __all__ = [
     "BalancerWeightedPool",
     "CurveCryptoPool",
     "CurveStablePool",
+    "InitializedTick",
     "Pool",
     "PoolRef",
     "PoolState",
-    "Tick",
     "TickProfile",
     "Token",
     "UniswapV2Pool",

@@ -38,8 +38,8 @@ from rebalancer.venues.model import (
     Token,
     address_key,
     check_amount,
-    places_of,
     raw_price,
+    refs_of,
 )
 from rebalancer.venues.reading import (
     At,
@@ -185,7 +185,7 @@ class BalancerV3WeightedPool(PoolBase):
     def quote_in(self, token_in: str, token_out: str, amount_raw: int) -> int:
         """See `Pool.quote_in`. Equals amountOut of Vault.swap, exact in."""
         check_amount(amount_raw)
-        i, j = places_of(self.address, self.tokens, token_in, token_out)
+        i, j = refs_of(self.address, self.tokens, token_in, token_out)
         most = self._most_in(i, j)
         if amount_raw > most:
             raise LiquidityExhausted(self.address, self.tokens[i].address, amount_raw, most)
@@ -198,7 +198,7 @@ class BalancerV3WeightedPool(PoolBase):
             LiquidityExhausted: also for an amount below the minimum of the Vault, which it refuses however much goes in.
         """
         check_amount(amount_raw)
-        i, j = places_of(self.address, self.tokens, token_in, token_out)
+        i, j = refs_of(self.address, self.tokens, token_in, token_out)
         most = self._most_out(i, j)
         cost = self._cost(i, j, amount_raw) if amount_raw <= most else None
         if cost is None:
@@ -210,7 +210,7 @@ class BalancerV3WeightedPool(PoolBase):
         out = self.quote_in(token_in, token_out, amount_raw)
         if out == 0 and not self._is_enough(token_in, token_out, amount_raw):
             return 0, self
-        i, j = places_of(self.address, self.tokens, token_in, token_out)
+        i, j = refs_of(self.address, self.tokens, token_in, token_out)
         balances = list(self.balances)
         balances[i] += self._stays(i, amount_raw, self._fee_e18(i, amount_raw))
         balances[j] -= out
@@ -218,7 +218,7 @@ class BalancerV3WeightedPool(PoolBase):
 
     def spot_price(self, token_in: str, token_out: str) -> Fraction:
         """See `Pool.spot_price`. Balances by weights; 0 where the pool cannot trade."""
-        i, j = places_of(self.address, self.tokens, token_in, token_out)
+        i, j = refs_of(self.address, self.tokens, token_in, token_out)
         if not self._is_open(i, j):
             return Fraction(0)
         return Fraction(
@@ -240,7 +240,7 @@ class BalancerV3WeightedPool(PoolBase):
             # No further than twice the most: growth past all floats must not become an int.
             amount_raw = min(int(min(balance_in * growth / kept, 2.0 * most)), most)
         else:
-            i, j = places_of(self.address, self.tokens, token_in, token_out)
+            i, j = refs_of(self.address, self.tokens, token_in, token_out)
             amount_raw = self._most_in(i, j)
         out = -curve.balance_out * math.expm1(
             -exponent * math.log1p(amount_raw * kept / balance_in)
@@ -249,7 +249,7 @@ class BalancerV3WeightedPool(PoolBase):
 
     def shape(self, token_in: str, token_out: str) -> PowerCurve:
         """See `Pool.shape`."""
-        i, j = places_of(self.address, self.tokens, token_in, token_out)
+        i, j = refs_of(self.address, self.tokens, token_in, token_out)
         most = self._most_in(i, j)
         if not most:
             return PowerCurve(0.0, 0.0, 0.0, 0.0, 0.0)
@@ -259,7 +259,7 @@ class BalancerV3WeightedPool(PoolBase):
 
     def hop(self, token_in: str, token_out: str, amount_raw: int, *, to_caller: bool) -> Hop:
         """See `Pool.hop`."""
-        i, j = places_of(self.address, self.tokens, token_in, token_out)
+        i, j = refs_of(self.address, self.tokens, token_in, token_out)
         ends = self.tokens[i].address, self.tokens[j].address
         return balancer_v3_hop(self.vault, self.address, amount_raw, *ends, to_caller=to_caller)
 
@@ -335,7 +335,7 @@ class BalancerV3WeightedPool(PoolBase):
             "tokens": [token.to_json() for token in self.tokens],
             "balances": list(self.balances),
             "rates": list(self.rates_e18),
-            "rate_providers": not self.LOGS_TELL_ALL,
+            "rate_providers": not self.LOGS_ARE_COMPLETE,
             "normalized_weights": list(self.weights_e18),
             "min_balances": list(self.min_balances_e18),
             "fee": self.fee_e18,
@@ -405,7 +405,7 @@ class BalancerV3WeightedPool(PoolBase):
 
     def _is_enough(self, token_in: str, token_out: str, amount_raw: int) -> bool:
         """Whether neither side is below the Vault's minimum trade amount."""
-        i, j = places_of(self.address, self.tokens, token_in, token_out)
+        i, j = refs_of(self.address, self.tokens, token_in, token_out)
         net = self._net_e18(i, amount_raw)
         return net >= self.min_trade_e18 and self._out_e18(i, j, net) >= self.min_trade_e18
 
@@ -489,7 +489,7 @@ class BalancerV3WeightedPool(PoolBase):
 class BalancerV3RatedPool(BalancerV3WeightedPool):
     """A pool with a rate provider: its rates change without a log, so that it is read at every block."""
 
-    LOGS_TELL_ALL: ClassVar[bool] = False
+    LOGS_ARE_COMPLETE: ClassVar[bool] = False
     MAY_DRIFT: ClassVar[frozenset[str]] = frozenset({"is_paused", "rates_e18", "balances"})
 
     @property

@@ -37,8 +37,8 @@ from rebalancer.venues.model import (
     Token,
     address_key,
     check_amount,
-    places_of,
     raw_price,
+    refs_of,
 )
 from rebalancer.venues.reading import (
     At,
@@ -173,7 +173,7 @@ class BalancerWeightedPool(PoolBase):
     def quote_in(self, token_in: str, token_out: str, amount_raw: int) -> int:
         """See `Pool.quote_in`. Equals what the pool's onSwap gives, given in."""
         check_amount(amount_raw)
-        i, j = places_of(self.address, self.tokens, token_in, token_out)
+        i, j = refs_of(self.address, self.tokens, token_in, token_out)
         # FixedPoint.mulUp: the fee is rounded up.
         net_e18 = (amount_raw - mul_up_e18(amount_raw, self.fee_e18)) * self._scales[i]
         if net_e18 > self._most_e18(i) or not self._is_open(i, j):
@@ -191,7 +191,7 @@ class BalancerWeightedPool(PoolBase):
     def quote_out(self, token_in: str, token_out: str, amount_raw: int) -> int:
         """See `Pool.quote_out`. Equals what the pool's onSwap gives, given out."""
         check_amount(amount_raw)
-        i, j = places_of(self.address, self.tokens, token_in, token_out)
+        i, j = refs_of(self.address, self.tokens, token_in, token_out)
         out_e18 = amount_raw * self._scales[j]
         if out_e18 > self._most_e18(j) or not self._is_open(i, j):
             possible = self._most_e18(j) // self._scales[j] if self._is_open(i, j) else 0
@@ -208,7 +208,7 @@ class BalancerWeightedPool(PoolBase):
     ) -> tuple[int, BalancerWeightedPool]:
         """See `Pool.swapped`. The whole of what goes in stays, the fee with it."""
         out = self.quote_in(token_in, token_out, amount_raw)
-        i, j = places_of(self.address, self.tokens, token_in, token_out)
+        i, j = refs_of(self.address, self.tokens, token_in, token_out)
         balances = list(self.balances)
         balances[i] += amount_raw
         balances[j] -= out
@@ -216,7 +216,7 @@ class BalancerWeightedPool(PoolBase):
 
     def spot_price(self, token_in: str, token_out: str) -> Fraction:
         """See `Pool.spot_price`. Balances by weights; 0 where the pool is empty."""
-        i, j = places_of(self.address, self.tokens, token_in, token_out)
+        i, j = refs_of(self.address, self.tokens, token_in, token_out)
         if self.balances[i] == 0:
             return Fraction(0)
         return Fraction(
@@ -228,7 +228,7 @@ class BalancerWeightedPool(PoolBase):
 
         out(x) = out * (1 - (in / (in + k x))^e), so (in + k x) / in = (price * k / marginal)^(1 / (1 + e)).
         """
-        i, j = places_of(self.address, self.tokens, token_in, token_out)
+        i, j = refs_of(self.address, self.tokens, token_in, token_out)
         if not self._is_open(i, j):
             return 0, 0
         balance_in, balance_out = self.balances[i], self.balances[j]
@@ -248,7 +248,7 @@ class BalancerWeightedPool(PoolBase):
 
     def shape(self, token_in: str, token_out: str) -> PowerCurve:
         """See `Pool.shape`. What `flow_to` is made of."""
-        i, j = places_of(self.address, self.tokens, token_in, token_out)
+        i, j = refs_of(self.address, self.tokens, token_in, token_out)
         if not self._is_open(i, j):
             return PowerCurve(0.0, 0.0, 0.0, 0.0, 0.0)
         exponent, kept = self.weights_e18[i] / self.weights_e18[j], 1 - self.fee_e18 / E18
@@ -257,7 +257,7 @@ class BalancerWeightedPool(PoolBase):
 
     def hop(self, token_in: str, token_out: str, amount_raw: int, *, to_caller: bool) -> Hop:
         """See `Pool.hop`."""
-        i, j = places_of(self.address, self.tokens, token_in, token_out)
+        i, j = refs_of(self.address, self.tokens, token_in, token_out)
         ends = self.tokens[i].address, self.tokens[j].address
         return balancer_hop(self.vault, self.pool_id, amount_raw, *ends, to_caller=to_caller)
 
@@ -282,21 +282,21 @@ class BalancerWeightedPool(PoolBase):
 
     def moved(self, events: Sequence[Event]) -> BalancerWeightedPool:
         """See `PoolState.moved`."""
-        places = {token.address: k for k, token in enumerate(self.tokens)}
+        refs = {token.address: k for k, token in enumerate(self.tokens)}
         balances, fee_e18 = list(self.balances), self.fee_e18
         for event in events:
             values = event.values
             if event.name == "Swap":
-                balances[places[values["tokenIn"]]] += values["amountIn"]
-                balances[places[values["tokenOut"]]] -= values["amountOut"]
+                balances[refs[values["tokenIn"]]] += values["amountIn"]
+                balances[refs[values["tokenOut"]]] -= values["amountOut"]
             elif event.name == "PoolBalanceChanged":
                 rows = zip(
                     values["tokens"], values["deltas"], values["protocolFeeAmounts"], strict=True
                 )
                 for token, delta, fee in rows:
-                    balances[places[token]] += delta - fee
+                    balances[refs[token]] += delta - fee
             elif event.name == "PoolBalanceManaged":
-                balances[places[values["token"]]] += values["cashDelta"] + values["managedDelta"]
+                balances[refs[values["token"]]] += values["cashDelta"] + values["managedDelta"]
             elif event.name == "SwapFeePercentageChanged":
                 fee_e18 = values["swapFeePercentage"]
         return replace(self, balances=tuple(balances), fee_e18=fee_e18)
@@ -305,9 +305,9 @@ class BalancerWeightedPool(PoolBase):
         """See `Pool.at_prices`. Each balance is worth its weight beside the first token's, rounded down."""
         first = self.tokens[0]
         balances = [self.balances[0]]
-        for place, token in enumerate(self.tokens[1:], start=1):
-            beside = Fraction(self.weights_e18[place], self.weights_e18[0])
-            price = raw_price(first, token, prices_e8[0], prices_e8[place])
+        for index, token in enumerate(self.tokens[1:], start=1):
+            beside = Fraction(self.weights_e18[index], self.weights_e18[0])
+            price = raw_price(first, token, prices_e8[0], prices_e8[index])
             balances.append(int(self.balances[0] * price * beside))
         return replace(self, balances=tuple(balances))
 
@@ -346,8 +346,8 @@ class BalancerWeightedPool(PoolBase):
         """An empty pool divides by zero and refuses any swap."""
         return self.balances[i] > 0 and self.balances[j] > 0
 
-    def _most_e18(self, place: int) -> int:
-        return mul_down_e18(self._balances_e18[place], _MAX_RATIO_E18)
+    def _most_e18(self, index: int) -> int:
+        return mul_down_e18(self._balances_e18[index], _MAX_RATIO_E18)
 
     def _most_in(self, i: int, j: int) -> int:
         """The largest raw amount that is no more than the ratio allows once its fee is off."""
@@ -415,8 +415,10 @@ def _read(at: At, ref: PoolRef) -> Reading[BalancerWeightedPool]:
         at.ask(vault, "queryBatchSwap", 0, [(its_id, i, j, amount, b"")], list(assets), funds)
         for i, j, amount in swaps
     ]
-    told = [answered(vault, "queryBatchSwap", answer) for answer in answers]
-    chain = [-deltas[j] if deltas else None for deltas, (_, j, _) in zip(told, swaps, strict=True)]
+    reported = [answered(vault, "queryBatchSwap", answer) for answer in answers]
+    chain = [
+        -deltas[j] if deltas else None for deltas, (_, j, _) in zip(reported, swaps, strict=True)
+    ]
     for paper in known:
         if chain == quotes_of(paper, paper.quote_in, swaps):
             return paper

@@ -110,9 +110,12 @@ def _load(snapshot: Snapshot) -> CurveStablePool | CurveCryptoPool:
         name=text_of(snapshot, "name"),
     )
     if "virtual_price" in snapshot and "lp_token_total_supply" in snapshot:
-        told, supply = int_of(snapshot, "virtual_price"), int_of(snapshot, "lp_token_total_supply")
-        if pool.invariant * E18 // max(supply, 1) != told:
-            raise BadPoolSnapshot(f"virtual_price {told} is not that of these balances")
+        quoted, supply = (
+            int_of(snapshot, "virtual_price"),
+            int_of(snapshot, "lp_token_total_supply"),
+        )
+        if pool.invariant * E18 // max(supply, 1) != quoted:
+            raise BadPoolSnapshot(f"virtual_price {quoted} is not that of these balances")
     return pool
 
 
@@ -168,7 +171,7 @@ def _read(at: At, ref: PoolRef) -> Reading[CurvePool]:
     answers = yield [at.ask(pool, name) for name in _CURVE_SCALARS] + [
         at.ask(pool, name, k) for name, k in listed
     ]
-    told = {
+    quoted = {
         name: answered(pool, name, answer)
         for name, answer in zip(_CURVE_SCALARS, answers, strict=False)
     }
@@ -187,12 +190,12 @@ def _read(at: At, ref: PoolRef) -> Reading[CurvePool]:
         "tokens": [token.to_json() for token in tokens],
         "balances": lists["balances"][: len(tokens)],
     }
-    if told["gamma"] is None:
-        paper = _load(snapshot | _told_stable(at, told))
+    if quoted["gamma"] is None:
+        paper = _load(snapshot | _told_stable(at, quoted))
     else:
-        parts = yield from _told_crypto(at, address, len(tokens), told)
+        parts = yield from _told_crypto(at, address, len(tokens), quoted)
         # With two coins there is one price, which is told without a number.
-        one = told["price_scale()"]
+        one = quoted["price_scale()"]
         scale = lists["price_scale(uint256)"] if one is None else [one]
         paper = _load({**snapshot, "price_scale": scale[: len(tokens) - 1], **parts})
     swaps = probes(paper)
@@ -208,48 +211,48 @@ def _read(at: At, ref: PoolRef) -> Reading[CurvePool]:
     return paper
 
 
-def _told_stable(at: At, told: Mapping[str, Any]) -> dict[str, Any]:
+def _told_stable(at: At, quoted: Mapping[str, Any]) -> dict[str, Any]:
     """Only pools of stableswap-ng tell the rates they store."""
     found = {
-        "a_coefficient": told["A"],
-        "fee": told["fee"],
-        "admin_fee": told["admin_fee"],
-        "is_ramping": (told["future_A_time"] or 0) > at.block.timestamp,
+        "a_coefficient": quoted["A"],
+        "fee": quoted["fee"],
+        "admin_fee": quoted["admin_fee"],
+        "is_ramping": (quoted["future_A_time"] or 0) > at.block.timestamp,
     }
-    if told["stored_rates"] is None:
+    if quoted["stored_rates"] is None:
         return found
     return found | {
-        "a_coefficient": told["A_precise"],
-        "rates": list(told["stored_rates"]),
+        "a_coefficient": quoted["A_precise"],
+        "rates": list(quoted["stored_rates"]),
         "math_version": "ng",
-        "offpeg_fee_multiplier": told["offpeg_fee_multiplier"],
+        "offpeg_fee_multiplier": quoted["offpeg_fee_multiplier"],
     }
 
 
 def _told_crypto(
-    at: At, address: str, count: int, told: Mapping[str, Any]
+    at: At, address: str, count: int, quoted: Mapping[str, Any]
 ) -> Reading[dict[str, Any]]:
     """Only pools of tricrypto-ng and twocrypto-ng tell which mathematics they use."""
-    precise, ends_at = told["A_precise"], told["future_A_gamma_time"] or 0
+    precise, ends_at = quoted["A_precise"], quoted["future_A_gamma_time"] or 0
     found = {
-        "a_coefficient": told["A"] if precise is None else precise,
+        "a_coefficient": quoted["A"] if precise is None else precise,
         "a_multiplier": _TRICRYPTO2_MULTIPLIER if precise is None else _TRICRYPTO_MULTIPLIER,
-        "d": told["D"],
+        "d": quoted["D"],
         # The first ones compute D again until the first swap after the ramp, too.
         "is_ramping": ends_at > 0,
-        **{name: told[name] for name in ("gamma", "mid_fee", "out_fee", "fee_gamma")},
+        **{name: quoted[name] for name in ("gamma", "mid_fee", "out_fee", "fee_gamma")},
     }
-    if told["MATH"] is None:
+    if quoted["MATH"] is None:
         return found
-    mathematics = CURVE.at(told["MATH"])
+    mathematics = CURVE.at(quoted["MATH"])
     answers = yield [at.ask(mathematics, "version")]
     version = answered(mathematics, "version", answers[0])
     if (count, version) not in _NG_MATH:
         raise UnsupportedPool(f"Curve of mathematics {safe_text(str(version), 16)}, {address}")
     return found | {
         "math_version": _NG_MATH[count, version],
-        "virtual_price": told["virtual_price"],
-        "total_supply": told["totalSupply"],
+        "virtual_price": quoted["virtual_price"],
+        "total_supply": quoted["totalSupply"],
         "is_ramping": ends_at > at.block.timestamp,
     }
 

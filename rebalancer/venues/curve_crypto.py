@@ -62,8 +62,8 @@ from rebalancer.venues.model import (
     Token,
     address_key,
     check_amount,
-    places_of,
     raw_price,
+    refs_of,
 )
 from rebalancer.venues.uniswap_v3_math import PIPS
 
@@ -106,7 +106,7 @@ class CurveCryptoPool(PoolBase):
         BadPoolSnapshot: the state contradicts itself.
     """
 
-    LOGS_TELL_ALL: ClassVar[bool] = False
+    LOGS_ARE_COMPLETE: ClassVar[bool] = False
 
     address: str
     tokens: tuple[Token, ...]
@@ -191,7 +191,7 @@ class CurveCryptoPool(PoolBase):
             BadAmount, UnknownToken: as `quote_in`.
         """
         check_amount(amount_raw)
-        i, j = places_of(self.address, self.tokens, token_in, token_out)
+        i, j = refs_of(self.address, self.tokens, token_in, token_out)
         try:
             return max(self._sold(i, j, amount_raw)[0], 0) if self.d else 0
         except (Refused, ZeroDivisionError):
@@ -223,7 +223,7 @@ class CurveCryptoPool(PoolBase):
     def quote_out(self, token_in: str, token_out: str, amount_raw: int) -> int:
         """See `Pool.quote_out`. The pool has no such swap: it is the least amount whose `quote_in` is enough."""
         check_amount(amount_raw)
-        i, j = places_of(self.address, self.tokens, token_in, token_out)
+        i, j = refs_of(self.address, self.tokens, token_in, token_out)
         xp = list(self._xp)
         xp[j] -= self._scaled(j, amount_raw) * FEE_ONE // (FEE_ONE - self.mid_fee_e10)
         try:
@@ -253,7 +253,7 @@ class CurveCryptoPool(PoolBase):
 
     def spot_price(self, token_in: str, token_out: str) -> Fraction:
         """See `Pool.spot_price`. Exact at the D it has; 0 where the pool is empty."""
-        i, j = places_of(self.address, self.tokens, token_in, token_out)
+        i, j = refs_of(self.address, self.tokens, token_in, token_out)
         if self.d == 0 or 0 in self._xp:
             return Fraction(0)
         x = [Fraction(value) for value in self._xp]
@@ -271,7 +271,7 @@ class CurveCryptoPool(PoolBase):
         The fee falls while a swap brings the pool into balance, so that its price may first rise. Then
         nothing flows until the whole of that way pays.
         """
-        i, j = places_of(self.address, self.tokens, token_in, token_out)
+        i, j = refs_of(self.address, self.tokens, token_in, token_out)
         if self.d == 0 or 0 in self._xp:
             return 0, 0
         if marginal <= 0:
@@ -292,7 +292,7 @@ class CurveCryptoPool(PoolBase):
         Raises:
             UnknownToken: the pool does not trade the pair.
         """
-        i, j = places_of(self.address, self.tokens, token_in, token_out)
+        i, j = refs_of(self.address, self.tokens, token_in, token_out)
         if self.d == 0 or 0 in self._xp:
             return []
         curve = self._curve(i, j)
@@ -309,7 +309,7 @@ class CurveCryptoPool(PoolBase):
 
     def first_unit(self, token_in: str, token_out: str) -> float:
         """What the next raw unit in yields after the fee, about: `spot_price` less the fee, in floats. 0 where the pool is empty."""
-        i, j = places_of(self.address, self.tokens, token_in, token_out)
+        i, j = refs_of(self.address, self.tokens, token_in, token_out)
         if self.d == 0 or 0 in self._xp:
             return 0.0
         curve = self._curve(i, j)
@@ -323,14 +323,14 @@ class CurveCryptoPool(PoolBase):
 
     def most_per_unit(self, token_in: str, token_out: str) -> float:
         """No less than what a raw unit in yields after the fee, however much goes in, in floats. 0 where the pool is empty."""
-        i, j = places_of(self.address, self.tokens, token_in, token_out)
+        i, j = refs_of(self.address, self.tokens, token_in, token_out)
         if self.d == 0 or 0 in self._xp:
             return 0.0
         return self._curve(i, j).most_marginal * self._scales_f[i] / self._scales_f[j]
 
     def hop(self, token_in: str, token_out: str, amount_raw: int, *, to_caller: bool) -> Hop:  # noqa: ARG002 (as every pool takes it)
         """See `Pool.hop`. The executor keeps the result: the pool pays nobody else, and to send it on costs more."""
-        i, j = places_of(self.address, self.tokens, token_in, token_out)
+        i, j = refs_of(self.address, self.tokens, token_in, token_out)
         ends = self.tokens[i].address, self.tokens[j].address
         return curve_hop(self.address, amount_raw, *ends, i, j, unsigned=True)
 
@@ -471,7 +471,7 @@ class CurveCryptoPool(PoolBase):
 
     def _swap(self, token_in: str, token_out: str, amount_raw: int) -> tuple[int, int, _Swap]:
         check_amount(amount_raw)
-        i, j = places_of(self.address, self.tokens, token_in, token_out)
+        i, j = refs_of(self.address, self.tokens, token_in, token_out)
         try:
             return i, j, self._exchange(i, j, amount_raw)
         except Refused:

@@ -51,7 +51,7 @@ from rebalancer.venues.model import (
     Token,
     address_key,
     check_amount,
-    places_of,
+    refs_of,
 )
 from rebalancer.venues.uniswap_v3_math import PIPS
 
@@ -113,7 +113,7 @@ class CurveStablePool(PoolBase):
         BadPoolSnapshot: the state contradicts itself.
     """
 
-    LOGS_TELL_ALL: ClassVar[bool] = False
+    LOGS_ARE_COMPLETE: ClassVar[bool] = False
     MAY_DRIFT: ClassVar[frozenset[str]] = frozenset({"rates"})
 
     address: str
@@ -198,7 +198,7 @@ class CurveStablePool(PoolBase):
     def quote_out(self, token_in: str, token_out: str, amount_raw: int) -> int:
         """See `Pool.quote_out`. The pool has no such swap: it is the least amount whose `quote_in` is enough."""
         check_amount(amount_raw)
-        i, j = places_of(self.address, self.tokens, token_in, token_out)
+        i, j = refs_of(self.address, self.tokens, token_in, token_out)
         most = self._best_in(i, j)
         possible = self._exchange(i, j, most).out_raw if most else 0
         if amount_raw > possible:
@@ -249,7 +249,7 @@ class CurveStablePool(PoolBase):
 
     def spot_price(self, token_in: str, token_out: str) -> Fraction:
         """See `Pool.spot_price`. Exact at the whole-number D; 0 where the pool is empty."""
-        i, j = places_of(self.address, self.tokens, token_in, token_out)
+        i, j = refs_of(self.address, self.tokens, token_in, token_out)
         d = self.invariant
         if d == 0:
             return Fraction(0)
@@ -263,7 +263,7 @@ class CurveStablePool(PoolBase):
 
     def flow_to(self, token_in: str, token_out: str, marginal: float) -> tuple[int, int]:
         """See `Pool.flow_to`. The curve's slope is solved for; what it yields there is in closed form."""
-        i, j = places_of(self.address, self.tokens, token_in, token_out)
+        i, j = refs_of(self.address, self.tokens, token_in, token_out)
         if self.invariant == 0:
             return 0, 0
         if marginal <= 0:
@@ -306,7 +306,7 @@ class CurveStablePool(PoolBase):
         Raises:
             UnknownToken: the pool does not trade the pair.
         """
-        i, j = places_of(self.address, self.tokens, token_in, token_out)
+        i, j = refs_of(self.address, self.tokens, token_in, token_out)
         if self.invariant == 0:
             return []
         scale_in, scale_out = self.rates[i] / E18, self.rates[j] / E18
@@ -325,14 +325,14 @@ class CurveStablePool(PoolBase):
 
     def most_per_unit(self, token_in: str, token_out: str) -> float:
         """No less than what a raw unit in yields after the fee, however much goes in, in floats. 0 where the pool is empty."""
-        i, j = places_of(self.address, self.tokens, token_in, token_out)
+        i, j = refs_of(self.address, self.tokens, token_in, token_out)
         if self.invariant == 0:
             return 0.0
         return self._fee_curve(i, j).most_marginal * self.rates[i] / self.rates[j]
 
     def hop(self, token_in: str, token_out: str, amount_raw: int, *, to_caller: bool) -> Hop:  # noqa: ARG002 (as every pool takes it)
         """See `Pool.hop`. The executor keeps the result: the pool pays nobody else, and to send it on costs more."""
-        i, j = places_of(self.address, self.tokens, token_in, token_out)
+        i, j = refs_of(self.address, self.tokens, token_in, token_out)
         ends = self.tokens[i].address, self.tokens[j].address
         return curve_hop(self.address, amount_raw, *ends, i, j, unsigned=False)
 
@@ -451,7 +451,7 @@ class CurveStablePool(PoolBase):
 
     def _swap(self, token_in: str, token_out: str, amount_raw: int) -> tuple[int, int, _Swap]:
         check_amount(amount_raw)
-        i, j = places_of(self.address, self.tokens, token_in, token_out)
+        i, j = refs_of(self.address, self.tokens, token_in, token_out)
         if amount_raw <= self._limit(i):
             try:
                 return i, j, self._exchange(i, j, amount_raw)

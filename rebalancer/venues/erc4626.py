@@ -41,7 +41,7 @@ from rebalancer.venues.model import (
     Token,
     address_key,
     check_amount,
-    places_of,
+    refs_of,
 )
 from rebalancer.venues.reading import (
     PROBE_PARTS,
@@ -111,7 +111,7 @@ class WrapPool(PoolBase):
     A pool says by `_rate` what it pays, by `_out` what that is in whole units, by `_most_in` how much it takes.
     """
 
-    LOGS_TELL_ALL: ClassVar[bool] = False
+    LOGS_ARE_COMPLETE: ClassVar[bool] = False
 
     address: str
     tokens: tuple[Token, Token]
@@ -159,7 +159,7 @@ class WrapPool(PoolBase):
     def quote_in(self, token_in: str, token_out: str, amount_raw: int) -> int:
         """See `Pool.quote_in`."""
         check_amount(amount_raw)
-        i, _ = places_of(self.address, self.tokens, token_in, token_out)
+        i, _ = refs_of(self.address, self.tokens, token_in, token_out)
         most = self._most_in(i)
         if amount_raw > most:
             raise LiquidityExhausted(self.address, self.tokens[i].address, amount_raw, most)
@@ -168,7 +168,7 @@ class WrapPool(PoolBase):
     def quote_out(self, token_in: str, token_out: str, amount_raw: int) -> int:
         """See `Pool.quote_out`. The least amount whose `quote_in` is enough."""
         check_amount(amount_raw)
-        i, j = places_of(self.address, self.tokens, token_in, token_out)
+        i, j = refs_of(self.address, self.tokens, token_in, token_out)
         most = self._most_in(i)
         possible = self._out(i, most)
         if amount_raw > possible:
@@ -190,12 +190,12 @@ class WrapPool(PoolBase):
 
     def spot_price(self, token_in: str, token_out: str) -> Fraction:
         """See `Pool.spot_price`. 0 where nothing may go in."""
-        i, _ = places_of(self.address, self.tokens, token_in, token_out)
+        i, _ = refs_of(self.address, self.tokens, token_in, token_out)
         return Fraction(*self._rate(i)) if self._most_in(i) else Fraction(0)
 
     def flow_to(self, token_in: str, token_out: str, marginal: float) -> tuple[int, int]:
         """See `Pool.flow_to`. All that may go in, or nothing."""
-        i, _ = places_of(self.address, self.tokens, token_in, token_out)
+        i, _ = refs_of(self.address, self.tokens, token_in, token_out)
         if marginal >= float(self.spot_price(token_in, token_out)):
             return 0, 0
         most = self._most_in(i)
@@ -207,7 +207,7 @@ class WrapPool(PoolBase):
         It ends just before the limit, or where the wrapper has doubled: what is more than that is beyond what floats can tell beside
         it. It never says more than is paid, so that to go round never seems to gain, and less by no more than a part in 10^7.
         """
-        i, _ = places_of(self.address, self.tokens, token_in, token_out)
+        i, _ = refs_of(self.address, self.tokens, token_in, token_out)
         given, taken = self._rate(i)
         deep = max(self._all_of(i), _LEAST_DEEP * 10 ** self.tokens[i].decimals)
         most = min(self._most_in(i), deep)
@@ -284,7 +284,7 @@ class ERC4626Pool(WrapPool):
 
     def hop(self, token_in: str, token_out: str, amount_raw: int, *, to_caller: bool) -> Hop:
         """See `Pool.hop`."""
-        i, j = places_of(self.address, self.tokens, token_in, token_out)
+        i, j = refs_of(self.address, self.tokens, token_in, token_out)
         ends = self.tokens[i].address, self.tokens[j].address
         return share_vault_hop(self.address, amount_raw, *ends, to_caller=to_caller)
 
@@ -402,22 +402,22 @@ def _check(at: At, vault: Contract, paper: ERC4626Pool, lent: dict[str, Any]) ->
     for whole, held in zip(wholes, (paper.total_assets, paper.total_supply), strict=True):
         whole |= {max(held // part, 1) for part in PROBE_PARTS}
     most = paper._most_in(1)
-    asked = [("previewDeposit", 0, amount) for amount in sorted(wholes[0])]
-    asked += [("previewRedeem", 1, amount) for amount in sorted(wholes[1])]
+    required = [("previewDeposit", 0, amount) for amount in sorted(wholes[0])]
+    required += [("previewRedeem", 1, amount) for amount in sorted(wholes[1])]
     redeemed = sorted(amount for amount in wholes[1] if paper._out(1, amount) and amount <= most)
-    calls = [at.ask(vault, name, amount) for name, _, amount in asked]
+    calls = [at.ask(vault, name, amount) for name, _, amount in required]
     calls += [
         _as_holder(at.ask(vault, "redeem", amount, _HOLDER, _HOLDER), lent) for amount in redeemed
     ]
-    asked += [("redeem", 1, amount) for amount in redeemed]
+    required += [("redeem", 1, amount) for amount in redeemed]
     answers = yield calls
     found = [
-        answered(vault, name, answer) for (name, *_), answer in zip(asked, answers, strict=True)
+        answered(vault, name, answer) for (name, *_), answer in zip(required, answers, strict=True)
     ]
-    previews = len(asked) - len(redeemed)
+    previews = len(required) - len(redeemed)
     pays_out = not redeemed or any(paid is not None for paid in found[previews:])
-    compared = len(asked) if pays_out else previews
-    for (name, i, amount), paid in zip(asked[:compared], found, strict=False):
+    compared = len(required) if pays_out else previews
+    for (name, i, amount), paid in zip(required[:compared], found, strict=False):
         if paid != paper._out(i, amount):
             raise UnsupportedPool(
                 f"ERC-4626 of other mathematics ({name} of {share.symbol} for {asset.symbol}, {vault.address})"

@@ -39,8 +39,8 @@ __all__ = [
     "Token",
     "address_key",
     "check_amount",
-    "places_of",
     "raw_price",
+    "refs_of",
 ]
 
 MAX_AMOUNT_RAW = 2**255 - 1
@@ -101,7 +101,7 @@ class Token:
         return {"address": self.address, "symbol": self.symbol, "decimals": self.decimals}
 
 
-def places_of(pool: str, tokens: Sequence[Token], token_in: str, token_out: str) -> tuple[int, int]:
+def refs_of(pool: str, tokens: Sequence[Token], token_in: str, token_out: str) -> tuple[int, int]:
     """Where the two tokens, in any case, stand among a pool's.
 
     Raises:
@@ -325,7 +325,7 @@ class Pool(Protocol):
 class PoolState(Pool, Protocol):
     """A pool as the chain has it: it can be read again, moved by its logs, and saved."""
 
-    LOGS_TELL_ALL: ClassVar[bool]
+    LOGS_ARE_COMPLETE: ClassVar[bool]
     """Whether its logs tell its new state (`moved`); otherwise they tell that it is to be read again."""
 
     MAY_DRIFT: ClassVar[frozenset[str]]
@@ -381,7 +381,7 @@ class PoolBase:
     """What most pools have in common."""
 
     BUYS_EXACTLY: ClassVar[bool] = False
-    LOGS_TELL_ALL: ClassVar[bool] = True
+    LOGS_ARE_COMPLETE: ClassVar[bool] = True
     MAY_DRIFT: ClassVar[frozenset[str]] = frozenset()
 
     @property

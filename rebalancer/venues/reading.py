@@ -86,7 +86,7 @@ class Venue:
     """Whether a pool of it can be told so."""
     mark: tuple[Interface, str] | None
     """A view without arguments that its pools alone answer; None where pools have no address."""
-    tells_fee: bool = True
+    fee_text: bool = True
     """Whether its pools tell their fee."""
     reads_together: bool = False
     """Whether one call reads all of its pools, so that one which cannot be read hides the others."""

@@ -11,7 +11,7 @@ from rebalancer.errors import BadPoolSnapshot
 from rebalancer.units import div_up
 from rebalancer.venues.model import Token, check_amount
 from rebalancer.venues.uniswap_v3 import (
-    Tick,
+    InitializedTick,
     TickProfile,
     UniswapV3Pool,
     check_price,
@@ -81,7 +81,7 @@ def synthetic(
             _add(moves, high, liquidity, -liquidity)
     if not moves:
         raise BadPoolSnapshot(f"a depth of {depth1_raw} raw units is too small to be any liquidity")
-    ticks = tuple(Tick(at, gross, net) for at, (gross, net) in sorted(moves.items()))
+    ticks = tuple(InitializedTick(at, gross, net) for at, (gross, net) in sorted(moves.items()))
     profile = TickProfile(fee_pips, tick_spacing, ticks)
     return UniswapV3Pool(
         address=address,

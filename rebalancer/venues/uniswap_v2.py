@@ -29,7 +29,7 @@ from rebalancer.venues.model import (
     Token,
     address_key,
     check_amount,
-    places_of,
+    refs_of,
 )
 from rebalancer.venues.reading import At, Reading, Venue, each, interface_of, tokens_read
 
@@ -113,7 +113,7 @@ class UniswapV2Pool(PoolBase):
     def quote_in(self, token_in: str, token_out: str, amount_raw: int) -> int:
         """See `Pool.quote_in`. Equals UniswapV2Library.getAmountOut."""
         check_amount(amount_raw)
-        i, j = places_of(self.address, self.tokens, token_in, token_out)
+        i, j = refs_of(self.address, self.tokens, token_in, token_out)
         most = self._most_in(i)
         if amount_raw > most:
             raise LiquidityExhausted(self.address, self.tokens[i].address, amount_raw, most)
@@ -122,7 +122,7 @@ class UniswapV2Pool(PoolBase):
     def quote_out(self, token_in: str, token_out: str, amount_raw: int) -> int:
         """See `Pool.quote_out`. Equals UniswapV2Library.getAmountIn."""
         check_amount(amount_raw)
-        i, j = places_of(self.address, self.tokens, token_in, token_out)
+        i, j = refs_of(self.address, self.tokens, token_in, token_out)
         most_in, reserve_in, reserve_out = self._most_in(i), self.reserves[i], self.reserves[j]
         if amount_raw < reserve_out:
             # {in} = {in} * {out} / {out}; the library adds one whatever the division leaves.
@@ -146,12 +146,12 @@ class UniswapV2Pool(PoolBase):
 
     def spot_price(self, token_in: str, token_out: str) -> Fraction:
         """See `Pool.spot_price`. 0 where the pair is empty."""
-        i, j = places_of(self.address, self.tokens, token_in, token_out)
+        i, j = refs_of(self.address, self.tokens, token_in, token_out)
         return Fraction(self.reserves[j], self.reserves[i]) if self.reserves[i] else Fraction(0)
 
     def flow_to(self, token_in: str, token_out: str, marginal: float) -> tuple[int, int]:
         """See `Pool.flow_to`. In closed form: out'(x) = k * in * out / (in + k * x)^2, with k what the fee leaves."""
-        i, j = places_of(self.address, self.tokens, token_in, token_out)
+        i, j = refs_of(self.address, self.tokens, token_in, token_out)
         most, reserve_in, reserve_out = self._most_in(i), self.reserves[i], self.reserves[j]
         if most == 0:
             return 0, 0
@@ -166,13 +166,13 @@ class UniswapV2Pool(PoolBase):
 
     def hop(self, token_in: str, token_out: str, amount_raw: int, *, to_caller: bool) -> Hop:
         """See `Pool.hop`."""
-        i, j = places_of(self.address, self.tokens, token_in, token_out)
+        i, j = refs_of(self.address, self.tokens, token_in, token_out)
         ends = self.tokens[i].address, self.tokens[j].address
         return pair_hop(self.address, amount_raw, *ends, to_caller=to_caller, fee_bps=self.fee_bps)
 
     def shape(self, token_in: str, token_out: str) -> Stretches:
         """See `Pool.shape`. One stretch."""
-        i, j = places_of(self.address, self.tokens, token_in, token_out)
+        i, j = refs_of(self.address, self.tokens, token_in, token_out)
         into, out = float(self.reserves[i]), float(self.reserves[j])
         if not into or not out:
             return EMPTY_SIDE
@@ -279,6 +279,6 @@ VENUE = Venue(
     load=_load,
     read=each(_read),
     mark=(PAIR, "getReserves"),
-    tells_fee=False,
+    fee_text=False,
     takes=_takes,
 )

@@ -36,7 +36,7 @@ from rebalancer.venues.model import (
     Token,
     address_key,
     check_amount,
-    places_of,
+    refs_of,
 )
 from rebalancer.venues.reading import At, Reading, Venue, interface_of, tokens_read
 from rebalancer.venues.uniswap_v3_math import (
@@ -57,7 +57,7 @@ from rebalancer.venues.uniswap_v3_math import (
 __all__ = [
     "V3_POOL",
     "VENUE",
-    "Tick",
+    "InitializedTick",
     "TickProfile",
     "UniswapV3Pool",
     "check_price",
@@ -79,7 +79,7 @@ _MAX_TICK_SPACING = 16_383
 _WORD = 256
 
 
-class Tick(NamedTuple):
+class InitializedTick(NamedTuple):
     """An initialised tick: all liquidity that starts or ends there, and what crossing up adds."""
 
     at: int
@@ -97,7 +97,7 @@ class TickProfile:
 
     fee_pips: int
     tick_spacing: int
-    ticks: tuple[Tick, ...]
+    ticks: tuple[InitializedTick, ...]
 
     def __post_init__(self) -> None:
         if not 0 <= self.fee_pips < PIPS:
@@ -363,14 +363,14 @@ class UniswapV3Pool(PoolBase):
 
     def hop(self, token_in: str, token_out: str, amount_raw: int, *, to_caller: bool) -> Hop:
         """See `Pool.hop`."""
-        i, j = places_of(self.address, self.tokens, token_in, token_out)
+        i, j = refs_of(self.address, self.tokens, token_in, token_out)
         ends = self.tokens[i].address, self.tokens[j].address
         made = v3_hop(self.address, amount_raw, *ends, to_caller=to_caller)
         return replace(made, venue=self.NUMBER)
 
     def shape(self, token_in: str, token_out: str) -> Stretches:
         """See `Pool.shape`."""
-        i, _ = places_of(self.address, self.tokens, token_in, token_out)
+        i, _ = refs_of(self.address, self.tokens, token_in, token_out)
         return stretches_of(self, self.fee_pips, down=i == 0)
 
     @property
@@ -494,10 +494,10 @@ class UniswapV3Pool(PoolBase):
         return self.sqrt_price_x96 >= price_x96
 
     def _exhausted(
-        self, ladder: _Ladder, asked_raw: int, possible_raw: int, *, exact_in: bool
+        self, ladder: _Ladder, required_raw: int, possible_raw: int, *, exact_in: bool
     ) -> LiquidityExhausted:
         token = self.token0 if ladder.down is exact_in else self.token1
-        return LiquidityExhausted(self.address, token.address, asked_raw, possible_raw)
+        return LiquidityExhausted(self.address, token.address, required_raw, possible_raw)
 
     def _after(self, ladder: _Ladder, end: _End) -> Self:
         """The pool where a swap ended; the tick follows the contract's three cases."""
@@ -552,7 +552,7 @@ def moved_range(pool: _Ranged, events: Sequence[Event]) -> dict[str, Any]:
                 ticks[at] = gross + change, net + net_change
             if low <= tick < high:
                 liquidity += change
-    left = tuple(Tick(at, *ticks[at]) for at in sorted(ticks) if ticks[at] != (0, 0))
+    left = tuple(InitializedTick(at, *ticks[at]) for at in sorted(ticks) if ticks[at] != (0, 0))
     profile = pool.profile if left == pool.profile.ticks else replace(pool.profile, ticks=left)
     return {
         "profile": profile,
@@ -598,7 +598,7 @@ def recentred_range(pool: _Ranged, sqrt_price_x96: int) -> dict[str, Any]:
         moved[to] = gross_there + gross, net_there + net
     ticks = tuple(
         # What meets at an end and cancels out is liquidity moved out of the range: it is gone.
-        Tick(at, abs(net) if abs(at) == end else gross, net)
+        InitializedTick(at, abs(net) if abs(at) == end else gross, net)
         for at, (gross, net) in sorted(moved.items())
         if net or abs(at) != end
     )
@@ -655,12 +655,12 @@ def check_price(sqrt_price_x96: int) -> None:
 
 
 @lru_cache(maxsize=64)
-def profile_of(fee_pips: int, tick_spacing: int, ticks: tuple[Tick, ...]) -> TickProfile:
+def profile_of(fee_pips: int, tick_spacing: int, ticks: tuple[InitializedTick, ...]) -> TickProfile:
     """Snapshots of a pool block after block mostly share their ticks, and so all that follows."""
     return TickProfile(fee_pips, tick_spacing, ticks)
 
 
-def ticks_of(tick_data: Snapshot) -> tuple[Tick, ...]:
+def ticks_of(tick_data: Snapshot) -> tuple[InitializedTick, ...]:
     """Tick → [liquidity_gross, liquidity_net, block], in any order."""
     ticks = []
     for index, row in tick_data.items():
@@ -670,7 +670,7 @@ def ticks_of(tick_data: Snapshot) -> tuple[Tick, ...]:
             case _:
                 raise BadPoolSnapshot(f"tick {index} is not [liquidity_gross, liquidity_net, …]")
         try:
-            ticks.append(Tick(int(index), gross, net))
+            ticks.append(InitializedTick(int(index), gross, net))
         except ValueError as error:
             raise BadPoolSnapshot(f"{index!r} is not a tick") from error
     return tuple(sorted(ticks))

@@ -32,7 +32,7 @@ from rebalancer.venues.model import (
     Stretches,
     Token,
     address_key,
-    places_of,
+    refs_of,
 )
 from rebalancer.venues.reading import At, Reading, Venue, each, interface_of, tokens_read
 from rebalancer.venues.uniswap_v3 import (
@@ -223,7 +223,7 @@ class UniswapV4Pool(PoolBase):
         Raises:
             UnsupportedPool: it holds ether, which routes know wrapped alone (see `WrappedEtherPool`).
         """
-        i, j = places_of(self.key, self.tokens, token_in, token_out)
+        i, j = refs_of(self.key, self.tokens, token_in, token_out)
         if self.token0.address == ETHER_ADDRESS:
             raise UnsupportedPool(f"{self.kind} with ether that is not wrapped")
         ends = self.tokens[i].address, self.tokens[j].address
@@ -254,7 +254,7 @@ class UniswapV4Pool(PoolBase):
 
     def shape(self, token_in: str, token_out: str) -> Stretches:
         """See `Pool.shape`."""
-        i, _ = places_of(self.key, self.tokens, token_in, token_out)
+        i, _ = refs_of(self.key, self.tokens, token_in, token_out)
         return stretches_of(self, self._fees_pips[i], down=i == 0)
 
     @property
@@ -447,7 +447,7 @@ class WrappedEtherPool:
 
     def hop(self, token_in: str, token_out: str, amount_raw: int, *, to_caller: bool) -> Hop:
         """See `Pool.hop`."""
-        i, j = places_of(self.key, self.tokens, token_in, token_out)
+        i, j = refs_of(self.key, self.tokens, token_in, token_out)
         ends = self.tokens[i].address, self.tokens[j].address
         return self.pool.hop_as(
             *ends, amount_raw, to_caller=to_caller, ether_in=i == 0, ether_out=j == 0
@@ -532,11 +532,11 @@ def _read(at: At, ref: PoolRef) -> Reading[UniswapV4Pool]:
     if slot0 == 0:
         raise UnsupportedPool(f"Uniswap V4 that {ref.address} does not know, {ref.key}")
     last = MAX_TICK // spacing // _WORD_BITS + 1
-    places = range(-last, last + 1)
-    words = yield from _slots(at, manager, [_mapped(word, state + _BITMAP_AT) for word in places])
+    refs = range(-last, last + 1)
+    words = yield from _slots(at, manager, [_mapped(word, state + _BITMAP_AT) for word in refs])
     ticks = [
         (word * _WORD_BITS + bit) * spacing
-        for word, map_ in zip(places, words, strict=True)
+        for word, map_ in zip(refs, words, strict=True)
         for bit in range(_WORD_BITS)
         if map_ >> bit & 1
     ]

@@ -25,7 +25,7 @@ from rebalancer.route import Hop, address_bytes, to_caller_flag
 from rebalancer.units import E18
 from rebalancer.venues.erc4626 import WrapPool
 from rebalancer.venues.fields import Snapshot, flag_of, int_of, text_of, tokens_of
-from rebalancer.venues.model import MAX_AMOUNT_RAW, PoolRef, Token, address_key, places_of
+from rebalancer.venues.model import MAX_AMOUNT_RAW, PoolRef, Token, address_key, refs_of
 from rebalancer.venues.reading import (
     PROBE_PARTS,
     At,
@@ -123,7 +123,7 @@ class WstETHPool(WrapPool):
 
     def hop(self, token_in: str, token_out: str, amount_raw: int, *, to_caller: bool) -> Hop:  # noqa: ARG002 (as every pool takes it)
         """See `Pool.hop`. The executor keeps the result: wstETH pays nobody else, and to send it on costs more."""
-        i, j = places_of(self.address, self.tokens, token_in, token_out)
+        i, j = refs_of(self.address, self.tokens, token_in, token_out)
         return wsteth_hop(self.address, amount_raw, self.tokens[i].address, self.tokens[j].address)
 
     @property
@@ -228,12 +228,12 @@ def _read(at: At, ref: PoolRef) -> Reading[WstETHPool]:
         }
     )
     amounts = sorted({1, E18, *(max(paper.pooled // part, 1) for part in PROBE_PARTS)})
-    asked: list[tuple[str, tuple[int, ...], int]] = [("stEthPerToken", (), paper._ether_of(E18))]
-    asked += [("tokensPerStEth", (), paper._shares_of(E18))]
-    asked += [("getWstETHByStETH", (amount,), paper._shares_of(amount)) for amount in amounts]
-    asked += [("getStETHByWstETH", (amount,), paper._ether_of(amount)) for amount in amounts]
-    answers = yield [at.ask(wrapper, name, *given) for name, given, _ in asked]
-    for (name, _, expected), answer in zip(asked, answers, strict=True):
+    required: list[tuple[str, tuple[int, ...], int]] = [("stEthPerToken", (), paper._ether_of(E18))]
+    required += [("tokensPerStEth", (), paper._shares_of(E18))]
+    required += [("getWstETHByStETH", (amount,), paper._shares_of(amount)) for amount in amounts]
+    required += [("getStETHByWstETH", (amount,), paper._ether_of(amount)) for amount in amounts]
+    answers = yield [at.ask(wrapper, name, *given) for name, given, _ in required]
+    for (name, _, expected), answer in zip(required, answers, strict=True):
         if answered(wrapper, name, answer) != expected:
             raise UnsupportedPool(f"wstETH of other mathematics ({name}, {ref.address})")
     return paper

@@ -13,17 +13,17 @@ from contextlib import ExitStack, contextmanager
 
 import structlog
 
-from rebalancer.keeper.report import Tick, Watcher
+from rebalancer.keeper.report import Observer, Tick
 from rebalancer.redact import Redactor
 from rebalancer.settings import Settings
-from rebalancer.watch.alarms import Limits
+from rebalancer.watch.alarm_state import Alarms
+from rebalancer.watch.alarms import AlarmLimits
 from rebalancer.watch.alerts import Alerts
-from rebalancer.watch.board import Board
 from rebalancer.watch.metrics import Metrics
-from rebalancer.watch.notices import Alarms
 from rebalancer.watch.server import Server, is_loopback
+from rebalancer.watch.status import StatusStore
 
-__all__ = ["watchers_of"]
+__all__ = ["observers_of"]
 
 log = structlog.get_logger("rebalancer.watch")
 
@@ -32,7 +32,7 @@ _CLOCK_SECONDS = 15.0
 
 
 @contextmanager
-def watchers_of(settings: Settings, *others: Settings) -> Iterator[list[Watcher]]:
+def observers_of(settings: Settings, *others: Settings) -> Iterator[list[Observer]]:
     """The watchers that settings ask for, their server and their threads, until the context ends.
 
     `others` are the settings of further chains: what is said of the watching itself is taken from the first. The watchers
@@ -44,33 +44,33 @@ def watchers_of(settings: Settings, *others: Settings) -> Iterator[list[Watcher]
     """
     chain_ids = [each.chain_id for each in (settings, *others)]
     clean = Redactor.of(settings, *others)
-    alarms = Alarms(Limits.of(settings.alerts), settings.alerts.repeat_minutes * 60, chain_ids)
+    alarms = Alarms(AlarmLimits.of(settings.alerts), settings.alerts.repeat_minutes * 60, chain_ids)
     metrics = Metrics(alarms)
-    board = Board(chain_ids, alarms, clean)
+    status_store = StatusStore(chain_ids, alarms, clean)
     with ExitStack() as stack:
         alerts = stack.enter_context(Alerts(settings.alerts, clean, metrics.alert))
         if settings.keeper.listens_at is not None:
             at = settings.keeper.listens_at
             if not is_loopback(at[0]):
                 log.warning("listens_beyond_this_machine", at=settings.keeper.listen)
-            stack.enter_context(Server(at, board, metrics, settings.keeper.allowed_hosts))
+            stack.enter_context(Server(at, status_store, metrics, settings.keeper.allowed_hosts))
         stack.enter_context(_clock(alarms, alerts))
 
         def alarm(tick: Tick) -> None:
-            alerts.tell(alarms.observe(tick))
+            alerts.report(alarms.observe(tick))
 
-        yield [_harmless(watcher) for watcher in (metrics, board, alarm)]
+        yield [_harmless(observer) for observer in (metrics, status_store, alarm)]
 
 
-def _harmless(watcher: Watcher) -> Watcher:
+def _harmless(observer: Observer) -> Observer:
     """A watcher whose mistakes are logged and stop nothing: what only looks on may not stop a keeper."""
 
     def watch(tick: Tick) -> None:
         try:
-            watcher(tick)
+            observer(tick)
         except Exception as mistake:  # noqa: BLE001 (whatever it is, the keeper goes on)
-            name = getattr(watcher, "__name__", type(watcher).__name__)
-            log.error("watcher_failed", watcher=name, chain=tick.chain_id, why=repr(mistake))
+            name = getattr(observer, "__name__", type(observer).__name__)
+            log.error("watcher_failed", observer=name, chain=tick.chain_id, why=repr(mistake))
 
     return watch
 
@@ -82,7 +82,7 @@ def _clock(alarms: Alarms, alerts: Alerts) -> Iterator[None]:
 
     def run() -> None:
         while not ended.wait(_CLOCK_SECONDS):
-            alerts.tell(alarms.silence(time.time()))
+            alerts.report(alarms.silence(time.time()))
 
     thread = threading.Thread(target=run, name="watch-clock", daemon=True)
     thread.start()

@@ -1,7 +1,7 @@
 """What needs a person?
 
 `ALARMS` is the one table: what each alarm means, how severe it is, how the keeper finds it in a look and how Prometheus finds
-it in the metrics. deploy/alerts.yml is `rules()` of it. All here is pure; `rebalancer.watch.notices` keeps which alarms are on.
+it in the metrics. deploy/alerts.yml is `rules()` of it. All here is pure; `rebalancer.watch.alarm_state` keeps which alarms are on.
 
 Prometheus sees chains, not vaults: where an alarm has to last, it lasts for one vault here and for the chain there.
 """
@@ -25,10 +25,10 @@ __all__ = [
     "LOOP_SILENT",
     "SILENT_SECONDS",
     "Alarm",
+    "AlarmLimits",
     "Found",
-    "Limits",
     "Severity",
-    "next_look",
+    "next_tick",
     "rules",
 ]
 
@@ -63,13 +63,13 @@ class Severity(StrEnum):
 
 
 @dataclass(frozen=True, slots=True)
-class Limits:
+class AlarmLimits:
     """Where the settings say that something becomes an alarm."""
 
     min_signer_wei: int
 
     @classmethod
-    def of(cls, settings: AlertSettings) -> Limits:
+    def of(cls, settings: AlertSettings) -> AlarmLimits:
         """As the settings have it."""
         return cls(int(settings.min_signer_ether * E18))
 
@@ -86,48 +86,48 @@ class Alarm:
     severity: Severity
     meaning: str
     remedy: str
-    found: Callable[[Tick, Limits], Found] | None
+    found: Callable[[Tick, AlarmLimits], Found] | None
     """What of it a look shows; None if only Prometheus can see it."""
     expr: str
     """The same in PromQL."""
     hold_seconds: int = 0
     """How long it must last before it is told."""
-    of_failed_looks: bool = False
+    of_failed_ticks: bool = False
     """Whether a failed look shows it, too; otherwise such a look neither begins nor ends it."""
 
 
-def next_look(tick: Tick) -> float:
+def next_tick(tick: Tick) -> float:
     """From when on the next look at the chain may be waited for: while the chain's breaker is open, there is none."""
-    rests = [one.until or math.inf for one in tick.breakers if one.scope == "chain"]
-    return max([tick.at, *rests])
+    backs_off = [one.until or math.inf for one in tick.breakers if one.scope == "chain"]
+    return max([tick.at, *backs_off])
 
 
-def _chain_breaker(tick: Tick, _limits: Limits) -> Found:
+def _chain_breaker(tick: Tick, _limits: AlarmLimits) -> Found:
     whys = [one.why for one in tick.breakers if one.scope == "chain"]
     return {"": whys[0]} if whys else {}
 
 
-def _vault_breakers(for_good: bool) -> Callable[[Tick, Limits], Found]:
+def _vault_breakers(for_good: bool) -> Callable[[Tick, AlarmLimits], Found]:
     def is_meant(one: OpenBreaker) -> bool:
         return one.scope != "chain" and (one.until is None) == for_good
 
     return lambda tick, _limits: {one.scope: one.why for one in tick.breakers if is_meant(one)}
 
 
-def _reason(reason: Reason, why: str) -> Callable[[Tick, Limits], Found]:
+def _reason(reason: Reason, why: str) -> Callable[[Tick, AlarmLimits], Found]:
     return lambda tick, _limits: {
         vault: why for vault, now in tick.reasons.items() if now is reason
     }
 
 
-def _waiting(tick: Tick, _limits: Limits) -> Found:
+def _waiting(tick: Tick, _limits: AlarmLimits) -> Found:
     blocks = tick.waiting_blocks
     if blocks <= _MOST_WAITING_BLOCKS:
         return {}
     return {"": f"a transaction has waited for {blocks} blocks"}
 
 
-def _low(tick: Tick, limits: Limits) -> Found:
+def _low(tick: Tick, limits: AlarmLimits) -> Found:
     return {
         signer: f"it has {wei / E18:.6f} ether left"
         for signer, wei in tick.balances_wei.items()
@@ -135,17 +135,17 @@ def _low(tick: Tick, limits: Limits) -> Found:
     }
 
 
-def _failing(tick: Tick, _limits: Limits) -> Found:
+def _failing(tick: Tick, _limits: AlarmLimits) -> Found:
     if tick.failures_in_a_row < _MOST_FAILURES:
         return {}
     return {"": f"{tick.failures_in_a_row} looks in a row failed: {tick.failure}"}
 
 
-def _slow(tick: Tick, _limits: Limits) -> Found:
+def _slow(tick: Tick, _limits: AlarmLimits) -> Found:
     return {"": f"a look took {tick.seconds:.1f} s"} if tick.seconds > _SLOW_SECONDS else {}
 
 
-def _old(tick: Tick, _limits: Limits) -> Found:
+def _old(tick: Tick, _limits: AlarmLimits) -> Found:
     if (
         tick.chain_id == DEVNET_CHAIN_ID
         or tick.block is None
@@ -156,17 +156,17 @@ def _old(tick: Tick, _limits: Limits) -> Found:
     return {"": f"the newest block, {tick.block.number}, is {age} old"}
 
 
-def _unusable(tick: Tick, _limits: Limits) -> Found:
+def _unusable(tick: Tick, _limits: AlarmLimits) -> Found:
     return {one.name: "it cannot be used" for one in tick.endpoints if not one.usable}
 
 
-def _none_usable(tick: Tick, _limits: Limits) -> Found:
+def _none_usable(tick: Tick, _limits: AlarmLimits) -> Found:
     if not tick.endpoints or any(one.usable for one in tick.endpoints):
         return {}
     return {"": f"none of the {len(tick.endpoints)} endpoints can be used"}
 
 
-def _never(_tick: Tick, _limits: Limits) -> Found:
+def _never(_tick: Tick, _limits: AlarmLimits) -> Found:
     """A look never shows it: `Alarms.silence` does."""
     return {}
 
@@ -177,9 +177,9 @@ LOOP_SILENT = Alarm(
     "The keeper runs, and has not looked at the chain for two minutes.",
     "Restart it, and report what its log says last: a look that hangs is a mistake of the program.",
     _never,
-    f"time() - rebalancer_last_look_timestamp_seconds > {SILENT_SECONDS}"
+    f"time() - rebalancer_last_tick_timestamp_seconds > {SILENT_SECONDS}"
     ' unless on (chain) rebalancer_breakers_open{scope="chain"} > 0',
-    of_failed_looks=True,
+    of_failed_ticks=True,
 )
 
 ALARMS = (
@@ -200,7 +200,7 @@ ALARMS = (
         "Read why; it tries again by itself unless it says that only a restart closes it.",
         _chain_breaker,
         'rebalancer_breakers_open{scope="chain"} > 0',
-        of_failed_looks=True,
+        of_failed_ticks=True,
     ),
     Alarm(
         "VaultStopped",
@@ -209,7 +209,7 @@ ALARMS = (
         "Compare the transaction with the vault's rules before the restart; this should never happen.",
         _vault_breakers(for_good=True),
         'rebalancer_breakers_open{scope="vault",closes="restart"} > 0',
-        of_failed_looks=True,
+        of_failed_ticks=True,
     ),
     Alarm(
         "VaultBreakerOpen",
@@ -218,7 +218,7 @@ ALARMS = (
         "Read why; it tries again by itself.",
         _vault_breakers(for_good=False),
         'rebalancer_breakers_open{scope="vault",closes="itself"} > 0',
-        of_failed_looks=True,
+        of_failed_ticks=True,
     ),
     Alarm(
         "VaultBookDiffers",
@@ -269,7 +269,7 @@ ALARMS = (
         _none_usable,
         "sum by (chain) (rebalancer_endpoint_usable) == 0",
         hold_seconds=60,
-        of_failed_looks=True,
+        of_failed_ticks=True,
     ),
     Alarm(
         "EndpointUnusable",
@@ -279,7 +279,7 @@ ALARMS = (
         _unusable,
         "rebalancer_endpoint_usable == 0",
         hold_seconds=_LASTING_SECONDS,
-        of_failed_looks=True,
+        of_failed_ticks=True,
     ),
     Alarm(
         "LooksFail",
@@ -288,7 +288,7 @@ ALARMS = (
         "Read why; the keeper tries again by itself, and rests the chain if it goes on.",
         _failing,
         f"rebalancer_failures_in_a_row >= {_MOST_FAILURES}",
-        of_failed_looks=True,
+        of_failed_ticks=True,
     ),
     Alarm(
         "NoNewBlock",
@@ -304,9 +304,9 @@ ALARMS = (
         "Looks take more than half a block of Ethereum, so decisions come late.",
         "See the latency of the endpoints and the load of the machine; share the vaults out with a fleet.",
         _slow,
-        f"rebalancer_last_look_seconds > {_SLOW_SECONDS}",
+        f"rebalancer_last_tick_seconds > {_SLOW_SECONDS}",
         hold_seconds=300,
-        of_failed_looks=True,
+        of_failed_ticks=True,
     ),
     Alarm(
         "NotSentLasts",

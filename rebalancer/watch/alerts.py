@@ -23,8 +23,8 @@ import structlog
 
 from rebalancer.errors import ConfigError
 from rebalancer.settings import AlertSettings, AlertUrl
+from rebalancer.watch.alarm_state import Notice, Phase
 from rebalancer.watch.alarms import Severity
-from rebalancer.watch.notices import Notice, Phase
 
 __all__ = ["Alerts"]
 
@@ -65,12 +65,12 @@ class Alerts:
         """
         self._least = Severity(settings.min_severity)
         self._clean = clean
-        self._places = [
-            _Place(number, url, count, tuple(pauses_seconds))
+        self._destinations = [
+            _Destination(number, url, count, tuple(pauses_seconds))
             for number, url in enumerate(settings.urls, start=1)
         ]
-        for place in self._places:
-            place.start()
+        for destination in self._destinations:
+            destination.start()
 
     def __enter__(self) -> Self:
         return self
@@ -83,26 +83,26 @@ class Alerts:
     ) -> None:
         self.close()
 
-    def tell(self, notices: Sequence[Notice]) -> None:
+    def report(self, alarm_state: Sequence[Notice]) -> None:
         """Have the places told, soon."""
-        for notice in notices:
+        for notice in alarm_state:
             if notice.alarm.severity.reaches(self._least):
                 message = _Message(
                     self._clean(notice.title), self._clean(notice.body), _kind(notice)
                 )
-                for place in self._places:
-                    place.put(message)
+                for destination in self._destinations:
+                    destination.put(message)
 
     def close(self) -> None:
         """Tell what waits, as far as that takes a few seconds."""
         until = time.monotonic() + _LAST_SECONDS
-        for place in self._places:
-            place.end()
-        for place in self._places:
-            place.join(until - time.monotonic())
+        for destination in self._destinations:
+            destination.end()
+        for destination in self._destinations:
+            destination.join(until - time.monotonic())
 
 
-class _Place:
+class _Destination:
     """One place, its queue and its thread."""
 
     def __init__(
@@ -130,7 +130,7 @@ class _Place:
             self._queue.put_nowait(message)
         except queue.Full:
             self._count("dropped")
-            log.warning("alert_dropped", place=self.name, alert=message.title)
+            log.warning("alert_dropped", destination=self.name, alert=message.title)
 
     def end(self) -> None:
         self._ending.set()
@@ -148,9 +148,9 @@ class _Place:
                 return
             if message is None:
                 return
-            self._tell(message)
+            self._report(message)
 
-    def _tell(self, message: _Message) -> None:
+    def _report(self, message: _Message) -> None:
         for pause in (*self._pauses, 0.0):
             if self._sent(message):
                 self._count("sent")
@@ -158,7 +158,7 @@ class _Place:
             # Jittered, so that many keepers do not come back at once; at the end there is no time for it.
             self._ending.wait(pause * random.uniform(0.8, 1.2))  # noqa: S311 (no secret)
         self._count("failed")
-        log.warning("alert_failed", place=self.name, alert=message.title)
+        log.warning("alert_failed", destination=self.name, alert=message.title)
 
     def _sent(self, message: _Message) -> bool:
         try:

@@ -25,14 +25,14 @@ from rebalancer.block import Block
 from rebalancer.keeper.decision import Outcome
 from rebalancer.keeper.report import EndpointState, Tick
 from rebalancer.reasons import Reason
-from rebalancer.send.attempt import State
+from rebalancer.send.attempt import AttemptState
 from rebalancer.units import BPS, E18
+from rebalancer.watch.alarm_state import Alarms
 from rebalancer.watch.alarms import ALARMS
-from rebalancer.watch.notices import Alarms
 
 __all__ = ["BY_ITSELF", "NEVER", "PENDING", "Metrics"]
 
-PENDING = tuple(state for state in State if state is not State.FINAL)
+PENDING = tuple(state for state in AttemptState if state is not AttemptState.FINAL)
 """States of an attempt that blocks may still change."""
 
 BY_ITSELF = "itself"
@@ -41,13 +41,13 @@ BY_ITSELF = "itself"
 NEVER = "restart"
 """Label `closes` of a breaker that only a restart closes."""
 
-_LOOK_BUCKETS = (0.05, 0.1, 0.25, 0.5, 1.0, 2.0, 4.0, 6.0, 12.0, 30.0, 60.0)
+_TICK_BUCKETS = (0.05, 0.1, 0.25, 0.5, 1.0, 2.0, 4.0, 6.0, 12.0, 30.0, 60.0)
 _COST_BUCKETS_BPS = (0, 1, 2, 5, 10, 20, 30, 50, 75, 100, 200, 300)
 """Up to MAX_SLIPPAGE_BPS, above which no vault lets a rebalance pass."""
 
 
 @dataclass(frozen=True, slots=True)
-class _Look:
+class _LastTick:
     """The newest look at a chain: without its decisions, which are large."""
 
     tick: Tick
@@ -65,7 +65,7 @@ class Metrics:
         self.registry = CollectorRegistry()
         self._alarms = alarms
         self._clock = clock
-        self._newest: dict[int, _Look] = {}
+        self._newest: dict[int, _LastTick] = {}
         self._lock = threading.Lock()
         chain = ("chain",)
 
@@ -77,11 +77,11 @@ class Metrics:
                 f"rebalancer_{name}", text, chain, registry=self.registry, buckets=tuple(buckets)
             )
 
-        self._seconds = histogram("look_seconds", "How long looks take.", _LOOK_BUCKETS)
+        self._seconds = histogram("tick_seconds", "How long looks take.", _TICK_BUCKETS)
         self._cost = histogram(
             "cost_bps", "Loss of rebalances, in bps of what they sold.", _COST_BUCKETS_BPS
         )
-        self._failures = counter("look_failures", "Looks that failed.")
+        self._failures = counter("tick_failures", "Looks that failed.")
         self._requests = counter("requests", "HTTP requests to endpoints.")
         self._decisions = counter("decisions", "Decisions.", ("chain", "reason"))
         self._rebalances = counter("rebalances", "Rebalances mined and checked.")
@@ -105,8 +105,8 @@ class Metrics:
         with self._lock:
             before = self._newest.get(tick.chain_id)
             block = tick.block or (before.block if before else None)
-            self._newest[tick.chain_id] = _Look(
-                replace(tick, decisions=(), reasons={}, drifts_bps={}, looked=None),
+            self._newest[tick.chain_id] = _LastTick(
+                replace(tick, decisions=(), reasons={}, drifts_bps={}, inputs=None),
                 block,
                 Count(tick.reasons.values()),
             )
@@ -155,24 +155,26 @@ class Metrics:
 
     def _gauges(self) -> Iterator[Metric]:
         with self._lock:
-            looks = {str(chain_id): look for chain_id, look in sorted(self._newest.items())}
+            last_ticks = {str(chain_id): last for chain_id, last in sorted(self._newest.items())}
         now = self._clock()
 
         def gauge(
             name: str,
             text: str,
-            values: Callable[[_Look], Iterable[tuple[tuple[str, ...], float]]],
+            values: Callable[[_LastTick], Iterable[tuple[tuple[str, ...], float]]],
             *labels: str,
         ) -> GaugeMetricFamily:
             family = GaugeMetricFamily(f"rebalancer_{name}", text, labels=("chain", *labels))
-            for chain, look in looks.items():
-                for of, value in values(look):
+            for chain, last in last_ticks.items():
+                for of, value in values(last):
                     family.add_metric((chain, *of), value)
             return family
 
-        def one(name: str, text: str, value: Callable[[_Look], float | None]) -> GaugeMetricFamily:
-            def values(look: _Look) -> Iterable[tuple[tuple[str, ...], float]]:
-                found = value(look)
+        def one(
+            name: str, text: str, value: Callable[[_LastTick], float | None]
+        ) -> GaugeMetricFamily:
+            def values(last: _LastTick) -> Iterable[tuple[tuple[str, ...], float]]:
+                found = value(last)
                 return [] if found is None else [((), found)]
 
             return gauge(name, text, values)
@@ -180,8 +182,8 @@ class Metrics:
         build = InfoMetricFamily("rebalancer_build", "The program.")
         build.add_metric((), {"version": version("rebalancer")})
         yield build
-        yield one("last_look_timestamp_seconds", "End of the newest look.", lambda x: x.tick.at)
-        yield one("last_look_seconds", "How long the newest look took.", lambda x: x.tick.seconds)
+        yield one("last_tick_timestamp_seconds", "End of the newest look.", lambda x: x.tick.at)
+        yield one("last_tick_seconds", "How long the newest look took.", lambda x: x.tick.seconds)
         yield one(
             "failures_in_a_row", "Looks that failed lately.", lambda x: x.tick.failures_in_a_row
         )
@@ -263,15 +265,15 @@ class Metrics:
             "Tokens whose feed is not where the listed pools are.",
             lambda x: len(x.tick.off_market),
         )
-        yield self._alarm_gauge(looks)
+        yield self._alarm_gauge(last_ticks)
 
-    def _alarm_gauge(self, looks: Iterable[str]) -> GaugeMetricFamily:
+    def _alarm_gauge(self, last_ticks: Iterable[str]) -> GaugeMetricFamily:
         family = GaugeMetricFamily(
             "rebalancer_alarms", "Alarms that are on.", labels=("chain", "alarm", "severity")
         )
         if self._alarms is not None:
             on = Count((str(each.chain_id), each.alarm.name) for each in self._alarms.active())
-            for chain in sorted({*looks, *(chain for chain, _ in on)}):
+            for chain in sorted({*last_ticks, *(chain for chain, _ in on)}):
                 for alarm in ALARMS:
                     if alarm.found is not None:
                         labels = (chain, alarm.name, alarm.severity.value)
@@ -289,23 +291,23 @@ class _Gauges(Collector):
         return self._gauges()
 
 
-def _breakers(look: _Look) -> list[tuple[tuple[str, ...], float]]:
+def _breakers(last: _LastTick) -> list[tuple[tuple[str, ...], float]]:
     count = Count(
         (
             "chain" if breaker.scope == "chain" else "vault",
             NEVER if breaker.until is None else BY_ITSELF,
         )
-        for breaker in look.tick.breakers
+        for breaker in last.tick.breakers
     )
     kinds = [(scope, closes) for scope in ("chain", "vault") for closes in (BY_ITSELF, NEVER)]
     return [(kind, count[kind]) for kind in kinds]
 
 
-def _named(look: _Look) -> list[tuple[tuple[str], EndpointState]]:
+def _named(last: _LastTick) -> list[tuple[tuple[str], EndpointState]]:
     """Endpoints by name, the second of a name with a number: two keys at one provider are two endpoints."""
     seen: Count[str] = Count()
     named = []
-    for each in look.tick.endpoints:
+    for each in last.tick.endpoints:
         seen[each.name] += 1
         number = seen[each.name]
         named.append(((each.name if number == 1 else f"{each.name} #{number}",), each))

@@ -67,7 +67,7 @@ class Server:
     def __init__(
         self,
         at: tuple[str, int],
-        board: Shown,
+        status_store: Shown,
         metrics: Metrics | None,
         names: Collection[str] = (),
     ) -> None:
@@ -79,7 +79,7 @@ class Server:
         """
         host, port = at
         try:
-            self._server = _Http(at, _handler(board, metrics, {host, *names}))
+            self._server = _Http(at, _handler(status_store, metrics, {host, *names}))
         except (OSError, OverflowError) as failure:
             shown = f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
             why = getattr(failure, "strerror", None) or str(failure)
@@ -196,7 +196,7 @@ def _named(host: str) -> str:
 
 
 def _handler(
-    board: Shown, metrics: Metrics | None, names: Collection[str]
+    status_store: Shown, metrics: Metrics | None, names: Collection[str]
 ) -> type[BaseHTTPRequestHandler]:
     known = {_named(name) for name in names}
     registry = metrics.registry if metrics else CollectorRegistry()
@@ -215,11 +215,11 @@ def _handler(
                     encode, kind = choose_encoder(self.headers.get("Accept", ""))
                     self._answer(HTTPStatus.OK, kind, encode(registry))
                 case "/healthz":
-                    self._say(board.unhealthy())
+                    self._say(status_store.unhealthy())
                 case "/readyz":
-                    self._say(board.unready())
+                    self._say(status_store.unready())
                 case "/status":
-                    body = json.dumps(board.status(), ensure_ascii=False).encode()
+                    body = json.dumps(status_store.status(), ensure_ascii=False).encode()
                     self._answer(HTTPStatus.OK, "application/json", body)
                 case "/":
                     self._answer(HTTPStatus.OK, _TEXT, _INDEX.encode())

@@ -7,12 +7,12 @@ from typing import Any
 from eth_abi.abi import encode
 
 from rebalancer.chain.contracts import BoundContract
-from rebalancer.devnet.stage import Actor
+from rebalancer.devnet.environment import Actor
 from rebalancer.errors import ContractReverted
 from rebalancer.operations.deploy import assign_vault_roles
 from rebalancer.settlement import Policy, weigh_basket
 from rebalancer.units import BPS, E18
-from scripts._attacks.field import DAY, MILLION, Field, Result, Tally, bound_b_e18
+from scripts._attacks.field import DAY, MILLION, AttackEnv, Result, Tally, bound_b_e18
 from scripts._attacks.search import best
 from scripts._attacks.stolen_keeper import best_plunder, break_ether_up, plunder
 
@@ -21,31 +21,31 @@ __all__ = ["calendar", "open_execution", "quotes"]
 _OPEN_AFTER = 1_800
 
 
-def open_execution(field: Field) -> list[Result]:
+def open_execution(env: AttackEnv) -> list[Result]:
     """Anybody may rebalance half an hour after a break was seen, and the keeper is away."""
     results = []
     for scenario in (_fills_alone, _opens_at_once):
-        with field.undone():
-            results.append(scenario(field))
+        with env.undone():
+            results.append(scenario(env))
     return results
 
 
-def _fills_alone(field: Field) -> Result:
+def _fills_alone(env: AttackEnv) -> Result:
     """The only filler there is, in the wild market: nobody competes, so it takes all that the slippage limit leaves."""
-    policy = field.set_policy(open_after_seconds=_OPEN_AFTER)
-    field.rebalancer = field.thief
-    with field.undone():
-        field.move({"ETH": 2_200 * 10**8})
-        field.send(field.vault, "poke", sender=field.thief)
-        field.wait(_OPEN_AFTER - 60)
-        fill = field.worst_fill()
-        if fill is None or field.refused(field.keep_what_it_can, fill) is None:
+    policy = env.set_policy(open_after_seconds=_OPEN_AFTER)
+    env.rebalancer = env.thief
+    with env.undone():
+        env.move({"ETH": 2_200 * 10**8})
+        env.send(env.vault, "poke", sender=env.thief)
+        env.wait(_OPEN_AFTER - 60)
+        fill = env.worst_fill()
+        if fill is None or env.refused(env.keep_what_it_can, fill) is None:
             raise AssertionError("nobody but a keeper may rebalance before it opens")
     wait, appetite_bps = best_plunder(
-        field, policy.loss_period_seconds, (_OPEN_AFTER, 3_600), (2_500, 2_500)
+        env, policy.loss_period_seconds, (_OPEN_AFTER, 3_600), (2_500, 2_500)
     )
     tally = Tally()
-    plunder(field, tally, field.chain.now() + policy.loss_period_seconds, wait, appetite_bps)
+    plunder(env, tally, env.chain.now() + policy.loss_period_seconds, wait, appetite_bps)
     return Result(
         "open execution 30 min after a break: a filler without competition, one loss period of the wild market",
         "B",
@@ -56,28 +56,28 @@ def _fills_alone(field: Field) -> Result:
     )
 
 
-def _opens_at_once(field: Field) -> Result:
+def _opens_at_once(env: AttackEnv) -> Result:
     """Somebody pokes at a spike and nobody when it is over: the next break, hours later, is open at once and at the limit's top."""
-    policy = field.set_policy(open_after_seconds=_OPEN_AFTER)
-    field.rebalancer = field.thief
-    field.move({"ETH": 2_200 * 10**8})
-    field.send(field.vault, "poke", sender=field.thief)
-    field.move({"ETH": 2_000 * 10**8}, seconds=60)
+    policy = env.set_policy(open_after_seconds=_OPEN_AFTER)
+    env.rebalancer = env.thief
+    env.move({"ETH": 2_200 * 10**8})
+    env.send(env.vault, "poke", sender=env.thief)
+    env.move({"ETH": 2_000 * 10**8}, seconds=60)
 
     def attack(parameters: tuple[int, ...]) -> tuple[Tally, int]:
         (later,) = parameters
-        field.move({"ETH": 2_200 * 10**8}, seconds=later)
-        bound_e18 = field.sold_limit_e18(policy.max_slippage_bps)
+        env.move({"ETH": 2_200 * 10**8}, seconds=later)
+        bound_e18 = env.sold_limit_e18(policy.max_slippage_bps)
         tally = Tally()
-        fill = field.worst_fill()
+        fill = env.worst_fill()
         if fill is None:
             raise AssertionError("the scenario must break a band")
-        with field.counted(tally):
-            field.keep_what_it_can(fill)
+        with env.counted(tally):
+            env.keep_what_it_can(fill)
         return tally, bound_e18
 
     def gain(parameters: tuple[int, ...]) -> int | None:
-        with field.undone():
+        with env.undone():
             try:
                 return attack(parameters)[0].gained_e18
             except ContractReverted:  # not open yet
@@ -102,17 +102,17 @@ _CALENDAR_DAYS = 7
 _BAND_BPS = 100
 
 
-def calendar(field: Field) -> list[Result]:
+def calendar(env: AttackEnv) -> list[Result]:
     """A policy that asks for one rebalance a day whether a band is broken or not: a stolen keeper in a quiet market, and what a stranger or that keeper has of a moment in which nobody could know that it was due."""
     results = []
     for scenario in (_quiet_market, _stranger_returns, _keeper_returns, _newborn):
-        with field.undone():
-            results.append(scenario(field))
+        with env.undone():
+            results.append(scenario(env))
     return results
 
 
-def _quiet_market(field: Field) -> Result:
-    policy = field.set_policy(calendar_seconds=DAY)
+def _quiet_market(env: AttackEnv) -> Result:
+    policy = env.set_policy(calendar_seconds=DAY)
 
     def attack(parameters: tuple[int, ...]) -> Tally:
         """Ether moves by so much every day, and back the next; the keeper pokes, and trades when the limit has climbed so long."""
@@ -120,23 +120,23 @@ def _quiet_market(field: Field) -> Result:
         tally = Tally()
         for day in range(_CALENDAR_DAYS):
             moved_bps = move_bps if day % 2 == 0 else 0
-            until = field.chain.now() + DAY
-            field.move({"ETH": 2_000 * 10**8 * (BPS + moved_bps) // BPS}, seconds=DAY // 2)
-            if field.look().drift_bps > _BAND_BPS:
+            until = env.chain.now() + DAY
+            env.move({"ETH": 2_000 * 10**8 * (BPS + moved_bps) // BPS}, seconds=DAY // 2)
+            if env.snapshot().drift_bps > _BAND_BPS:
                 raise ContractReverted("the market is not quiet")
-            field.send(field.vault, "poke", sender=field.thief)
-            field.move(seconds=1 + climb)
+            env.send(env.vault, "poke", sender=env.thief)
+            env.move(seconds=1 + climb)
             for _ in range(2):  # the calendar asks once a day: the second is refused
-                fill = field.worst_fill()
+                fill = env.worst_fill()
                 if fill is not None:
-                    with field.counted(tally):
-                        field.refused(field.keep_what_it_can, fill)
-                field.move(seconds=policy.cooldown_seconds)
-            field.move(seconds=until - field.chain.now())
+                    with env.counted(tally):
+                        env.refused(env.keep_what_it_can, fill)
+                env.move(seconds=policy.cooldown_seconds)
+            env.move(seconds=until - env.chain.now())
         return tally
 
     def gain(parameters: tuple[int, ...]) -> int | None:
-        with field.undone():
+        with env.undone():
             try:
                 return attack(parameters).gained_e18
             except ContractReverted:
@@ -156,46 +156,46 @@ def _quiet_market(field: Field) -> Result:
     )
 
 
-def _after_a_silence(field: Field) -> Policy:
+def _after_a_silence(env: AttackEnv) -> Policy:
     """The calendar's period begins while ether's feed is silent, so that a rebalance is due and nobody can know; then it answers."""
-    policy = field.set_policy(calendar_seconds=DAY, open_after_seconds=_OPEN_AFTER)
-    field.move({"ETH": 2_060 * 10**8})
-    field.send(field.aggregator("WETH"), "setFailing", True, sender=field.thief)
-    field.wait(DAY + 8 * 3_600 - field.chain.now() % DAY)
-    refused = field.refused(field.send, field.vault, "poke", sender=field.thief)
-    field.send(field.aggregator("WETH"), "setFailing", False, sender=field.thief)
-    field.move()
-    if refused != "OracleFault" or field.look().drift_bps > _BAND_BPS:
+    policy = env.set_policy(calendar_seconds=DAY, open_after_seconds=_OPEN_AFTER)
+    env.move({"ETH": 2_060 * 10**8})
+    env.send(env.aggregator("WETH"), "setFailing", True, sender=env.thief)
+    env.wait(DAY + 8 * 3_600 - env.chain.now() % DAY)
+    refused = env.refused(env.send, env.vault, "poke", sender=env.thief)
+    env.send(env.aggregator("WETH"), "setFailing", False, sender=env.thief)
+    env.move()
+    if refused != "OracleFault" or env.snapshot().drift_bps > _BAND_BPS:
         raise AssertionError("only the calendar may ask, and not before the feed answers")
     return policy
 
 
 def _first_chance(
-    field: Field, policy: Policy, attack: str, promise: str, limit_e18: int
+    env: AttackEnv, policy: Policy, attack: str, promise: str, limit_e18: int
 ) -> Result:
     """The thief pokes as soon as it can; the best moment to trade after that."""
 
     def play(parameters: tuple[int, ...]) -> tuple[Tally, str | None]:
         (wait,) = parameters
         tally = Tally()
-        field.send(field.vault, "poke", sender=field.thief)
-        field.wait(wait)
-        fill = field.worst_fill()
+        env.send(env.vault, "poke", sender=env.thief)
+        env.wait(wait)
+        fill = env.worst_fill()
         if fill is None:
             raise AssertionError("the calendar must ask")
-        with field.counted(tally):
-            refusal = field.refused(field.keep_what_it_can, fill)
+        with env.counted(tally):
+            refusal = env.refused(env.keep_what_it_can, fill)
         return tally, refusal
 
     def gain(parameters: tuple[int, ...]) -> int:
-        with field.undone():
+        with env.undone():
             return play(parameters)[0].gained_e18
 
     found = best(gain, [(0, _FIRST_SECONDS)], points=4, rounds=1)
-    with field.undone():
-        field.send(field.vault, "poke", sender=field.thief)
-        field.wait(found[0])
-        limit_bps = field.look().slippage_limit_e18 * BPS / E18
+    with env.undone():
+        env.send(env.vault, "poke", sender=env.thief)
+        env.wait(found[0])
+        limit_bps = env.snapshot().slippage_limit_e18 * BPS / E18
     tally, refusal = play(found)
     return Result(
         attack,
@@ -213,18 +213,18 @@ _FIRST_SECONDS = 600
 """What counts as just after; the climb has taken a sixth of its way by then."""
 
 
-def _start_limit_e18(field: Field, policy: Policy) -> int:
+def _start_limit_e18(env: AttackEnv, policy: Policy) -> int:
     """The slippage limit where it stands after that time from its start, times the surplus."""
     climbed = (policy.max_slippage_bps - policy.start_slippage_bps) * (_FIRST_SECONDS + 10)
     bps_e4 = policy.start_slippage_bps * 10**4 + climbed * 10**4 // policy.slippage_ramp_seconds
-    return field.sold_limit_e18(bps_e4) // 10**4
+    return env.sold_limit_e18(bps_e4) // 10**4
 
 
-def _stranger_returns(field: Field) -> Result:
-    policy = _after_a_silence(field)
-    field.rebalancer = field.thief
+def _stranger_returns(env: AttackEnv) -> Result:
+    policy = _after_a_silence(env)
+    env.rebalancer = env.thief
     return _first_chance(
-        field,
+        env,
         policy,
         "stranger where the calendar asks and execution opens after 30 min: a feed was silent since before the period began",
         "B5",
@@ -232,39 +232,39 @@ def _stranger_returns(field: Field) -> Result:
     )
 
 
-def _keeper_returns(field: Field) -> Result:
-    policy = _after_a_silence(field)
+def _keeper_returns(env: AttackEnv) -> Result:
+    policy = _after_a_silence(env)
     return _first_chance(
-        field,
+        env,
         policy,
         "stolen keeper, the same",
         "B3",
-        _start_limit_e18(field, policy),
+        _start_limit_e18(env, policy),
     )
 
 
-def _newborn(field: Field) -> Result:
+def _newborn(env: AttackEnv) -> Result:
     """A vault is made in the middle of the calendar's period, off its targets and within its bands."""
     owner = Actor.OWNER.address
-    policy = field.set_policy(calendar_seconds=DAY, open_after_seconds=_OPEN_AFTER)
-    field.move(seconds=DAY // 2)
-    tokens = [field.new_token("MockToken", 18, 1, owner=owner) for _ in range(2)]
+    policy = env.set_policy(calendar_seconds=DAY, open_after_seconds=_OPEN_AFTER)
+    env.move(seconds=DAY // 2)
+    tokens = [env.new_token("MockToken", 18, 1, owner=owner) for _ in range(2)]
     for token in tokens:
-        field.send(token, "mint", field.puppet.address, 10**24, sender=owner)
-    seeds = [field.raw(tokens[0].address, 508_000), field.raw(tokens[1].address, 492_000)]
-    field.vault = field.new_vault(tokens, seeds, 10**6 * E18, owner=owner)
-    assign_vault_roles(field.account(owner), field.stage.system, field.vault.address)
-    with field.undone():
-        field.rebalancer = field.thief
-        fill = field.worst_fill()
-        if fill is None or field.refused(field.keep_what_it_can, fill) is None:
+        env.send(token, "mint", env.impersonated.address, 10**24, sender=owner)
+    seeds = [env.raw(tokens[0].address, 508_000), env.raw(tokens[1].address, 492_000)]
+    env.vault = env.new_vault(tokens, seeds, 10**6 * E18, owner=owner)
+    assign_vault_roles(env.account(owner), env.environment.system, env.vault.address)
+    with env.undone():
+        env.rebalancer = env.thief
+        fill = env.worst_fill()
+        if fill is None or env.refused(env.keep_what_it_can, fill) is None:
             raise AssertionError("a newborn vault is not open to anybody")
     return _first_chance(
-        field,
+        env,
         policy,
         "newborn vault where the calendar asks: stolen keeper in its first ten minutes; a stranger is refused",
         "B3, B5",
-        _start_limit_e18(field, policy),
+        _start_limit_e18(env, policy),
     )
 
 
@@ -292,35 +292,35 @@ _ROUTE = "((address,address,address,uint256,address,uint256,uint256,uint256),byt
 """QuoteFiller's: signed quotes."""
 
 
-def quotes(field: Field) -> list[Result]:
+def quotes(env: AttackEnv) -> list[Result]:
     """A maker's quote, once good and now bad for the maker, is played again: on another chain, twice, by another vault or filler, late."""
-    with field.undone():
-        return [_replayed(field)]
+    with env.undone():
+        return [_replayed(env)]
 
 
-def _replayed(field: Field) -> Result:
-    break_ether_up(field)
-    filler = field.chain.deploy("QuoteFiller", sender=field.thief)
-    elsewhere = field.chain.deploy("QuoteFiller", sender=field.thief)
-    maker = field.chain.accounts[12]
-    weth, usdc = field.tokens["WETH"], field.tokens["USDC"]
-    chain_id = field.stage.deployment.chain_id
-    deficit_e18 = -weigh_basket(field.look().basket).distances_e18[2]
-    sold_raw = deficit_e18 * E18 // field.price_e18(weth.address) * 99 // 100
-    bought_raw = field.value_e18(weth.address, sold_raw) // 10**12
-    field.send(usdc, "mint", maker, 10 * bought_raw, sender=field.thief)
+def _replayed(env: AttackEnv) -> Result:
+    break_ether_up(env)
+    filler = env.chain.deploy("QuoteFiller", sender=env.thief)
+    elsewhere = env.chain.deploy("QuoteFiller", sender=env.thief)
+    maker = env.chain.accounts[12]
+    weth, usdc = env.tokens["WETH"], env.tokens["USDC"]
+    chain_id = env.environment.deployment.chain_id
+    deficit_e18 = -weigh_basket(env.snapshot().basket).distances_e18[2]
+    sold_raw = deficit_e18 * E18 // env.price_e18(weth.address) * 99 // 100
+    bought_raw = env.value_e18(weth.address, sold_raw) // 10**12
+    env.send(usdc, "mint", maker, 10 * bought_raw, sender=env.thief)
     for contract in (filler, elsewhere):
-        field.send(usdc, "approve", contract.address, 2**255, sender=maker)
+        env.send(usdc, "approve", contract.address, 2**255, sender=maker)
 
     def quote(**changes: Any) -> dict[str, Any]:
         return {
             "maker": maker,
-            "vault": field.vault.address,
+            "vault": env.vault.address,
             "sold": weth.address,
             "soldRaw": sold_raw,
             "bought": usdc.address,
             "boughtRaw": bought_raw,
-            "deadline": field.chain.now() + DAY,
+            "deadline": env.chain.now() + DAY,
             "nonce": 1,
         } | changes
 
@@ -328,26 +328,26 @@ def _replayed(field: Field) -> Result:
         message: dict[str, Any], *, chain: int = chain_id, by: BoundContract = filler
     ) -> bytes:
         domain = {"name": "Rebalancer quotes", "version": "1", "chainId": chain}
-        asked = {
+        requested = {
             "types": _TYPES,
             "primaryType": "Quote",
             "domain": domain | {"verifyingContract": by.address},
             "message": {k: str(v) if isinstance(v, int) else v for k, v in message.items()},
         }
-        signature: str = field.chain.rpc.call("eth_signTypedData_v4", maker, asked)
+        signature: str = env.chain.rpc.call("eth_signTypedData_v4", maker, requested)
         return bytes.fromhex(signature.removeprefix("0x"))
 
     def play(message: dict[str, Any], signature: bytes) -> str | None:
         """The keeper has the vault trade by a quote; why that is refused."""
         route = encode([_ROUTE], [[(tuple(message.values()), signature)]])
-        args = (field.look().state.epoch, [sold_raw, 0, 0], [0, 0, 1], filler.address, route)
-        return field.refused(field.send, field.vault, "rebalance", *args, sender=field.rebalancer)
+        args = (env.snapshot().state.epoch, [sold_raw, 0, 0], [0, 0, 1], filler.address, route)
+        return env.refused(env.send, env.vault, "rebalance", *args, sender=env.rebalancer)
 
-    with field.undone():  # or the rest would show nothing
+    with env.undone():  # or the rest would show nothing
         message = quote()
         if play(message, signed(message)) is not None:
             raise AssertionError("a good quote must be filled")
-    late = quote(deadline=field.chain.now() - 1)
+    late = quote(deadline=env.chain.now() - 1)
     other = quote(vault=elsewhere.address)
     used = quote(nonce=2)
     tries = {
@@ -358,20 +358,20 @@ def _replayed(field: Field) -> Result:
         "late": (late, signed(late)),
         "a cancelled number": (used, signed(used)),
     }
-    field.send(filler, "cancel", 2, sender=maker)
+    env.send(filler, "cancel", 2, sender=maker)
     tally = Tally()
-    before = field.read(usdc, "balanceOf", maker)
+    before = env.read(usdc, "balanceOf", maker)
     refusals = []
-    with field.counted(tally):
+    with env.counted(tally):
         for name, (tried, signature) in tries.items():
             refusals.append(f"{name}: {play(tried, signature)}")
-    lost_raw = before - field.read(usdc, "balanceOf", maker)
+    lost_raw = before - env.read(usdc, "balanceOf", maker)
     return Result(
         "a maker's quote to QuoteFiller, signed for another chain id, filler, vault or amount, late or cancelled, is played by a stolen keeper",
         "the quote's terms",
         f"all refused ({'; '.join(refusals)})",
         tally.gained_e18,
-        field.value_e18(usdc.address, lost_raw),
+        env.value_e18(usdc.address, lost_raw),
         0,
         "lost is the maker's; the same quote, rightly signed, is filled",
     )

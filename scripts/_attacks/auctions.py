@@ -6,11 +6,11 @@ from collections.abc import Callable
 
 from rebalancer.chain.contracts import BoundContract, contract_at
 from rebalancer.chain.system import Role
-from rebalancer.devnet.stage import Actor
+from rebalancer.devnet.environment import Actor
 from rebalancer.operations.deploy import FeedSpec, assign_vault_roles, set_feed
 from rebalancer.policy import auction_pay_raw
 from rebalancer.units import BPS, E18
-from scripts._attacks.field import DAY, MILLION, Field, Result, Tally, dollars
+from scripts._attacks.field import DAY, MILLION, AttackEnv, Result, Tally, dollars
 from scripts._attacks.rates import add_share, give
 from scripts._attacks.search import best, best_of
 
@@ -30,30 +30,30 @@ _LOOK = _GAP - 60
 _OWNER = Actor.OWNER.address
 
 
-def auctions(field: Field) -> list[Result]:
+def auctions(env: AttackEnv) -> list[Result]:
     """USDC's feed is dead; the owner sells half of the USDC for WETH in lots of 20,000 dollars, from 2 % above to 5 % below its worth."""
     results = []
-    with field.undone():
-        usdc, weth = field.tokens["USDC"], field.tokens["WETH"]
-        field.send(field.aggregator("USDC"), "setFailing", True, sender=field.thief)
-        _start(field, (2, usdc.address), (0, weth.address))
+    with env.undone():
+        usdc, weth = env.tokens["USDC"], env.tokens["WETH"]
+        env.send(env.aggregator("USDC"), "setFailing", True, sender=env.thief)
+        _start(env, (2, usdc.address), (0, weth.address))
         for scenario in (_patient_bidder, _stale_terms, _resets_the_clock):
-            with field.undone():
-                results.append(scenario(field))
+            with env.undone():
+                results.append(scenario(env))
         for woken in (_by_the_guardian, _by_one_late_answer, _by_late_answers):
-            with field.undone():
-                results.append(woken(field))
+            with env.undone():
+                results.append(woken(env))
     for woken in (_by_a_grace_period, _by_a_gift_unseen, _by_a_gift):
-        with field.undone():
-            results.append(woken(field))
+        with env.undone():
+            results.append(woken(env))
     return results
 
 
-def _start(field: Field, sell: tuple[int, str], buy: tuple[int, str]) -> None:
+def _start(env: AttackEnv, sell: tuple[int, str], buy: tuple[int, str]) -> None:
     """The owner starts an auction of one asset, by number and token, for another."""
-    lot_raw, fair_raw = field.raw(sell[1], _LOT_USD), field.raw(buy[1], _LOT_USD)
-    held = field.read(field.vault, "held")[sell[0]]
-    a_share_raw = held * E18 // field.read(field.vault, "totalSupply")
+    lot_raw, fair_raw = env.raw(sell[1], _LOT_USD), env.raw(buy[1], _LOT_USD)
+    held = env.read(env.vault, "held")[sell[0]]
+    a_share_raw = held * E18 // env.read(env.vault, "totalSupply")
     terms = (
         lot_raw,
         fair_raw * 102 // 100,
@@ -62,60 +62,60 @@ def _start(field: Field, sell: tuple[int, str], buy: tuple[int, str]) -> None:
         2**100,
         _DECAY,
         0,
-        field.chain.now() + 30 * DAY,
+        env.chain.now() + 30 * DAY,
         *(0, 0, 0),  # the vault notes what it sees
     )
-    field.send(field.vault, "startAuction", sell[0], buy[0], terms, sender=_OWNER)
-    bought = contract_at(field.chain.rpc, "MockToken", buy[1])
-    field.send(bought, "approve", field.vault.address, 2**255, sender=field.thief)
+    env.send(env.vault, "startAuction", sell[0], buy[0], terms, sender=_OWNER)
+    bought = contract_at(env.chain.rpc, "MockToken", buy[1])
+    env.send(bought, "approve", env.vault.address, 2**255, sender=env.thief)
 
 
-def _await_bids(field: Field) -> None:
+def _await_bids(env: AttackEnv) -> None:
     """The pair is seen unpriced, as often as it must be, until bids begin."""
-    _watch(field, _UNPRICED)
+    _watch(env, _UNPRICED)
 
 
-def _watch(field: Field, seconds: int) -> None:
+def _watch(env: AttackEnv, seconds: int) -> None:
     """Time passes, and the pair is seen unpriced as often as it must be."""
-    until = field.chain.now() + seconds
-    while (left := until - field.chain.now()) > 0:
-        field.wait(min(left, _LOOK))
-        field.send(field.vault, "pokeAuction", 2, 0, sender=field.thief)
+    until = env.chain.now() + seconds
+    while (left := until - env.chain.now()) > 0:
+        env.wait(min(left, _LOOK))
+        env.send(env.vault, "pokeAuction", 2, 0, sender=env.thief)
 
 
-def _bid(field: Field, sell: int, buy: int, amount_raw: int) -> str | None:
+def _bid(env: AttackEnv, sell: int, buy: int, amount_raw: int) -> str | None:
     """The thief bids at whatever price there is; why that is refused."""
     args = (sell, buy, amount_raw, 2**127)
-    return field.refused(field.send, field.vault, "bid", *args, sender=field.thief)
+    return env.refused(env.send, env.vault, "bid", *args, sender=env.thief)
 
 
-def _patient_bidder(field: Field) -> Result:
+def _patient_bidder(env: AttackEnv) -> Result:
     """The only bidder waits for the floor of every lot, until all that may be sold is."""
-    usdc, weth = field.tokens["USDC"].address, field.tokens["WETH"]
-    held = field.read(field.vault, "held")[2]
-    lot_raw = field.raw(usdc, _LOT_USD)
-    _await_bids(field)
+    usdc, weth = env.tokens["USDC"].address, env.tokens["WETH"]
+    held = env.read(env.vault, "held")[2]
+    lot_raw = env.raw(usdc, _LOT_USD)
+    _await_bids(env)
 
     def attack(parameters: tuple[int, ...]) -> Tally:
         (wait,) = parameters
         tally = Tally()
-        with field.counted(tally):
+        with env.counted(tally):
             for _ in range(8):
-                _watch(field, wait)
-                if _bid(field, 2, 0, lot_raw):
+                _watch(env, wait)
+                if _bid(env, 2, 0, lot_raw):
                     break
         return tally
 
     def gain(parameters: tuple[int, ...]) -> int:
-        with field.undone():
+        with env.undone():
             return attack(parameters).gained_e18
 
     found = best(gain, [(0, 2 * _HOUR)], points=5, rounds=2)
-    total_e18 = field.worths_e18(field.vault)[2]
+    total_e18 = env.worths_e18(env.vault)[2]
     tally = attack(found)
-    floor_raw = field.read(field.vault, "auctions", usdc, weth.address)[2]
-    below_e18 = field.value_e18(usdc, lot_raw) - field.value_e18(weth.address, floor_raw)
-    sold_raw = held - field.read(field.vault, "held")[2]
+    floor_raw = env.read(env.vault, "auctions", usdc, weth.address)[2]
+    below_e18 = env.value_e18(usdc, lot_raw) - env.value_e18(weth.address, floor_raw)
+    sold_raw = held - env.read(env.vault, "held")[2]
     return Result(
         "auction for a dead feed: the only bidder waits for the floor, 5 % below what a lot is worth",
         "C4",
@@ -126,16 +126,16 @@ def _patient_bidder(field: Field) -> Result:
     )
 
 
-def _stale_terms(field: Field) -> Result:
+def _stale_terms(env: AttackEnv) -> Result:
     """Ether falls by a fifth; what a lot costs in ether is what it was, until the guardian stops the auction."""
-    usdc, weth = field.tokens["USDC"].address, field.tokens["WETH"]
-    lot_raw = field.raw(usdc, _LOT_USD)
-    _await_bids(field)
-    field.fix_price(weth.address, field.price_e18(weth.address) * 80 // 100)
+    usdc, weth = env.tokens["USDC"].address, env.tokens["WETH"]
+    lot_raw = env.raw(usdc, _LOT_USD)
+    _await_bids(env)
+    env.fix_price(weth.address, env.price_e18(weth.address) * 80 // 100)
     tally = Tally()
     lots = 0
-    with field.counted(tally):
-        while not _bid(field, 2, 0, lot_raw):
+    with env.counted(tally):
+        while not _bid(env, 2, 0, lot_raw):
             lots += 1
     return Result(
         "auction for a dead feed: what it is paid in falls by 20 %, and nobody stops the auction",
@@ -148,30 +148,30 @@ def _stale_terms(field: Field) -> Result:
     )
 
 
-def _resets_the_clock(field: Field) -> Result:
+def _resets_the_clock(env: AttackEnv) -> Result:
     """What is sold lifts the price again, so a saboteur bids for as little as there is, all the time."""
-    weth, vault = field.tokens["WETH"], field.vault
-    sold, bought = field.tokens["USDC"].address, weth.address
+    weth, vault = env.tokens["WETH"], env.vault
+    sold, bought = env.tokens["USDC"].address, weth.address
     tally = Tally()
     bids = 0
-    _await_bids(field)
-    until = field.chain.now() + _DECAY
-    with field.counted(tally):
-        while field.chain.now() < until:
-            field.wait(300)
-            field.send(vault, "bid", 2, 0, 1, 2**127, sender=field.thief)
+    _await_bids(env)
+    until = env.chain.now() + _DECAY
+    with env.counted(tally):
+        while env.chain.now() < until:
+            env.wait(300)
+            env.send(vault, "bid", 2, 0, 1, 2**127, sender=env.thief)
             bids += 1
-    _, start, floor, _, _, decay, clock_e6, *_ = field.read(vault, "auctions", sold, bought)
-    elapsed_e6 = field.chain.now() * 10**6 - clock_e6
+    _, start, floor, _, _, decay, clock_e6, *_ = env.read(vault, "auctions", sold, bought)
+    elapsed_e6 = env.chain.now() * 10**6 - clock_e6
     price_raw = auction_pay_raw(start, floor, decay * 10**6, min(elapsed_e6, decay * 10**6))
     above_raw = price_raw - floor
     return Result(
         "auction for a dead feed: a saboteur bids for one unit again and again, to hold the price up",
         "C4",
-        f"{bids} bids in an hour hold the price of a lot {dollars(field.value_e18(bought, above_raw))} above its floor",
+        f"{bids} bids in an hour hold the price of a lot {dollars(env.value_e18(bought, above_raw))} above its floor",
         tally.gained_e18,
         tally.lost_e18,
-        field.value_e18(sold, bids) * _FLOOR_BPS // BPS,
+        env.value_e18(sold, bids) * _FLOOR_BPS // BPS,
     )
 
 
@@ -180,33 +180,33 @@ def _resets_the_clock(field: Field) -> Result:
 _ASLEEP_DAYS = 10
 
 
-def _fall_asleep(field: Field) -> None:
+def _fall_asleep(env: AttackEnv) -> None:
     """USDC's feed answers again; nobody looks for days, in which ether falls."""
-    field.send(field.aggregator("USDC"), "setFailing", False, sender=field.thief)
-    field.move({"ETH": 1_600 * 10**8}, seconds=_ASLEEP_DAYS * DAY)
+    env.send(env.aggregator("USDC"), "setFailing", False, sender=env.thief)
+    env.move({"ETH": 1_600 * 10**8}, seconds=_ASLEEP_DAYS * DAY)
 
 
 def _use(
-    field: Field, sell: int, buy: int, lot_raw: int, seconds: int, advance: Callable[[int], None]
+    env: AttackEnv, sell: int, buy: int, lot_raw: int, seconds: int, advance: Callable[[int], None]
 ) -> list[str]:
     """The thief pokes as often as it must for so long, then takes all it can at the floor. Returns the refusals."""
     refusals = set()
-    until = field.chain.now() + seconds
-    while (left := until - field.chain.now()) > 0:
+    until = env.chain.now() + seconds
+    while (left := until - env.chain.now()) > 0:
         advance(min(left, _LOOK))
         for attempt in ("pokeAuction", "bid"):
             # A bid before the floor is only tried, and a poke of terms that are void would end them.
             args = (sell, buy) if attempt == "pokeAuction" else (sell, buy, lot_raw, 1)
-            refusals.add(field.refused(field.send, field.vault, attempt, *args, sender=field.thief))
+            refusals.add(env.refused(env.send, env.vault, attempt, *args, sender=env.thief))
     for _ in range(8):
-        refusal = _bid(field, sell, buy, lot_raw)
+        refusal = _bid(env, sell, buy, lot_raw)
         refusals.add(refusal)
         if refusal:
             break
         for _ in range(-(-_DECAY // _LOOK)):
             advance(_LOOK)
             refusals.add(
-                field.refused(field.send, field.vault, "pokeAuction", sell, buy, sender=field.thief)
+                env.refused(env.send, env.vault, "pokeAuction", sell, buy, sender=env.thief)
             )
     return sorted(refusal for refusal in refusals if refusal)
 
@@ -230,27 +230,27 @@ def _woken(
     )
 
 
-def _by_the_guardian(field: Field) -> Result:
+def _by_the_guardian(env: AttackEnv) -> Result:
     """A stolen guardian makes the pair unpriced, at once and for good."""
-    hub = contract_at(field.chain.rpc, "OracleHub", field.stage.system.oracle)
-    usdc = field.tokens["USDC"].address
-    lot_raw = field.raw(usdc, _LOT_USD)
-    _fall_asleep(field)
-    field.grant(Role.GUARDIAN, field.thief)
+    hub = contract_at(env.chain.rpc, "OracleHub", env.environment.system.oracle)
+    usdc = env.tokens["USDC"].address
+    lot_raw = env.raw(usdc, _LOT_USD)
+    _fall_asleep(env)
+    env.grant(Role.GUARDIAN, env.thief)
     ways = (("removeFeed", (usdc,)), ("tightenFeed", (usdc, 1, E18 // 2, E18 * 2)))
 
     def play(parameters: tuple[int, ...]) -> tuple[Tally, list[str]]:
         way, hours = parameters
         tally = Tally()
-        with field.counted(tally):
-            field.send(hub, ways[way][0], *ways[way][1], sender=field.thief)
+        with env.counted(tally):
+            env.send(hub, ways[way][0], *ways[way][1], sender=env.thief)
             if not hours:
-                return tally, [_bid(field, 2, 0, lot_raw) or ""]
-            refusals = _use(field, 2, 0, lot_raw, hours * _HOUR, field.wait)
+                return tally, [_bid(env, 2, 0, lot_raw) or ""]
+            refusals = _use(env, 2, 0, lot_raw, hours * _HOUR, env.wait)
         return tally, refusals
 
     def gain(parameters: tuple[int, ...]) -> int:
-        with field.undone():
+        with env.undone():
             return play(parameters)[0].gained_e18
 
     found = best_of(gain, [(way, hours) for way in range(2) for hours in (0, 8)])
@@ -262,21 +262,21 @@ def _by_the_guardian(field: Field) -> Result:
     )
 
 
-def _by_one_late_answer(field: Field) -> Result:
+def _by_one_late_answer(env: AttackEnv) -> Result:
     """The feed is late once, by less than six hours."""
-    lot_raw = field.raw(field.tokens["USDC"].address, _LOT_USD)
-    _fall_asleep(field)
+    lot_raw = env.raw(env.tokens["USDC"].address, _LOT_USD)
+    _fall_asleep(env)
 
     def play(parameters: tuple[int, ...]) -> tuple[Tally, list[str]]:
         (late,) = parameters
         tally = Tally()
-        with field.counted(tally):
-            field.send(field.aggregator("USDC"), "setFailing", True, sender=field.thief)
-            refusals = _use(field, 2, 0, lot_raw, late, lambda s: field.move(seconds=s))
+        with env.counted(tally):
+            env.send(env.aggregator("USDC"), "setFailing", True, sender=env.thief)
+            refusals = _use(env, 2, 0, lot_raw, late, lambda s: env.move(seconds=s))
         return tally, refusals
 
     def gain(parameters: tuple[int, ...]) -> int:
-        with field.undone():
+        with env.undone():
             return play(parameters)[0].gained_e18
 
     found = best(gain, [(60, _UNPRICED - 600)], points=4, rounds=1)
@@ -288,11 +288,11 @@ def _by_one_late_answer(field: Field) -> Result:
     )
 
 
-def _by_late_answers(field: Field) -> Result:
+def _by_late_answers(env: AttackEnv) -> Result:
     """The feed is late again and again, by a minute, and nobody but the thief looks: it looks only then."""
-    lot_raw = field.raw(field.tokens["USDC"].address, _LOT_USD)
-    _fall_asleep(field)
-    feed = field.aggregator("USDC")
+    lot_raw = env.raw(env.tokens["USDC"].address, _LOT_USD)
+    _fall_asleep(env)
+    feed = env.aggregator("USDC")
 
     def play(parameters: tuple[int, ...]) -> tuple[Tally, list[str]]:
         (apart,) = parameters
@@ -300,17 +300,17 @@ def _by_late_answers(field: Field) -> Result:
 
         def late(seconds: int) -> None:
             del seconds
-            field.send(feed, "setFailing", False, sender=field.thief)
-            field.move(seconds=apart)
-            field.send(feed, "setFailing", True, sender=field.thief)
+            env.send(feed, "setFailing", False, sender=env.thief)
+            env.move(seconds=apart)
+            env.send(feed, "setFailing", True, sender=env.thief)
 
-        with field.counted(tally):
-            refusals = _use(field, 2, 0, lot_raw, _UNPRICED + 3 * _HOUR, late)
+        with env.counted(tally):
+            refusals = _use(env, 2, 0, lot_raw, _UNPRICED + 3 * _HOUR, late)
         return tally, refusals
 
     def gain(parameters: tuple[int, ...]) -> int:
         """Of about equal ones, the one that needs fewest late answers."""
-        with field.undone():
+        with env.undone():
             return play(parameters)[0].gained_e18 // (5_000 * E18) * DAY + parameters[0]
 
     found = best(gain, [(_GAP // 2, 2 * _GAP)], points=6, rounds=3)
@@ -323,38 +323,38 @@ def _by_late_answers(field: Field) -> Result:
     )
 
 
-def _by_a_grace_period(field: Field) -> Result:
+def _by_a_grace_period(env: AttackEnv) -> Result:
     """On an L2: its sequencer stops for hours, in which nobody can do anything, and for an hour after it no price counts."""
-    usdc, weth = field.tokens["USDC"], field.tokens["WETH"]
-    sequencer = field.chain.deploy("MockAggregator", 0, "sequencer", sender=_OWNER)
-    field.send(sequencer, "push", 0, sender=_OWNER)
-    authority = field.stage.system.authority
-    hub = field.chain.deploy("OracleHub", authority, sequencer.address, _HOUR, sender=_OWNER)
-    for feed in field.stage.deployment.feeds:
+    usdc, weth = env.tokens["USDC"], env.tokens["WETH"]
+    sequencer = env.chain.deploy("MockAggregator", 0, "sequencer", sender=_OWNER)
+    env.send(sequencer, "push", 0, sender=_OWNER)
+    authority = env.environment.system.authority
+    hub = env.chain.deploy("OracleHub", authority, sequencer.address, _HOUR, sender=_OWNER)
+    for feed in env.environment.deployment.feeds:
         spec = FeedSpec(feed.address, feed.decimals, 30 * DAY, 1, 10**30)
-        field.wait(_HOUR)
-        set_feed(field.account(_OWNER), hub.address, field.tokens[feed.token].address, spec)
-    field.send(field.vault, "setOracle", hub.address, sender=_OWNER)
-    field.send(field.aggregator("USDC"), "setFailing", True, sender=field.thief)
-    lot_raw = field.raw(usdc.address, _LOT_USD)
-    _start(field, (2, usdc.address), (0, weth.address))
-    _fall_asleep(field)
+        env.wait(_HOUR)
+        set_feed(env.account(_OWNER), hub.address, env.tokens[feed.token].address, spec)
+    env.send(env.vault, "setOracle", hub.address, sender=_OWNER)
+    env.send(env.aggregator("USDC"), "setFailing", True, sender=env.thief)
+    lot_raw = env.raw(usdc.address, _LOT_USD)
+    _start(env, (2, usdc.address), (0, weth.address))
+    _fall_asleep(env)
 
     def play(parameters: tuple[int, ...]) -> tuple[Tally, list[str]]:
         stops, hours = parameters
         tally = Tally()
         refusals: set[str] = set()
-        with field.counted(tally):
+        with env.counted(tally):
             for _ in range(stops):
-                field.send(sequencer, "push", 1, sender=_OWNER)
-                field.wait(hours * _HOUR)
-                field.send(sequencer, "push", 0, sender=_OWNER)
+                env.send(sequencer, "push", 1, sender=_OWNER)
+                env.wait(hours * _HOUR)
+                env.send(sequencer, "push", 0, sender=_OWNER)
                 # Never after the grace, when the pair is priced.
-                refusals |= set(_use(field, 2, 0, lot_raw, _HOUR - 120, field.wait))
+                refusals |= set(_use(env, 2, 0, lot_raw, _HOUR - 120, env.wait))
         return tally, sorted(refusals)
 
     def gain(parameters: tuple[int, ...]) -> int:
-        with field.undone():
+        with env.undone():
             return play(parameters)[0].gained_e18
 
     found = best_of(gain, [(stops, hours) for stops in (1, 2, 3) for hours in (1, 4, 12)])
@@ -369,38 +369,38 @@ def _by_a_grace_period(field: Field) -> Result:
 # A second source that a gift moves
 
 
-def _by_a_gift(field: Field) -> Result:
+def _by_a_gift(env: AttackEnv) -> Result:
     """Somebody looked once while the pair was priced."""
-    return _given(field, looked_at=True)
+    return _given(env, looked_at=True)
 
 
-def _by_a_gift_unseen(field: Field) -> Result:
+def _by_a_gift_unseen(env: AttackEnv) -> Result:
     """Nobody did."""
-    return _given(field, looked_at=False)
+    return _given(env, looked_at=False)
 
 
-def _given(field: Field, *, looked_at: bool) -> Result:
+def _given(env: AttackEnv, *, looked_at: bool) -> Result:
     """What the auction is paid in is a share of an ERC-4626 vault, whose rate is its second source; a gift to it lets the sources diverge."""
-    token, share, underlying = _share_vault(field)
-    field.send(field.feed_of(token.address), "setFailing", True, sender=field.thief)
-    _start(field, (0, token.address), (1, share.address))
-    lot_raw = field.raw(token.address, _LOT_USD)
-    field.send(field.feed_of(token.address), "setFailing", False, sender=field.thief)
-    field.wait(_ASLEEP_DAYS * DAY)
-    field.reprice(token.address, E18 * 125 // 100)
+    token, share, underlying = _share_vault(env)
+    env.send(env.feed_of(token.address), "setFailing", True, sender=env.thief)
+    _start(env, (0, token.address), (1, share.address))
+    lot_raw = env.raw(token.address, _LOT_USD)
+    env.send(env.feed_of(token.address), "setFailing", False, sender=env.thief)
+    env.wait(_ASLEEP_DAYS * DAY)
+    env.reprice(token.address, E18 * 125 // 100)
     if looked_at:
-        field.send(field.vault, "pokeAuction", 0, 1, sender=_OWNER)
+        env.send(env.vault, "pokeAuction", 0, 1, sender=_OWNER)
 
     def play(parameters: tuple[int, ...]) -> tuple[Tally, list[str]]:
         gift_usd, hours = parameters
         tally = Tally()
-        with field.counted(tally):
-            give(field, underlying, share, field.raw(underlying.address, gift_usd))
-            refusals = _use(field, 0, 1, lot_raw, hours * _HOUR, field.wait)
+        with env.counted(tally):
+            give(env, underlying, share, env.raw(underlying.address, gift_usd))
+            refusals = _use(env, 0, 1, lot_raw, hours * _HOUR, env.wait)
         return tally, refusals
 
     def gain(parameters: tuple[int, ...]) -> int:
-        with field.undone():
+        with env.undone():
             return play(parameters)[0].gained_e18
 
     found = best(gain, [(0, 40_000), (7, 12)], points=5, rounds=2)
@@ -420,12 +420,12 @@ def _given(field: Field, *, looked_at: bool) -> Result:
     )
 
 
-def _share_vault(field: Field) -> tuple[BoundContract, BoundContract, BoundContract]:
+def _share_vault(env: AttackEnv) -> tuple[BoundContract, BoundContract, BoundContract]:
     """The field's vault is now one of a plain token and a share of an ERC-4626 vault with a feed of its own, checked by its rate."""
-    underlying = field.new_token("MockToken", 18, 1, owner=_OWNER)
-    token = field.new_token("MockToken", 18, 1, owner=_OWNER)
-    share = add_share(field, underlying, checked=True)
-    seeds = [field.raw(token.address, 500_000), field.raw(share.address, 500_000)]
-    field.vault = field.new_vault([token, share], seeds, 10**6 * E18, owner=_OWNER)
-    assign_vault_roles(field.account(_OWNER), field.stage.system, field.vault.address)
+    underlying = env.new_token("MockToken", 18, 1, owner=_OWNER)
+    token = env.new_token("MockToken", 18, 1, owner=_OWNER)
+    share = add_share(env, underlying, checked=True)
+    seeds = [env.raw(token.address, 500_000), env.raw(share.address, 500_000)]
+    env.vault = env.new_vault([token, share], seeds, 10**6 * E18, owner=_OWNER)
+    assign_vault_roles(env.account(_OWNER), env.environment.system, env.vault.address)
     return token, share, underlying

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from rebalancer.chain.price_sources import PRICE_SOURCES
-from rebalancer.devnet.stage import Actor
+from rebalancer.devnet.environment import Actor
 from rebalancer.errors import ContractReverted
 from rebalancer.operations.deploy import SourceSpec, set_source
 from rebalancer.units import BPS, E18
-from scripts._attacks.field import DAY, MILLION, Field, Result, Tally, act, dollars
+from scripts._attacks.field import DAY, MILLION, AttackEnv, Result, Tally, act, dollars
 from scripts._attacks.search import best
 
 __all__ = ["fees"]
@@ -17,43 +17,41 @@ _FLOW_BPS = 200
 _ERROR_BPS = 50
 
 
-def fees(field: Field) -> list[Result]:
+def fees(env: AttackEnv) -> list[Result]:
     """Performance fee at a feed's error, from a mark set too low in three ways, from a newcomer, and dodged; fees on entry and exit paid in parts and caught from others."""
     results = []
     for scenario in (
         *(_peak, _low_mark, _dip, _off_source),
         *(_newcomer, _dodge, _in_parts, _caught),
     ):
-        with field.undone():
-            results.append(scenario(field))
+        with env.undone():
+            results.append(scenario(env))
     return results
 
 
 def _set_fees(
-    field: Field, *, performance: int = 0, entry: int = 0, leaving: int = 0, to: str
+    env: AttackEnv, *, performance: int = 0, entry: int = 0, leaving: int = 0, to: str
 ) -> None:
-    field.send(
-        field.vault, "setFees", (0, performance, entry, leaving), to, sender=Actor.OWNER.address
-    )
+    env.send(env.vault, "setFees", (0, performance, entry, leaving), to, sender=Actor.OWNER.address)
 
 
-def _begin_performance(field: Field, to: str) -> None:
+def _begin_performance(env: AttackEnv, to: str) -> None:
     """A performance fee of 20 %, with the mark it begins at, and due for the first time."""
-    _set_fees(field, performance=_PERFORMANCE_BPS, to=to)
-    field.move(seconds=30 * DAY)
+    _set_fees(env, performance=_PERFORMANCE_BPS, to=to)
+    env.move(seconds=30 * DAY)
 
 
-def _peak(field: Field) -> Result:
+def _peak(env: AttackEnv) -> Result:
     """The fee's recipient collects in the one block in which every feed is above the market by as much as it may."""
-    _begin_performance(field, field.thief)
-    now = {symbol: field.price_e18(token.address) for symbol, token in field.tokens.items()}
+    _begin_performance(env, env.thief)
+    now = {symbol: env.price_e18(token.address) for symbol, token in env.tokens.items()}
     for symbol, price_e18 in now.items():
-        field.fix_price(field.tokens[symbol].address, price_e18)
+        env.fix_price(env.tokens[symbol].address, price_e18)
         answer = price_e18 * (BPS + _ERROR_BPS) // BPS // 10**10
-        field.send(field.aggregator(symbol), "push", answer, sender=field.thief)
+        env.send(env.aggregator(symbol), "push", answer, sender=env.thief)
     tally = Tally()
-    with field.counted(tally):
-        field.send(field.vault, "collectPerformanceFee", sender=field.thief)
+    with env.counted(tally):
+        env.send(env.vault, "collectPerformanceFee", sender=env.thief)
     return Result(
         "fee recipient collects the performance fee while every feed is 0.5 % above the market",
         "fee cap",
@@ -64,18 +62,18 @@ def _peak(field: Field) -> Result:
     )
 
 
-def _low_mark(field: Field) -> Result:
+def _low_mark(env: AttackEnv) -> Result:
     """The fee begins, which sets the mark, in the days in which the owner has excluded an asset."""
     owner = Actor.OWNER.address
-    field.send(field.vault, "excludeAsset", 0, sender=owner)
-    waits = field.refused(_set_fees, field, performance=_PERFORMANCE_BPS, to=field.thief)
-    field.send(field.vault, "includeAsset", 0, sender=owner)
+    env.send(env.vault, "excludeAsset", 0, sender=owner)
+    waits = env.refused(_set_fees, env, performance=_PERFORMANCE_BPS, to=env.thief)
+    env.send(env.vault, "includeAsset", 0, sender=owner)
     if waits:
-        _set_fees(field, performance=_PERFORMANCE_BPS, to=field.thief)
-    field.move(seconds=30 * DAY)
+        _set_fees(env, performance=_PERFORMANCE_BPS, to=env.thief)
+    env.move(seconds=30 * DAY)
     tally = Tally()
-    with field.counted(tally):
-        field.send(field.vault, "collectPerformanceFee", sender=field.thief)
+    with env.counted(tally):
+        env.send(env.vault, "collectPerformanceFee", sender=env.thief)
     return Result(
         "a performance fee begins while 40 % of the vault is excluded, and is settled once it is included",
         "fee on gains",
@@ -88,25 +86,23 @@ def _low_mark(field: Field) -> Result:
     )
 
 
-def _dip(field: Field) -> Result:
+def _dip(env: AttackEnv) -> Result:
     """Ether dips and comes back; the recipient settles, which notes a mark, whenever it likes and may."""
 
     def attack(parameters: tuple[int, ...]) -> tuple[Tally, str | None]:
         dip_percent, days = parameters
         tally = Tally()
-        with field.counted(tally):
-            _set_fees(field, performance=_PERFORMANCE_BPS, to=field.thief)
+        with env.counted(tally):
+            _set_fees(env, performance=_PERFORMANCE_BPS, to=env.thief)
             dip_e8 = 2_000 * 10**8 * (100 - dip_percent) // 100
-            field.move({"ETH": dip_e8}, seconds=max(1, days * DAY))
-            refusal = field.refused(
-                field.send, field.vault, "collectPerformanceFee", sender=field.thief
-            )
-            field.move({"ETH": 2_000 * 10**8}, seconds=30 * DAY)
-            field.send(field.vault, "collectPerformanceFee", sender=field.thief)
+            env.move({"ETH": dip_e8}, seconds=max(1, days * DAY))
+            refusal = env.refused(env.send, env.vault, "collectPerformanceFee", sender=env.thief)
+            env.move({"ETH": 2_000 * 10**8}, seconds=30 * DAY)
+            env.send(env.vault, "collectPerformanceFee", sender=env.thief)
         return tally, refusal
 
     def gain(parameters: tuple[int, ...]) -> int:
-        with field.undone():
+        with env.undone():
             return attack(parameters)[0].gained_e18
 
     found = best(gain, [(0, 90), (0, 60)], points=4, rounds=2)
@@ -125,32 +121,32 @@ def _dip(field: Field) -> Result:
 _DIVERGENCE_BPS = 200
 
 
-def _off_source(field: Field) -> Result:
+def _off_source(env: AttackEnv) -> Result:
     """Ether has a second source that is off by what suits the recipient, when the fee begins and when it is settled."""
-    weth = field.tokens["WETH"].address
-    other = field.chain.deploy("MockAggregator", 8, "second", sender=field.thief)
-    field.send(other, "push", 2_000 * 10**8, sender=field.thief)
+    weth = env.tokens["WETH"].address
+    other = env.chain.deploy("MockAggregator", 8, "second", sender=env.thief)
+    env.send(other, "push", 2_000 * 10**8, sender=env.thief)
     spec = SourceSpec.of(
         PRICE_SOURCES["feed"],
         *(other.address, 8),
         heartbeat_seconds=90 * DAY,
         max_divergence_bps=_DIVERGENCE_BPS,
     )
-    set_source(field.account(Actor.OWNER.address), field.stage.system, weth, spec)
+    set_source(env.account(Actor.OWNER.address), env.environment.system, weth, spec)
 
     def attack(parameters: tuple[int, ...]) -> Tally:
         tally = Tally()
         answers = [2_000 * 10**8 * (BPS + off) // BPS for off in parameters]
-        with field.counted(tally):
-            field.send(other, "push", answers[0], sender=field.thief)
-            _set_fees(field, performance=_PERFORMANCE_BPS, to=field.thief)
-            field.move(seconds=30 * DAY)
-            field.send(other, "push", answers[1], sender=field.thief)
-            field.send(field.vault, "collectPerformanceFee", sender=field.thief)
+        with env.counted(tally):
+            env.send(other, "push", answers[0], sender=env.thief)
+            _set_fees(env, performance=_PERFORMANCE_BPS, to=env.thief)
+            env.move(seconds=30 * DAY)
+            env.send(other, "push", answers[1], sender=env.thief)
+            env.send(env.vault, "collectPerformanceFee", sender=env.thief)
         return tally
 
     def gain(parameters: tuple[int, ...]) -> int | None:
-        with field.undone():
+        with env.undone():
             try:
                 return attack(parameters).gained_e18
             except ContractReverted:
@@ -169,21 +165,21 @@ def _off_source(field: Field) -> Result:
     )
 
 
-def _newcomer(field: Field) -> Result:
+def _newcomer(env: AttackEnv) -> Result:
     """A million dollars come in, in kind and at par, just before a gain of 20 % that others made is settled."""
-    newcomer = field.chain.accounts[12]
-    _begin_performance(field, field.thief)
-    field.move({"ETH": 3_000 * 10**8})
+    newcomer = env.chain.accounts[12]
+    _begin_performance(env, env.thief)
+    env.move({"ETH": 3_000 * 10**8})
     shares = 10**6 * E18
     for token, amount in zip(
-        field.tokens.values(), field.read(field.vault, "previewMintInKind", shares), strict=True
+        env.tokens.values(), env.read(env.vault, "previewMintInKind", shares), strict=True
     ):
-        field.market.deal(token.address, newcomer, amount)
-    field.mint(newcomer, shares)
-    total_e18 = field.worths_e18(field.vault)[2]
-    supply = field.read(field.vault, "totalSupply")
-    field.send(field.vault, "collectPerformanceFee", sender=field.thief)
-    supply_after = field.read(field.vault, "totalSupply")
+        env.market.deal(token.address, newcomer, amount)
+    env.mint(newcomer, shares)
+    total_e18 = env.worths_e18(env.vault)[2]
+    supply = env.read(env.vault, "totalSupply")
+    env.send(env.vault, "collectPerformanceFee", sender=env.thief)
+    supply_after = env.read(env.vault, "totalSupply")
     in_e18 = total_e18 * shares // supply
     lost_e18 = in_e18 - total_e18 * shares // supply_after
     return Result(
@@ -197,28 +193,28 @@ def _newcomer(field: Field) -> Result:
     )
 
 
-def _dodge(field: Field) -> Result:
+def _dodge(env: AttackEnv) -> Result:
     """A holder of half redeems, has the fee collected from the rest, and mints again: one transaction."""
-    vault, me, recipient = field.vault, field.puppet.address, Actor.FEE_RECIPIENT.address
-    field.mint(field.thief, 10**6 * E18)
+    vault, me, recipient = env.vault, env.impersonated.address, Actor.FEE_RECIPIENT.address
+    env.mint(env.thief, 10**6 * E18)
     shares = 10**6 * E18
-    field.send(vault, "transfer", me, shares, sender=field.thief)
-    _begin_performance(field, recipient)
-    field.move({"ETH": 3_000 * 10**8})
+    env.send(vault, "transfer", me, shares, sender=env.thief)
+    _begin_performance(env, recipient)
+    env.move({"ETH": 3_000 * 10**8})
     collect = act(vault, "collectPerformanceFee")
-    approve = [act(token, "approve", vault.address, 2**255) for token in field.tokens.values()]
+    approve = [act(token, "approve", vault.address, 2**255) for token in env.tokens.values()]
     redeem = act(vault, "redeemInKind", shares, me, me, [0, 0, 0])
 
     def played(*, dodges: bool) -> tuple[int, int, int]:
         """What the thief, the recipient and the others have in the end."""
-        with field.undone():
-            field.pull([*approve, redeem, collect] if dodges else [collect, redeem])
-            mine, others, total = field.worths_e18(vault)
-            supply = field.read(vault, "totalSupply")
-            theirs = total * field.read(vault, "balanceOf", recipient) // supply
+        with env.undone():
+            env.pull([*approve, redeem, collect] if dodges else [collect, redeem])
+            mine, others, total = env.worths_e18(vault)
+            supply = env.read(vault, "totalSupply")
+            theirs = total * env.read(vault, "balanceOf", recipient) // supply
             return mine, theirs, others - theirs
 
-    before = field.worths_e18(vault)[2]
+    before = env.worths_e18(vault)[2]
     honest, dodged = played(dodges=False), played(dodges=True)
     gained, missed, lost = (
         (dodged[0] - honest[0]) * MILLION // before,
@@ -231,17 +227,17 @@ def _dodge(field: Field) -> Result:
         "in one transaction; a unit of each token may round the other way",
         gained,
         lost,
-        sum(field.value_e18(token.address, 1) for token in field.tokens.values()),
+        sum(env.value_e18(token.address, 1) for token in env.tokens.values()),
         f"the recipient misses {dollars(missed)}",
     )
 
 
-def _in_parts(field: Field) -> Result:
+def _in_parts(env: AttackEnv) -> Result:
     """As much again as the vault holds goes in and out, in as many parts as are cheapest."""
-    _set_fees(field, entry=_FLOW_BPS, leaving=_FLOW_BPS, to=Actor.FEE_RECIPIENT.address)
-    vault, me = field.vault, field.puppet.address
+    _set_fees(env, entry=_FLOW_BPS, leaving=_FLOW_BPS, to=Actor.FEE_RECIPIENT.address)
+    vault, me = env.vault, env.impersonated.address
     shares = 10**6 * E18
-    approve = [act(token, "approve", vault.address, 2**255) for token in field.tokens.values()]
+    approve = [act(token, "approve", vault.address, 2**255) for token in env.tokens.values()]
 
     def attack(parameters: tuple[int, ...]) -> Tally:
         (parts,) = parameters
@@ -249,16 +245,16 @@ def _in_parts(field: Field) -> Result:
         mint = act(vault, "mintInKind", part, me, [2**255] * 3)
         redeem = act(vault, "redeemInKind", part, me, me, [0, 0, 0])
         tally = Tally()
-        with field.counted(tally):
-            field.pull([*approve, *[mint] * parts, *[redeem] * parts])
+        with env.counted(tally):
+            env.pull([*approve, *[mint] * parts, *[redeem] * parts])
         return tally
 
     def gain(parameters: tuple[int, ...]) -> int:
-        with field.undone():
+        with env.undone():
             return attack(parameters).gained_e18
 
     found = best(gain, [(1, 61)], points=5, rounds=2)
-    with field.undone():
+    with env.undone():
         at_once = attack((1,))
     tally = attack(found)
     return Result(
@@ -272,39 +268,39 @@ def _in_parts(field: Field) -> Result:
     )
 
 
-def _caught(field: Field) -> Result:
+def _caught(env: AttackEnv) -> Result:
     """Ahead of another's deposit of five times the vault, whose fee on entry goes to all who hold shares; there is none on exit."""
-    _set_fees(field, entry=_FLOW_BPS, to=Actor.FEE_RECIPIENT.address)
-    whale = field.chain.accounts[12]
+    _set_fees(env, entry=_FLOW_BPS, to=Actor.FEE_RECIPIENT.address)
+    whale = env.chain.accounts[12]
     deposit = 5 * 10**6 * E18
     for token, amount in zip(
-        field.tokens.values(),
-        field.read(field.vault, "previewMintInKind", 2 * deposit),
+        env.tokens.values(),
+        env.read(env.vault, "previewMintInKind", 2 * deposit),
         strict=True,
     ):
-        field.market.deal(token.address, whale, amount)
+        env.market.deal(token.address, whale, amount)
 
     def attack(parameters: tuple[int, ...]) -> tuple[int, int]:
         """What the thief and those who held shares before gain."""
         (percent,) = parameters
         shares = percent * 10**4 * E18
-        mine, others, total = field.worths_e18(field.vault)
-        supply = field.read(field.vault, "totalSupply")
+        mine, others, total = env.worths_e18(env.vault)
+        supply = env.read(env.vault, "totalSupply")
         if shares:
-            field.mint(field.thief, shares)
-        field.mint(whale, deposit)
+            env.mint(env.thief, shares)
+        env.mint(whale, deposit)
         if shares:
-            field.redeem(field.thief, shares)
-        mine_after, _, total_after = field.worths_e18(field.vault)
-        theirs = total_after * supply // field.read(field.vault, "totalSupply")
+            env.redeem(env.thief, shares)
+        mine_after, _, total_after = env.worths_e18(env.vault)
+        theirs = total_after * supply // env.read(env.vault, "totalSupply")
         return (mine_after - mine) * MILLION // total, (others - theirs) * MILLION // total
 
     def gain(parameters: tuple[int, ...]) -> int:
-        with field.undone():
+        with env.undone():
             return attack(parameters)[0]
 
     found = best(gain, [(0, 2_000)])
-    with field.undone():
+    with env.undone():
         _, alone = attack((0,))
     gained, lost = attack(found)
     return Result(

@@ -1,7 +1,7 @@
 """Where do attacks happen, and how are gain and loss counted?
 
 A `Field` is a local chain with the devnet's market and one vault of a million dollars on it: 40 % WETH, 40 % WBTC, 20 % USDC, in bands
-of 1 %, under the devnet's policy. The thief has an account, a contract that does whatever it is told (`Puppet`), any role a scenario
+of 1 %, under the devnet's policy. The thief has an account, a contract that does whatever it is told (`ImpersonatedAccount`), any role a scenario
 gives it, and as much of every token as a flash loan could bring, at no cost.
 
 COUNTING. Everything is valued at true prices, which are the oracle's unless a scenario says otherwise. Gained is what all that is the
@@ -25,12 +25,18 @@ from rebalancer.chain.receipt import Receipt
 from rebalancer.chain.rpc import Rpc
 from rebalancer.chain.snapshot import VaultSnapshot, read_block, read_vaults
 from rebalancer.chain.system import Role, System
+from rebalancer.devnet.environment import (
+    DEMO_BAND_BPS,
+    DEMO_POLICY,
+    Actor,
+    DevEnvironment,
+    build_environment,
+)
 from rebalancer.devnet.local import LocalChain
-from rebalancer.devnet.stage import DEMO_BAND_BPS, DEMO_POLICY, Actor, Stage, build_stage
 from rebalancer.errors import ContractReverted
 from rebalancer.operations.deploy import (
     FeedSpec,
-    Fees,
+    VaultFees,
     VaultSpec,
     create_vault,
     grant_roles,
@@ -46,8 +52,8 @@ __all__ = [
     "MILLION",
     "PRICES_E8",
     "Attack",
-    "Field",
-    "Fill",
+    "AttackEnv",
+    "AttackFill",
     "Loot",
     "Result",
     "Tally",
@@ -70,7 +76,7 @@ _RICHES_USD = 10**11
 """Of each token: whoever trades with all of this against arbitrage for an hour still has some."""
 
 Act = tuple[str, bool, bytes]
-"""A call for a Puppet: target, whether it may fail, data."""
+"""A call for a ImpersonatedAccount: target, whether it may fail, data."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -96,7 +102,7 @@ class Result:
         return "within" if self.lost_e18 <= self.bound_e18 else "BEYOND"
 
 
-Attack = Callable[["Field"], list[Result]]
+Attack = Callable[["AttackEnv"], list[Result]]
 """Plays one kind of attack on a field it may leave in any state."""
 
 
@@ -135,7 +141,7 @@ class Tally:
 
 
 @dataclass(frozen=True, slots=True)
-class Fill:
+class AttackFill:
     """A rebalance and what its executor hands over: raw amounts in the order of `tokens`."""
 
     tokens: tuple[str, ...]
@@ -152,27 +158,29 @@ class Loot:
     policy: Policy
 
 
-class Field:
+class AttackEnv:
     """A market, a vault and a thief on a local Anvil: those of a stage, or the devnet's where none is given."""
 
-    def __init__(self, chain: LocalChain, stage: Stage | None = None) -> None:
+    def __init__(self, chain: LocalChain, environment: DevEnvironment | None = None) -> None:
         self.chain = chain
         chain.run_steadily()
-        self.stage: Stage = stage or build_stage(chain, PRICES_E8, policy=FIELD_POLICY)
-        self.market = self.stage.market
-        self.vault = contract_at(chain.rpc, "BasketVault", self.stage.vault)
+        self.environment: DevEnvironment = environment or build_environment(
+            chain, PRICES_E8, policy=FIELD_POLICY
+        )
+        self.market = self.environment.market
+        self.vault = contract_at(chain.rpc, "BasketVault", self.environment.vault)
         self.rebalancer = Actor.KEEPER.address
         """Who sends rebalances: the keeper's account, whose key may be stolen, or the thief's where anybody may."""
         self.holder = Actor.DEPOSITOR.address
         self.thief = chain.accounts[10]
-        self.puppet = chain.deploy("Puppet", sender=self.thief)
+        self.impersonated = chain.deploy("ImpersonatedAccount", sender=self.thief)
         self.tokens = {
             token.symbol: contract_at(chain.rpc, "MockToken", token.address)
-            for token in self.stage.deployment.tokens
+            for token in self.environment.deployment.tokens
         }
-        self.decimals = {t.address: t.decimals for t in self.stage.deployment.tokens}
+        self.decimals = {t.address: t.decimals for t in self.environment.deployment.tokens}
         self._feed_of = {
-            self.tokens[feed.token].address: feed.name for feed in self.stage.deployment.feeds
+            self.tokens[feed.token].address: feed.name for feed in self.environment.deployment.feeds
         }
         self.lead_bps: dict[str, int] = {}
         """By how much the true price of a token is above (or below) its feed's answer."""
@@ -181,7 +189,7 @@ class Field:
         """Of the longest theft played here, to draw it."""
         self._deposit(self.holder, _SHARES - _SEED_SHARES)
         for token in self.tokens.values():
-            for account in (self.thief, self.puppet.address):
+            for account in (self.thief, self.impersonated.address):
                 self.market.deal(token.address, account, self.raw(token.address, _RICHES_USD))
         # However many transactions that took, attacks begin at midnight.
         self.market.step(self.market.prices_e8, chain.now() // DAY * DAY + DAY)
@@ -226,12 +234,12 @@ class Field:
 
     def aggregator(self, symbol: str) -> BoundContract:
         """Where anybody may answer for a token's feed."""
-        (feed,) = [f for f in self.stage.deployment.feeds if f.token == symbol]
+        (feed,) = [f for f in self.environment.deployment.feeds if f.token == symbol]
         return contract_at(self.chain.rpc, "MockAggregator", str(feed.aggregator))
 
     def feed_of(self, token: str) -> BoundContract:
         """Where anybody may answer for a token that has a feed of ours."""
-        hub = contract_at(self.chain.rpc, "OracleHub", self.stage.system.oracle)
+        hub = contract_at(self.chain.rpc, "OracleHub", self.environment.system.oracle)
         return contract_at(self.chain.rpc, "MockAggregator", self.read(hub, "feedOf", token)[0])
 
     def reprice(self, token: str, price_e18: int) -> None:
@@ -274,41 +282,41 @@ class Field:
         """Call a view."""
         return contract.call(function, *args)
 
-    def look(self, vault: BoundContract | None = None) -> VaultSnapshot:
+    def snapshot(self, vault: BoundContract | None = None) -> VaultSnapshot:
         """A vault as the lens tells it, by default the field's."""
         rpc = self.chain.rpc
         address = (vault or self.vault).address
-        return read_vaults(rpc, self.stage.system.lens, [address], read_block(rpc))[0]
+        return read_vaults(rpc, self.environment.system.lens, [address], read_block(rpc))[0]
 
     def pools(self) -> tuple[UniswapV3Pool, ...]:
         """The market's pools as they are now."""
-        rpc, deployment = self.chain.rpc, self.stage.deployment
+        rpc, deployment = self.chain.rpc, self.environment.deployment
         known = {t.address: Token(t.address, t.symbol, t.decimals) for t in deployment.tokens}
         addresses = [pool.address for pool in deployment.pools]
-        lens = self.stage.system.uniswap_v3_lens
+        lens = self.environment.system.uniswap_v3_lens
         return read_v3_pools(rpc, lens, addresses, known, read_block(rpc), deployment.chain_id)
 
     def worths_e18(self, vault: BoundContract) -> tuple[int, int, int]:
         """What the thief has, what the others have in a vault, and what that vault has, all in USD * 1e18."""
         assets = [asset[0] for asset in self.read(vault, "assets")]
         tokens = list(dict.fromkeys([*self.decimals, *assets]))
-        mine = (self.thief, self.puppet.address)
-        asked: list[tuple[BoundContract, str, tuple[Any, ...]]] = [
+        mine = (self.thief, self.impersonated.address)
+        requested: list[tuple[BoundContract, str, tuple[Any, ...]]] = [
             (vault, "held", ()),
             (vault, "totalSupply", ()),
             *((vault, "balanceOf", (account,)) for account in mine),
         ]
         for token in tokens:
             contract = contract_at(self.chain.rpc, "MockToken", token)
-            asked += [(contract, "balanceOf", (account,)) for account in (*mine, vault.address)]
-            asked += [(vault, "claimable", (account, token)) for account in mine]
-            asked += [(vault, "totalClaimable", (token,))]
+            requested += [(contract, "balanceOf", (account,)) for account in (*mine, vault.address)]
+            requested += [(vault, "claimable", (account, token)) for account in mine]
+            requested += [(vault, "totalClaimable", (token,))]
         answers = self.chain.rpc.batch_settled(
-            [contract.batched.request(name, *args) for contract, name, args in asked]
+            [contract.batched.request(name, *args) for contract, name, args in requested]
         )
         values = [
             contract.batched.result(name, answer)
-            for (contract, name, _), answer in zip(asked, answers, strict=True)
+            for (contract, name, _), answer in zip(requested, answers, strict=True)
         ]
         held, supply, *shares = values[:4]
         mine_e18 = others_e18 = total_e18 = 0
@@ -350,19 +358,19 @@ class Field:
 
     def pull(self, acts: Sequence[Act]) -> Receipt:
         """The thief has its puppet do something."""
-        return self.send(self.puppet, "run", list(acts), sender=self.thief)
+        return self.send(self.impersonated, "run", list(acts), sender=self.thief)
 
     def rebalance_by_route(
         self, sales: Sequence[int], least: Sequence[int], route: bytes
     ) -> Receipt:
         """The keeper rebalances with the public RouteExecutor."""
-        epoch = self.look().state.epoch
-        args = (epoch, list(sales), list(least), self.stage.system.executor, route)
+        epoch = self.snapshot().state.epoch
+        args = (epoch, list(sales), list(least), self.environment.system.executor, route)
         return self.send(self.vault, "rebalance", *args, sender=self.rebalancer)
 
     def set_policy(self, **changes: int) -> Policy:
         """The owner sets another policy: the present one but for the changes."""
-        policy = replace(self.look().policy, **changes)
+        policy = replace(self.snapshot().policy, **changes)
         self.send(self.vault, "setPolicy", astuple(policy), sender=Actor.OWNER.address)
         return policy
 
@@ -377,7 +385,10 @@ class Field:
     def grant(self, role: Role, account: str) -> None:
         """The thief has got hold of a role, which knows no delay here."""
         grant_roles(
-            self.account(Actor.OWNER.address), self.stage.system.authority, {role: [account]}, 0
+            self.account(Actor.OWNER.address),
+            self.environment.system.authority,
+            {role: [account]},
+            0,
         )
 
     def account(self, address: str) -> Account:
@@ -390,10 +401,12 @@ class Field:
         feed = self.chain.deploy("MockAggregator", 8, "COIN / USD", sender=owner)
         self.send(feed, "push", usd * 10**8, sender=owner)
         spec = FeedSpec(feed.address, 8, 120 * DAY, 1, 10**30)
-        set_feed(self.account(Actor.OWNER.address), self.stage.system.oracle, token.address, spec)
+        set_feed(
+            self.account(Actor.OWNER.address), self.environment.system.oracle, token.address, spec
+        )
         self.decimals[token.address] = decimals
         self._fixed_e18[token.address] = usd * E18
-        for account in (owner, self.thief, self.puppet.address):
+        for account in (owner, self.thief, self.impersonated.address):
             self.send(token, "mint", account, self.raw(token.address, _RICHES_USD), sender=owner)
         return token
 
@@ -405,7 +418,7 @@ class Field:
         *,
         owner: str,
         system: System | None = None,
-        fees: Fees | None = None,
+        fees: VaultFees | None = None,
         recipient: str | None = None,
     ) -> BoundContract:
         """A vault of tokens in equal parts under the field's policy, its seed and first shares the owner's."""
@@ -419,14 +432,14 @@ class Field:
             name="Another basket",
             symbol="OTHER",
             assets=assets,
-            policy=self.look().policy,
+            policy=self.snapshot().policy,
             seed_amounts=tuple(seeds),
             initial_shares=shares,
-            fees=fees or Fees(),
+            fees=fees or VaultFees(),
             fee_recipient=recipient or Actor.FEE_RECIPIENT.address,
             salt=self.chain.now(),
         )
-        made = create_vault(self.account(owner), system or self.stage.system, spec)
+        made = create_vault(self.account(owner), system or self.environment.system, spec)
         return contract_at(self.chain.rpc, "BasketVault", made)
 
     def mint(self, account: str, shares: int, vault: BoundContract | None = None) -> Receipt:
@@ -455,7 +468,7 @@ class Field:
 
     def _deposit(self, account: str, shares: int) -> None:
         for asset, amount in zip(
-            self.look().basket.assets,
+            self.snapshot().basket.assets,
             self.read(self.vault, "previewMintInKind", shares),
             strict=True,
         ):
@@ -472,27 +485,27 @@ class Field:
 
     def refusals(self, receipt: Receipt) -> list[str]:
         """Names of the errors that acts which might fail were refused with, in order."""
-        logs = [log for log in receipt.logs if log["address"].lower() == self.puppet.address]
+        logs = [log for log in receipt.logs if log["address"].lower() == self.impersonated.address]
         return [
             decode_revert(event.values["reason"]).error
-            for event in decode_logs(logs, self.puppet.interface)
+            for event in decode_logs(logs, self.impersonated.interface)
         ]
 
     # What a thief with the keeper's key can take
 
-    def fill(self, sales: Sequence[int], buys: Sequence[int]) -> Fill:
+    def fill(self, sales: Sequence[int], buys: Sequence[int]) -> AttackFill:
         """A trade of these amounts."""
-        now = self.look()
+        now = self.snapshot()
         tokens = tuple(asset.token for asset in now.basket.assets)
-        return Fill(tokens, tuple(sales), tuple(buys), now.state.epoch)
+        return AttackFill(tokens, tuple(sales), tuple(buys), now.state.epoch)
 
-    def worst_fill(self, appetite_bps: int = BPS, greed_bps: int = BPS) -> Fill | None:
+    def worst_fill(self, appetite_bps: int = BPS, greed_bps: int = BPS) -> AttackFill | None:
         """The worst trade the vault may let pass now; None if there is none.
 
         `appetite_bps` says how much of the surplus is sold, `greed_bps` how much of what slippage limit and loss budget allow is
         kept back: nothing of it in a fair trade. What is bought is spread over the deficits as they are.
         """
-        now = self.look()
+        now = self.snapshot()
         weighed = weigh_basket(now.basket)
         prices, units = now.basket.prices, now.basket.units
         distances_e18 = weighed.distances_e18
@@ -520,15 +533,15 @@ class Field:
             for d, price, unit in zip(distances_e18, prices, units, strict=True)
         ]
         tokens = tuple(asset.token for asset in now.basket.assets)
-        return Fill(tokens, tuple(sales), tuple(buys), now.state.epoch)
+        return AttackFill(tokens, tuple(sales), tuple(buys), now.state.epoch)
 
     def sold_limit_e18(self, slippage_bps: int) -> int:
         """Promise D of one trade now: a slippage limit times all that may be sold, on a vault of a million dollars."""
-        weighed = weigh_basket(self.look().basket)
+        weighed = weigh_basket(self.snapshot().basket)
         sold_e18 = sum(d for d in weighed.distances_e18 if d > 0)
         return sold_e18 * slippage_bps // BPS * MILLION // weighed.total_e18
 
-    def keep_what_it_can(self, fill: Fill) -> Receipt:
+    def keep_what_it_can(self, fill: AttackFill) -> Receipt:
         """The thief's puppet, as executor, takes the sales, hands over the purchases out of its own pocket and keeps the difference."""
         acts = [
             act(
@@ -538,8 +551,8 @@ class Field:
             if buy
         ]
         least = [min(buy, 1) for buy in fill.buys]
-        route = route_of(self.puppet, acts)
-        args = (fill.epoch, list(fill.sales), least, self.puppet.address, route)
+        route = route_of(self.impersonated, acts)
+        args = (fill.epoch, list(fill.sales), least, self.impersonated.address, route)
         return self.send(self.vault, "rebalance", *args, sender=self.rebalancer)
 
 
@@ -549,9 +562,9 @@ def act(contract: BoundContract, function: str, *args: Any, may_fail: bool = Fal
     return contract.address, may_fail, data
 
 
-def route_of(puppet: BoundContract, acts: Sequence[Act]) -> bytes:
+def route_of(impersonated: BoundContract, acts: Sequence[Act]) -> bytes:
     """The same calls as a route: the arguments of `run`."""
-    return bytes.fromhex(puppet.data("run", list(acts)).removeprefix("0x"))[4:]
+    return bytes.fromhex(impersonated.data("run", list(acts)).removeprefix("0x"))[4:]
 
 
 def bound_b_e18(policy: Policy, window_seconds: int, oracle_error_bps: int = 0) -> int:

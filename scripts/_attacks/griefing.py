@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from rebalancer.chain.contracts import BoundContract, contract_at
 from rebalancer.chain.system import Role
+from rebalancer.devnet.environment import Actor
 from rebalancer.devnet.market import USDC, WBTC
-from rebalancer.devnet.stage import Actor
 from rebalancer.errors import ContractReverted
 from rebalancer.units import BPS, E18
-from scripts._attacks.field import MILLION, Field, Result, Tally, act, dollars
+from scripts._attacks.field import MILLION, AttackEnv, Result, Tally, act, dollars
 from scripts._attacks.search import best
 from scripts._attacks.stolen_keeper import break_ether_up, honest_plan
 
@@ -17,29 +17,29 @@ __all__ = ["barred_tokens", "griefing"]
 _MOST_ASSETS = 16
 
 
-def griefing(field: Field) -> list[Result]:
+def griefing(env: AttackEnv) -> list[Result]:
     """Dust, gas, a redemption just ahead of the keeper, and a gift of a token just ahead of its addition."""
     results = []
     for scenario in (_dust, _gas, _ahead_of_the_keeper, _ahead_of_an_addition):
-        with field.undone():
-            results.append(scenario(field))
+        with env.undone():
+            results.append(scenario(env))
     return results
 
 
-def _dust(field: Field) -> Result:
+def _dust(env: AttackEnv) -> Result:
     """A unit of every token, again and again, and the same deposit, redemption and rebalance after it as before."""
-    vault = field.vault
+    vault = env.vault
     tally = Tally()
-    with field.counted(tally):
-        gifts = [act(t, "transfer", vault.address, 1) for t in field.tokens.values()]
-        field.pull(gifts * 100)
-        field.mint(field.holder, 10**6)
-        field.redeem(field.holder, 10**6)
-    field.move({"ETH": 2_200 * 10**8})
-    fill = field.worst_fill()
+    with env.counted(tally):
+        gifts = [act(t, "transfer", vault.address, 1) for t in env.tokens.values()]
+        env.pull(gifts * 100)
+        env.mint(env.holder, 10**6)
+        env.redeem(env.holder, 10**6)
+    env.move({"ETH": 2_200 * 10**8})
+    fill = env.worst_fill()
     if fill is None:
         raise AssertionError("the scenario must break a band")
-    field.keep_what_it_can(fill)  # raises if dust stood in the way
+    env.keep_what_it_can(fill)  # raises if dust stood in the way
     return Result(
         "griefing by dust: 300 gifts of one unit",
         "A, E",
@@ -50,21 +50,21 @@ def _dust(field: Field) -> Result:
     )
 
 
-def _gas(field: Field) -> Result:
+def _gas(env: AttackEnv) -> Result:
     """Sixteen tokens, each of which burns all the gas a transfer gets: what redeeming costs, and what it leaves."""
-    owner, holder = Actor.OWNER.address, field.holder
-    tokens = [field.new_token("GasBurnerToken", 18, 1, owner=owner) for _ in range(_MOST_ASSETS)]
+    owner, holder = Actor.OWNER.address, env.holder
+    tokens = [env.new_token("GasBurnerToken", 18, 1, owner=owner) for _ in range(_MOST_ASSETS)]
     each_usd = 10**6 // _MOST_ASSETS
-    seeds = [field.raw(token.address, each_usd) for token in tokens]
-    vault = field.new_vault(tokens, seeds, 10**6 * E18, owner=owner)
+    seeds = [env.raw(token.address, each_usd) for token in tokens]
+    vault = env.new_vault(tokens, seeds, 10**6 * E18, owner=owner)
     half = 10**6 * E18 // 2
-    field.send(vault, "transfer", holder, half, sender=owner)
+    env.send(vault, "transfer", holder, half, sender=owner)
     for token in tokens:
-        field.send(token, "setBroken", True, sender=field.thief)
+        env.send(token, "setBroken", True, sender=env.thief)
     tally = Tally()
-    with field.counted(tally, vault):
-        receipt = field.redeem(holder, half, vault)
-    claims = [field.read(vault, "claimable", holder, token.address) for token in tokens]
+    with env.counted(tally, vault):
+        receipt = env.redeem(holder, half, vault)
+    claims = [env.read(vault, "claimable", holder, token.address) for token in tokens]
     if claims != [seed // 2 for seed in seeds]:
         raise AssertionError(f"every token must have become a claim of half: {claims}")
     return Result(
@@ -77,26 +77,26 @@ def _gas(field: Field) -> Result:
     )
 
 
-def _ahead_of_the_keeper(field: Field) -> Result:
+def _ahead_of_the_keeper(env: AttackEnv) -> Result:
     """The keeper sells all of the surplus it saw; somebody redeems in between, so that there is less of it."""
-    break_ether_up(field)
-    asked, plan = honest_plan(field)
-    spoiler = field.chain.accounts[12]
-    field.send(field.vault, "transfer", spoiler, 200_000 * E18, sender=field.holder)
-    total_e18 = field.worths_e18(field.vault)[2]
-    sold_e18 = sum(map(field.value_e18, asked.tokens, plan.sales_raw))
+    break_ether_up(env)
+    problem, plan = honest_plan(env)
+    spoiler = env.chain.accounts[12]
+    env.send(env.vault, "transfer", spoiler, 200_000 * E18, sender=env.holder)
+    total_e18 = env.worths_e18(env.vault)[2]
+    sold_e18 = sum(map(env.value_e18, problem.tokens, plan.sales_raw))
 
     def attack(parameters: tuple[int, ...]) -> Tally:
         (cents,) = parameters
         tally = Tally()
         if cents:
-            field.redeem(spoiler, cents * E18 // 100)
-        with field.counted(tally, whole_e18=total_e18):
-            field.rebalance_by_route(plan.sales_raw, plan.min_buys_raw, plan.route)
+            env.redeem(spoiler, cents * E18 // 100)
+        with env.counted(tally, whole_e18=total_e18):
+            env.rebalance_by_route(plan.sales_raw, plan.min_buys_raw, plan.route)
         return tally
 
     def harm(parameters: tuple[int, ...]) -> int | None:
-        with field.undone():
+        with env.undone():
             try:
                 return attack(parameters).lost_e18
             except ContractReverted:
@@ -104,11 +104,11 @@ def _ahead_of_the_keeper(field: Field) -> Result:
 
     def stops(parameters: tuple[int, ...]) -> int | None:
         """The less it takes to have the keeper refused, the better; None if it is not."""
-        with field.undone():
-            refused = field.refused(attack, (_cents(*parameters),))
+        with env.undone():
+            refused = env.refused(attack, (_cents(*parameters),))
         return -parameters[0] if refused else None
 
-    with field.undone():
+    with env.undone():
         alone = attack((0,))
     found = best(harm, [(1, 2_000_000)], points=5, rounds=2)
     try:
@@ -123,28 +123,28 @@ def _ahead_of_the_keeper(field: Field) -> Result:
         f"the rebalance sells what is left of the surplus; {refused}",
         tally.gained_e18,
         tally.lost_e18,
-        alone.lost_e18 + sold_e18 * asked.tolerance_bps // BPS * MILLION // total_e18,
+        alone.lost_e18 + sold_e18 * problem.tolerance_bps // BPS * MILLION // total_e18,
         f"at worst {dollars(found[0] * E18 // 100)} dollars redeemed; unmolested it loses {dollars(alone.lost_e18)}",
     )
 
 
-def _ahead_of_an_addition(field: Field) -> Result:
+def _ahead_of_an_addition(env: AttackEnv) -> Result:
     """The owner adds a token; somebody has sent the vault as many units of it as it has of another, as if both were one token."""
-    owner, vault = Actor.OWNER.address, field.vault
-    token = field.new_token("MockToken", 18, 1, owner=owner)
+    owner, vault = Actor.OWNER.address, env.vault
+    token = env.new_token("MockToken", 18, 1, owner=owner)
     add = (token.address, 18, (100, 0, 0))
-    with field.undone():
-        if field.refused(field.send, vault, "addAsset", *add, sender=owner) is not None:
+    with env.undone():
+        if env.refused(env.send, vault, "addAsset", *add, sender=owner) is not None:
             raise AssertionError("without the gift it is added")
-    gift = min(field.read(one, "balanceOf", vault.address) for one in field.tokens.values())
+    gift = min(env.read(one, "balanceOf", vault.address) for one in env.tokens.values())
     tally = Tally()
-    with field.counted(tally):
-        field.send(token, "transfer", vault.address, gift, sender=field.thief)
-        refusal = field.refused(field.send, vault, "addAsset", *add, sender=owner)
+    with env.counted(tally):
+        env.send(token, "transfer", vault.address, gift, sender=env.thief)
+        refusal = env.refused(env.send, vault, "addAsset", *add, sender=owner)
         # A unit more, in the transaction that adds it, and nobody can come between.
-        field.grant(Role.OWNER, field.puppet.address)
+        env.grant(Role.OWNER, env.impersonated.address)
         mend = act(token, "transfer", vault.address, 1)
-        again = field.refused(field.pull, [mend, act(vault, "addAsset", *add)])
+        again = env.refused(env.pull, [mend, act(vault, "addAsset", *add)])
     return Result(
         "griefing by a gift of a token that the owner is about to add, of as many units as the vault has of another",
         "none" if refusal else "G3",
@@ -169,11 +169,11 @@ def _cents(tenth: int) -> int:
 # Tokens that turn against the vault
 
 
-def barred_tokens(field: Field) -> list[Result]:
+def barred_tokens(env: AttackEnv) -> list[Result]:
     """An issuer shuts the vault or a holder out, or stops its token: what one holder of half the vault takes out, and when."""
-    usdc = contract_at(field.chain.rpc, "BlocklistToken", USDC.address)
-    wbtc = contract_at(field.chain.rpc, "PausableToken", WBTC.address)
-    vault, holder = field.vault.address, field.holder
+    usdc = contract_at(env.chain.rpc, "BlocklistToken", USDC.address)
+    wbtc = contract_at(env.chain.rpc, "PausableToken", WBTC.address)
+    vault, holder = env.vault.address, env.holder
     cases = (
         ("the vault is on USDC's blocklist", usdc, ("blacklist", vault), ("unBlacklist", vault)),
         ("the holder is on USDC's blocklist", usdc, ("blacklist", holder), ()),
@@ -181,40 +181,40 @@ def barred_tokens(field: Field) -> list[Result]:
     )
     results = []
     for what, token, bar, unbar in cases:
-        with field.undone():
-            results.append(_barred(field, what, token, bar, unbar))
+        with env.undone():
+            results.append(_barred(env, what, token, bar, unbar))
     return results
 
 
 def _barred(
-    field: Field, what: str, token: BoundContract, bar: tuple[str, ...], unbar: tuple[str, ...]
+    env: AttackEnv, what: str, token: BoundContract, bar: tuple[str, ...], unbar: tuple[str, ...]
 ) -> Result:
-    holder, vault = field.holder, field.vault
-    receiver = field.chain.accounts[11]
-    assets = [asset.token for asset in field.look().basket.assets]
-    due = field.read(vault, "previewRedeemInKind", field.read(vault, "balanceOf", holder))
-    due_e18 = sum(field.value_e18(a, amount) for a, amount in zip(assets, due, strict=True))
+    holder, vault = env.holder, env.vault
+    receiver = env.chain.accounts[11]
+    assets = [asset.token for asset in env.snapshot().basket.assets]
+    due = env.read(vault, "previewRedeemInKind", env.read(vault, "balanceOf", holder))
+    due_e18 = sum(env.value_e18(a, amount) for a, amount in zip(assets, due, strict=True))
 
     def has_e18(account: str) -> int:
         return sum(
-            field.value_e18(
-                a, field.read(contract_at(field.chain.rpc, "MockToken", a), "balanceOf", account)
+            env.value_e18(
+                a, env.read(contract_at(env.chain.rpc, "MockToken", a), "balanceOf", account)
             )
             for a in assets
         )
 
     before = has_e18(holder)
-    _, everything, _ = field.worths_e18(vault)
-    field.send(token, *bar, sender=field.thief)
-    field.redeem(holder, field.read(vault, "balanceOf", holder))
+    _, everything, _ = env.worths_e18(vault)
+    env.send(token, *bar, sender=env.thief)
+    env.redeem(holder, env.read(vault, "balanceOf", holder))
     at_once = has_e18(holder) - before
-    claim = field.value_e18(token.address, field.read(vault, "claimable", holder, token.address))
+    claim = env.value_e18(token.address, env.read(vault, "claimable", holder, token.address))
     if unbar:
-        field.send(token, *unbar, sender=field.thief)
+        env.send(token, *unbar, sender=env.thief)
     # One whom the issuer has shut out can still name another account.
-    field.send(vault, "claim", holder, token.address, receiver, 2**255, sender=holder)
+    env.send(vault, "claim", holder, token.address, receiver, 2**255, sender=holder)
     in_the_end = at_once + has_e18(receiver)
-    _, left, _ = field.worths_e18(vault)
+    _, left, _ = env.worths_e18(vault)
     how = "when the ban ends" if unbar else "by another account, at once"
     return Result(
         f"barred token: {what}",

@@ -6,11 +6,11 @@ from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from rebalancer.chain.artifacts import look_also_in
+from rebalancer.chain.artifacts import add_artifacts_folder
 from rebalancer.chain.contracts import contract_at
+from rebalancer.devnet.environment import DEMO_BAND_BPS, DEMO_POLICY
 from rebalancer.devnet.local import LocalChain
 from rebalancer.devnet.node import Node, NodeSettings
-from rebalancer.devnet.stage import DEMO_BAND_BPS, DEMO_POLICY
 from scripts._attacks import (
     anybody,
     auctions,
@@ -24,11 +24,11 @@ from scripts._attacks import (
     stolen_keeper,
     wrappers,
 )
-from scripts._attacks.field import Attack, Field, Result, act
+from scripts._attacks.field import Attack, AttackEnv, Result, act
 
-__all__ = ["ATTACKS", "notes", "open_field", "play"]
+__all__ = ["ATTACKS", "notes", "open_env", "play"]
 
-look_also_in(Path(__file__).resolve().parent.parent.parent / ".build" / "test-artifacts")
+add_artifacts_folder(Path(__file__).resolve().parent.parent.parent / ".build" / "test-artifacts")
 
 _GENESIS_AT = 1_680_652_800  # any moment, but always the same
 
@@ -60,21 +60,21 @@ ATTACKS: dict[str, Attack] = {
 
 
 @contextmanager
-def open_field() -> Iterator[Field]:
+def open_env() -> Iterator[AttackEnv]:
     """A field on a chain of its own, on which everything happens the same way every time."""
     settings = NodeSettings(genesis_at=_GENESIS_AT, skip_state_roots=True)
     with Node.start(settings) as node, node.rpc(timeout_s=120) as rpc:
-        yield Field(LocalChain(rpc))
+        yield AttackEnv(LocalChain(rpc))
 
 
-def play(field: Field, names: Iterable[str] = ATTACKS) -> Iterator[tuple[str, list[Result]]]:
+def play(env: AttackEnv, names: Iterable[str] = ATTACKS) -> Iterator[tuple[str, list[Result]]]:
     """The results of each kind of attack, by its name, as they come."""
     for name in names:
-        with field.undone():
-            yield name, ATTACKS[name](field)
+        with env.undone():
+            yield name, ATTACKS[name](env)
 
 
-def notes(field: Field) -> list[str]:
+def notes(env: AttackEnv) -> list[str]:
     """What the figures mean and where they were measured."""
     policy = DEMO_POLICY
     return [
@@ -90,25 +90,25 @@ def notes(field: Field) -> list[str]:
             f"{policy.cooldown_seconds // 60} min, prices of 2,000, 30,000 and 1 dollar; nobody's role has a delay. One break is ether up by 10 %; "
             "the wild market is ether up by 30 % and back in turn, every 70 min."
         ),
-        f"Uniswap V3's pools: {', '.join(_depths(field))} move the price by 1 %. Uniswap's code is its authors'.",
+        f"Uniswap V3's pools: {', '.join(_depths(env))} move the price by 1 %. Uniswap's code is its authors'.",
         "No sandwich can take more than an executor that simply keeps what it can, so the long windows are played with that one.",
         "Made by `make attacks`; the same every time.",
     ]
 
 
-def _depths(field: Field) -> Iterator[str]:
+def _depths(env: AttackEnv) -> Iterator[str]:
     """What it takes to move each pool by 1 %, in dollars."""
-    symbols = {token.address: symbol for symbol, token in field.tokens.items()}
-    for place in field.stage.deployment.pools:
-        pool = contract_at(field.chain.rpc, "UniswapV3Pool", place.address)
-        token = contract_at(field.chain.rpc, "MockToken", place.tokens[0])
-        with field.undone():
-            sqrt_x96 = field.read(pool, "slot0")[0]
-            before = field.read(token, "balanceOf", field.puppet.address)
+    symbols = {token.address: symbol for symbol, token in env.tokens.items()}
+    for place in env.environment.deployment.pools:
+        pool = contract_at(env.chain.rpc, "UniswapV3Pool", place.address)
+        token = contract_at(env.chain.rpc, "MockToken", place.tokens[0])
+        with env.undone():
+            sqrt_x96 = env.read(pool, "slot0")[0]
+            before = env.read(token, "balanceOf", env.impersonated.address)
             limit = sqrt_x96 * 995 // 1_000
-            field.pull([act(pool, "swap", field.puppet.address, True, 2**126, limit, b"")])
-            paid = before - field.read(token, "balanceOf", field.puppet.address)
-        usd = field.value_e18(place.tokens[0], paid) // 10**18
+            env.pull([act(pool, "swap", env.impersonated.address, True, 2**126, limit, b"")])
+            paid = before - env.read(token, "balanceOf", env.impersonated.address)
+        usd = env.value_e18(place.tokens[0], paid) // 10**18
         names = "/".join(symbols[token] for token in place.tokens)
         pair = f"{names} {place.fee_pips / 10_000:g} %"
         yield f"{usd:,} dollars in {pair}"

@@ -7,14 +7,14 @@ from math import isqrt
 
 from rebalancer.chain.contracts import contract_at
 from rebalancer.chain.price_sources import PRICE_SOURCES
-from rebalancer.devnet.stage import Actor
+from rebalancer.devnet.environment import Actor
 from rebalancer.errors import ContractReverted, PolicyRefused
 from rebalancer.operations.actions import deposit_token, withdraw_token
 from rebalancer.operations.deploy import SourceSpec, set_source
 from rebalancer.send.signer import devnet_signer
 from rebalancer.send.wallet import Wallet
 from rebalancer.units import BPS, E18
-from scripts._attacks.field import MILLION, Field, Result, Tally, act
+from scripts._attacks.field import MILLION, AttackEnv, Result, Tally, act
 from scripts._attacks.search import best
 
 __all__ = ["moved_average", "stale_prices"]
@@ -23,18 +23,18 @@ _THIEF = 10
 _FEE_CAP_WEI = 10_000 * 10**9
 
 
-def stale_prices(field: Field) -> list[Result]:
+def stale_prices(env: AttackEnv) -> list[Result]:
     """In by an old price and out by a new one: in kind, and through the zap."""
     return [
-        _in_and_out(field, "mint and redeem in kind", _in_kind, points=5),
-        _in_and_out(field, "zap in and out", _zapped, points=3),
+        _in_and_out(env, "mint and redeem in kind", _in_kind, points=5),
+        _in_and_out(env, "zap in and out", _zapped, points=3),
     ]
 
 
 def _in_and_out(
-    field: Field,
+    env: AttackEnv,
     way: str,
-    play: Callable[[Field, int, Callable[[], None]], None],
+    play: Callable[[AttackEnv, int, Callable[[], None]], None],
     *,
     points: int,
 ) -> Result:
@@ -43,17 +43,17 @@ def _in_and_out(
     def attack(parameters: tuple[int, ...]) -> Tally:
         lead_percent, usd = parameters
         tally = Tally()
-        field.run_ahead("WETH", lead_percent * 100)
-        with field.counted(tally):
-            play(field, usd, lambda: field.catch_up("WETH"))
+        env.run_ahead("WETH", lead_percent * 100)
+        with env.counted(tally):
+            play(env, usd, lambda: env.catch_up("WETH"))
         return tally
 
     def gain(parameters: tuple[int, ...]) -> int:
-        with field.undone():
+        with env.undone():
             return attack(parameters).gained_e18
 
     found = best(gain, [(-20, 20), (1_000, 1_000_000)], points=points, rounds=1)
-    with field.undone():
+    with env.undone():
         tally = attack(found)
     return Result(
         f"stale price: {way} around a feed's answer",
@@ -65,19 +65,19 @@ def _in_and_out(
     )
 
 
-def _in_kind(field: Field, usd: int, catch_up: Callable[[], None]) -> None:
+def _in_kind(env: AttackEnv, usd: int, catch_up: Callable[[], None]) -> None:
     shares = usd * E18
-    field.mint(field.thief, shares)
+    env.mint(env.thief, shares)
     catch_up()
-    field.redeem(field.thief, shares)
+    env.redeem(env.thief, shares)
 
 
-def _zapped(field: Field, usd: int, catch_up: Callable[[], None]) -> None:
-    wallet = Wallet(field.chain.rpc, devnet_signer(_THIEF), _FEE_CAP_WEI)
-    system, usdc = field.stage.system, field.tokens["USDC"].address
-    made = deposit_token(wallet, system, field.vault.address, usdc, usd * 10**6, field.pools(), BPS)
+def _zapped(env: AttackEnv, usd: int, catch_up: Callable[[], None]) -> None:
+    wallet = Wallet(env.chain.rpc, devnet_signer(_THIEF), _FEE_CAP_WEI)
+    system, usdc = env.environment.system, env.tokens["USDC"].address
+    made = deposit_token(wallet, system, env.vault.address, usdc, usd * 10**6, env.pools(), BPS)
     catch_up()
-    withdraw_token(wallet, system, field.vault.address, usdc, made.shares, field.pools(), BPS)
+    withdraw_token(wallet, system, env.vault.address, usdc, made.shares, env.pools(), BPS)
 
 
 # A second source that can be pushed
@@ -87,78 +87,78 @@ _DIVERGENCE_BPS = 200
 _BLOCK_SECONDS = 12
 
 
-def moved_average(field: Field) -> list[Result]:
+def moved_average(env: AttackEnv) -> list[Result]:
     """WETH has its pool's average as a second source; the thief moves the pool, or the feed is wrong."""
     results = []
-    with field.undone():
-        pool = contract_at(field.chain.rpc, "UniswapV3Pool", _watch_average(field))
+    with env.undone():
+        pool = contract_at(env.chain.rpc, "UniswapV3Pool", _watch_average(env))
         for scenario in (_within_a_block, _held_for_blocks, _wrong_feed):
-            with field.undone():
-                results.append(scenario(field, pool.address))
+            with env.undone():
+                results.append(scenario(env, pool.address))
     return results
 
 
-def _watch_average(field: Field) -> str:
+def _watch_average(env: AttackEnv) -> str:
     """Sets the second source, after the pool has remembered more than a window. Returns the pool."""
-    weth, usdc = field.tokens["WETH"].address, field.tokens["USDC"].address
-    (pool,) = [p.address for p in field.stage.deployment.pools if set(p.tokens) == {weth, usdc}]
-    contract = contract_at(field.chain.rpc, "UniswapV3Pool", pool)
-    field.send(contract, "increaseObservationCardinalityNext", 512, sender=field.thief)
+    weth, usdc = env.tokens["WETH"].address, env.tokens["USDC"].address
+    (pool,) = [p.address for p in env.environment.deployment.pools if set(p.tokens) == {weth, usdc}]
+    contract = contract_at(env.chain.rpc, "UniswapV3Pool", pool)
+    env.send(contract, "increaseObservationCardinalityNext", 512, sender=env.thief)
     for seconds in (1, _WINDOW_SECONDS):
-        _push(field, pool, 100)
-        field.wait(seconds)
-        field.move()
-    field.wait(_WINDOW_SECONDS)
+        _push(env, pool, 100)
+        env.wait(seconds)
+        env.move()
+    env.wait(_WINDOW_SECONDS)
     spec = SourceSpec.of(
         PRICE_SOURCES["uniswap_v3_twap"],
         *(pool, _WINDOW_SECONDS, 18, 6, int(weth, 16) < int(usdc, 16)),
         quote=usdc,
         max_divergence_bps=_DIVERGENCE_BPS,
     )
-    set_source(field.account(Actor.OWNER.address), field.stage.system, weth, spec)
+    set_source(env.account(Actor.OWNER.address), env.environment.system, weth, spec)
     return pool
 
 
-def _push(field: Field, pool: str, pips: int) -> None:
+def _push(env: AttackEnv, pool: str, pips: int) -> None:
     """The thief buys WETH until it is dearer by so many millionths; negative: sells."""
-    weth, usdc = field.tokens["WETH"].address, field.tokens["USDC"].address
-    contract = contract_at(field.chain.rpc, "UniswapV3Pool", pool)
-    sqrt_x96 = field.read(contract, "slot0")[0]
+    weth, usdc = env.tokens["WETH"].address, env.tokens["USDC"].address
+    contract = contract_at(env.chain.rpc, "UniswapV3Pool", pool)
+    sqrt_x96 = env.read(contract, "slot0")[0]
     factor = isqrt((10**6 + abs(pips)) * 10**6)
     up = (pips > 0) == (int(weth, 16) < int(usdc, 16))  # of token0 in token1
     limit = sqrt_x96 * factor // 10**6 if up else sqrt_x96 * 10**6 // factor
-    field.pull([act(contract, "swap", field.puppet.address, not up, 2**126, limit, b"")])
+    env.pull([act(contract, "swap", env.impersonated.address, not up, 2**126, limit, b"")])
 
 
-def _break_band(field: Field) -> int:
+def _break_band(env: AttackEnv) -> int:
     """Ether has risen by 10 % and stayed there for a window, so that the average knows; the slippage limit is at its top."""
-    field.move({"ETH": 2_200 * 10**8})
-    field.move(seconds=_WINDOW_SECONDS)
-    field.send(field.vault, "poke", sender=field.thief)
-    field.move(seconds=field.look().policy.slippage_ramp_seconds)
-    return field.sold_limit_e18(field.look().policy.max_slippage_bps)
+    env.move({"ETH": 2_200 * 10**8})
+    env.move(seconds=_WINDOW_SECONDS)
+    env.send(env.vault, "poke", sender=env.thief)
+    env.move(seconds=env.snapshot().policy.slippage_ramp_seconds)
+    return env.sold_limit_e18(env.snapshot().policy.max_slippage_bps)
 
 
-def _within_a_block(field: Field, pool: str) -> Result:
+def _within_a_block(env: AttackEnv, pool: str) -> Result:
     """A stolen keeper moves the pool, trades, and moves it back, all in one block."""
-    bound_e18 = _break_band(field)
+    bound_e18 = _break_band(env)
 
     def attack(parameters: tuple[int, ...]) -> Tally:
         (pips,) = parameters
         tally = Tally()
-        with field.counted(tally):
+        with env.counted(tally):
             if pips:
-                _push(field, pool, pips)
-            fill = field.worst_fill()
+                _push(env, pool, pips)
+            fill = env.worst_fill()
             if fill is None:
                 raise AssertionError("the scenario must break a band")
-            field.keep_what_it_can(fill)
+            env.keep_what_it_can(fill)
             if pips:
-                field.move()
+                env.move()
         return tally
 
     def gain(parameters: tuple[int, ...]) -> int | None:
-        with field.undone():
+        with env.undone():
             try:
                 return attack(parameters).gained_e18
             except ContractReverted:
@@ -176,23 +176,23 @@ def _within_a_block(field: Field, pool: str) -> Result:
     )
 
 
-def _held_for_blocks(field: Field, pool: str) -> Result:
+def _held_for_blocks(env: AttackEnv, pool: str) -> Result:
     """A saboteur pushes the pool in every block, arbitrageurs push back, until the sources diverge: trading stops."""
 
     def attack(parameters: tuple[int, ...]) -> tuple[Tally, int]:
         pips = _growing(*parameters)
         tally, blocks = Tally(), 0
-        with field.counted(tally):
-            while field.look().basket.prices[0].fault == "None" and blocks < 150:
-                _push(field, pool, pips)
-                field.move(seconds=_BLOCK_SECONDS)
+        with env.counted(tally):
+            while env.snapshot().basket.prices[0].fault == "None" and blocks < 150:
+                _push(env, pool, pips)
+                env.move(seconds=_BLOCK_SECONDS)
                 blocks += 1
         return tally, blocks
 
     def gain(parameters: tuple[int, ...]) -> int | None:
-        with field.undone():
+        with env.undone():
             tally, _ = attack(parameters)
-            stopped = field.look().basket.prices[0].fault == "Diverged"
+            stopped = env.snapshot().basket.prices[0].fault == "Diverged"
             return tally.gained_e18 if stopped else None
 
     found = best(gain, [(0, 99)], points=4, rounds=2)
@@ -213,34 +213,34 @@ def _growing(step: int) -> int:
     return pips
 
 
-def _wrong_feed(field: Field, _pool: str) -> Result:
+def _wrong_feed(env: AttackEnv, _pool: str) -> Result:
     """The feed is wrong, by what suits the thief; the average is right: the market is where it says."""
-    _break_band(field)
-    field.move(seconds=_WINDOW_SECONDS)
-    weth = field.tokens["WETH"].address
-    hub = contract_at(field.chain.rpc, "OracleHub", field.stage.system.oracle)
-    aggregator = field.aggregator("WETH")
-    slippage_bps = field.look().policy.max_slippage_bps
+    _break_band(env)
+    env.move(seconds=_WINDOW_SECONDS)
+    weth = env.tokens["WETH"].address
+    hub = contract_at(env.chain.rpc, "OracleHub", env.environment.system.oracle)
+    aggregator = env.aggregator("WETH")
+    slippage_bps = env.snapshot().policy.max_slippage_bps
 
     def attack(parameters: tuple[int, ...]) -> tuple[Tally, int]:
         (behind_bps,) = parameters
-        _, (right_e18, _) = field.read(hub, "readings", weth)
+        _, (right_e18, _) = env.read(hub, "readings", weth)
         answer = right_e18 * (BPS - behind_bps) // BPS // 10**10
-        field.send(aggregator, "push", answer, sender=field.thief)
-        _, (right_e18, _) = field.read(hub, "readings", weth)
-        field.fix_price(weth, right_e18)
-        fill = field.worst_fill()
+        env.send(aggregator, "push", answer, sender=env.thief)
+        _, (right_e18, _) = env.read(hub, "readings", weth)
+        env.fix_price(weth, right_e18)
+        fill = env.worst_fill()
         if fill is None:
             raise AssertionError("the scenario must break a band")
-        sold_e18 = field.value_e18(weth, fill.sales[0])
-        total_e18 = field.worths_e18(field.vault)[2]
+        sold_e18 = env.value_e18(weth, fill.sales[0])
+        total_e18 = env.worths_e18(env.vault)[2]
         tally = Tally()
-        with field.counted(tally):
-            field.keep_what_it_can(fill)
+        with env.counted(tally):
+            env.keep_what_it_can(fill)
         return tally, sold_e18 * slippage_bps // BPS * MILLION // total_e18
 
     def gain(parameters: tuple[int, ...]) -> int | None:
-        with field.undone():
+        with env.undone():
             try:
                 return attack(parameters)[0].gained_e18
             except (ContractReverted, PolicyRefused):  # too far: the sources diverge

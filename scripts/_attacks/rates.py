@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from rebalancer.chain.contracts import BoundContract
 from rebalancer.chain.price_sources import PRICE_SOURCES
-from rebalancer.devnet.stage import Actor
+from rebalancer.devnet.environment import Actor
 from rebalancer.errors import ContractReverted, PolicyRefused
 from rebalancer.operations.deploy import (
     FeedSpec,
@@ -15,7 +15,16 @@ from rebalancer.operations.deploy import (
 )
 from rebalancer.settlement import weigh_basket
 from rebalancer.units import BPS, E18
-from scripts._attacks.field import DAY, MILLION, Field, Fill, Result, Tally, act, bound_b_e18
+from scripts._attacks.field import (
+    DAY,
+    MILLION,
+    AttackEnv,
+    AttackFill,
+    Result,
+    Tally,
+    act,
+    bound_b_e18,
+)
 from scripts._attacks.search import best
 
 __all__ = ["add_share", "fundamental_feed", "give", "rates"]
@@ -25,16 +34,16 @@ _DIVERGENCE_BPS = 200
 _SIDE_USD = 500_000
 
 
-def add_share(field: Field, underlying: BoundContract, *, checked: bool) -> BoundContract:
+def add_share(env: AttackEnv, underlying: BoundContract, *, checked: bool) -> BoundContract:
     """An ERC-4626 vault of half a million of a token for owner and thief each, with a feed of its own; its rate may check that."""
-    share = field.chain.deploy("MockShareVault", underlying.address, 0, sender=_OWNER)
-    for account in (_OWNER, field.thief):
-        amount = field.raw(underlying.address, _SIDE_USD)
-        field.send(underlying, "approve", share.address, 2**255, sender=account)
-        field.send(share, "deposit", amount, account, sender=account)
-    feed = field.chain.deploy("MockAggregator", 8, "SHARE / USD", sender=_OWNER)
-    field.send(feed, "push", 10**8, sender=_OWNER)
-    hub, owner = field.stage.system.oracle, field.account(_OWNER)
+    share = env.chain.deploy("MockShareVault", underlying.address, 0, sender=_OWNER)
+    for account in (_OWNER, env.thief):
+        amount = env.raw(underlying.address, _SIDE_USD)
+        env.send(underlying, "approve", share.address, 2**255, sender=account)
+        env.send(share, "deposit", amount, account, sender=account)
+    feed = env.chain.deploy("MockAggregator", 8, "SHARE / USD", sender=_OWNER)
+    env.send(feed, "push", 10**8, sender=_OWNER)
+    hub, owner = env.environment.system.oracle, env.account(_OWNER)
     set_feed(owner, hub, share.address, FeedSpec(feed.address, 8, 90 * DAY, 1, 10**30))
     if checked:
         spec = SourceSpec.of(
@@ -43,73 +52,73 @@ def add_share(field: Field, underlying: BoundContract, *, checked: bool) -> Boun
             quote=underlying.address,
             max_divergence_bps=_DIVERGENCE_BPS,
         )
-        set_source(owner, field.stage.system, share.address, spec)
-    field.decimals[share.address] = 18
-    field.fix_price(share.address, E18)
+        set_source(owner, env.environment.system, share.address, spec)
+    env.decimals[share.address] = 18
+    env.fix_price(share.address, E18)
     return share
 
 
-def give(field: Field, underlying: BoundContract, share: BoundContract, amount_raw: int) -> None:
+def give(env: AttackEnv, underlying: BoundContract, share: BoundContract, amount_raw: int) -> None:
     """The thief sends the share's vault some of what it holds: the share is worth more from now on, and can be redeemed for it."""
     if amount_raw:
-        field.pull([act(underlying, "transfer", share.address, amount_raw)])
-    rate_e18 = field.read(share, "convertToAssets", E18)
-    field.fix_price(share.address, rate_e18 * field.price_e18(underlying.address) // E18)
+        env.pull([act(underlying, "transfer", share.address, amount_raw)])
+    rate_e18 = env.read(share, "convertToAssets", E18)
+    env.fix_price(share.address, rate_e18 * env.price_e18(underlying.address) // E18)
 
 
-def _open(field: Field, *, checked: bool) -> tuple[BoundContract, BoundContract, BoundContract]:
+def _open(env: AttackEnv, *, checked: bool) -> tuple[BoundContract, BoundContract, BoundContract]:
     """The field's vault is now one of a plain token and such a share, in halves. Also returns what the share's vault holds."""
-    underlying = field.new_token("MockToken", 18, 1, owner=_OWNER)
-    token = field.new_token("MockToken", 18, 1, owner=_OWNER)
-    share = add_share(field, underlying, checked=checked)
-    seeds = [field.raw(token.address, _SIDE_USD), field.raw(share.address, _SIDE_USD)]
-    field.vault = field.new_vault([token, share], seeds, 10**6 * E18, owner=_OWNER)
-    assign_vault_roles(field.account(_OWNER), field.stage.system, field.vault.address)
+    underlying = env.new_token("MockToken", 18, 1, owner=_OWNER)
+    token = env.new_token("MockToken", 18, 1, owner=_OWNER)
+    share = add_share(env, underlying, checked=checked)
+    seeds = [env.raw(token.address, _SIDE_USD), env.raw(share.address, _SIDE_USD)]
+    env.vault = env.new_vault([token, share], seeds, 10**6 * E18, owner=_OWNER)
+    assign_vault_roles(env.account(_OWNER), env.environment.system, env.vault.address)
     return token, share, underlying
 
 
-def _stake(field: Field, underlying: BoundContract, share: BoundContract, usd: int) -> None:
+def _stake(env: AttackEnv, underlying: BoundContract, share: BoundContract, usd: int) -> None:
     """The thief's puppet has so much of the share."""
-    amount = field.raw(underlying.address, usd)
-    me = field.puppet.address
+    amount = env.raw(underlying.address, usd)
+    me = env.impersonated.address
     approve = act(underlying, "approve", share.address, 2**255)
-    field.pull([approve, act(share, "deposit", amount, me)])
+    env.pull([approve, act(share, "deposit", amount, me)])
 
 
 # A component that gifts move
 
 
-def rates(field: Field) -> list[Result]:
+def rates(env: AttackEnv) -> list[Result]:
     """Gifts to an ERC-4626 component: around a mint and redemption in kind, and to trade by the new rate, as only price and as second source."""
     results = []
     for scenario in (_in_kind, _breaks_the_band, _widens_the_price):
-        with field.undone():
-            results.append(scenario(field))
+        with env.undone():
+            results.append(scenario(env))
     return results
 
 
-def _in_kind(field: Field) -> Result:
+def _in_kind(env: AttackEnv) -> Result:
     """Mint, give, redeem: one transaction, by a flash loan."""
-    token, share, underlying = _open(field, checked=True)
-    vault, me = field.vault, field.puppet.address
-    _stake(field, underlying, share, 10**9)
+    token, share, underlying = _open(env, checked=True)
+    vault, me = env.vault, env.impersonated.address
+    _stake(env, underlying, share, 10**9)
     before = (E18, share.address)
 
     def attack(parameters: tuple[int, ...]) -> Tally:
         percent, gift_usd = parameters
         shares = percent * 10**4 * E18
-        field.fix_price(before[1], before[0])
+        env.fix_price(before[1], before[0])
         tally = Tally()
-        with field.counted(tally):
+        with env.counted(tally):
             approve = [act(one, "approve", vault.address, 2**255) for one in (token, share)]
             mint = act(vault, "mintInKind", shares, me, [2**255] * 2)
-            field.pull([*approve, mint])
-            give(field, underlying, share, field.raw(underlying.address, gift_usd))
-            field.pull([act(vault, "redeemInKind", shares, me, me, [0, 0])])
+            env.pull([*approve, mint])
+            give(env, underlying, share, env.raw(underlying.address, gift_usd))
+            env.pull([act(vault, "redeemInKind", shares, me, me, [0, 0])])
         return tally
 
     def gain(parameters: tuple[int, ...]) -> int:
-        with field.undone():
+        with env.undone():
             return attack(parameters).gained_e18
 
     found = best(gain, [(1, 40_000), (0, 1_000_000)], points=5, rounds=2)
@@ -124,28 +133,28 @@ def _in_kind(field: Field) -> Result:
     )
 
 
-def _breaks_the_band(field: Field) -> Result:
+def _breaks_the_band(env: AttackEnv) -> Result:
     """The share's only price is rate times feed: the thief, who owns nearly all other shares, breaks a band by a gift to itself."""
-    _, share, underlying = _open(field, checked=False)
-    policy = field.look().policy
+    _, share, underlying = _open(env, checked=False)
+    policy = env.snapshot().policy
 
     def attack(parameters: tuple[int, ...]) -> tuple[Tally, int, str | None]:
         own_usd, gift_bps = parameters
-        _stake(field, underlying, share, own_usd)
+        _stake(env, underlying, share, own_usd)
         tally = Tally()
-        with field.counted(tally):
-            total_raw = field.read(share, "totalAssets")
-            give(field, underlying, share, total_raw * gift_bps // BPS)
-            field.reprice(share.address, field.price_e18(share.address))  # the feed follows
-            field.send(field.vault, "poke", sender=field.thief)
-            field.wait(policy.slippage_ramp_seconds)
-            limit_e18 = field.sold_limit_e18(policy.max_slippage_bps)
-            fill = field.worst_fill()
-            refusal = field.refused(field.keep_what_it_can, fill) if fill else "no distance"
+        with env.counted(tally):
+            total_raw = env.read(share, "totalAssets")
+            give(env, underlying, share, total_raw * gift_bps // BPS)
+            env.reprice(share.address, env.price_e18(share.address))  # the feed follows
+            env.send(env.vault, "poke", sender=env.thief)
+            env.wait(policy.slippage_ramp_seconds)
+            limit_e18 = env.sold_limit_e18(policy.max_slippage_bps)
+            fill = env.worst_fill()
+            refusal = env.refused(env.keep_what_it_can, fill) if fill else "no distance"
         return tally, limit_e18, refusal
 
     def gain(parameters: tuple[int, ...]) -> int | None:
-        with field.undone():
+        with env.undone():
             tally, _, refusal = attack(parameters)
             return tally.gained_e18 if refusal is None else None
 
@@ -162,37 +171,37 @@ def _breaks_the_band(field: Field) -> Result:
     )
 
 
-def _widens_the_price(field: Field) -> Result:
+def _widens_the_price(env: AttackEnv) -> Result:
     """The share has a feed, and its rate as second source: a gift moves the rate as far as they may differ, when a band is broken anyway."""
-    token, share, underlying = _open(field, checked=True)
-    policy = field.look().policy
+    token, share, underlying = _open(env, checked=True)
+    policy = env.snapshot().policy
 
     def attack(parameters: tuple[int, ...]) -> tuple[Tally, int]:
         move_percent, gift_bps = parameters
-        field.reprice(token.address, E18 * (100 + move_percent) // 100)
-        field.send(field.vault, "poke", sender=field.thief)
-        field.wait(policy.slippage_ramp_seconds)
+        env.reprice(token.address, E18 * (100 + move_percent) // 100)
+        env.send(env.vault, "poke", sender=env.thief)
+        env.wait(policy.slippage_ramp_seconds)
         tally = Tally()
-        with field.counted(tally):
-            total_raw = field.read(share, "totalAssets")
-            give(field, underlying, share, total_raw * gift_bps // BPS)
-            limit_e18 = field.sold_limit_e18(policy.max_slippage_bps)
-            fill = field.worst_fill()
+        with env.counted(tally):
+            total_raw = env.read(share, "totalAssets")
+            give(env, underlying, share, total_raw * gift_bps // BPS)
+            limit_e18 = env.sold_limit_e18(policy.max_slippage_bps)
+            fill = env.worst_fill()
             if fill is None:
                 raise ContractReverted("no band is broken")
-            field.keep_what_it_can(fill)
+            env.keep_what_it_can(fill)
         return tally, limit_e18
 
-    _stake(field, underlying, share, 10**6)
+    _stake(env, underlying, share, 10**6)
 
     def gain(parameters: tuple[int, ...]) -> int | None:
-        with field.undone():
+        with env.undone():
             try:
                 return attack(parameters)[0].gained_e18
             except (ContractReverted, PolicyRefused):
                 return None
 
-    with field.undone():
+    with env.undone():
         stopped = gain((-10, 300)) is None
     if not stopped:
         raise AssertionError("a rate further away than the sources may differ must stop trading")
@@ -216,18 +225,18 @@ _STEP_SECONDS = 4_200
 _SUNK_E18 = 2_000 * E18 * (BPS - _CRASH_BPS) // BPS
 
 
-def fundamental_feed(field: Field) -> list[Result]:
+def fundamental_feed(env: AttackEnv) -> list[Result]:
     """WETH plays a staked token whose feed tells what it is backed by, while the market pays 70 % less: with that feed alone, and with the market as second source."""
     results = []
     for scenario in (_one_source, _two_sources):
-        with field.undone():
-            results.append(scenario(field))
+        with env.undone():
+            results.append(scenario(env))
     return results
 
 
-def _dump(field: Field, *, by_lo: bool = False) -> Fill | None:
+def _dump(env: AttackEnv, *, by_lo: bool = False) -> AttackFill | None:
     """The worst trade that buys WETH, and nothing else, by the price of the feed; None if none is lacking."""
-    now = field.look()
+    now = env.snapshot()
     weighed, prices, units = weigh_basket(now.basket), now.basket.prices, now.basket.units
     deficit_e18 = -weighed.distances_e18[0]
     surplus_e18 = sum(d for d in weighed.distances_e18 if d > 0)
@@ -246,35 +255,35 @@ def _dump(field: Field, *, by_lo: bool = False) -> Fill | None:
     kept_e18 = min(lent_e18 * now.slippage_limit_e18 // E18, left_e18)
     lo_e18 = prices[0].lo_e18 if by_lo else prices[0].primary_e18
     buy = (lent_e18 - kept_e18) * units[0] // lo_e18 + 2
-    return field.fill(sales, [buy, 0, 0])
+    return env.fill(sales, [buy, 0, 0])
 
 
-def _one_source(field: Field) -> Result:
+def _one_source(env: AttackEnv) -> Result:
     """Bitcoin rises all day, so that the vault lacks WETH again and again, and a stolen keeper delivers it."""
-    policy = field.look().policy
-    weth = field.tokens["WETH"].address
-    field.fix_price(weth, _SUNK_E18)
+    policy = env.snapshot().policy
+    weth = env.tokens["WETH"].address
+    env.fix_price(weth, _SUNK_E18)
 
     def attack(parameters: tuple[int, ...]) -> tuple[Tally, int]:
         (rise_bps,) = parameters
         tally, trades = Tally(), 0
-        until = field.chain.now() + policy.loss_period_seconds
+        until = env.chain.now() + policy.loss_period_seconds
         price = 30_000 * 10**8
-        while field.chain.now() + _STEP_SECONDS <= until:
+        while env.chain.now() + _STEP_SECONDS <= until:
             price = price * (BPS + rise_bps) // BPS
-            field.move({"BTC": price})
-            field.send(field.vault, "poke", sender=field.thief)
-            field.wait(_STEP_SECONDS - 60)
-            fill = _dump(field)
+            env.move({"BTC": price})
+            env.send(env.vault, "poke", sender=env.thief)
+            env.wait(_STEP_SECONDS - 60)
+            fill = _dump(env)
             if fill is None:
                 continue
             # Of a million dollars by its oracle: the budgets are parts of that.
-            with field.counted(tally, whole_e18=field.look().total_e18):
-                trades += not field.refused(field.keep_what_it_can, fill)
+            with env.counted(tally, whole_e18=env.snapshot().total_e18):
+                trades += not env.refused(env.keep_what_it_can, fill)
         return tally, trades
 
     def gain(parameters: tuple[int, ...]) -> int:
-        with field.undone():
+        with env.undone():
             return attack(parameters)[0].gained_e18
 
     found = best(gain, [(100, 1_500)], points=5, rounds=2)
@@ -290,40 +299,40 @@ def _one_source(field: Field) -> Result:
     )
 
 
-def _two_sources(field: Field) -> Result:
+def _two_sources(env: AttackEnv) -> Result:
     """The market, as second source, falls by as much as suits the thief; from 2 % on it stops all trading."""
-    policy = field.look().policy
-    weth = field.tokens["WETH"].address
-    market = field.chain.deploy("MockAggregator", 8, "market", sender=_OWNER)
-    field.send(market, "push", 2_000 * 10**8, sender=_OWNER)
+    policy = env.snapshot().policy
+    weth = env.tokens["WETH"].address
+    market = env.chain.deploy("MockAggregator", 8, "market", sender=_OWNER)
+    env.send(market, "push", 2_000 * 10**8, sender=_OWNER)
     spec = SourceSpec.of(
         PRICE_SOURCES["feed"],
         *(market.address, 8),
         heartbeat_seconds=90 * DAY,
         max_divergence_bps=_DIVERGENCE_BPS,
     )
-    set_source(field.account(_OWNER), field.stage.system, weth, spec)
-    field.move({"BTC": 33_000 * 10**8})
-    field.send(field.vault, "poke", sender=field.thief)
-    field.move(seconds=policy.slippage_ramp_seconds)
+    set_source(env.account(_OWNER), env.environment.system, weth, spec)
+    env.move({"BTC": 33_000 * 10**8})
+    env.send(env.vault, "poke", sender=env.thief)
+    env.move(seconds=policy.slippage_ramp_seconds)
 
     def attack(parameters: tuple[int, ...]) -> tuple[Tally, int]:
         (fall_bps,) = parameters
         answer = 2_000 * 10**8 * (BPS - fall_bps) // BPS
-        field.send(market, "push", answer, sender=field.thief)
-        field.fix_price(weth, answer * 10**10)
-        fill = _dump(field, by_lo=True)
+        env.send(market, "push", answer, sender=env.thief)
+        env.fix_price(weth, answer * 10**10)
+        fill = _dump(env, by_lo=True)
         if fill is None:
             raise AssertionError("the scenario must break a band")
-        sold_e18 = sum(map(field.value_e18, fill.tokens, fill.sales))
-        total_e18 = field.worths_e18(field.vault)[2]
+        sold_e18 = sum(map(env.value_e18, fill.tokens, fill.sales))
+        total_e18 = env.worths_e18(env.vault)[2]
         tally = Tally()
-        with field.counted(tally):
-            field.keep_what_it_can(fill)
+        with env.counted(tally):
+            env.keep_what_it_can(fill)
         return tally, sold_e18 * policy.max_slippage_bps // BPS * MILLION // total_e18
 
     def gain(parameters: tuple[int, ...]) -> int | None:
-        with field.undone():
+        with env.undone():
             try:
                 return attack(parameters)[0].gained_e18
             except (ContractReverted, PolicyRefused):

@@ -7,10 +7,10 @@ from itertools import product
 
 from rebalancer.chain.contracts import BoundContract, contract_at
 from rebalancer.chain.system import Role
-from rebalancer.devnet.stage import Actor
+from rebalancer.devnet.environment import Actor
 from rebalancer.errors import ContractReverted
 from rebalancer.units import E18
-from scripts._attacks.field import Field, Result, Tally, act, bound_b_e18, dollars
+from scripts._attacks.field import AttackEnv, Result, Tally, act, bound_b_e18, dollars
 from scripts._attacks.search import best, best_of
 
 __all__ = [
@@ -26,19 +26,19 @@ __all__ = [
 _OTHER_TARGETS = [E18 // 10, E18 // 10, 8 * E18 // 10]
 
 
-def retargeting(field: Field) -> list[Result]:
+def retargeting(env: AttackEnv) -> list[Result]:
     """A stolen curator: around its own change of targets, and with a stolen keeper for a whole loss period."""
     results = []
     for scenario in (_retarget_with_mint, _retarget_and_trade):
-        with field.undone():
-            results.append(scenario(field))
+        with env.undone():
+            results.append(scenario(env))
     return results
 
 
-def _retarget_with_mint(field: Field) -> Result:
+def _retarget_with_mint(env: AttackEnv) -> Result:
     """Mint, change the targets, redeem: one transaction."""
-    field.grant(Role.CURATOR, field.puppet.address)
-    vault, me = field.vault, field.puppet.address
+    env.grant(Role.CURATOR, env.impersonated.address)
+    vault, me = env.vault, env.impersonated.address
 
     def attack(parameters: tuple[int, ...]) -> Tally:
         percent, stable_percent = parameters
@@ -46,19 +46,19 @@ def _retarget_with_mint(field: Field) -> Result:
         targets = [(100 - stable_percent) * E18 // 200] * 2
         targets.append(E18 - sum(targets))
         most = [2**255] * 3
-        acts = [act(token, "approve", vault.address, 2**255) for token in field.tokens.values()]
+        acts = [act(token, "approve", vault.address, 2**255) for token in env.tokens.values()]
         acts += [
             act(vault, "mintInKind", shares, me, most),
-            act(vault, *field.targets_call(targets)),
+            act(vault, *env.targets_call(targets)),
             act(vault, "redeemInKind", shares, me, me, [0, 0, 0]),
         ]
         tally = Tally()
-        with field.counted(tally):
-            field.pull(acts)
+        with env.counted(tally):
+            env.pull(acts)
         return tally
 
     def gain(parameters: tuple[int, ...]) -> int:
-        with field.undone():
+        with env.undone():
             return attack(parameters).gained_e18
 
     found = best(gain, [(1, 100_000), (10, 90)], points=5, rounds=2)
@@ -73,22 +73,22 @@ def _retarget_with_mint(field: Field) -> Result:
     )
 
 
-def _retarget_and_trade(field: Field) -> Result:
+def _retarget_and_trade(env: AttackEnv) -> Result:
     """With the keeper's key too it makes its own breaks, for a loss period in which no price moves."""
-    policy = field.set_policy(turnover_budget_bps=20_000)
-    field.grant(Role.CURATOR, field.thief)
-    targets = [asset.target_e18 for asset in field.look().basket.assets]
+    policy = env.set_policy(turnover_budget_bps=20_000)
+    env.grant(Role.CURATOR, env.thief)
+    targets = [asset.target_e18 for asset in env.snapshot().basket.assets]
     tally = Tally()
-    until = field.chain.now() + policy.loss_period_seconds
+    until = env.chain.now() + policy.loss_period_seconds
     flips = 0
-    while field.chain.now() + policy.cooldown_seconds <= until:
+    while env.chain.now() + policy.cooldown_seconds <= until:
         flips += 1
-        field.set_targets(_OTHER_TARGETS if flips % 2 else targets, field.thief)
-        fill = field.worst_fill()
+        env.set_targets(_OTHER_TARGETS if flips % 2 else targets, env.thief)
+        fill = env.worst_fill()
         if fill is not None:
-            with field.counted(tally):
-                field.refused(field.keep_what_it_can, fill)
-        field.move(seconds=policy.cooldown_seconds)
+            with env.counted(tally):
+                env.refused(env.keep_what_it_can, fill)
+        env.move(seconds=policy.cooldown_seconds)
     return Result(
         "stolen curator and stolen keeper retarget back and forth, one loss period",
         "B",
@@ -99,28 +99,28 @@ def _retarget_and_trade(field: Field) -> Result:
     )
 
 
-def in_and_out(field: Field) -> list[Result]:
+def in_and_out(env: AttackEnv) -> list[Result]:
     """Rounding, a thousand times over: mint and redeem as few shares as round best."""
-    vault, me = field.vault, field.puppet.address
+    vault, me = env.vault, env.impersonated.address
     rounds = 100
 
     def attack(parameters: tuple[int, ...]) -> Tally:
         (shares,) = parameters
-        acts = [act(token, "approve", vault.address, 2**255) for token in field.tokens.values()]
+        acts = [act(token, "approve", vault.address, 2**255) for token in env.tokens.values()]
         once = [
             act(vault, "mintInKind", shares, me, [2**255] * 3),
             act(vault, "redeemInKind", shares, me, me, [0, 0, 0]),
         ]
         tally = Tally()
-        with field.counted(tally):
-            field.pull(acts + once * rounds)
+        with env.counted(tally):
+            env.pull(acts + once * rounds)
         return tally
 
     def gain(parameters: tuple[int, ...]) -> int:
-        with field.undone():
+        with env.undone():
             return attack(parameters).gained_e18
 
-    with field.undone():
+    with env.undone():
         found = best(gain, [(1, 10**13)], points=9, rounds=4)
         tally = attack(found)
     return [
@@ -143,65 +143,65 @@ _DECIMALS = (0, 6, 8, 18, 27)
 _DEPOSIT_USD = 10_000
 
 
-def first_depositor(field: Field) -> list[Result]:
+def first_depositor(env: AttackEnv) -> list[Result]:
     """A vault of the thief's making, with the smallest seed there may be, under the thief's own authority, for every kind of decimals."""
     results = []
     for decimals in _DECIMALS:
-        with field.undone():
-            results.append(_first_depositor(field, decimals))
+        with env.undone():
+            results.append(_first_depositor(env, decimals))
     return results
 
 
-def _first_depositor(field: Field, decimals: int) -> Result:
+def _first_depositor(env: AttackEnv, decimals: int) -> Result:
     """The thief gives (and as owner absorbs) just before a victim's deposit of 10,000 dollars; the victim then leaves, and the thief."""
-    victim = field.holder
-    tokens = [field.new_token("MockToken", decimals, 1, owner=field.thief) for _ in range(2)]
-    authority = field.account(field.thief).deploy("AccessManager", field.thief)
-    system = replace(field.stage.system, authority=authority.address)
+    victim = env.holder
+    tokens = [env.new_token("MockToken", decimals, 1, owner=env.thief) for _ in range(2)]
+    authority = env.account(env.thief).deploy("AccessManager", env.thief)
+    system = replace(env.environment.system, authority=authority.address)
     for token in tokens:
-        amount = field.raw(token.address, _DEPOSIT_USD)
-        field.send(token, "mint", victim, amount, sender=field.thief)
+        amount = env.raw(token.address, _DEPOSIT_USD)
+        env.send(token, "mint", victim, amount, sender=env.thief)
 
     def attack(parameters: tuple[int, ...]) -> Tally:
         gift_usd, absorbs, looks_after, leaves = parameters
         tally = Tally()
-        mine, theirs = _sums(field, tokens)
-        vault = field.new_vault(
-            tokens, [LEAST_SEED_RAW] * 2, LEAST_SHARES, owner=field.thief, system=system
+        mine, theirs = _sums(env, tokens)
+        vault = env.new_vault(
+            tokens, [LEAST_SEED_RAW] * 2, LEAST_SHARES, owner=env.thief, system=system
         )
-        mine_shares = field.read(vault, "balanceOf", field.thief)
+        mine_shares = env.read(vault, "balanceOf", env.thief)
         if leaves:
-            field.redeem(field.thief, mine_shares, vault)
-        wanted = _most_shares(field, vault, tokens, victim) if not looks_after else 0
+            env.redeem(env.thief, mine_shares, vault)
+        wanted = _most_shares(env, vault, tokens, victim) if not looks_after else 0
         for i, token in enumerate(tokens):
-            gift = field.raw(token.address, gift_usd)
+            gift = env.raw(token.address, gift_usd)
             if gift:
-                field.send(token, "transfer", vault.address, gift, sender=field.thief)
+                env.send(token, "transfer", vault.address, gift, sender=env.thief)
                 if absorbs:
-                    field.send(vault, "absorb", i, gift, sender=field.thief)
-        wanted = wanted or _most_shares(field, vault, tokens, victim)
-        balances = [field.read(token, "balanceOf", victim) for token in tokens]
+                    env.send(vault, "absorb", i, gift, sender=env.thief)
+        wanted = wanted or _most_shares(env, vault, tokens, victim)
+        balances = [env.read(token, "balanceOf", victim) for token in tokens]
         for token, balance in zip(tokens, balances, strict=True):
-            field.send(token, "approve", vault.address, balance, sender=victim)
-        if wanted and not field.refused(
-            field.send, vault, "mintInKind", wanted, victim, balances, sender=victim
+            env.send(token, "approve", vault.address, balance, sender=victim)
+        if wanted and not env.refused(
+            env.send, vault, "mintInKind", wanted, victim, balances, sender=victim
         ):
-            field.redeem(victim, wanted, vault)
+            env.redeem(victim, wanted, vault)
         if not leaves:
-            field.redeem(field.thief, mine_shares, vault)
-        mine_after, theirs_after = _sums(field, tokens)
+            env.redeem(env.thief, mine_shares, vault)
+        mine_after, theirs_after = _sums(env, tokens)
         tally.gained_e18, tally.lost_e18 = mine_after - mine, theirs - theirs_after
         return tally
 
     def gain(parameters: tuple[int, ...]) -> int:
         """The aim is harm; what it costs the thief only decides between equals."""
-        with field.undone():
+        with env.undone():
             tally = attack(parameters)
             return tally.lost_e18 * 10**9 + tally.gained_e18
 
     found = best_of(gain, product((7, 999_983), (0, 1), (0, 1), (0, 1)))
     tally = attack(found)
-    unit_e18 = field.value_e18(tokens[0].address, 1) + 1  # as values round down
+    unit_e18 = env.value_e18(tokens[0].address, 1) + 1  # as values round down
     return Result(
         f"first depositor and gifts, {decimals} decimals, the smallest seed, a victim of 10,000 dollars a token",
         "E",
@@ -214,25 +214,24 @@ def _first_depositor(field: Field, decimals: int) -> Result:
 
 
 def _most_shares(
-    field: Field, vault: BoundContract, tokens: list[BoundContract], holder: str
+    env: AttackEnv, vault: BoundContract, tokens: list[BoundContract], holder: str
 ) -> int:
     """The most shares a holder's tokens mint now."""
-    held: list[int] = field.read(vault, "held")
-    supply: int = field.read(vault, "totalSupply")
-    balances: list[int] = [field.read(token, "balanceOf", holder) for token in tokens]
+    held: list[int] = env.read(vault, "held")
+    supply: int = env.read(vault, "totalSupply")
+    balances: list[int] = [env.read(token, "balanceOf", holder) for token in tokens]
     return min(have * supply // there for have, there in zip(balances, held, strict=True))
 
 
-def _sums(field: Field, tokens: list[BoundContract]) -> tuple[int, int]:
+def _sums(env: AttackEnv, tokens: list[BoundContract]) -> tuple[int, int]:
     """What thief and victim hold of the tokens, in USD * 1e18."""
 
     def holds(account: str) -> int:
         return sum(
-            field.value_e18(token.address, field.read(token, "balanceOf", account))
-            for token in tokens
+            env.value_e18(token.address, env.read(token, "balanceOf", account)) for token in tokens
         )
 
-    return holds(field.thief), holds(field.holder)
+    return holds(env.thief), holds(env.holder)
 
 
 # Gifts that governance absorbs
@@ -240,15 +239,15 @@ def _sums(field: Field, tokens: list[BoundContract]) -> tuple[int, int]:
 _GIFT_USD = 100_000
 
 
-def absorbed(field: Field) -> list[Result]:
+def absorbed(env: AttackEnv) -> list[Result]:
     """Mint, have a gift absorbed, redeem: one transaction, by a contract that may call for governance, as an executor of its proposals may."""
-    with field.undone():
-        vault, me = field.vault, field.puppet.address
-        usdc = field.tokens["USDC"]
-        gift = field.raw(usdc.address, _GIFT_USD)
-        field.send(usdc, "transfer", vault.address, gift, sender=field.thief)
-        field.grant(Role.OWNER, me)
-        approve = [act(token, "approve", vault.address, 2**255) for token in field.tokens.values()]
+    with env.undone():
+        vault, me = env.vault, env.impersonated.address
+        usdc = env.tokens["USDC"]
+        gift = env.raw(usdc.address, _GIFT_USD)
+        env.send(usdc, "transfer", vault.address, gift, sender=env.thief)
+        env.grant(Role.OWNER, me)
+        approve = [act(token, "approve", vault.address, 2**255) for token in env.tokens.values()]
 
         def attack(parameters: tuple[int, ...]) -> tuple[Tally, list[str]]:
             at, times = parameters
@@ -259,12 +258,12 @@ def absorbed(field: Field) -> list[Result]:
             ]
             acts.insert(at, act(vault, "absorb", 2, gift, may_fail=True))
             tally = Tally()
-            with field.counted(tally):
-                receipt = field.pull([*approve, *acts])
-            return tally, field.refusals(receipt)
+            with env.counted(tally):
+                receipt = env.pull([*approve, *acts])
+            return tally, env.refusals(receipt)
 
         def gain(parameters: tuple[int, ...]) -> int:
-            with field.undone():
+            with env.undone():
                 return attack(parameters)[0].gained_e18
 
         found = best_of(gain, product((0, 1, 2), (1, 99)))
@@ -286,12 +285,12 @@ def absorbed(field: Field) -> list[Result]:
 # Views in the middle of a call
 
 
-def read_only_reentrancy(field: Field) -> list[Result]:
+def read_only_reentrancy(env: AttackEnv) -> list[Result]:
     """A token of the basket calls the thief in the middle of a mint; a lender of others values shares by a view just then."""
     results = []
     for asks_locked in (False, True):
-        with field.undone():
-            results.append(_borrow_in_the_middle(field, asks_locked=asks_locked))
+        with env.undone():
+            results.append(_borrow_in_the_middle(env, asks_locked=asks_locked))
     return results
 
 
@@ -300,21 +299,19 @@ _COLLATERAL_USD = 100_000
 _LENT_PERCENT = 90  # as ShareLender has it
 
 
-def _borrow_in_the_middle(field: Field, *, asks_locked: bool) -> Result:
+def _borrow_in_the_middle(env: AttackEnv, *, asks_locked: bool) -> Result:
     owner = Actor.OWNER.address
-    plain = field.new_token("MockToken", 18, 1_000, owner=owner)
-    calling = field.new_token("CallbackToken", 18, 1, owner=owner)
+    plain = env.new_token("MockToken", 18, 1_000, owner=owner)
+    calling = env.new_token("CallbackToken", 18, 1, owner=owner)
     seed_usd = 10**6 - _COLLATERAL_USD
-    seeds = [field.raw(token.address, seed_usd // 2) for token in (plain, calling)]
+    seeds = [env.raw(token.address, seed_usd // 2) for token in (plain, calling)]
     shares = seed_usd * E18
-    vault = field.new_vault([plain, calling], seeds, shares, owner=owner)
-    usdc, me = field.tokens["USDC"], field.puppet.address
-    lender = field.chain.deploy(
-        "ShareLender", vault.address, usdc.address, asks_locked, sender=owner
-    )
-    field.market.deal(usdc.address, lender.address, _LENDER_USD * 10**6)
+    vault = env.new_vault([plain, calling], seeds, shares, owner=owner)
+    usdc, me = env.tokens["USDC"], env.impersonated.address
+    lender = env.chain.deploy("ShareLender", vault.address, usdc.address, asks_locked, sender=owner)
+    env.market.deal(usdc.address, lender.address, _LENDER_USD * 10**6)
     collateral = _COLLATERAL_USD * E18
-    field.pull(
+    env.pull(
         [
             *(act(t, "approve", vault.address, 2**255) for t in (plain, calling)),
             act(vault, "mintInKind", collateral, me, [2**255] * 2),
@@ -322,30 +319,30 @@ def _borrow_in_the_middle(field: Field, *, asks_locked: bool) -> Result:
             act(lender, "deposit", collateral),
         ]
     )
-    lens = contract_at(field.chain.rpc, "VaultLens", field.stage.system.lens)
+    lens = contract_at(env.chain.rpc, "VaultLens", env.environment.system.lens)
 
     def attack(parameters: tuple[int, ...]) -> tuple[Tally, str | None]:
         (minted_percent,) = parameters
         # What shares would be worth with the first token booked, and neither the second nor the new shares.
         borrowed_usd = _COLLATERAL_USD * _LENT_PERCENT // 100 * (200 + minted_percent) // 200 - 1
         borrow = act(lender, "borrow", borrowed_usd * 10**6, may_fail=True)
-        look = act(lens, "read", [vault.address], may_fail=True)
-        inside = field.puppet.data("run", [look, borrow])
+        snapshot = act(lens, "read", [vault.address], may_fail=True)
+        inside = env.impersonated.data("run", [snapshot, borrow])
         message = bytes.fromhex(inside.removeprefix("0x"))
         minted = 10**6 * E18 * minted_percent // 100
         tally = Tally()
-        with field.counted(tally, vault):
-            field.send(calling, "setCallback", me, message, sender=field.thief)
-            receipt = field.pull([act(vault, "mintInKind", minted, me, [2**255] * 2)])
-            field.send(calling, "setCallback", "0x" + "0" * 40, b"", sender=field.thief)
-            field.pull([act(vault, "redeemInKind", minted, me, me, [0, 0])])
-        refusals = field.refusals(receipt)
+        with env.counted(tally, vault):
+            env.send(calling, "setCallback", me, message, sender=env.thief)
+            receipt = env.pull([act(vault, "mintInKind", minted, me, [2**255] * 2)])
+            env.send(calling, "setCallback", "0x" + "0" * 40, b"", sender=env.thief)
+            env.pull([act(vault, "redeemInKind", minted, me, me, [0, 0])])
+        refusals = env.refusals(receipt)
         if refusals[:1] != ["VaultLocked"]:
             raise AssertionError(f"the lens must refuse in the middle of a mint: {refusals}")
         return tally, refusals[-1] if len(refusals) > 1 else None
 
     def gain(parameters: tuple[int, ...]) -> int | None:
-        with field.undone():
+        with env.undone():
             try:
                 return attack(parameters)[0].gained_e18
             except ContractReverted:
@@ -353,7 +350,7 @@ def _borrow_in_the_middle(field: Field, *, asks_locked: bool) -> Result:
 
     found = best(gain, [(0, 10_000)])
     tally, refused = attack(found)
-    borrowed_e18 = field.read(lender, "debt", me) * 10**12
+    borrowed_e18 = env.read(lender, "debt", me) * 10**12
     lent_e18 = max(0, borrowed_e18 - _COLLATERAL_USD * E18)
     gained_e18 = tally.gained_e18 - (_COLLATERAL_USD * E18 if borrowed_e18 else 0)
     who = "asks locked()" if asks_locked else "does not ask locked()"

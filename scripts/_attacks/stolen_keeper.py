@@ -8,9 +8,9 @@ from functools import partial
 from math import isqrt
 
 from rebalancer.chain.contracts import BoundContract, contract_at
-from rebalancer.devnet.stage import Actor
+from rebalancer.devnet.environment import Actor
 from rebalancer.errors import ContractReverted
-from rebalancer.plan import NoPlan, Plan, PlanInput, plan_rebalance
+from rebalancer.plan import NoPlan, Plan, Problem, plan_rebalance
 from rebalancer.route import Hop, encode
 from rebalancer.settlement import weigh_basket
 from rebalancer.units import BPS, E18
@@ -23,7 +23,7 @@ from scripts._attacks.field import (
     MILLION,
     PRICES_E8,
     Act,
-    Field,
+    AttackEnv,
     Loot,
     Result,
     Tally,
@@ -56,46 +56,46 @@ _FULL_RANGE = {3_000: 887_220, 500: 887_270, 100: 887_272}
 _ALL = 2**126
 
 
-def stolen_keeper(field: Field) -> list[Result]:
+def stolen_keeper(env: AttackEnv) -> list[Result]:
     """Sandwiches on Uniswap V3 and V2, the honest keeper's trade among them, its own executor for a loss period and a long window, and a lagging oracle."""
     results = []
     for scenario in (
         *(_searcher, _sandwich_v3, _sandwich_v2, _own_pool),
         *(_one_period, _long_window, _lagging_oracle),
     ):
-        with field.undone():
-            results.append(scenario(field))
+        with env.undone():
+            results.append(scenario(env))
     return results
 
 
 # The executor that keeps what it can
 
 
-def plunder(field: Field, tally: Tally, until: int, wait: int, appetite_bps: int) -> None:
+def plunder(env: AttackEnv, tally: Tally, until: int, wait: int, appetite_bps: int) -> None:
     """Take what every break of a wild market lets pass, each `wait` after it was seen, part by part."""
-    cooldown = field.look().policy.cooldown_seconds
+    cooldown = env.snapshot().policy.cooldown_seconds
     high = False
-    while (now := field.chain.now()) + _FLIP_SECONDS <= until:
+    while (now := env.chain.now()) + _FLIP_SECONDS <= until:
         high = not high
         flip_at = now + _FLIP_SECONDS
-        field.move({"ETH": _HIGH_E8 if high else PRICES_E8["ETH/USD"]})
-        field.send(field.vault, "poke", sender=field.thief)
-        field.wait(wait)
-        while field.chain.now() < flip_at - 1:
-            fill = field.worst_fill(appetite_bps)
+        env.move({"ETH": _HIGH_E8 if high else PRICES_E8["ETH/USD"]})
+        env.send(env.vault, "poke", sender=env.thief)
+        env.wait(wait)
+        while env.chain.now() < flip_at - 1:
+            fill = env.worst_fill(appetite_bps)
             if fill is None:
                 break
-            with field.counted(tally):
+            with env.counted(tally):
                 try:
-                    field.keep_what_it_can(fill)
+                    env.keep_what_it_can(fill)
                 except ContractReverted:
                     break  # too small a step, or nothing left in a budget
-            field.wait(min(cooldown, flip_at - 1 - field.chain.now()))
-        field.wait(flip_at - 1 - field.chain.now())
+            env.wait(min(cooldown, flip_at - 1 - env.chain.now()))
+        env.wait(flip_at - 1 - env.chain.now())
 
 
 def best_plunder(
-    field: Field,
+    env: AttackEnv,
     seconds: int,
     waits: tuple[int, int] = (1_200, 3_600),
     appetites_bps: tuple[int, int] = (2_500, BPS),
@@ -104,19 +104,19 @@ def best_plunder(
 
     def gain(parameters: tuple[int, ...]) -> int:
         tally = Tally()
-        with field.undone():
-            plunder(field, tally, field.chain.now() + seconds, *parameters)
+        with env.undone():
+            plunder(env, tally, env.chain.now() + seconds, *parameters)
         return tally.gained_e18
 
     wait, appetite_bps = best(gain, [waits, appetites_bps], points=3, rounds=1)
     return wait, appetite_bps
 
 
-def _one_period(field: Field) -> Result:
-    policy = field.look().policy
-    wait, appetite_bps = best_plunder(field, policy.loss_period_seconds)
+def _one_period(env: AttackEnv) -> Result:
+    policy = env.snapshot().policy
+    wait, appetite_bps = best_plunder(env, policy.loss_period_seconds)
     tally = Tally()
-    plunder(field, tally, field.chain.now() + policy.loss_period_seconds, wait, appetite_bps)
+    plunder(env, tally, env.chain.now() + policy.loss_period_seconds, wait, appetite_bps)
     return Result(
         "stolen keeper whose executor keeps what it can, one loss period of a wild market",
         "B",
@@ -127,15 +127,15 @@ def _one_period(field: Field) -> Result:
     )
 
 
-def _long_window(field: Field) -> Result:
+def _long_window(env: AttackEnv) -> Result:
     """The same for days, under a policy in which only the loss budget can stop it."""
-    policy = field.set_policy(turnover_budget_bps=_LOOSE_TURNOVER_BPS)
+    policy = env.set_policy(turnover_budget_bps=_LOOSE_TURNOVER_BPS)
     # Half a day is enough to see how fast the budget can be emptied; from then on any way follows its drain.
-    wait, appetite_bps = best_plunder(field, DAY // 2, waits=(1_200, 1_200))
-    tally = Tally(history=[(field.chain.now(), 0)])
+    wait, appetite_bps = best_plunder(env, DAY // 2, waits=(1_200, 1_200))
+    tally = Tally(history=[(env.chain.now(), 0)])
     window = _LONG_DAYS * DAY
-    plunder(field, tally, field.chain.now() + window, wait, appetite_bps)
-    field.loot = Loot(tally, policy)
+    plunder(env, tally, env.chain.now() + window, wait, appetite_bps)
+    env.loot = Loot(tally, policy)
     return Result(
         f"the same, {_LONG_DAYS} days, turnover as good as unlimited",
         "B",
@@ -150,28 +150,28 @@ _ORACLE_ERROR_BPS = 50
 """The deviation at which mainnet's ETH/USD and BTC/USD feeds answer anew."""
 
 
-def _lagging_oracle(field: Field) -> Result:
+def _lagging_oracle(env: AttackEnv) -> Result:
     """The market runs ahead of every feed by as much as it may, each time in the thief's favour, for a loss period."""
-    policy = field.set_policy(max_slippage_bps=200)
+    policy = env.set_policy(max_slippage_bps=200)
     tally = Tally()
-    until = field.chain.now() + policy.loss_period_seconds
+    until = env.chain.now() + policy.loss_period_seconds
     high = False
-    while field.chain.now() + _FLIP_SECONDS <= until:
+    while env.chain.now() + _FLIP_SECONDS <= until:
         high = not high
-        flip_at = field.chain.now() + _FLIP_SECONDS
-        field.lead_bps = {}
-        field.move({"ETH": _HIGH_E8 if high else PRICES_E8["ETH/USD"]})
-        field.send(field.vault, "poke", sender=field.thief)
-        field.wait(policy.slippage_ramp_seconds)
-        fill = field.worst_fill()
+        flip_at = env.chain.now() + _FLIP_SECONDS
+        env.lead_bps = {}
+        env.move({"ETH": _HIGH_E8 if high else PRICES_E8["ETH/USD"]})
+        env.send(env.vault, "poke", sender=env.thief)
+        env.wait(policy.slippage_ramp_seconds)
+        fill = env.worst_fill()
         if fill is not None:
-            field.lead_bps = {
+            env.lead_bps = {
                 token: _ORACLE_ERROR_BPS if sale else -_ORACLE_ERROR_BPS
                 for token, sale in zip(fill.tokens, fill.sales, strict=True)
             }
-            with field.counted(tally):
-                field.refused(field.keep_what_it_can, fill)
-        field.wait(flip_at - 1 - field.chain.now())
+            with env.counted(tally):
+                env.refused(env.keep_what_it_can, fill)
+        env.wait(flip_at - 1 - env.chain.now())
     return Result(
         "the same, one loss period, slippage limit 2 %, every feed 0.5 % behind the market in the thief's favour",
         "B, D",
@@ -200,18 +200,18 @@ class _Leg:
     def zero_for_one(self) -> bool:
         return int(self.sold.address, 16) < int(self.bought.address, 16)
 
-    def push(self, field: Field, pips: int) -> Act:
+    def push(self, env: AttackEnv, pips: int) -> Act:
         """Sell ahead of the vault until the price is so much worse."""
         down = self.sqrt_x96 * isqrt((_PIPS - pips) * _PIPS) // _PIPS
         up = self.sqrt_x96 * _PIPS // isqrt((_PIPS - pips) * _PIPS)
-        return self._swap(field, self.zero_for_one, down if self.zero_for_one else up)
+        return self._swap(env, self.zero_for_one, down if self.zero_for_one else up)
 
-    def back(self, field: Field) -> Act:
+    def back(self, env: AttackEnv) -> Act:
         """Buy back until the price is as it was."""
-        return self._swap(field, not self.zero_for_one, self.sqrt_x96)
+        return self._swap(env, not self.zero_for_one, self.sqrt_x96)
 
-    def _swap(self, field: Field, zero_for_one: bool, limit: int) -> Act:
-        me = field.puppet.address
+    def _swap(self, env: AttackEnv, zero_for_one: bool, limit: int) -> Act:
+        me = env.impersonated.address
         return act(self.pool, "swap", me, zero_for_one, _ALL, limit, b"", may_fail=True)
 
     def hop(self) -> Hop:
@@ -219,73 +219,73 @@ class _Leg:
         ends = self.sold.address, self.bought.address
         return v3_hop(self.pool.address, self.sale_raw, *ends, to_caller=True)
 
-    def provide(self, field: Field, liquidity: int) -> Act:
+    def provide(self, env: AttackEnv, liquidity: int) -> Act:
         """Become a liquidity provider over the whole range."""
         last = _FULL_RANGE[self.fee_pips]
-        return act(self.pool, "mint", field.puppet.address, -last, last, liquidity, b"")
+        return act(self.pool, "mint", env.impersonated.address, -last, last, liquidity, b"")
 
-    def leave(self, field: Field, liquidity: int) -> list[Act]:
+    def leave(self, env: AttackEnv, liquidity: int) -> list[Act]:
         """Take liquidity and fees back."""
         last = _FULL_RANGE[self.fee_pips]
         most = 2**128 - 1
         return [
             act(self.pool, "burn", -last, last, liquidity),
-            act(self.pool, "collect", field.puppet.address, -last, last, most, most),
+            act(self.pool, "collect", env.impersonated.address, -last, last, most, most),
         ]
 
 
-def break_ether_up(field: Field, e8: int = 2_200 * 10**8) -> None:
+def break_ether_up(env: AttackEnv, e8: int = 2_200 * 10**8) -> None:
     """Ether has risen by 10 %, somebody poked, and the slippage limit has climbed to its top."""
-    field.move({"ETH": e8})
-    field.send(field.vault, "poke", sender=field.thief)
-    field.wait(field.look().policy.slippage_ramp_seconds)
+    env.move({"ETH": e8})
+    env.send(env.vault, "poke", sender=env.thief)
+    env.wait(env.snapshot().policy.slippage_ramp_seconds)
 
 
-def honest_plan(field: Field) -> tuple[PlanInput, Plan]:
+def honest_plan(env: AttackEnv) -> tuple[Problem, Plan]:
     """What the keeper would do now, and from what it found that."""
-    now = field.look()
-    asked = PlanInput.of(
+    now = env.snapshot()
+    problem = Problem.of(
         now.basket,
-        field.pools(),
+        env.pools(),
         slippage_limit_e18=now.slippage_limit_e18,
         loss_left_e18=now.loss_left_e18,
         turnover_left_e18=now.turnover_left_e18,
     )
-    plan = plan_rebalance(asked)
+    plan = plan_rebalance(problem)
     if isinstance(plan, NoPlan):
         raise AssertionError(f"the keeper must have a plan: {plan}")
-    return asked, plan
+    return problem, plan
 
 
-def _searcher(field: Field) -> Result:
+def _searcher(env: AttackEnv) -> Result:
     """No key is stolen: a searcher sees the honest keeper's trade and sandwiches it, as far as its least purchases allow."""
-    break_ether_up(field)
-    asked, plan = honest_plan(field)
-    legs = _legs(field, {frozenset(p.tokens): p for p in field.stage.deployment.pools})
+    break_ether_up(env)
+    problem, plan = honest_plan(env)
+    swaps = _swaps(env, {frozenset(p.tokens): p for p in env.environment.deployment.pools})
 
     def attack(parameters: tuple[int, ...]) -> Tally:
         tally = Tally()
-        with field.counted(tally):
-            pushed = list(zip(legs, parameters, strict=True))
-            field.pull([leg.push(field, pips) for leg, pips in pushed if pips])
-            field.rebalance_by_route(plan.sales_raw, plan.min_buys_raw, plan.route)
-            field.pull([leg.back(field) for leg in legs])
+        with env.counted(tally):
+            pushed = list(zip(swaps, parameters, strict=True))
+            env.pull([swap.push(env, pips) for swap, pips in pushed if pips])
+            env.rebalance_by_route(plan.sales_raw, plan.min_buys_raw, plan.route)
+            env.pull([swap.back(env) for swap in swaps])
         return tally
 
     def gain(parameters: tuple[int, ...]) -> int | None:
-        with field.undone():
+        with env.undone():
             try:
                 return attack(parameters).gained_e18
             except ContractReverted:
                 return None
 
-    found = best(gain, [(0, 2_000)] * len(legs))
-    total_e18 = field.worths_e18(field.vault)[2]
-    with field.undone():
+    found = best(gain, [(0, 2_000)] * len(swaps))
+    total_e18 = env.worths_e18(env.vault)[2]
+    with env.undone():
         alone = Tally()
-        with field.counted(alone):
-            field.rebalance_by_route(plan.sales_raw, plan.min_buys_raw, plan.route)
-    sold_e18 = sum(map(field.value_e18, asked.tokens, plan.sales_raw))
+        with env.counted(alone):
+            env.rebalance_by_route(plan.sales_raw, plan.min_buys_raw, plan.route)
+    sold_e18 = sum(map(env.value_e18, problem.tokens, plan.sales_raw))
     tally = attack(found)
     return Result(
         "searcher sandwiches the honest keeper's trade",
@@ -293,46 +293,46 @@ def _searcher(field: Field) -> Result:
         f"moves the pools by {' and '.join(f'{pips / 10_000:.2f} %' for pips in found)}",
         tally.gained_e18,
         tally.lost_e18,
-        alone.lost_e18 + sold_e18 * asked.tolerance_bps // BPS * MILLION // total_e18,
+        alone.lost_e18 + sold_e18 * problem.tolerance_bps // BPS * MILLION // total_e18,
         f"unmolested it loses {dollars(alone.lost_e18)}",
     )
 
 
-def _sandwich_v3(field: Field) -> Result:
+def _sandwich_v3(env: AttackEnv) -> Result:
     """Both legs of a rebalance, through the public RouteExecutor, between the thief's own trades in the same pools."""
-    policy = field.look().policy
-    break_ether_up(field)
-    legs = _legs(field, {frozenset(p.tokens): p for p in field.stage.deployment.pools})
+    policy = env.snapshot().policy
+    break_ether_up(env)
+    swaps = _swaps(env, {frozenset(p.tokens): p for p in env.environment.deployment.pools})
 
     def attack(parameters: tuple[int, ...]) -> Tally:
         *pushes, own_percent = parameters
         tally = Tally()
-        liquidity = [field.read(leg.pool, "liquidity") * own_percent // 100 for leg in legs]
-        with field.counted(tally):
+        liquidity = [env.read(swap.pool, "liquidity") * own_percent // 100 for swap in swaps]
+        with env.counted(tally):
             if own_percent:
-                field.pull(
-                    [leg.provide(field, own) for leg, own in zip(legs, liquidity, strict=True)]
+                env.pull(
+                    [swap.provide(env, own) for swap, own in zip(swaps, liquidity, strict=True)]
                 )
-            field.pull(
-                [leg.push(field, push) for leg, push in zip(legs, pushes, strict=True) if push]
+            env.pull(
+                [swap.push(env, push) for swap, push in zip(swaps, pushes, strict=True) if push]
             )
-            sales = [sum(leg.sale_raw for leg in legs), 0, 0]
-            field.rebalance_by_route(sales, [0, 1, 1], encode([leg.hop() for leg in legs]))
-            field.pull([leg.back(field) for leg in legs])
+            sales = [sum(swap.sale_raw for swap in swaps), 0, 0]
+            env.rebalance_by_route(sales, [0, 1, 1], encode([swap.hop() for swap in swaps]))
+            env.pull([swap.back(env) for swap in swaps])
             if own_percent:
-                for leg, own in zip(legs, liquidity, strict=True):
-                    field.pull(leg.leave(field, own))
+                for swap, own in zip(swaps, liquidity, strict=True):
+                    env.pull(swap.leave(env, own))
         return tally
 
     def gain(parameters: tuple[int, ...]) -> int | None:
-        with field.undone():
+        with env.undone():
             try:
                 return attack(parameters).gained_e18
             except ContractReverted:
                 return None
 
     found = best(gain, [(0, 15_000), (0, 15_000), (0, 10_000)], points=6)
-    limit_e18 = field.sold_limit_e18(policy.max_slippage_bps)
+    limit_e18 = env.sold_limit_e18(policy.max_slippage_bps)
     tally = attack(found)
     return Result(
         "stolen keeper sandwiches its own trade in Uniswap V3's deep pools",
@@ -345,40 +345,40 @@ def _sandwich_v3(field: Field) -> Result:
     )
 
 
-def _legs(field: Field, pools: Mapping[frozenset[str], PoolRef]) -> list[_Leg]:
+def _swaps(env: AttackEnv, pools: Mapping[frozenset[str], PoolRef]) -> list[_Leg]:
     """Ether's whole surplus for each deficit, in the pool of the two."""
-    basket = field.look().basket
-    weth = field.tokens["WETH"]
-    legs = []
+    basket = env.snapshot().basket
+    weth = env.tokens["WETH"]
+    swaps = []
     for asset, distance_e18 in zip(basket.assets, weigh_basket(basket).distances_e18, strict=True):
         if distance_e18 >= 0:
             continue
         pool = pools[frozenset({weth.address, asset.token})]
-        contract = contract_at(field.chain.rpc, "UniswapV3Pool", pool.address)
+        contract = contract_at(env.chain.rpc, "UniswapV3Pool", pool.address)
         sale = -distance_e18 * 10**18 // basket.prices_e18[0] * 9_999 // BPS
-        sqrt_x96 = field.read(contract, "slot0")[0]
-        bought = contract_at(field.chain.rpc, "MockToken", asset.token)
-        legs.append(_Leg(weth, bought, contract, pool.fee_pips, sale, sqrt_x96))
-    return legs
+        sqrt_x96 = env.read(contract, "slot0")[0]
+        bought = contract_at(env.chain.rpc, "MockToken", asset.token)
+        swaps.append(_Leg(weth, bought, contract, pool.fee_pips, sale, sqrt_x96))
+    return swaps
 
 
 _OWN_FEE_PIPS = 100
 _OWN_USD = 50_000_000
 
 
-def _own_pool(field: Field) -> Result:
+def _own_pool(env: AttackEnv) -> Result:
     """No sandwich is needed where all liquidity is the thief's: a new pool opens at the price that suits it."""
-    policy = field.look().policy
-    break_ether_up(field)
+    policy = env.snapshot().policy
+    break_ether_up(env)
     factory = contract_at(
-        field.chain.rpc, "UniswapV3Factory", field.stage.deployment.uniswap["UniswapV3Factory"]
+        env.chain.rpc, "UniswapV3Factory", env.environment.deployment.uniswap["UniswapV3Factory"]
     )
-    weth = field.tokens["WETH"]
+    weth = env.tokens["WETH"]
     pools = {}
-    for other in (field.tokens["WBTC"], field.tokens["USDC"]):
+    for other in (env.tokens["WBTC"], env.tokens["USDC"]):
         pair = (weth.address, other.address)
-        field.send(factory, "createPool", *pair, _OWN_FEE_PIPS, sender=field.thief)
-        address = field.read(factory, "getPool", *pair, _OWN_FEE_PIPS)
+        env.send(factory, "createPool", *pair, _OWN_FEE_PIPS, sender=env.thief)
+        address = env.read(factory, "getPool", *pair, _OWN_FEE_PIPS)
         pools[frozenset(pair)] = PoolRef(address, pair, _OWN_FEE_PIPS)
 
     def attack(parameters: tuple[int, ...]) -> Tally:
@@ -387,39 +387,39 @@ def _own_pool(field: Field) -> Result:
         for pool, pips in zip(pools.values(), parameters, strict=True):
             tokens = sorted(pool.tokens, key=lambda token: int(token, 16))
             worths = [
-                field.price_e18(token) * (_PIPS - pips if token == weth.address else _PIPS)
+                env.price_e18(token) * (_PIPS - pips if token == weth.address else _PIPS)
                 for token in tokens
             ]
-            decimals = [field.decimals[token] for token in tokens]
+            decimals = [env.decimals[token] for token in tokens]
             sqrt_x96 = sqrt_price_x96(worths[0], worths[1], decimals[0], decimals[1])
-            contract = contract_at(field.chain.rpc, "UniswapV3Pool", pool.address)
-            field.send(contract, "initialize", sqrt_x96, sender=field.thief)
-        legs = _legs(field, pools)
-        with field.counted(tally):
+            contract = contract_at(env.chain.rpc, "UniswapV3Pool", pool.address)
+            env.send(contract, "initialize", sqrt_x96, sender=env.thief)
+        swaps = _swaps(env, pools)
+        with env.counted(tally):
             # {liquidity} = {raw} * sqrt price, of the side that is WETH
             liquidity = [
-                field.raw(weth.address, _OWN_USD) * leg.sqrt_x96 // 2**96
-                if leg.zero_for_one
-                else field.raw(weth.address, _OWN_USD) * 2**96 // leg.sqrt_x96
-                for leg in legs
+                env.raw(weth.address, _OWN_USD) * swap.sqrt_x96 // 2**96
+                if swap.zero_for_one
+                else env.raw(weth.address, _OWN_USD) * 2**96 // swap.sqrt_x96
+                for swap in swaps
             ]
-            for leg, own in zip(legs, liquidity, strict=True):
-                field.pull([leg.provide(field, own)])
-            sales = [sum(leg.sale_raw for leg in legs), 0, 0]
-            field.rebalance_by_route(sales, [0, 1, 1], encode([leg.hop() for leg in legs]))
-            for leg, own in zip(legs, liquidity, strict=True):
-                field.pull(leg.leave(field, own))
+            for swap, own in zip(swaps, liquidity, strict=True):
+                env.pull([swap.provide(env, own)])
+            sales = [sum(swap.sale_raw for swap in swaps), 0, 0]
+            env.rebalance_by_route(sales, [0, 1, 1], encode([swap.hop() for swap in swaps]))
+            for swap, own in zip(swaps, liquidity, strict=True):
+                env.pull(swap.leave(env, own))
         return tally
 
     def gain(parameters: tuple[int, ...]) -> int | None:
-        with field.undone():
+        with env.undone():
             try:
                 return attack(parameters).gained_e18
             except ContractReverted:
                 return None
 
     found = best(gain, [(0, 15_000), (0, 15_000)])
-    limit_e18 = field.sold_limit_e18(policy.max_slippage_bps)
+    limit_e18 = env.sold_limit_e18(policy.max_slippage_bps)
     tally = attack(found)
     return Result(
         "stolen keeper trades in a Uniswap V3 pool that is all its own",
@@ -431,12 +431,12 @@ def _own_pool(field: Field) -> Result:
     )
 
 
-def _sandwich_v2(field: Field) -> Result:
+def _sandwich_v2(env: AttackEnv) -> Result:
     """The same in a Uniswap V2 pair of WETH and USDC, of whatever depth suits the thief best."""
-    policy = field.look().policy
-    break_ether_up(field)
-    weth, usdc = field.tokens["WETH"], field.tokens["USDC"]
-    basket = field.look().basket
+    policy = env.snapshot().policy
+    break_ether_up(env)
+    weth, usdc = env.tokens["WETH"], env.tokens["USDC"]
+    basket = env.snapshot().basket
     deficit_e18 = -weigh_basket(basket).distances_e18[2]
     sale = deficit_e18 * 10**18 // basket.prices_e18[0] * 9_999 // BPS
     down = int(weth.address, 16) < int(usdc.address, 16)
@@ -444,10 +444,10 @@ def _sandwich_v2(field: Field) -> Result:
     def attack(parameters: tuple[int, ...]) -> Tally:
         depth_usd, front_usd = parameters
         tally = Tally()
-        pair = _pair(field, weth, usdc, depth_usd)
+        pair = _pair(env, weth, usdc, depth_usd)
 
         def reserves() -> tuple[int, int]:
-            first, second, _ = field.read(pair, "getReserves")
+            first, second, _ = env.read(pair, "getReserves")
             return (first, second) if down else (second, first)
 
         def swap(sells_weth: bool, amount: int) -> None:
@@ -456,14 +456,14 @@ def _sandwich_v2(field: Field) -> Result:
             out = amount * 997 * out_of // (into * 1_000 + amount * 997)
             outs = (0, out) if sells_weth == down else (out, 0)
             pay = act(weth if sells_weth else usdc, "transfer", pair.address, amount)
-            field.pull([pay, act(pair, "swap", *outs, field.puppet.address, b"")])
+            env.pull([pay, act(pair, "swap", *outs, env.impersonated.address, b"")])
 
         weth_before, usdc_before = reserves()
-        with field.counted(tally):
+        with env.counted(tally):
             if front_usd:
-                swap(True, field.raw(weth.address, front_usd))
+                swap(True, env.raw(weth.address, front_usd))
             hop = pair_hop(pair.address, sale, weth.address, usdc.address, to_caller=True)
-            field.rebalance_by_route([sale, 0, 0], [0, 0, 1], encode([hop]))
+            env.rebalance_by_route([sale, 0, 0], [0, 0, 1], encode([hop]))
             # Buying back pays until the price is one fee below the market's, where the pair began.
             weth_now, usdc_now = reserves()
             back = (
@@ -474,7 +474,7 @@ def _sandwich_v2(field: Field) -> Result:
         return tally
 
     def gain(parameters: tuple[int, ...]) -> int | None:
-        with field.undone():
+        with env.undone():
             try:
                 return attack(parameters).gained_e18
             except ContractReverted:
@@ -482,7 +482,7 @@ def _sandwich_v2(field: Field) -> Result:
 
     found = best(gain, [(_THIN_USD, _DEEP_USD), (0, 50_000)], points=9, rounds=4)
     limit_e18 = deficit_e18 * policy.max_slippage_bps // BPS
-    total_e18 = field.worths_e18(field.vault)[2]
+    total_e18 = env.worths_e18(env.vault)[2]
     tally = attack(found)
     return Result(
         "stolen keeper sandwiches its own trade in a Uniswap V2 pair",
@@ -497,74 +497,76 @@ def _sandwich_v2(field: Field) -> Result:
 _THIN_USD, _DEEP_USD = 700_000, 15_000_000
 
 
-def _pair(field: Field, one: BoundContract, other: BoundContract, depth_usd: int) -> BoundContract:
+def _pair(
+    env: AttackEnv, one: BoundContract, other: BoundContract, depth_usd: int
+) -> BoundContract:
     """A Uniswap V2 pair at the market's prices."""
     owner = Actor.OWNER.address
-    factory = field.chain.deploy("UniswapV2Factory", owner, sender=owner)
-    field.send(factory, "createPair", one.address, other.address, sender=owner)
+    factory = env.chain.deploy("UniswapV2Factory", owner, sender=owner)
+    env.send(factory, "createPair", one.address, other.address, sender=owner)
     pair = contract_at(
-        field.chain.rpc, "UniswapV2Pair", field.read(factory, "getPair", one.address, other.address)
+        env.chain.rpc, "UniswapV2Pair", env.read(factory, "getPair", one.address, other.address)
     )
     for token in (one, other):
-        field.market.deal(token.address, pair.address, field.raw(token.address, depth_usd))
-    field.send(pair, "mint", owner, sender=owner)
+        env.market.deal(token.address, pair.address, env.raw(token.address, depth_usd))
+    env.send(pair, "mint", owner, sender=owner)
     return pair
 
 
 # Trading without need
 
 
-def wash_trading(field: Field) -> list[Result]:
+def wash_trading(env: AttackEnv) -> list[Result]:
     """Trades that no market asked for: in band, back and forth, and one break in as many parts as possible."""
     results = []
     for scenario in (_break_bands, _back_and_forth, _nibble_at_a_break):
-        with field.undone():
-            results.append(scenario(field))
+        with env.undone():
+            results.append(scenario(env))
     return results
 
 
-def _any_trade(field: Field) -> None:
+def _any_trade(env: AttackEnv) -> None:
     """A rebalance of next to nothing."""
-    held = field.look().basket.held
-    field.keep_what_it_can(field.fill([held[0] // 10_000, 0, 0], [0, 1, 0]))
+    held = env.snapshot().basket.held
+    env.keep_what_it_can(env.fill([held[0] // 10_000, 0, 0], [0, 1, 0]))
 
 
-def _break_bands(field: Field) -> Result:
+def _break_bands(env: AttackEnv) -> Result:
     """Whatever the thief does without the market's help, no band breaks and no trade passes."""
-    usdc = field.tokens["USDC"]
+    usdc = env.tokens["USDC"]
     pools = [
-        contract_at(field.chain.rpc, "UniswapV3Pool", p.address)
-        for p in field.stage.deployment.pools
+        contract_at(env.chain.rpc, "UniswapV3Pool", p.address)
+        for p in env.environment.deployment.pools
     ]
-    me, vault = field.puppet.address, field.vault
+    me, vault = env.impersonated.address, env.vault
     half = 500_000 * E18
 
     def push(pool: BoundContract) -> None:
-        sqrt_x96 = field.read(pool, "slot0")[0]
-        field.pull([act(pool, "swap", me, True, _ALL, sqrt_x96 * 8 // 10, b"")])
+        sqrt_x96 = env.read(pool, "slot0")[0]
+        env.pull([act(pool, "swap", me, True, _ALL, sqrt_x96 * 8 // 10, b"")])
 
     def skip() -> None:
-        field.mint(field.thief, half)
-        thief = field.thief
-        field.send(vault, "redeemInKindExcept", half, thief, thief, [0, 0, 0], 1, sender=thief)
+        env.mint(env.thief, half)
+        thief = env.thief
+        env.send(vault, "redeemInKindExcept", half, thief, thief, [0, 0, 0], 1, sender=thief)
 
     tries: dict[str, Callable[[], object]] = {
         "as it is": lambda: None,
-        "gives USDC": lambda: field.pull(
-            [act(usdc, "transfer", vault.address, field.raw(usdc.address, 5_000_000))]
+        "gives USDC": lambda: env.pull(
+            [act(usdc, "transfer", vault.address, env.raw(usdc.address, 5_000_000))]
         ),
-        "mints half": lambda: field.mint(field.thief, half),
+        "mints half": lambda: env.mint(env.thief, half),
         "redeems all but WETH": skip,
         **{f"pushes pool {i}": partial(push, pool) for i, pool in enumerate(pools)},
-        "syncs": lambda: field.refused(field.send, vault, "sync", 0, sender=field.thief),
+        "syncs": lambda: env.refused(env.send, vault, "sync", 0, sender=env.thief),
     }
     tally = Tally()
     passed = []
     for name, prepare in tries.items():
-        with field.undone(), field.counted(tally):
+        with env.undone(), env.counted(tally):
             prepare()
-            field.send(vault, "poke", sender=field.thief)
-            if field.refused(_any_trade, field) != "NoBandBroken":
+            env.send(vault, "poke", sender=env.thief)
+            if env.refused(_any_trade, env) != "NoBandBroken":
                 passed.append(name)
     if passed:
         raise AssertionError(f"a trade in band was not refused as such: {passed}")
@@ -578,29 +580,29 @@ def _break_bands(field: Field) -> Result:
     )
 
 
-def _back_and_forth(field: Field) -> Result:
+def _back_and_forth(env: AttackEnv) -> Result:
     """After its trade the thief trades back, as far as anything lets it, at any size."""
-    policy = field.look().policy
-    break_ether_up(field)
+    policy = env.snapshot().policy
+    break_ether_up(env)
     tally = Tally()
-    first = field.worst_fill()
+    first = env.worst_fill()
     if first is None:
         raise AssertionError("the scenario must break a band")
-    surplus_e18 = sum(d for d in weigh_basket(field.look().basket).distances_e18 if d > 0)
-    total_e18 = field.worths_e18(field.vault)[2]
-    with field.counted(tally):
-        field.keep_what_it_can(first)
-    field.wait(policy.cooldown_seconds)
-    assets = field.look().basket.assets
+    surplus_e18 = sum(d for d in weigh_basket(env.snapshot().basket).distances_e18 if d > 0)
+    total_e18 = env.worths_e18(env.vault)[2]
+    with env.counted(tally):
+        env.keep_what_it_can(first)
+    env.wait(policy.cooldown_seconds)
+    assets = env.snapshot().basket.assets
     refusals = set()
     for sold in range(3):
         for bought in range(3):
             for usd in (1, 100, 10_000) if sold != bought else ():
                 sales, buys = [0, 0, 0], [0, 0, 0]
-                sales[sold] = field.raw(assets[sold].token, usd)
-                buys[bought] = field.raw(assets[bought].token, usd) * 99 // 100
-                with field.counted(tally):
-                    refusals.add(field.refused(field.keep_what_it_can, field.fill(sales, buys)))
+                sales[sold] = env.raw(assets[sold].token, usd)
+                buys[bought] = env.raw(assets[bought].token, usd) * 99 // 100
+                with env.counted(tally):
+                    refusals.add(env.refused(env.keep_what_it_can, env.fill(sales, buys)))
     return Result(
         "stolen keeper trades back and forth after one break of 10 %",
         "C",
@@ -611,25 +613,25 @@ def _back_and_forth(field: Field) -> Result:
     )
 
 
-def _nibble_at_a_break(field: Field) -> Result:
+def _nibble_at_a_break(env: AttackEnv) -> Result:
     """One break in as many trades as pass: each must bring a fifth of the way, and rounds in the vault's favour."""
-    policy = field.look().policy
-    break_ether_up(field)
-    surplus_e18 = sum(d for d in weigh_basket(field.look().basket).distances_e18 if d > 0)
-    total_e18 = field.worths_e18(field.vault)[2]
+    policy = env.snapshot().policy
+    break_ether_up(env)
+    surplus_e18 = sum(d for d in weigh_basket(env.snapshot().basket).distances_e18 if d > 0)
+    total_e18 = env.worths_e18(env.vault)[2]
 
     def play(parameters: tuple[int, ...]) -> tuple[Tally, int]:
         tally, trades = Tally(), 0
-        while (fill := field.worst_fill(*parameters)) is not None:
-            with field.counted(tally):
-                if field.refused(field.keep_what_it_can, fill):
+        while (fill := env.worst_fill(*parameters)) is not None:
+            with env.counted(tally):
+                if env.refused(env.keep_what_it_can, fill):
                     break
             trades += 1
-            field.move(seconds=policy.cooldown_seconds)
+            env.move(seconds=policy.cooldown_seconds)
         return tally, trades
 
     def gain(parameters: tuple[int, ...]) -> int:
-        with field.undone():
+        with env.undone():
             return play(parameters)[0].gained_e18
 
     found = best(gain, [(1_500, BPS)])

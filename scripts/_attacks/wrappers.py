@@ -14,17 +14,17 @@ import structlog
 from rebalancer.chain.contracts import contract_at
 from rebalancer.chain.pools import read_pools
 from rebalancer.chain.snapshot import read_block
+from rebalancer.devnet.environment import Actor
 from rebalancer.devnet.rate_assets import DIVERGENCE_BPS, RateEnvironment, build_rate_environment
-from rebalancer.devnet.stage import Actor
 from rebalancer.errors import ContractReverted, PolicyRefused
-from rebalancer.keeper import Decision, Keeper, KeeperOptions, Site
-from rebalancer.plan import NoPlan, Plan, PlanInput, plan_rebalance
+from rebalancer.keeper import Decision, Keeper, KeeperContext, KeeperOptions
+from rebalancer.plan import NoPlan, Plan, Problem, plan_rebalance
 from rebalancer.reasons import Reason
 from rebalancer.send.outbox import Outbox
 from rebalancer.send.signer import devnet_signer
 from rebalancer.settlement import weigh_basket
 from rebalancer.units import BPS, E18
-from scripts._attacks.field import FIELD_POLICY, MILLION, Field, Result, Tally, act, dollars
+from scripts._attacks.field import FIELD_POLICY, MILLION, AttackEnv, Result, Tally, act, dollars
 from scripts._attacks.search import best
 
 __all__ = ["wrappers"]
@@ -39,10 +39,10 @@ _ETHER_UP = {"ETH/USD": 2_200 * 10**8, "WSTETH/USD": 2_640 * 10**8}
 _REDEEMED_E18 = 10**5 * E18
 
 
-def wrappers(field: Field) -> list[Result]:
+def wrappers(env: AttackEnv) -> list[Result]:
     """On a vault of WETH, wstETH, USDe and sUSDe, which is priced by rate x feed with the market as second source."""
-    rates = build_rate_environment(field.chain, FIELD_POLICY)
-    inner = Field(field.chain, rates.stage)
+    rates = build_rate_environment(env.chain, FIELD_POLICY)
+    inner = AttackEnv(env.chain, rates.environment)
     rates.settle(_ETHER_UP)
     inner.send(inner.vault, "poke", sender=inner.thief)
     results = []
@@ -57,21 +57,21 @@ def wrappers(field: Field) -> list[Result]:
     return results
 
 
-def _plan(field: Field, rates: RateEnvironment) -> tuple[PlanInput, Plan]:
+def _plan(env: AttackEnv, rates: RateEnvironment) -> tuple[Problem, Plan]:
     """What the keeper plans now, wrapping included, and from what."""
-    now, rpc, deployment = field.look(), field.chain.rpc, rates.stage.deployment
+    now, rpc, deployment = env.snapshot(), env.chain.rpc, rates.environment.deployment
     pools = read_pools(rpc, deployment.pools, read_block(rpc), deployment.chain_id)
-    asked = PlanInput.of(
+    requested = Problem.of(
         now.basket,
         pools,
         slippage_limit_e18=now.slippage_limit_e18,
         loss_left_e18=now.loss_left_e18,
         turnover_left_e18=now.turnover_left_e18,
     )
-    plan = plan_rebalance(asked)
+    plan = plan_rebalance(requested)
     if isinstance(plan, NoPlan):
         raise AssertionError(f"the keeper must have a plan: {plan}")
-    return asked, plan
+    return requested, plan
 
 
 @contextmanager
@@ -85,7 +85,7 @@ def _silence() -> Iterator[None]:
         structlog.configure(**before)
 
 
-def _keeps(field: Field, rates: RateEnvironment, tally: Tally) -> list[Decision]:
+def _keeps(env: AttackEnv, rates: RateEnvironment, tally: Tally) -> list[Decision]:
     """What a keeper that was just started decides every 15 minutes until all bands are whole; its trades are counted.
 
     Raises:
@@ -96,13 +96,13 @@ def _keeps(field: Field, rates: RateEnvironment, tally: Tally) -> list[Decision]
         receipt_seconds=_RECEIPT_SECONDS,
         tick_timeout_seconds=_TICK_SECONDS,
     )
-    site = Site.of(rates.stage.deployment, [field.vault.address])
+    context = KeeperContext.of(rates.environment.deployment, [env.vault.address])
     signers = [devnet_signer(Actor.KEEPER)]
     made: list[Decision] = []
     with _silence(), TemporaryDirectory() as folder, Outbox(Path(folder) / "outbox.sqlite") as box:
-        keeper = Keeper(field.chain.rpc, site, signers, box, options)
+        keeper = Keeper(env.chain.rpc, context, signers, box, options)
         for _ in range(_MOST_TICKS):
-            with field.counted(tally):
+            with env.counted(tally):
                 made += keeper.tick()
             if made[-1].reason is Reason.IN_BAND:
                 return made[:-1]
@@ -110,57 +110,57 @@ def _keeps(field: Field, rates: RateEnvironment, tally: Tally) -> list[Decision]
     raise AssertionError(f"the keeper must go on: {made[-1].text}")
 
 
-def _redeems(field: Field) -> str:
+def _redeems(env: AttackEnv) -> str:
     """In words, what a holder gets at once who redeems a tenth of all shares in kind; nothing of it is kept.
 
     Raises:
         AssertionError: something is paid as a claim.
     """
-    with field.undone():
-        before = field.look()
-        field.redeem(field.holder, _REDEEMED_E18)
+    with env.undone():
+        before = env.snapshot()
+        env.redeem(env.holder, _REDEEMED_E18)
         for asset, held in zip(before.basket.assets, before.basket.held, strict=True):
-            token = contract_at(field.chain.rpc, "IERC20Metadata", asset.token)
-            left = int(token.call("balanceOf", field.vault.address))
+            token = contract_at(env.chain.rpc, "IERC20Metadata", asset.token)
+            left = int(token.call("balanceOf", env.vault.address))
             paid = held * _REDEEMED_E18 // before.total_supply
             if held - left < paid * (10**6 - 1) // 10**6:
                 raise AssertionError(f"of {asset.token} a redemption did not pay its part at once")
     return "a redemption in kind is paid at once"
 
 
-def _gift(field: Field, rates: RateEnvironment, bps: int) -> None:
+def _gift(env: AttackEnv, rates: RateEnvironment, bps: int) -> None:
     """The thief sends the staked dollar's vault a part of what it holds, and its shares are worth more from now on."""
     amount_raw = int(rates.susde.call("totalAssets")) * bps // BPS
     if amount_raw:
-        field.pull([act(rates.usde, "transfer", rates.susde.address, amount_raw)])
+        env.pull([act(rates.usde, "transfer", rates.susde.address, amount_raw)])
     rate_e18 = int(rates.susde.call("convertToAssets", E18))
-    field.fix_price(rates.susde.address, rate_e18)  # a USDe is a dollar
+    env.fix_price(rates.susde.address, rate_e18)  # a USDe is a dollar
 
 
-def _gift_ahead_of_a_deposit(field: Field, rates: RateEnvironment) -> Result:
+def _gift_ahead_of_a_deposit(env: AttackEnv, rates: RateEnvironment) -> Result:
     """The keeper's deposit buys fewer shares, of which each is worth more."""
-    asked, plan = _plan(field, rates)
-    if not any(leg.pool.key == rates.susde.address for leg in plan.legs):
+    requested, plan = _plan(env, rates)
+    if not any(swap.pool.key == rates.susde.address for swap in plan.swaps):
         raise AssertionError("the keeper must plan a deposit")
-    sold_e18 = sum(map(field.value_e18, asked.tokens, plan.sales_raw))
-    total_e18 = field.worths_e18(field.vault)[2]
+    sold_e18 = sum(map(env.value_e18, requested.tokens, plan.sales_raw))
+    total_e18 = env.worths_e18(env.vault)[2]
 
     def attack(parameters: tuple[int, ...]) -> Tally:
         (bps,) = parameters
         tally = Tally()
-        with field.counted(tally):
-            _gift(field, rates, bps)
-            field.rebalance_by_route(plan.sales_raw, plan.min_buys_raw, plan.route)
+        with env.counted(tally):
+            _gift(env, rates, bps)
+            env.rebalance_by_route(plan.sales_raw, plan.min_buys_raw, plan.route)
         return tally
 
     def gain(parameters: tuple[int, ...]) -> int | None:
-        with field.undone():
+        with env.undone():
             try:
                 return attack(parameters).gained_e18
             except ContractReverted:
                 return None
 
-    with field.undone():
+    with env.undone():
         alone = attack((0,))
     if gain((2 * DIVERGENCE_BPS,)) is not None:
         raise AssertionError("a gift above what the sources may differ by must stop the trade")
@@ -173,24 +173,24 @@ def _gift_ahead_of_a_deposit(field: Field, rates: RateEnvironment) -> Result:
         f"no gift pays: at its best {found[0] / 100:.2f} %; from {refused / 100:.2f} % on the trade is refused and planned again",
         tally.gained_e18,
         tally.lost_e18,
-        alone.lost_e18 + sold_e18 * asked.tolerance_bps // BPS * MILLION // total_e18,
-        f"{_redeems(field)}; unmolested it loses {dollars(alone.lost_e18)}",
+        alone.lost_e18 + sold_e18 * requested.tolerance_bps // BPS * MILLION // total_e18,
+        f"{_redeems(env)}; unmolested it loses {dollars(alone.lost_e18)}",
     )
 
 
-def _paused(field: Field, rates: RateEnvironment, *, is_frank: bool) -> Result:
+def _paused(env: AttackEnv, rates: RateEnvironment, *, is_frank: bool) -> Result:
     """The keeper goes on by other pools, whether the vault says so or only reverts."""
     alone = Tally()
-    with field.undone():
-        _keeps(field, rates, alone)
+    with env.undone():
+        _keeps(env, rates, alone)
     rates.send(rates.susde, "setPaused", True, is_frank)
-    bound_e18 = field.sold_limit_e18(field.look().policy.max_slippage_bps)
+    bound_e18 = env.sold_limit_e18(env.snapshot().policy.max_slippage_bps)
     tally = Tally()
-    made = _keeps(field, rates, tally)
+    made = _keeps(env, rates, tally)
     plans = [one.plan for one in made if one.reason is Reason.REBALANCED and one.plan]
     if made[0].reason is not Reason.REBALANCED:
         raise AssertionError(f"the keeper must go on in the first tick: {made[0].text}")
-    if any(leg.pool.key == rates.susde.address for plan in plans for leg in plan.legs):
+    if any(swap.pool.key == rates.susde.address for plan in plans for swap in plan.swaps):
         raise AssertionError("nothing goes through a vault that is paused")
     how = "its limits are 0" if is_frank else "its limits promise all, and it reverts"
     return Result(
@@ -200,13 +200,13 @@ def _paused(field: Field, rates: RateEnvironment, *, is_frank: bool) -> Result:
         tally.gained_e18,
         tally.lost_e18,
         bound_e18,
-        f"{_redeems(field)}; unmolested it loses {dollars(alone.lost_e18)}",
+        f"{_redeems(env)}; unmolested it loses {dollars(alone.lost_e18)}",
     )
 
 
-def _sold_limit_e18(field: Field) -> int:
+def _sold_limit_e18(env: AttackEnv) -> int:
     """Promise D of one trade at the full limit, by the higher of both sources' prices, on a vault whose true worth is a million dollars."""
-    now = field.look()
+    now = env.snapshot()
     weighed, prices = weigh_basket(now.basket), now.basket.prices
     sold_e18 = sum(
         distance_e18 * price.hi_e18 // price.primary_e18
@@ -214,33 +214,33 @@ def _sold_limit_e18(field: Field) -> int:
         if distance_e18 > 0
     )
     most_e18 = sold_e18 * FIELD_POLICY.max_slippage_bps // BPS
-    return most_e18 * MILLION // field.worths_e18(field.vault)[2] + _ROUNDING_E18
+    return most_e18 * MILLION // env.worths_e18(env.vault)[2] + _ROUNDING_E18
 
 
-def _jumping_rate(field: Field, rates: RateEnvironment, *, is_slashing: bool) -> Result:
+def _jumping_rate(env: AttackEnv, rates: RateEnvironment, *, is_slashing: bool) -> Result:
     """The rate leaves the market, and a stolen keeper trades. It is wrong, up or down; or, after a slashing, it is right."""
-    field.wait(FIELD_POLICY.slippage_ramp_seconds)
-    field.market.step(field.market.prices_e8, field.chain.now() + 1)
+    env.wait(FIELD_POLICY.slippage_ramp_seconds)
+    env.market.step(env.market.prices_e8, env.chain.now() + 1)
 
     def jump(bps: int) -> None:
         if bps:
             rates.change_staked(bps)
         if is_slashing:
             rate_e18 = int(rates.susde.call("convertToAssets", E18))
-            field.fix_price(rates.susde.address, rate_e18)  # a USDe is a dollar
+            env.fix_price(rates.susde.address, rate_e18)  # a USDe is a dollar
 
     def attack(parameters: tuple[int, ...]) -> Tally:
         jump(*parameters)
         tally = Tally()
-        with field.counted(tally):
-            fill = field.worst_fill()
+        with env.counted(tally):
+            fill = env.worst_fill()
             if fill is None:
                 raise ContractReverted("no band is broken")
-            field.keep_what_it_can(fill)
+            env.keep_what_it_can(fill)
         return tally
 
     def gain(parameters: tuple[int, ...]) -> int | None:
-        with field.undone():
+        with env.undone():
             try:
                 return attack(parameters).gained_e18
             except (ContractReverted, PolicyRefused):
@@ -249,14 +249,14 @@ def _jumping_rate(field: Field, rates: RateEnvironment, *, is_slashing: bool) ->
     for bps in (DIVERGENCE_BPS + 10, -DIVERGENCE_BPS - 10, 5_000, -5_000):
         if gain((bps,)) is not None:
             raise AssertionError("a rate that left the market must stop trading")
-    with field.undone():
+    with env.undone():
         jump(-5_000)
-        pays = _redeems(field)
+        pays = _redeems(env)
     most_bps = 0 if is_slashing else DIVERGENCE_BPS
     found = best(gain, [(-DIVERGENCE_BPS, most_bps)], points=9, rounds=3)
-    with field.undone():
+    with env.undone():
         jump(*found)
-        bound_e18 = _sold_limit_e18(field)
+        bound_e18 = _sold_limit_e18(env)
     tally = attack(found)
     name = (
         "a staked dollar is slashed and its market has not followed: a stolen keeper trades"

@@ -20,10 +20,10 @@ from rebalancer.chain.deployment import Deployment
 from rebalancer.chain.rpc import Rpc
 from rebalancer.chain.snapshot import VaultSnapshot, read_block, read_vaults
 from rebalancer.chain.system import System
+from rebalancer.devnet.environment import Actor, DevEnvironment, build_environment
 from rebalancer.devnet.local import LocalChain
-from rebalancer.devnet.market import Market
+from rebalancer.devnet.market import DevMarket
 from rebalancer.devnet.node import Node, NodeSettings
-from rebalancer.devnet.stage import Actor, Stage, build_stage
 from rebalancer.reasons import Reason
 from rebalancer.send.attempt import OPEN, Attempt
 from rebalancer.send.signer import devnet_signer
@@ -74,11 +74,11 @@ class Ground:
 def build_ground() -> Ground:
     """Market, system and two vaults, on a chain that is gone afterwards."""
     with Node.start(NodeSettings(genesis_at=_GENESIS_AT)) as node, node.rpc(timeout_s=60) as rpc:
-        stage = build_stage(LocalChain(rpc), _OPENING_E8)
-        second = stage.open_vault(1)
+        environment = build_environment(LocalChain(rpc), _OPENING_E8)
+        second = environment.open_vault(1)
         state = rpc.call("anvil_dumpState")
-    deployment = stage.deployment.with_vault(second)
-    return Ground(state, deployment, stage.system, deployment.vaults)
+    deployment = environment.deployment.with_vault(second)
+    return Ground(state, deployment, environment.system, deployment.vaults)
 
 
 class Arena:
@@ -110,9 +110,9 @@ class Arena:
         self.rpc.call("anvil_loadState", self.ground.state)
         self.rpc.call("anvil_setBlockTimestampInterval", _CHAIN_SECONDS)
         self.chain = LocalChain(self.rpc)
-        self.market = Market(self.chain, self.ground.deployment)
+        self.market = DevMarket(self.chain, self.ground.deployment)
         ground = self.ground
-        self.stage = Stage(
+        self.environment = DevEnvironment(
             self.chain, self.market, ground.system, ground.deployment, ground.vaults[0]
         )
         self.market.step(dict(_OPENING_E8), self.chain.now() + _MOVE_SECONDS)
@@ -122,7 +122,7 @@ class Arena:
         self._deployment = self.folder / "deployment.json"
         replace(self.ground.deployment, rpc_url=None).save(self._deployment)
         self.first_block = self.height()
-        self.first_held = {vault.address: vault.basket.held for vault in self.look()}
+        self.first_held = {vault.address: vault.basket.held for vault in self.snapshots()}
         self._miner = threading.Thread(target=self._mine_steadily, daemon=True)
         self._miner.start()
         return self
@@ -224,8 +224,8 @@ class Arena:
     def answer(self, feed: str) -> int:
         """What a feed answers now, USD * 1e8."""
         with self._lock:
-            told = self._proxy_of(feed).call("latestRoundData")
-        return int(told[1])
+            reported = self._proxy_of(feed).call("latestRoundData")
+        return int(reported[1])
 
     def _proxy_of(self, feed: str) -> BoundContract:
         (found,) = (one for one in self.ground.deployment.feeds if one.name == feed)
@@ -242,10 +242,10 @@ class Arena:
                 self.rpc.call("evm_setAutomine", False)
 
     @contextmanager
-    def acting(self) -> Iterator[Stage]:
+    def acting(self) -> Iterator[DevEnvironment]:
         """The stage, for transactions of its people."""
         with self._automatic():
-            yield self.stage
+            yield self.environment
 
     def spend_nonce(self, nonce: int, gas: int = 21_000, account: int = Actor.KEEPER) -> str:
         """Send nothing to nobody with a keeper's key, at a nonce, for more than keepers first offer; the transaction's hash."""
@@ -277,27 +277,29 @@ class Arena:
         with self._lock:
             return int(self.rpc.call("eth_getTransactionCount", address, "latest"), 16)
 
-    def look(self) -> tuple[VaultSnapshot, ...]:
+    def snapshots(self) -> tuple[VaultSnapshot, ...]:
         """The vaults now."""
         with self._lock:
-            return self._look(self.rpc)
+            return self._read_snapshots(self.rpc)
 
-    def _look(self, rpc: Rpc) -> tuple[VaultSnapshot, ...]:
+    def _read_snapshots(self, rpc: Rpc) -> tuple[VaultSnapshot, ...]:
         return read_vaults(rpc, self.ground.system.lens, self.vaults, read_block(rpc))
 
-    def told(self, rpc: Rpc) -> list[tuple[tuple[int, ...], tuple[int, ...]]]:
+    def reported(self, rpc: Rpc) -> list[tuple[tuple[int, ...], tuple[int, ...]]]:
         """What an endpoint says of the vaults: their holdings, and the prices of them."""
-        return [(one.basket.held, tuple(one.basket.prices_e18)) for one in self._look(rpc)]
+        return [
+            (one.basket.held, tuple(one.basket.prices_e18)) for one in self._read_snapshots(rpc)
+        ]
 
     @property
     def epochs(self) -> tuple[int, ...]:
         """How often each vault was rebalanced."""
-        return tuple(vault.state.epoch for vault in self.look())
+        return tuple(vault.state.epoch for vault in self.snapshots())
 
     @property
     def is_broken(self) -> bool:
         """Whether any vault is out of its bands and may be rebalanced."""
-        return any(vault.reason is Reason.BAND_BROKEN for vault in self.look())
+        return any(vault.reason is Reason.BAND_BROKEN for vault in self.snapshots())
 
     # Lies that fit together
 
@@ -307,14 +309,16 @@ class Arena:
         with self._lock:
             true = feed.call("latestRoundData")
         words = (true[0], int(true[1] * factor), true[2], true[3], true[4])
-        told = b"".join(word.to_bytes(_WORD) for word in words)
+        reported = b"".join(word.to_bytes(_WORD) for word in words)
         # PUSH1 len, PUSH1 12, PUSH0, CODECOPY, PUSH1 len, PUSH0, RETURN, and two to fill: the words follow at byte 12.
-        code = bytes.fromhex(f"60{len(told):02x}600c5f3960{len(told):02x}5ff30000") + told
+        code = (
+            bytes.fromhex(f"60{len(reported):02x}600c5f3960{len(reported):02x}5ff30000") + reported
+        )
         return {feed.address: {"code": "0x" + code.hex()}}
 
     def other_holding(self, factor: float) -> dict[str, Any]:
         """A state in which the first vault's book holds so much more of its first asset, as an override of calls."""
-        vault, held = self.vaults[0], self.look()[0].basket.held
+        vault, held = self.vaults[0], self.snapshots()[0].basket.held
         word = held[0] | held[1] << 128
         with self._lock:
             slot = next(
@@ -468,7 +472,7 @@ class Arena:
                 f"  {a.state} at epoch {a.intent.epoch}, nonce {a.nonce}, {len(a.versions)} versions {a.note}"
                 for a in keeper.attempts
             ]
-            logged = [line for line in keeper.said if not line.startswith("{")]
+            logged = [line for line in keeper.message if not line.startswith("{")]
             lines += [f"  | {line[:_SHOWN]}" for line in logged[-_LAST:]]
         return "\n".join(lines)
 

@@ -13,7 +13,7 @@ from typing import Any
 
 from rebalancer.chain.contracts import contract_at
 from rebalancer.chain.interfaces import interface
-from rebalancer.send.attempt import OPEN, Attempt, State
+from rebalancer.send.attempt import OPEN, Attempt, AttemptState
 from rebalancer.send.journal import read_attempts
 from rebalancer.send.signer import devnet_signer
 from tests.chaos.arena import Arena
@@ -24,7 +24,7 @@ __all__ = ["violations"]
 
 _BATCH = 200
 _WORD_DIGITS = 64
-_DONE = (State.MINED, State.FINAL, State.CANCELLED)
+_DONE = (AttemptState.MINED, AttemptState.FINAL, AttemptState.CANCELLED)
 
 _Json = Mapping[str, Any]
 
@@ -74,7 +74,7 @@ def rebalanced_twice(events: Sequence[tuple[str, _Json]]) -> list[str]:
 def wrong_books(arena: Arena, events: Sequence[tuple[str, _Json]]) -> list[str]:
     """Vaults whose book is not what they own, or not what their events add up to."""
     found = []
-    for vault in arena.look():
+    for vault in arena.snapshots():
         held = vault.basket.held
         owned = tuple(
             contract_at(arena.rpc, "IERC20Metadata", asset.token).call("balanceOf", vault.address)
@@ -82,11 +82,11 @@ def wrong_books(arena: Arena, events: Sequence[tuple[str, _Json]]) -> list[str]:
         )
         changes = [event["changes"] for address, event in events if address == vault.address]
         first = arena.first_held[vault.address]
-        told = tuple(raw + sum(each[i] for each in changes) for i, raw in enumerate(first))
+        reported = tuple(raw + sum(each[i] for each in changes) for i, raw in enumerate(first))
         if owned != held:
             found.append(f"the book of {vault.address} says {held} and it owns {owned}")
-        if told != held:
-            found.append(f"the book of {vault.address} says {held} and its events {told}")
+        if reported != held:
+            found.append(f"the book of {vault.address} says {held} and its events {reported}")
     return found
 
 
@@ -193,7 +193,7 @@ def _leaks(arena: Arena) -> list[str]:
         secrets.add(devnet_signer(account)._account.key.hex().removeprefix("0x"))
     found = []
     for number, keeper in enumerate(arena.keepers):
-        text = "\n".join(keeper.said)
+        text = "\n".join(keeper.message)
         files = [path for path in keeper.folder.glob("outbox*") if path.is_file()]
         written = b"".join(path.read_bytes() for path in files)
         found += [f"keeper {number} said {one}" for one in sorted(secrets) if one in text]

@@ -14,20 +14,20 @@ from rebalancer.cli.main import main
 from rebalancer.keeper.inflight import InFlight
 from rebalancer.send.attempt import Attempt
 from rebalancer.send.journal import Journal
-from rebalancer.send.lanes import Lane
 from rebalancer.send.outbox import Outbox
+from rebalancer.send.sender_accounts import SenderAccount
 
 
 def sends_twice() -> None:
     """Every transaction is signed for the next nonce as well, and both are sent."""
-    sign = Lane.sign
+    sign = SenderAccount.sign
 
-    def both(self: Lane, transaction: Any) -> Any:
+    def both(self: SenderAccount, transaction: Any) -> Any:
         again = sign(self, transaction | {"nonce": transaction["nonce"] + 1})
         _AFTERWARDS.append("0x" + again.raw.hex())
         return sign(self, transaction)
 
-    Lane.sign = both  # type: ignore[method-assign] # another in its place is the point
+    SenderAccount.sign = both  # type: ignore[method-assign] # another in its place is the point
     _send_afterwards()
 
 
@@ -82,7 +82,7 @@ def gives_up() -> None:
 
 def sleeps() -> None:
     """It takes every vault for one that it has just sent something for."""
-    InFlight.vaults = lambda self: frozenset(self._site.vaults)  # type: ignore[method-assign] # another in its place is the point
+    InFlight.vaults = lambda self: frozenset(self._context.vaults)  # type: ignore[method-assign] # another in its place is the point
 
 
 MUTANTS: dict[str, Callable[[], None]] = {

@@ -3,19 +3,19 @@
 from __future__ import annotations
 
 from rebalancer.chain.system import Role
-from rebalancer.devnet.stage import Actor
+from rebalancer.devnet.environment import Actor
 from rebalancer.operations.deploy import grant_roles
-from rebalancer.send.attempt import State
+from rebalancer.send.attempt import AttemptState
 from rebalancer.send.signer import devnet_signer
 from tests.chaos.arena import Arena
 from tests.chaos.running import Keeper
 
 __all__ = [
-    "BOOKS_DIFFER",
     "CHAIN_ERROR",
     "FAILED",
     "GWEI",
     "LEASE_LOST",
+    "LEDGER_MISMATCH",
     "OUTBOX_ERROR",
     "RIVAL",
     "TOO_MANY_FAILURES",
@@ -32,7 +32,7 @@ CHAIN_ERROR = 10
 OUTBOX_ERROR = 14
 FAILED = 20
 TOO_MANY_FAILURES = 22
-BOOKS_DIFFER = 23
+LEDGER_MISMATCH = 23
 LEASE_LOST = 25
 """Exit codes of `rebalancer keeper run` and `rebalancer fleet leader`."""
 
@@ -44,11 +44,11 @@ def reason(arena: Arena, keeper: Keeper, pattern: str) -> None:
 
 def admit(arena: Arena, account: int) -> None:
     """Give an account the keeper's role."""
-    with arena.acting() as stage:
+    with arena.acting() as environment:
         members = {Role.KEEPER: [devnet_signer(account).address]}
-        guardian = stage.wallet(Actor.GUARDIAN)  # keepers are the guardian's to admit
-        grant_roles(guardian, stage.system.authority, members, delay_seconds=0)
+        guardian = environment.wallet(Actor.GUARDIAN)  # keepers are the guardian's to admit
+        grant_roles(guardian, environment.system.authority, members, delay_seconds=0)
 
 
-def count(keeper: Keeper, state: State) -> int:
+def count(keeper: Keeper, state: AttemptState) -> int:
     return sum(attempt.state is state for attempt in keeper.attempts)

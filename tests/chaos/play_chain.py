@@ -6,9 +6,9 @@ from random import Random
 
 from rebalancer.chain.contracts import contract_at
 from rebalancer.chain.price_sources import PRICE_SOURCES
-from rebalancer.devnet.stage import Actor
+from rebalancer.devnet.environment import Actor
 from rebalancer.operations.deploy import SourceSpec, set_source
-from rebalancer.send.attempt import State
+from rebalancer.send.attempt import AttemptState
 from tests.chaos.arena import Arena
 from tests.chaos.play import CHAIN_ERROR, GWEI, count, reason
 from tests.chaos.proxy import Hold
@@ -40,14 +40,14 @@ def reorg(arena: Arena, strength: float, seed: int) -> None:
     with arena.no_blocks():
         arena.mine(depth)
         arena.move()
-        arena.until(lambda: count(keeper, State.SENT) == len(arena.vaults), "transactions")
+        arena.until(lambda: count(keeper, AttemptState.SENT) == len(arena.vaults), "transactions")
         arena.mine()
-        arena.until(lambda: count(keeper, State.MINED) == len(arena.vaults), "rebalances")
+        arena.until(lambda: count(keeper, AttemptState.MINED) == len(arena.vaults), "rebalances")
         arena.mine(on_top)
         arena.reorg(depth)
         assert not all(arena.epochs)
         arena.done["reorg"] += 1
-    reason(arena, keeper, "event=(reorg|taken_back)")
+    reason(arena, keeper, "event=(reorg|reorged)")
     arena.recover()
 
 
@@ -56,7 +56,7 @@ def fee_spike(arena: Arena, strength: float, seed: int) -> None:
     keeper = arena.running()
     with arena.no_blocks():
         arena.move()
-        arena.until(lambda: keeper.has_attempt(State.SENT), "a transaction")
+        arena.until(lambda: keeper.has_attempt(AttemptState.SENT), "a transaction")
         arena.base_fee_wei = int(strength * GWEI)
     arena.done["base-fee spike"] += 1
     arena.pass_blocks(6 + seed % 5)
@@ -108,7 +108,9 @@ def stuck_meanwhile(arena: Arena, strength: float, seed: int) -> None:
     before = arena.epochs
     _get_stuck(arena, int(strength))
     arena.move()
-    arena.until(lambda: keeper.has_attempt(State.SENT, State.BUMPED), "one behind them")
+    arena.until(
+        lambda: keeper.has_attempt(AttemptState.SENT, AttemptState.BUMPED), "one behind them"
+    )
     reason(arena, keeper, "not mined")
     assert arena.epochs == before
     arena.limit_blocks()
@@ -135,7 +137,7 @@ def spent_in_the_pool(arena: Arena, strength: float, seed: int) -> None:
     keeper = arena.running()
     with arena.no_blocks():
         arena.move()
-        arena.until(lambda: keeper.has_attempt(State.SENT), "a transaction")
+        arena.until(lambda: keeper.has_attempt(AttemptState.SENT), "a transaction")
         arena.spend_nonce(arena.nonce())
     arena.done["spent nonce"] += 1
     reason(arena, keeper, "(?i)nonce")
@@ -145,7 +147,7 @@ def spent_in_the_pool(arena: Arena, strength: float, seed: int) -> None:
 def spent_while_down(arena: Arena, strength: float, seed: int) -> None:
     """The keeper is killed with a signed transaction, and its nonce spent before it is back."""
     keeper = arena.running()
-    hold = arena.proxy.hold(Hold(lambda _: keeper.has_attempt(State.SIGNED)))
+    hold = arena.proxy.hold(Hold(lambda _: keeper.has_attempt(AttemptState.SIGNED)))
     arena.move()
     arena.until(hold.reached.is_set, "a signed transaction")
     keeper.kill()
@@ -167,23 +169,23 @@ def refusing_pool(arena: Arena, strength: float, seed: int) -> None:
     So often it is refilled, and emptied again.
     """
     keeper = arena.running()
-    with arena.acting() as stage:
-        tokens = [stage.deployment.listed(symbol).address for symbol in ("WBTC", "USDC")]
+    with arena.acting() as environment:
+        tokens = [environment.deployment.listed(symbol).address for symbol in ("WBTC", "USDC")]
     (pool,) = (one.address for one in arena.ground.deployment.pools if set(one.tokens) == {*tokens})
-    bitcoin = contract_at(stage.chain.rpc, "MockToken", tokens[0])
+    bitcoin = contract_at(environment.chain.rpc, "MockToken", tokens[0])
     ether_e8 = arena.answer("ETH/USD")
     for _ in range(int(strength)):
         ether_e8 = ether_e8 * 115 // 100  # so that ether is sold for bitcoin each time
         before = arena.epochs
-        with arena.acting() as stage:
+        with arena.acting() as environment:
             gone_raw = int(bitcoin.call("balanceOf", pool))
-            stage.chain.transact(bitcoin, "burn", pool, gone_raw)
+            environment.chain.transact(bitcoin, "burn", pool, gone_raw)
         arena.step({"ETH/USD": ether_e8})
         arena.done["refusing pool"] += 1
         reason(arena, keeper, f"event=pool_left_out.*{pool}")
         arena.settle(before)
-        with arena.acting() as stage:
-            stage.chain.transact(bitcoin, "mint", pool, gone_raw)
+        with arena.acting() as environment:
+            environment.chain.transact(bitcoin, "mint", pool, gone_raw)
         arena.calm()
     before = arena.epochs
     arena.step({"ETH/USD": ether_e8 * 115 // 100})
@@ -220,23 +222,23 @@ def frozen_feed(arena: Arena, strength: float, seed: int) -> None:
 def diverging_feed(arena: Arena, strength: float, seed: int) -> None:
     """A second source says otherwise: nothing is traded until both agree again."""
     keeper = arena.running()
-    with arena.acting() as stage:
-        weth = stage.deployment.listed("WETH")
-        second = stage.chain.deploy("MockAggregator", 8, "ETH / USD, again")
-        stage.chain.transact(second, "push", arena.answer("ETH/USD"))
+    with arena.acting() as environment:
+        weth = environment.deployment.listed("WETH")
+        second = environment.chain.deploy("MockAggregator", 8, "ETH / USD, again")
+        environment.chain.transact(second, "push", arena.answer("ETH/USD"))
         source = SourceSpec.of(
             PRICE_SOURCES["feed"],
             *(second.address, 8),
             heartbeat_seconds=86_400,
             max_divergence_bps=100,
         )
-        set_source(stage.wallet(Actor.OWNER), stage.system, weth.address, source)
+        set_source(environment.wallet(Actor.OWNER), environment.system, weth.address, source)
     before = arena.epochs
     arena.move()
     arena.done["diverging feed"] += 1
     reason(arena, keeper, "reason=OracleFault.* differ by more than their limit")
     arena.pass_blocks(5)
     assert arena.epochs == before
-    with arena.acting() as stage:
-        stage.chain.transact(second, "push", arena.answer("ETH/USD"))
+    with arena.acting() as environment:
+        environment.chain.transact(second, "push", arena.answer("ETH/USD"))
     arena.settle(before)

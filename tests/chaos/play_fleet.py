@@ -6,7 +6,7 @@ import shutil
 
 import pytest
 
-from rebalancer.send.attempt import State
+from rebalancer.send.attempt import AttemptState
 from tests.chaos.arena import Arena
 from tests.chaos.play import LEASE_LOST, reason
 from tests.chaos.proxy import Hold
@@ -53,7 +53,7 @@ def _lapse(arena: Arena, redis_url: str, strength: float, seed: int) -> None:
     arena.until(lambda: second.has_said("event=standing_by"), "another leader")
 
     hold = arena.proxy.hold(
-        Hold(lambda _: first.has_attempt(State.SIGNED), answered=bool(seed % 2))
+        Hold(lambda _: first.has_attempt(AttemptState.SIGNED), answered=bool(seed % 2))
     )
     before = arena.epochs
     arena.move()

@@ -8,7 +8,7 @@ from random import Random
 
 import pytest
 
-from rebalancer.send.attempt import OPEN, State
+from rebalancer.send.attempt import OPEN, AttemptState
 from tests.chaos.arena import Arena
 from tests.chaos.play import CHAIN_ERROR, OUTBOX_ERROR, RIVAL, TOO_MANY_FAILURES, admit, reason
 from tests.chaos.proxy import Hold
@@ -27,15 +27,15 @@ __all__ = [
 
 
 def killed_at(
-    state: State, lanes: tuple[int, ...], arena: Arena, strength: float, seed: int
+    state: AttemptState, senders: tuple[int, ...], arena: Arena, strength: float, seed: int
 ) -> None:
     """`kill -9` at the first request after the outbox came to a state, as often as the strength says; then started again.
 
     The request may have come through or not, and blocks may come or not while the keeper is down.
     """
-    for account in {*lanes, RIVAL}:
+    for account in {*senders, RIVAL}:
         admit(arena, account)
-    keeper = arena.keeper(Temper(confirmations=3, lanes=lanes))
+    keeper = arena.keeper(Temper(confirmations=3, senders=senders))
     chance = Random(seed)
     keeper.start()
     arena.until(lambda: keeper.has_said("event=decided"), "its first look")
@@ -55,7 +55,7 @@ def killed_at(
     arena.recover()
 
 
-def _comes_to(state: State, keeper: Keeper) -> Callable[[Sequence[str]], bool]:
+def _comes_to(state: AttemptState, keeper: Keeper) -> Callable[[Sequence[str]], bool]:
     """Whether any attempt has come to a state in which it was not."""
     known = {(one.id, one.state) for one in keeper.attempts}
 
@@ -66,17 +66,19 @@ def _comes_to(state: State, keeper: Keeper) -> Callable[[Sequence[str]], bool]:
     return holds
 
 
-def _bring_to(state: State, arena: Arena, keeper: Keeper, hold: Hold) -> None:
+def _bring_to(state: AttemptState, arena: Arena, keeper: Keeper, hold: Hold) -> None:
     """Have the keeper come to a state and stand still there."""
     there = hold.reached.is_set
-    if state in (State.BUMPED, State.CANCELLING):
+    if state in (AttemptState.BUMPED, AttemptState.CANCELLING):
         with arena.no_blocks():
             arena.move()
-            arena.until(lambda: keeper.has_attempt(State.SENT, State.BUMPED), "a transaction")
-            if state is State.CANCELLING:
+            arena.until(
+                lambda: keeper.has_attempt(AttemptState.SENT, AttemptState.BUMPED), "a transaction"
+            )
+            if state is AttemptState.CANCELLING:
                 keeper.freeze()
             arena.empty_pool()  # blocks come without it
-        if state is State.CANCELLING:
+        if state is AttemptState.CANCELLING:
             _let_rival_rebalance(arena)
             keeper.thaw()
     else:
@@ -122,7 +124,7 @@ def frozen(arena: Arena, strength: float, seed: int) -> None:
     """The keeper's machine stands still while a transaction is signed and not sent, and the market moves on."""
     keeper = arena.running()
     hold = arena.proxy.hold(
-        Hold(lambda _: keeper.has_attempt(State.SIGNED), answered=bool(seed % 2))
+        Hold(lambda _: keeper.has_attempt(AttemptState.SIGNED), answered=bool(seed % 2))
     )
     arena.move()
     arena.until(hold.reached.is_set, "a signed transaction")

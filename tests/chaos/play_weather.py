@@ -5,9 +5,9 @@ from __future__ import annotations
 from dataclasses import dataclass
 from random import Random
 
-from rebalancer.send.attempt import State
+from rebalancer.send.attempt import AttemptState
 from tests.chaos.arena import Arena
-from tests.chaos.play import BOOKS_DIFFER, CHAIN_ERROR, FAILED, TOO_MANY_FAILURES, reason
+from tests.chaos.play import CHAIN_ERROR, FAILED, LEDGER_MISMATCH, TOO_MANY_FAILURES, reason
 from tests.chaos.proxy import Fault, Proxy, Weather
 from tests.chaos.relay import Relay
 from tests.chaos.running import Keeper, Temper
@@ -130,8 +130,10 @@ def dropped_socket(arena: Arena, strength: float, seed: int) -> None:
 
 def _subscribed(keeper: Keeper) -> bool:
     """Whether the last that was said of the socket is that there is a subscription."""
-    said = [line for line in keeper.said if "event=subscribed" in line or "event=socket" in line]
-    return bool(said) and "event=subscribed" in said[-1]
+    message = [
+        line for line in keeper.message if "event=subscribed" in line or "event=socket" in line
+    ]
+    return bool(message) and "event=subscribed" in message[-1]
 
 
 def silent_socket(arena: Arena, strength: float, seed: int) -> None:
@@ -157,7 +159,7 @@ _DOUBT = "reason=(PolicyRefuses|Poked|SimulationRefused|NotWorthGas|NoRoute)|sta
 
 def lie(fault: Fault, methods: frozenset[str], arena: Arena, strength: float, seed: int) -> None:
     """Prices or holdings are told that are not so, in calls alone or in simulations as well."""
-    arena.allowed_exits = {BOOKS_DIFFER}
+    arena.allowed_exits = {LEDGER_MISMATCH}
     keeper = arena.running()
     overrides = (
         arena.other_price(strength) if fault is Fault.WRONG_PRICE else arena.other_holding(strength)
@@ -180,14 +182,14 @@ def hidden_receipt(arena: Arena, strength: float, seed: int) -> None:
 
 def false_receipt(arena: Arena, strength: float, seed: int) -> None:
     """The endpoint has a receipt of a transaction that no block holds."""
-    arena.allowed_exits = {BOOKS_DIFFER}
+    arena.allowed_exits = {LEDGER_MISMATCH}
     keeper = arena.running()
     with arena.no_blocks():
         arena.move()
-        arena.until(lambda: keeper.has_attempt(State.SENT), "a transaction")
+        arena.until(lambda: keeper.has_attempt(AttemptState.SENT), "a transaction")
         arena.empty_pool()
     arena.storm(Weather(Fault.FALSE_RECEIPT, 1.0, 0, seed), int(strength), lambda: None)
-    reason(arena, keeper, "taken_back|Rebalanced")
+    reason(arena, keeper, "reorged|Rebalanced")
     arena.recover()
 
 

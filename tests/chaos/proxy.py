@@ -265,8 +265,8 @@ class _Exchange(BaseHTTPRequestHandler):
 
     def do_POST(self) -> None:
         body = self.rfile.read(int(self.headers["Content-Length"]))
-        asked = json.loads(body)
-        questions = asked if isinstance(asked, list) else [asked]
+        requested = json.loads(body)
+        questions = requested if isinstance(requested, list) else [requested]
         methods = [question["method"] for question in questions]
         hold = self.proxy.held(methods, answered=False)
         if hold is not None and not hold.stand(methods):
@@ -274,12 +274,12 @@ class _Exchange(BaseHTTPRequestHandler):
             return
         drawn = self.proxy.draw(methods)
         if drawn is not None and drawn[0].fault in _CONNECTION:
-            self._mistreat(*drawn, body, asked)
+            self._mistreat(*drawn, body, requested)
             return
         if drawn is None:
             status, answer = self.proxy.pass_on(body)
         else:
-            status, answer = 200, self._falsified(*drawn, asked)
+            status, answer = 200, self._falsified(*drawn, requested)
         hold = self.proxy.held(methods, answered=True)
         if hold is not None and not hold.stand(methods):
             self._hang_up()
@@ -305,7 +305,7 @@ class _Exchange(BaseHTTPRequestHandler):
         with contextlib.suppress(OSError):
             self.connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
 
-    def _mistreat(self, weather: Weather, chance: Random, body: bytes, asked: Any) -> None:
+    def _mistreat(self, weather: Weather, chance: Random, body: bytes, requested: Any) -> None:
         """Do wrong to the connection. Half of what breaks it was passed on before: the node did what was asked."""
         proxy, fault = self.proxy, weather.fault
         proxy.count(fault)
@@ -332,7 +332,7 @@ class _Exchange(BaseHTTPRequestHandler):
                 self._answer(status, b"<html><h1>Bad Gateway</h1></html>")
             case Fault.ERROR_200:
                 error = {"code": -32005, "message": "daily request count exceeded"}
-                asked_id = None if isinstance(asked, list) else asked["id"]
+                asked_id = None if isinstance(requested, list) else requested["id"]
                 answer = json.dumps({"jsonrpc": "2.0", "id": asked_id, "error": error}).encode()
                 self._answer(200, answer)
             case Fault.GARBAGE:
@@ -345,18 +345,18 @@ class _Exchange(BaseHTTPRequestHandler):
 
     # The answers
 
-    def _falsified(self, weather: Weather, chance: Random, asked: Any) -> bytes:
+    def _falsified(self, weather: Weather, chance: Random, requested: Any) -> bytes:
         """The answer to a question or a batch, with a lie wherever the fault has one to tell."""
-        questions: list[_Json] = asked if isinstance(asked, list) else [asked]
+        questions: list[_Json] = requested if isinstance(requested, list) else [requested]
         put = [self._put(weather, question) for question in questions]
         answers = self.proxy.ask_node(put)
-        told = [
-            self._told(weather, chance, question, answer)
+        reported = [
+            self._reported(weather, chance, question, answer)
             for question, answer in zip(questions, answers, strict=True)
         ]
-        if put != questions or told != answers:
+        if put != questions or reported != answers:
             self.proxy.count(weather.fault)
-        return json.dumps(told if isinstance(asked, list) else told[0]).encode()
+        return json.dumps(reported if isinstance(requested, list) else reported[0]).encode()
 
     def _put(self, weather: Weather, question: _Json) -> _Json:
         """A question as the node is asked it."""
@@ -366,7 +366,7 @@ class _Exchange(BaseHTTPRequestHandler):
             return _overridden(question, weather.overrides)
         return question
 
-    def _told(self, weather: Weather, chance: Random, question: _Json, answer: _Json) -> _Json:
+    def _reported(self, weather: Weather, chance: Random, question: _Json, answer: _Json) -> _Json:
         """An answer as it is passed on."""
         method, result = question["method"], answer.get("result")
         match weather.fault:
@@ -391,8 +391,8 @@ class _Exchange(BaseHTTPRequestHandler):
 
     def _receipt(self, transaction_hash: str) -> _Json:
         """A receipt of a transaction that no block holds: it says that the newest one does."""
-        asked = _question("eth_getBlockByNumber", "latest", False)
-        head = self.proxy.ask_node([asked])[0]["result"]
+        requested = _question("eth_getBlockByNumber", "latest", False)
+        head = self.proxy.ask_node([requested])[0]["result"]
         return {
             "transactionHash": transaction_hash,
             "blockNumber": head["number"],

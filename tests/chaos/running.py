@@ -18,14 +18,14 @@ from pathlib import Path
 from typing import IO
 
 from rebalancer.errors import OutboxUnreadable
-from rebalancer.send.attempt import Attempt, State
+from rebalancer.send.attempt import Attempt, AttemptState
 from rebalancer.send.journal import read_attempts
 from rebalancer.wellknown import DEVNET_CHAIN_ID
 
 __all__ = ["Keeper", "Temper"]
 
 _STOP_SECONDS = 120.0
-_SITE = Path(__file__).parent / "clock"
+_CONTEXT = Path(__file__).parent / "clock"
 
 
 @dataclass(frozen=True)
@@ -41,7 +41,7 @@ class Temper:
     max_fee_gwei: int = 200
     top: Mapping[str, object] = field(default_factory=dict)
     """More settings above the tables, as TOML has them."""
-    lanes: tuple[int, ...] = ()
+    senders: tuple[int, ...] = ()
     """Further accounts that it sends from."""
     tables: str = ""
     """More tables, as TOML has them."""
@@ -67,7 +67,7 @@ class Temper:
             f"confirmations = {self.confirmations}",
             f'outbox_file = "{outbox}"',
             'listen = "off"',
-            *(f"[[keeper.extra_accounts]]\ndevnet_account = {lane}" for lane in self.lanes),
+            *(f"[[keeper.extra_accounts]]\ndevnet_account = {sender}" for sender in self.senders),
             self.tables,
         ]
         return "\n".join(lines) + "\n"
@@ -90,7 +90,7 @@ class Keeper:
         """`command` is what Python runs, `act` what that is to do."""
         folder.mkdir()
         self.folder = folder
-        self.accounts = (account, *temper.lanes)
+        self.accounts = (account, *temper.senders)
         """Whom it sends from."""
         self.outbox = outbox or folder / "outbox.sqlite"
         self.exits: list[int] = []
@@ -115,7 +115,7 @@ class Keeper:
         }
         environment["PYTHONDONTWRITEBYTECODE"] = "1"
         if self.clock_seconds:
-            environment |= {"PYTHONPATH": str(_SITE), "CHAOS_CLOCK": self.clock_seconds}
+            environment |= {"PYTHONPATH": str(_CONTEXT), "CHAOS_CLOCK": self.clock_seconds}
         self._process = subprocess.Popen(
             [sys.executable, *self._command, "--config", str(self._settings), *self._act],
             cwd=self.folder,
@@ -214,14 +214,14 @@ class Keeper:
     # What it said and wrote
 
     @property
-    def said(self) -> list[str]:
+    def message(self) -> list[str]:
         """All lines of its log and output, of all lives."""
         return list(self._lines)
 
     def has_said(self, pattern: str, since: int = 0) -> bool:
         """Whether a line from number `since` on has this in it."""
         sought = re.compile(pattern)
-        return any(sought.search(line) for line in self.said[since:])
+        return any(sought.search(line) for line in self.message[since:])
 
     @property
     def attempts(self) -> list[Attempt]:
@@ -231,6 +231,6 @@ class Keeper:
         except OutboxUnreadable:
             return []
 
-    def has_attempt(self, *states: State) -> bool:
+    def has_attempt(self, *states: AttemptState) -> bool:
         """Whether any attempt is in one of these states."""
         return any(attempt.state in states for attempt in self.attempts)

@@ -10,7 +10,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import partial
 
-from rebalancer.send.attempt import State
+from rebalancer.send.attempt import AttemptState
 from tests.chaos.arena import Arena
 from tests.chaos.play_chain import (
     dear_from_the_start,
@@ -66,7 +66,7 @@ class Scenario:
     """Whether a short run has it."""
 
 
-_LANE = 7
+_SENDER = 7
 """A further account that a keeper sends from."""
 
 _CALLS = frozenset({"eth_call"})
@@ -135,19 +135,19 @@ SCENARIOS: tuple[Scenario, ...] = (
     *(
         Scenario(f"kill -9: {state}", "killed", partial(killed_at, state, ()), (1, 2), quick)
         for state, quick in (
-            (State.PLANNED, False),
-            (State.SIGNED, False),
-            (State.SENT, True),
-            (State.BUMPED, False),
-            (State.CANCELLING, False),
-            (State.MINED, False),
-            (State.FINAL, False),
+            (AttemptState.PLANNED, False),
+            (AttemptState.SIGNED, False),
+            (AttemptState.SENT, True),
+            (AttemptState.BUMPED, False),
+            (AttemptState.CANCELLING, False),
+            (AttemptState.MINED, False),
+            (AttemptState.FINAL, False),
         )
     ),
     Scenario(
-        f"kill -9: {State.SENT}",
+        f"kill -9: {AttemptState.SENT}",
         "two lanes",
-        partial(killed_at, State.SENT, (_LANE,)),
+        partial(killed_at, AttemptState.SENT, (_SENDER,)),
         (1, 3),
         False,
     ),

@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 from rebalancer.chain.rpc import Rpc
-from rebalancer.devnet.stage import Actor
+from rebalancer.devnet.environment import Actor
 from rebalancer.errors import (
     ChainError,
     RpcMalformed,
@@ -172,8 +172,8 @@ def test_outbox_that_does_not_say_what_the_chain_says_is_found(settled: Arena, h
 
 def test_books_that_are_not_the_tokens_are_found(settled: Arena) -> None:
     before = settled.chain.snapshot()
-    with settled.acting() as stage:
-        stage.market.deal("WBTC", settled.vaults[0], 1)
+    with settled.acting() as environment:
+        environment.market.deal("WBTC", settled.vaults[0], 1)
     found = violations(settled)
     settled.chain.revert(before)
 
@@ -231,7 +231,7 @@ def test_weather_is_met_counted_and_over_when_it_is_cleared(
     settled: Arena, fault: Fault, batched: bool
 ) -> None:
     calls: list[Any] = [("eth_chainId", ()), ("eth_blockNumber", ())]
-    asked = calls if batched else calls[1:]
+    requested = calls if batched else calls[1:]
     before = settled.proxy.faults[fault]
     late = ANSWERS[fault] is RpcTimeout
     seconds, strength = (0.3, LONGEST_SECONDS) if late else (LONGEST_SECONDS, 0.6)
@@ -243,9 +243,9 @@ def test_weather_is_met_counted_and_over_when_it_is_cleared(
         for seed in range(3):
             settled.proxy.play(Weather(fault, strength=strength, seed=seed))
             with pytest.raises(ANSWERS[fault]):
-                rpc.batch(asked)
+                rpc.batch(requested)
         settled.proxy.clear()
-        patient.batch(asked)
+        patient.batch(requested)
     assert settled.proxy.faults[fault] - before >= 3
 
 
@@ -259,8 +259,8 @@ LIES: dict[Fault, Callable[[Arena, Rpc], Any]] = {
         "eth_getTransactionReceipt", arena.keepers[0].attempts[0].mined_hash
     ),
     Fault.FALSE_RECEIPT: lambda arena, rpc: rpc.call("eth_getTransactionReceipt", NOWHERE),
-    Fault.WRONG_PRICE: lambda arena, rpc: arena.told(rpc),
-    Fault.WRONG_HOLDING: lambda arena, rpc: arena.told(rpc),
+    Fault.WRONG_PRICE: lambda arena, rpc: arena.reported(rpc),
+    Fault.WRONG_HOLDING: lambda arena, rpc: arena.reported(rpc),
 }
 
 
@@ -275,10 +275,10 @@ def test_lie_is_told_counted_and_over_when_it_is_cleared(settled: Arena, fault: 
         true = LIES[fault](settled, rpc)
         weather = Weather(fault, strength=3, overrides=overrides.get(fault, {}))
         settled.proxy.play(weather)
-        told = LIES[fault](settled, rpc)
+        reported = LIES[fault](settled, rpc)
         settled.proxy.clear()
         assert LIES[fault](settled, rpc) == true
-    assert told != true
+    assert reported != true
     assert settled.proxy.faults[fault] == before + 1
 
 

@@ -13,13 +13,13 @@ from typing import Any
 
 from rebalancer.chain.contracts import contract_at
 from rebalancer.devnet.local import LocalChain
-from rebalancer.devnet.market import Market
+from rebalancer.devnet.market import DevMarket
 from rebalancer.errors import ContractReverted
 from rebalancer.units import E18
 from rebalancer.venues import PoolState, TickProfile, Token, UniswapV3Pool, UniswapV4Pool
 from rebalancer.venues.erc4626 import ERC4626Pool
 from rebalancer.venues.uniswap_v2 import MAX_RESERVE_RAW
-from rebalancer.venues.uniswap_v3 import Tick
+from rebalancer.venues.uniswap_v3 import InitializedTick
 from rebalancer.venues.uniswap_v3_math import MAX_TICK
 from tests.contract.desk import Desk
 from tests.contract.pools import rebuild
@@ -55,7 +55,7 @@ class Built:
         )
 
 
-Builder = Callable[[Market, int], Built]
+Builder = Callable[[DevMarket, int], Built]
 """Makes a pool of a seed."""
 
 
@@ -70,7 +70,7 @@ def in_pieces(profile: TickProfile) -> TickProfile:
     for at in profile.indices:
         below, above = profile.liquidity_at(at - 1), profile.liquidity_at(at)
         if below or above:
-            ticks.append(Tick(at, below + above, above - below))
+            ticks.append(InitializedTick(at, below + above, above - below))
     return replace(profile, ticks=tuple(ticks))
 
 
@@ -93,7 +93,7 @@ def _taken_out(liquidity: int, rng: random.Random) -> int:
     return rng.choice([0, liquidity // 3, liquidity])
 
 
-def uniswap_v2(market: Market, seed: int) -> Built:
+def uniswap_v2(market: DevMarket, seed: int) -> Built:
     chain, rng = market.chain, random.Random(seed)
     reserves = rng.randint(10**6, 1 << rng.randint(30, 100)), rng.randint(10**9, 1 << 90)
     pair = Pair.opened(chain, reserves)
@@ -110,7 +110,7 @@ def uniswap_v2(market: Market, seed: int) -> Built:
     return Built(pair.paper, provide)
 
 
-def uniswap_v3(market: Market, seed: int) -> Built:
+def uniswap_v3(market: DevMarket, seed: int) -> Built:
     chain = market.chain
     pool = rebuild(market, _pieced(random_pool(seed, token_pair(chain))))
 
@@ -127,7 +127,7 @@ def uniswap_v3(market: Market, seed: int) -> Built:
     return Built(pool, provide_and_withdraw)
 
 
-def pancakeswap_v3(market: Market, seed: int) -> Built:
+def pancakeswap_v3(market: DevMarket, seed: int) -> Built:
     pancake = PancakeSwapV3.install(market.chain, market.chain.accounts[2])
     on_paper = _pieced(random_pool(seed, token_pair(market.chain), PANCAKE_TIERS))
     pool = pancake.rebuild(as_pancake(on_paper))
@@ -142,7 +142,7 @@ def pancakeswap_v3(market: Market, seed: int) -> Built:
     return Built(pool, provide_and_withdraw)
 
 
-def uniswap_v4(market: Market, seed: int) -> Built:
+def uniswap_v4(market: DevMarket, seed: int) -> Built:
     """With a protocol fee of its own in each direction."""
     chain = market.chain
     v4 = UniswapV4.install(chain, chain.accounts[2])
@@ -167,7 +167,7 @@ def uniswap_v4(market: Market, seed: int) -> Built:
 
 
 def balancer(version: str) -> Builder:
-    def weighted(market: Market, seed: int) -> Built:
+    def weighted(market: DevMarket, seed: int) -> Built:
         vault = BalancerV2.install(market.chain, market.chain.accounts[2])
         drawn = random_weighted(market.chain, seed + 1, version)
         # So many units that each shows by its answers which mathematics it has.
@@ -184,7 +184,7 @@ def balancer(version: str) -> Builder:
 
 
 def balancer_v3(*, rated: bool) -> Builder:
-    def weighted(market: Market, seed: int) -> Built:
+    def weighted(market: DevMarket, seed: int) -> Built:
         vault = BalancerV3.install(market.chain, market.chain.accounts[2])
         drawn = random_weighted_v3(market.chain, seed, rated=rated, least=10**21)
         pool = vault.rebuild(drawn)
@@ -201,7 +201,7 @@ def balancer_v3(*, rated: bool) -> Builder:
     return weighted
 
 
-def erc4626(market: Market, seed: int) -> Built:
+def erc4626(market: DevMarket, seed: int) -> Built:
     """OpenZeppelin's, with an offset, something given to it, and limits."""
     chain, rng, alice = market.chain, random.Random(seed), market.chain.accounts[0]
     asset, _ = token_pair(chain)

@@ -10,7 +10,7 @@ from rebalancer.chain.contracts import BoundContract
 from rebalancer.chain.deployment import Deployment
 from rebalancer.chain.system import Role
 from rebalancer.devnet.local import LocalChain
-from rebalancer.devnet.market import Market
+from rebalancer.devnet.market import DevMarket
 from rebalancer.operations.deploy import deploy_system, grant_roles, set_feed
 from tests.contract.governed import Governed, govern
 from tests.contract.world import SEEDS, Wallet, World, basket_spec, feed_spec
@@ -24,7 +24,7 @@ def session_world(session_chain: LocalChain, session_market: Deployment) -> Worl
     )
     world = World(
         chain=session_chain,
-        market=Market(session_chain, session_market),
+        market=DevMarket(session_chain, session_market),
         system=deploy_system(admin, session_market.uniswap["WETH9"]),
         admin=admin,
         owner=owner,
@@ -47,7 +47,7 @@ def session_world(session_chain: LocalChain, session_market: Deployment) -> Worl
 
 
 @pytest.fixture
-def world(session_world: World, market: Market) -> World:
+def world(session_world: World, market: DevMarket) -> World:
     """The system with fresh prices, and the seeds of four vaults with the admin; all that a test does is undone."""
     fresh = replace(session_world, market=market)
     fresh.move_market()
@@ -60,11 +60,11 @@ def world(session_world: World, market: Market) -> World:
 @pytest.fixture(scope="session")
 def session_governed(session_chain: LocalChain, session_market: Deployment) -> Governed:
     """A second system beside the session's market, as `rebalancer deploy` leaves it."""
-    return govern(Market(session_chain, session_market))
+    return govern(DevMarket(session_chain, session_market))
 
 
 @pytest.fixture
-def governed(session_governed: Governed, market: Market) -> Governed:
+def governed(session_governed: Governed, market: DevMarket) -> Governed:
     """The system whose people must wait, with fresh prices; all that a test does is undone."""
     fresh = replace(session_governed, market=market)
     fresh.wait(1)

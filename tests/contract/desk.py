@@ -63,8 +63,8 @@ class Desk:
     ) -> list[Fill | None]:
         """What comes of buying each amount, with so much ready to pay for it; None where it is refused."""
         sale = pool.hop(*way, 0, to_caller=True)
-        asked = zip(ready, amounts, strict=True)
-        return self._ask(way, [(has, encode([sale.buying(amount)])) for has, amount in asked])
+        problem = zip(ready, amounts, strict=True)
+        return self._ask(way, [(has, encode([sale.buying(amount)])) for has, amount in problem])
 
     def trade(self, pool: Pool, way: Way, amount_raw: int) -> int:
         """Sell an amount in a transaction; what came out."""
@@ -90,12 +90,12 @@ class Desk:
         how = "transfer" if sold.address in self.stocked else "mint"
         return sold.address, sold.data(how, self.executor.address, amount_raw)
 
-    def _ask(self, way: Way, asked: Sequence[tuple[int, bytes]]) -> list[Fill | None]:
+    def _ask(self, way: Way, problem: Sequence[tuple[int, bytes]]) -> list[Fill | None]:
         """For each (raw units ready, route): what the executor took of the first, and what it paid."""
         sold, bought = self._tokens(way)
         multicall = self.caller.batched
         calls = []
-        for ready, route in asked:
+        for ready, route in problem:
             steps = [
                 (bought.address, bought.data("balanceOf", self.caller.address)),
                 self._hand_over(sold, ready),
@@ -115,7 +115,7 @@ class Desk:
                 )
                 back = int.from_bytes(left) - int.from_bytes(kept)
                 paid = int.from_bytes(has) - int.from_bytes(had)
-                fill = Fill(asked[len(found)][0] - back, paid)
+                fill = Fill(problem[len(found)][0] - back, paid)
                 found.append(fill if given and done else None)
         return found
 

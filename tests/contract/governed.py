@@ -10,7 +10,7 @@ from rebalancer.chain.contracts import BoundContract, contract_at
 from rebalancer.chain.deployment import Deployment
 from rebalancer.chain.system import System
 from rebalancer.devnet.local import LocalChain
-from rebalancer.devnet.market import Market
+from rebalancer.devnet.market import DevMarket
 from rebalancer.operations.deploy import VaultSpec, assign_vault_roles, create_vault
 from rebalancer.operations.governance import Permissions, read_permissions
 from rebalancer.operations.launch import Governance, launch, prepare
@@ -35,7 +35,7 @@ class Governed:
     """The system, and its people by what they are."""
 
     chain: LocalChain
-    market: Market
+    market: DevMarket
     deployment: Deployment
     people: Mapping[str, Wallet]
 
@@ -89,7 +89,7 @@ def call_data(contract: BoundContract, function: str, *args: Any) -> bytes:
     return bytes.fromhex(contract.data(function, *args)[2:])
 
 
-def govern(market: Market) -> Governed:
+def govern(market: DevMarket) -> Governed:
     """Launch a system beside a market, from the node's first accounts."""
     chain = market.chain
     people = {

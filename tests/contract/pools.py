@@ -7,7 +7,7 @@ from itertools import pairwise
 
 from rebalancer.chain.contracts import contract_at
 from rebalancer.devnet.local import LocalChain
-from rebalancer.devnet.market import Market
+from rebalancer.devnet.market import DevMarket
 from rebalancer.venues import UniswapV3Pool
 
 __all__ = ["check_state", "rebuild"]
@@ -15,7 +15,7 @@ __all__ = ["check_state", "rebuild"]
 POSITIONS_PER_TRANSACTION = 50
 
 
-def rebuild(market: Market, pool: UniswapV3Pool) -> UniswapV3Pool:
+def rebuild(market: DevMarket, pool: UniswapV3Pool) -> UniswapV3Pool:
     """The pool on chain; the one on paper with its address there."""
     chain = market.chain
     factory = contract_at(

@@ -97,8 +97,8 @@ class BalancerV2:
 
     def check_state(self, pool: BalancerWeightedPool) -> None:
         """The Vault holds for the pool what it does on paper."""
-        place = bytes.fromhex(pool.pool_id[2:])
-        assets, balances, _ = self.vault.call("getPoolTokens", place)
+        ref = bytes.fromhex(pool.pool_id[2:])
+        assets, balances, _ = self.vault.call("getPoolTokens", ref)
         assert tuple(assets) == tuple(token.address for token in pool.tokens)
         assert tuple(balances) == pool.balances
 

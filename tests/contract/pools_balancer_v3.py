@@ -8,7 +8,7 @@ from dataclasses import dataclass, replace
 from typing import Any, Self
 
 from rebalancer.abi import decode_logs
-from rebalancer.chain.artifacts import load_artifact, look_also_in
+from rebalancer.chain.artifacts import add_artifacts_folder, load_artifact
 from rebalancer.chain.contracts import BoundContract, contract_at
 from rebalancer.chain.interfaces import interface
 from rebalancer.devnet.local import LocalChain
@@ -80,7 +80,7 @@ class BalancerV3:
     @classmethod
     def install(cls, chain: LocalChain, owner: str) -> Self:
         """Deploy Vault, fee controller, factory and router, and an authorizer that allows everything."""
-        look_also_in(compiled())
+        add_artifacts_folder(compiled())
         authorizer, vault, extension, router = (_address(n) for n in range(4))
         chain.set_code(authorizer, _ALLOWS_ALL)
         chain.set_code(PERMIT2_ADDRESS, load_artifact("Permit2").runtime_code())

@@ -87,12 +87,12 @@ class UniswapV4:
 
     def check_state(self, pool: UniswapV4Pool) -> None:
         """The pool on chain is in the state of the one on paper."""
-        place = bytes.fromhex(pool.pool_id[2:])
-        sqrt_x96, tick, protocol_fee, lp_fee = self.state.call("getSlot0", place)
+        ref = bytes.fromhex(pool.pool_id[2:])
+        sqrt_x96, tick, protocol_fee, lp_fee = self.state.call("getSlot0", ref)
         assert (sqrt_x96, tick) == (pool.sqrt_price_x96, pool.tick)
         assert (protocol_fee & 0xFFF, protocol_fee >> 12) == pool.protocol_fees_pips
         assert lp_fee == pool.profile.fee_pips
-        assert self.state.call("getLiquidity", place) == pool.liquidity
+        assert self.state.call("getLiquidity", ref) == pool.liquidity
 
     def hop(
         self,

@@ -168,7 +168,7 @@ def test_fees_are_given_in_the_contracts_order() -> None:
     (entry,) = [e for e in load_artifact("IBasketVault").abi if e.get("name") == "setFees"]
     given = [snake(part["name"]) for part in entry["inputs"][0]["components"]]
 
-    assert given == [field.name for field in fields(deploy.Fees)]
+    assert given == [field.name for field in fields(deploy.VaultFees)]
 
 
 def test_vault_answers_for_both_its_halves() -> None:

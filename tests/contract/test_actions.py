@@ -12,7 +12,7 @@ from rebalancer.chain.interfaces import interface
 from rebalancer.chain.pools import read_v3_pools
 from rebalancer.chain.snapshot import VaultSnapshot, read_block, read_vaults
 from rebalancer.chain.system import Role
-from rebalancer.devnet.stage import DEMO_POLICY, Actor, Stage, raw_for_usd
+from rebalancer.devnet.environment import DEMO_POLICY, Actor, DevEnvironment, raw_for_usd
 from rebalancer.errors import (
     AssetCountOutOfRange,
     BalanceTooLow,
@@ -23,7 +23,7 @@ from rebalancer.errors import (
     FeeOutOfRange,
     InsufficientEther,
     NoRoute,
-    NothingAsked,
+    NothingRequested,
     NothingToClaim,
     NotPermitted,
     NotTheClaimant,
@@ -41,8 +41,8 @@ from rebalancer.operations.actions import (
     withdraw_in_kind,
     withdraw_token,
 )
-from rebalancer.operations.deploy import Fees, VaultSpec, grant_roles
-from rebalancer.plan.zap import Books, plan_zap_in
+from rebalancer.operations.deploy import VaultFees, VaultSpec, grant_roles
+from rebalancer.plan.zap import VaultLedger, plan_zap_in
 from rebalancer.send.wallet import Wallet
 from rebalancer.settlement import Asset
 from rebalancer.units import BPS, E18
@@ -55,59 +55,62 @@ SLIPPAGE_BPS = 50
 
 
 @pytest.fixture
-def depositor(stage: Stage) -> Wallet:
+def depositor(environment: DevEnvironment) -> Wallet:
     """Somebody with a million dollars of each token."""
-    wallet = stage.wallet(Actor.DEPOSITOR)
-    for token in stage.deployment.tokens:
-        stage.market.deal(
-            token.address, wallet.address, raw_for_usd(stage.market, token.symbol, 10**6)
+    wallet = environment.wallet(Actor.DEPOSITOR)
+    for token in environment.deployment.tokens:
+        environment.market.deal(
+            token.address, wallet.address, raw_for_usd(environment.market, token.symbol, 10**6)
         )
     return wallet
 
 
 @pytest.fixture
-def free(stage: Stage) -> Stage:
+def free(environment: DevEnvironment) -> DevEnvironment:
     """The stage with a vault that charges no fee, so that shares do not change with the seconds."""
-    owner = stage.wallet(Actor.OWNER)
+    owner = environment.wallet(Actor.OWNER)
     # In the second it was made the vault has earned nothing; in the next it mints, which costs more gas than was estimated.
-    stage.chain.mine(at=stage.chain.now() + 60)
-    owner.transact(vault(stage), "setFees", (0, 0, 0, 0), Actor.FEE_RECIPIENT.address)
-    return stage
+    environment.chain.mine(at=environment.chain.now() + 60)
+    owner.transact(vault(environment), "setFees", (0, 0, 0, 0), Actor.FEE_RECIPIENT.address)
+    return environment
 
 
-def vault(stage: Stage) -> BoundContract:
-    return contract_at(stage.chain.rpc, "BasketVault", stage.vault)
+def vault(environment: DevEnvironment) -> BoundContract:
+    return contract_at(environment.chain.rpc, "BasketVault", environment.vault)
 
 
-def token(stage: Stage, symbol: str) -> str:
-    return stage.deployment.listed(symbol).address
+def token(environment: DevEnvironment, symbol: str) -> str:
+    return environment.deployment.listed(symbol).address
 
 
-def pools(stage: Stage) -> tuple[UniswapV3Pool, ...]:
-    known = {t.address: Token(t.address, t.symbol, t.decimals) for t in stage.deployment.tokens}
-    rpc = stage.chain.rpc
+def pools(environment: DevEnvironment) -> tuple[UniswapV3Pool, ...]:
+    known = {
+        t.address: Token(t.address, t.symbol, t.decimals) for t in environment.deployment.tokens
+    }
+    rpc = environment.chain.rpc
     return read_v3_pools(
         rpc,
-        stage.system.uniswap_v3_lens,
-        [pool.address for pool in stage.deployment.pools],
+        environment.system.uniswap_v3_lens,
+        [pool.address for pool in environment.deployment.pools],
         known,
         read_block(rpc),
-        stage.deployment.chain_id,
+        environment.deployment.chain_id,
     )
 
 
-def balances(stage: Stage, holder: str) -> dict[str, int]:
+def balances(environment: DevEnvironment, holder: str) -> dict[str, int]:
     contracts = [
-        contract_at(stage.chain.rpc, "IERC20Metadata", t.address) for t in stage.deployment.tokens
+        contract_at(environment.chain.rpc, "IERC20Metadata", t.address)
+        for t in environment.deployment.tokens
     ]
     found = {c.address: c.call("balanceOf", holder) for c in contracts}
-    return found | {stage.vault: vault(stage).call("balanceOf", holder)}
+    return found | {environment.vault: vault(environment).call("balanceOf", holder)}
 
 
-def allowances(stage: Stage, holder: str, spender: str) -> list[int]:
+def allowances(environment: DevEnvironment, holder: str, spender: str) -> list[int]:
     return [
-        contract_at(stage.chain.rpc, "IERC20Metadata", t).call("allowance", holder, spender)
-        for t in (*(t.address for t in stage.deployment.tokens), stage.vault)
+        contract_at(environment.chain.rpc, "IERC20Metadata", t).call("allowance", holder, spender)
+        for t in (*(t.address for t in environment.deployment.tokens), environment.vault)
     ]
 
 
@@ -115,167 +118,211 @@ def moved(before: dict[str, int], after: dict[str, int]) -> dict[str, int]:
     return {key: after[key] - before[key] for key in before}
 
 
-def look(stage: Stage) -> VaultSnapshot:
-    rpc = stage.chain.rpc
-    return read_vaults(rpc, stage.system.lens, [stage.vault], read_block(rpc))[0]
+def snapshot_of(environment: DevEnvironment) -> VaultSnapshot:
+    rpc = environment.chain.rpc
+    return read_vaults(rpc, environment.system.lens, [environment.vault], read_block(rpc))[0]
 
 
-def nonce(stage: Stage, wallet: Wallet) -> int:
-    return int(stage.chain.rpc.call("eth_getTransactionCount", wallet.address, "pending"), 16)
+def nonce(environment: DevEnvironment, wallet: Wallet) -> int:
+    return int(environment.chain.rpc.call("eth_getTransactionCount", wallet.address, "pending"), 16)
 
 
 # In kind: refusals
 
 
 def test_deposit_of_nothing_is_refused_before_anything_is_sent(
-    stage: Stage, depositor: Wallet
+    environment: DevEnvironment, depositor: Wallet
 ) -> None:
-    before = nonce(stage, depositor)
+    before = nonce(environment, depositor)
     for act in (
-        lambda: deposit_in_kind(depositor, stage.vault, 0),
-        lambda: withdraw_in_kind(depositor, stage.vault, 0),
-        lambda: deposit_token(depositor, stage.system, stage.vault, ETH, 0, (), SLIPPAGE_BPS),
-        lambda: withdraw_token(depositor, stage.system, stage.vault, ETH, 0, (), SLIPPAGE_BPS),
-        lambda: claim(depositor, stage.vault, token(stage, "USDC"), amount_raw=0),
+        lambda: deposit_in_kind(depositor, environment.vault, 0),
+        lambda: withdraw_in_kind(depositor, environment.vault, 0),
+        lambda: deposit_token(
+            depositor, environment.system, environment.vault, ETH, 0, (), SLIPPAGE_BPS
+        ),
+        lambda: withdraw_token(
+            depositor, environment.system, environment.vault, ETH, 0, (), SLIPPAGE_BPS
+        ),
+        lambda: claim(depositor, environment.vault, token(environment, "USDC"), amount_raw=0),
     ):
-        with pytest.raises(NothingAsked):
+        with pytest.raises(NothingRequested):
             act()
-    assert nonce(stage, depositor) == before
+    assert nonce(environment, depositor) == before
 
 
 def test_claim_that_is_nobodys_or_not_ones_own_is_refused_before_anything_is_sent(
-    stage: Stage, depositor: Wallet
+    environment: DevEnvironment, depositor: Wallet
 ) -> None:
-    before = nonce(stage, depositor)
-    owner, usdc = stage.wallet(Actor.OWNER).address, token(stage, "USDC")
+    before = nonce(environment, depositor)
+    owner, usdc = environment.wallet(Actor.OWNER).address, token(environment, "USDC")
     with pytest.raises(NothingToClaim, match="has no claim on USDC"):
-        claim(depositor, stage.vault, usdc)
+        claim(depositor, environment.vault, usdc)
     with pytest.raises(NotTheClaimant, match="can only have it paid to"):
-        claim(depositor, stage.vault, usdc, holder=owner, receiver=depositor.address)
-    assert nonce(stage, depositor) == before
+        claim(depositor, environment.vault, usdc, holder=owner, receiver=depositor.address)
+    assert nonce(environment, depositor) == before
 
 
 def test_deposit_in_kind_without_enough_of_one_token_says_how_much_is_missing(
-    stage: Stage, depositor: Wallet
+    environment: DevEnvironment, depositor: Wallet
 ) -> None:
-    held = vault(stage).call("held")
-    before = balances(stage, depositor.address), nonce(stage, depositor)
+    held = vault(environment).call("held")
+    before = balances(environment, depositor.address), nonce(environment, depositor)
     with pytest.raises(BalanceTooLow, match=r"holds 500 WETH and needs [\d.]+: ") as caught:
-        deposit_in_kind(depositor, stage.vault, 10**7 * E18)
-    asked = vault(stage).call("previewMintInKind", 10**7 * E18)
-    assert (caught.value.needed_raw, caught.value.balance_raw) == (asked[0], 500 * E18)
-    assert held == vault(stage).call("held")
-    assert before == (balances(stage, depositor.address), nonce(stage, depositor))
+        deposit_in_kind(depositor, environment.vault, 10**7 * E18)
+    requested = vault(environment).call("previewMintInKind", 10**7 * E18)
+    assert (caught.value.needed_raw, caught.value.balance_raw) == (requested[0], 500 * E18)
+    assert held == vault(environment).call("held")
+    assert before == (balances(environment, depositor.address), nonce(environment, depositor))
 
 
-def test_deposit_into_what_is_no_vault_is_refused(stage: Stage, depositor: Wallet) -> None:
+def test_deposit_into_what_is_no_vault_is_refused(
+    environment: DevEnvironment, depositor: Wallet
+) -> None:
     with pytest.raises(ContractMissing, match="BasketVault"):
         deposit_in_kind(depositor, Actor.KEEPER.address, E18)
 
 
-def test_deposit_refused_by_a_token_takes_allowances_back(stage: Stage, depositor: Wallet) -> None:
-    usdc = contract_at(stage.chain.rpc, "BlocklistToken", token(stage, "USDC"))
-    stage.chain.transact(usdc, "blacklist", depositor.address)
-    before = balances(stage, depositor.address)
+def test_deposit_refused_by_a_token_takes_allowances_back(
+    environment: DevEnvironment, depositor: Wallet
+) -> None:
+    usdc = contract_at(environment.chain.rpc, "BlocklistToken", token(environment, "USDC"))
+    environment.chain.transact(usdc, "blacklist", depositor.address)
+    before = balances(environment, depositor.address)
 
     with pytest.raises(ContractReverted):
-        deposit_in_kind(depositor, stage.vault, 100 * E18)
+        deposit_in_kind(depositor, environment.vault, 100 * E18)
 
-    assert balances(stage, depositor.address) == before
-    assert allowances(stage, depositor.address, stage.vault) == [0, 0, 0, 0]
+    assert balances(environment, depositor.address) == before
+    assert allowances(environment, depositor.address, environment.vault) == [0, 0, 0, 0]
 
 
 # In kind: success
 
 
-def test_deposit_in_kind_mints_for_exactly_what_it_tells(stage: Stage, depositor: Wallet) -> None:
-    before = balances(stage, depositor.address)
-    done = deposit_in_kind(depositor, stage.vault, 1_000 * E18)
+def test_deposit_in_kind_mints_for_exactly_what_it_tells(
+    environment: DevEnvironment, depositor: Wallet
+) -> None:
+    before = balances(environment, depositor.address)
+    done = deposit_in_kind(depositor, environment.vault, 1_000 * E18)
 
-    change = moved(before, balances(stage, depositor.address))
-    tokens = [asset[0] for asset in vault(stage).call("assets")]
-    assert done.shares == change.pop(stage.vault) == 1_000 * E18
+    change = moved(before, balances(environment, depositor.address))
+    tokens = [asset[0] for asset in vault(environment).call("assets")]
+    assert done.shares == change.pop(environment.vault) == 1_000 * E18
     assert change == {t: -amount for t, amount in zip(tokens, done.amounts, strict=True)}
     assert done.gas_used > 100_000
 
 
-def test_withdraw_in_kind_pays_out_what_it_tells(stage: Stage, depositor: Wallet) -> None:
-    deposit_in_kind(depositor, stage.vault, 1_000 * E18)
-    before = balances(stage, depositor.address)
-    done = withdraw_in_kind(depositor, stage.vault, 400 * E18)
+def test_withdraw_in_kind_pays_out_what_it_tells(
+    environment: DevEnvironment, depositor: Wallet
+) -> None:
+    deposit_in_kind(depositor, environment.vault, 1_000 * E18)
+    before = balances(environment, depositor.address)
+    done = withdraw_in_kind(depositor, environment.vault, 400 * E18)
 
-    change = moved(before, balances(stage, depositor.address))
-    tokens = [asset[0] for asset in vault(stage).call("assets")]
-    assert change.pop(stage.vault) == -400 * E18
+    change = moved(before, balances(environment, depositor.address))
+    tokens = [asset[0] for asset in vault(environment).call("assets")]
+    assert change.pop(environment.vault) == -400 * E18
     assert change == dict(zip(tokens, done.amounts, strict=True))
     assert done.claims == {}
 
 
-def test_withdraw_of_more_shares_than_there_are_is_refused(stage: Stage, depositor: Wallet) -> None:
-    deposit_in_kind(depositor, stage.vault, E18)
-    before = nonce(stage, depositor)
+def test_withdraw_of_more_shares_than_there_are_is_refused(
+    environment: DevEnvironment, depositor: Wallet
+) -> None:
+    deposit_in_kind(depositor, environment.vault, E18)
+    before = nonce(environment, depositor)
     with pytest.raises(BalanceTooLow, match="holds 1 DEMO and needs 2"):
-        withdraw_in_kind(depositor, stage.vault, 2 * E18)
-    assert nonce(stage, depositor) == before
+        withdraw_in_kind(depositor, environment.vault, 2 * E18)
+    assert nonce(environment, depositor) == before
 
 
 def test_withdraw_of_a_token_that_cannot_be_sent_leaves_a_claim_to_collect(
-    stage: Stage, depositor: Wallet
+    environment: DevEnvironment, depositor: Wallet
 ) -> None:
-    deposit_in_kind(depositor, stage.vault, 1_000 * E18)
-    usdc = contract_at(stage.chain.rpc, "BlocklistToken", token(stage, "USDC"))
-    stage.chain.transact(usdc, "blacklist", depositor.address)
-    done = withdraw_in_kind(depositor, stage.vault, 1_000 * E18)
+    deposit_in_kind(depositor, environment.vault, 1_000 * E18)
+    usdc = contract_at(environment.chain.rpc, "BlocklistToken", token(environment, "USDC"))
+    environment.chain.transact(usdc, "blacklist", depositor.address)
+    done = withdraw_in_kind(depositor, environment.vault, 1_000 * E18)
     assert done.claims == {usdc.address: done.amounts[2]}
     with pytest.raises(ContractReverted, match="ClaimFailed"):
-        claim(depositor, stage.vault, usdc.address)
+        claim(depositor, environment.vault, usdc.address)
 
-    stage.chain.transact(usdc, "unBlacklist", depositor.address)
-    before = balances(stage, depositor.address)
-    collected = claim(depositor, stage.vault, usdc.address)
+    environment.chain.transact(usdc, "unBlacklist", depositor.address)
+    before = balances(environment, depositor.address)
+    collected = claim(depositor, environment.vault, usdc.address)
 
     assert collected.amount_raw == done.amounts[2]
-    assert moved(before, balances(stage, depositor.address))[usdc.address] == done.amounts[2]
+    assert moved(before, balances(environment, depositor.address))[usdc.address] == done.amounts[2]
 
 
 # One token: refusals
 
 
-def test_deposit_of_a_token_one_does_not_have_is_refused(stage: Stage, depositor: Wallet) -> None:
-    before = nonce(stage, depositor)
-    usdc = token(stage, "USDC")
+def test_deposit_of_a_token_one_does_not_have_is_refused(
+    environment: DevEnvironment, depositor: Wallet
+) -> None:
+    before = nonce(environment, depositor)
+    usdc = token(environment, "USDC")
     with pytest.raises(BalanceTooLow, match="send it 1 more"):
         deposit_token(
-            depositor, stage.system, stage.vault, usdc, 1_000_001 * USD, pools(stage), SLIPPAGE_BPS
+            depositor,
+            environment.system,
+            environment.vault,
+            usdc,
+            1_000_001 * USD,
+            pools(environment),
+            SLIPPAGE_BPS,
         )
     with pytest.raises(InsufficientEther):
-        deposit_token(depositor, stage.system, stage.vault, ETH, 10**24, pools(stage), SLIPPAGE_BPS)
-    assert nonce(stage, depositor) == before
-    assert allowances(stage, depositor.address, stage.system.zap) == [0, 0, 0, 0]
+        deposit_token(
+            depositor,
+            environment.system,
+            environment.vault,
+            ETH,
+            10**24,
+            pools(environment),
+            SLIPPAGE_BPS,
+        )
+    assert nonce(environment, depositor) == before
+    assert allowances(environment, depositor.address, environment.system.zap) == [0, 0, 0, 0]
 
 
-def test_deposit_without_pools_or_of_dust_is_refused(stage: Stage, depositor: Wallet) -> None:
-    before = nonce(stage, depositor)
-    usdc = token(stage, "USDC")
+def test_deposit_without_pools_or_of_dust_is_refused(
+    environment: DevEnvironment, depositor: Wallet
+) -> None:
+    before = nonce(environment, depositor)
+    usdc = token(environment, "USDC")
     with pytest.raises(NoRoute):
-        deposit_token(depositor, stage.system, stage.vault, usdc, USD, (), SLIPPAGE_BPS)
+        deposit_token(depositor, environment.system, environment.vault, usdc, USD, (), SLIPPAGE_BPS)
     with pytest.raises(DepositTooSmall):
-        deposit_token(depositor, stage.system, stage.vault, usdc, 100, pools(stage), SLIPPAGE_BPS)
-    assert nonce(stage, depositor) == before
+        deposit_token(
+            depositor,
+            environment.system,
+            environment.vault,
+            usdc,
+            100,
+            pools(environment),
+            SLIPPAGE_BPS,
+        )
+    assert nonce(environment, depositor) == before
 
 
-def test_deposit_that_prices_have_run_away_from_is_refused(stage: Stage, depositor: Wallet) -> None:
-    seen = pools(stage)
+def test_deposit_that_prices_have_run_away_from_is_refused(
+    environment: DevEnvironment, depositor: Wallet
+) -> None:
+    seen = pools(environment)
     prices_e8 = {"ETH/USD": 2_300_00000000, "BTC/USD": 34_000_00000000}
-    stage.market.step(prices_e8, stage.chain.now() + 60)
-    before = balances(stage, depositor.address)
+    environment.market.step(prices_e8, environment.chain.now() + 60)
+    before = balances(environment, depositor.address)
 
-    usdc = token(stage, "USDC")
+    usdc = token(environment, "USDC")
     with pytest.raises(ContractReverted, match="CostsMore"):
-        deposit_token(depositor, stage.system, stage.vault, usdc, 10_000 * USD, seen, SLIPPAGE_BPS)
+        deposit_token(
+            depositor, environment.system, environment.vault, usdc, 10_000 * USD, seen, SLIPPAGE_BPS
+        )
 
-    assert balances(stage, depositor.address) == before
-    assert allowances(stage, depositor.address, stage.system.zap) == [0, 0, 0, 0]
+    assert balances(environment, depositor.address) == before
+    assert allowances(environment, depositor.address, environment.system.zap) == [0, 0, 0, 0]
 
 
 # One token: success
@@ -283,7 +330,7 @@ def test_deposit_that_prices_have_run_away_from_is_refused(stage: Stage, deposit
 
 @pytest.mark.parametrize("symbol", ["USDC", "WBTC", "WETH", "ETH"])
 def test_deposit_of_one_token_mints_what_was_promised_to_the_unit(
-    free: Stage, depositor: Wallet, symbol: str
+    free: DevEnvironment, depositor: Wallet, symbol: str
 ) -> None:
     paid = ETH if symbol == "ETH" else token(free, symbol)
     amount_raw = raw_for_usd(free.market, "WETH" if symbol == "ETH" else symbol, 250_000)
@@ -304,7 +351,7 @@ def test_deposit_of_one_token_mints_what_was_promised_to_the_unit(
 
 
 def test_deposit_of_one_token_leaves_nothing_but_what_was_held_back(
-    free: Stage, depositor: Wallet
+    free: DevEnvironment, depositor: Wallet
 ) -> None:
     done = deposit_token(
         depositor,
@@ -321,10 +368,10 @@ def test_deposit_of_one_token_leaves_nothing_but_what_was_held_back(
 
 
 def test_deposit_after_prices_moved_a_little_mints_the_same_for_more(
-    free: Stage, depositor: Wallet
+    free: DevEnvironment, depositor: Wallet
 ) -> None:
     seen, usdc = pools(free), token(free, "USDC")
-    books = Books(
+    books = VaultLedger(
         tuple(asset[0] for asset in vault(free).call("assets")),
         tuple(vault(free).call("held")),
         vault(free).call("totalSupply"),
@@ -341,34 +388,46 @@ def test_deposit_after_prices_moved_a_little_mints_the_same_for_more(
 
 
 def test_deposit_while_a_fee_accrues_mints_what_the_supply_of_its_block_makes_of_it(
-    stage: Stage, depositor: Wallet
+    environment: DevEnvironment, depositor: Wallet
 ) -> None:
-    seen = pools(stage)
-    held = tuple(vault(stage).call("held"))
-    tokens = tuple(asset[0] for asset in vault(stage).call("assets"))
-    stage.chain.mine(at=stage.chain.now() + 86_400)
+    seen = pools(environment)
+    held = tuple(vault(environment).call("held"))
+    tokens = tuple(asset[0] for asset in vault(environment).call("assets"))
+    environment.chain.mine(at=environment.chain.now() + 86_400)
     done = deposit_token(
-        depositor, stage.system, stage.vault, token(stage, "USDC"), 10**10, seen, SLIPPAGE_BPS
+        depositor,
+        environment.system,
+        environment.vault,
+        token(environment, "USDC"),
+        10**10,
+        seen,
+        SLIPPAGE_BPS,
     )
 
-    supply = vault(stage).call("totalSupply", block=done.block_number)
+    supply = vault(environment).call("totalSupply", block=done.block_number)
     promised = plan_zap_in(
-        Books(tokens, held, supply - done.shares), seen, token(stage, "USDC"), 10**10, SLIPPAGE_BPS
+        VaultLedger(tokens, held, supply - done.shares),
+        seen,
+        token(environment, "USDC"),
+        10**10,
+        SLIPPAGE_BPS,
     )
     assert done.shares >= done.expected_shares
     assert abs(done.shares - promised.shares) * 10**9 < done.shares
 
 
-def test_deposit_is_worth_more_than_any_fixed_division(free: Stage, depositor: Wallet) -> None:
+def test_deposit_is_worth_more_than_any_fixed_division(
+    free: DevEnvironment, depositor: Wallet
+) -> None:
     """No neighbour of the division that was found mints more."""
-    books = Books(
+    books = VaultLedger(
         tuple(asset[0] for asset in vault(free).call("assets")),
         tuple(vault(free).call("held")),
         vault(free).call("totalSupply"),
     )
     usdc = token(free, "USDC")
     found = plan_zap_in(books, pools(free), usdc, 250_000 * USD)
-    weth_leg, wbtc_leg = sorted(found.legs, key=lambda leg: leg.token_out == token(free, "WBTC"))
+    weth_leg, wbtc_leg = sorted(found.swaps, key=lambda swap: swap.token_out == token(free, "WBTC"))
 
     def shares(weth_in: int, wbtc_in: int) -> int:
         amounts = (
@@ -389,7 +448,7 @@ def test_deposit_is_worth_more_than_any_fixed_division(free: Stage, depositor: W
 
 @pytest.mark.parametrize("symbol", ["USDC", "WBTC", "ETH"])
 def test_withdraw_to_one_token_pays_what_was_promised_to_the_unit(
-    free: Stage, depositor: Wallet, symbol: str
+    free: DevEnvironment, depositor: Wallet, symbol: str
 ) -> None:
     deposit_in_kind(depositor, free.vault, 100_000 * E18)
     wanted = ETH if symbol == "ETH" else token(free, symbol)
@@ -412,7 +471,7 @@ def test_withdraw_to_one_token_pays_what_was_promised_to_the_unit(
 
 
 def test_deposit_of_one_token_leaves_the_fee_on_entry_in_the_vault(
-    free: Stage, depositor: Wallet
+    free: DevEnvironment, depositor: Wallet
 ) -> None:
     """A hundredth and a half more of everything than its part: about 1.5 % fewer shares."""
     terms = (0, 0, 150, 0), Actor.FEE_RECIPIENT.address
@@ -432,7 +491,7 @@ def test_deposit_of_one_token_leaves_the_fee_on_entry_in_the_vault(
 
 
 def test_withdraw_to_one_token_leaves_the_fee_on_exit_in_the_vault(
-    free: Stage, depositor: Wallet
+    free: DevEnvironment, depositor: Wallet
 ) -> None:
     deposit_in_kind(depositor, free.vault, 100_000 * E18)
     terms = (0, 0, 0, 150), Actor.FEE_RECIPIENT.address
@@ -453,7 +512,7 @@ def test_withdraw_to_one_token_leaves_the_fee_on_exit_in_the_vault(
     ]
 
 
-def test_in_kind_pays_the_fees_on_entry_and_exit(free: Stage, depositor: Wallet) -> None:
+def test_in_kind_pays_the_fees_on_entry_and_exit(free: DevEnvironment, depositor: Wallet) -> None:
     terms = (0, 0, 100, 200), Actor.FEE_RECIPIENT.address
     free.wallet(Actor.OWNER).transact(vault(free), "setFees", *terms)
     supply = vault(free).call("totalSupply")
@@ -470,19 +529,25 @@ def test_in_kind_pays_the_fees_on_entry_and_exit(free: Stage, depositor: Wallet)
 
 
 def test_withdraw_to_one_token_while_a_fee_accrues_goes_through(
-    stage: Stage, depositor: Wallet
+    environment: DevEnvironment, depositor: Wallet
 ) -> None:
-    deposit_in_kind(depositor, stage.vault, 100_000 * E18)
-    stage.chain.mine(at=stage.chain.now() + 600)
-    usdc = token(stage, "USDC")
+    deposit_in_kind(depositor, environment.vault, 100_000 * E18)
+    environment.chain.mine(at=environment.chain.now() + 600)
+    usdc = token(environment, "USDC")
     done = withdraw_token(
-        depositor, stage.system, stage.vault, usdc, 100_000 * E18, pools(stage), SLIPPAGE_BPS
+        depositor,
+        environment.system,
+        environment.vault,
+        usdc,
+        100_000 * E18,
+        pools(environment),
+        SLIPPAGE_BPS,
     )
     assert done.expected_raw <= done.amount_raw < done.expected_raw * 1_000_001 // 1_000_000
     assert done.returned == {}
 
 
-def test_round_trip_through_the_zap_never_pays(free: Stage, depositor: Wallet) -> None:
+def test_round_trip_through_the_zap_never_pays(free: DevEnvironment, depositor: Wallet) -> None:
     usdc = token(free, "USDC")
     before = balances(free, depositor.address)
     done = deposit_token(
@@ -499,107 +564,109 @@ def test_round_trip_through_the_zap_never_pays(free: Stage, depositor: Wallet) -
 
 
 def test_targets_that_contradict_themselves_are_refused_before_anything_is_sent(
-    stage: Stage,
+    environment: DevEnvironment,
 ) -> None:
-    curator = stage.wallet(Actor.CURATOR)
-    before = nonce(stage, curator)
+    curator = environment.wallet(Actor.CURATOR)
+    before = nonce(environment, curator)
     half = E18 // 2
     with pytest.raises(TargetsDoNotSumToOne, match=r"50\.5 %, which is 49\.5 % below") as caught:
-        set_targets(curator, stage.vault, [half, E18 // 200, 0])
+        set_targets(curator, environment.vault, [half, E18 // 200, 0])
     assert caught.value.sum_e18 == half + E18 // 200
     with pytest.raises(AssetCountOutOfRange, match="There are 2 targets: give 3"):
-        set_targets(curator, stage.vault, [half, half])
-    assert nonce(stage, curator) == before
+        set_targets(curator, environment.vault, [half, half])
+    assert nonce(environment, curator) == before
 
 
-def test_targets_by_somebody_without_the_role_are_refused(stage: Stage) -> None:
-    stranger = stage.wallet(Actor.DEPOSITOR)
-    before = nonce(stage, stranger)
+def test_targets_by_somebody_without_the_role_are_refused(environment: DevEnvironment) -> None:
+    stranger = environment.wallet(Actor.DEPOSITOR)
+    before = nonce(environment, stranger)
     with pytest.raises(NotPermitted, match="setTargets"):
-        set_targets(stranger, stage.vault, [E18 // 2, E18 // 2, 0])
-    assert nonce(stage, stranger) == before
+        set_targets(stranger, environment.vault, [E18 // 2, E18 // 2, 0])
+    assert nonce(environment, stranger) == before
 
 
-def test_targets_by_a_curator_who_need_not_wait_are_in_force(stage: Stage) -> None:
+def test_targets_by_a_curator_who_need_not_wait_are_in_force(environment: DevEnvironment) -> None:
     targets = [E18 // 2, E18 // 4, E18 // 4]
-    done = set_targets(stage.wallet(Actor.CURATOR), stage.vault, targets)
+    done = set_targets(environment.wallet(Actor.CURATOR), environment.vault, targets)
     assert done.in_force
-    assert [a[1] for a in vault(stage).call("assets")] == targets
+    assert [a[1] for a in vault(environment).call("assets")] == targets
 
 
-def test_targets_that_glide_start_from_where_they_are(stage: Stage) -> None:
-    before = [a[1] for a in vault(stage).call("assets")]
+def test_targets_that_glide_start_from_where_they_are(environment: DevEnvironment) -> None:
+    before = [a[1] for a in vault(environment).call("assets")]
     targets = [E18 // 2, E18 // 4, E18 // 4]
-    done = set_targets(stage.wallet(Actor.CURATOR), stage.vault, targets, glide_seconds=1_000)
-    assets = vault(stage).call("assets")
-    basket = look(stage).basket
+    done = set_targets(
+        environment.wallet(Actor.CURATOR), environment.vault, targets, glide_seconds=1_000
+    )
+    assets = vault(environment).call("assets")
+    basket = snapshot_of(environment).basket
     assert done.in_force
     assert [(a[6], a[1]) for a in assets] == list(zip(before, targets, strict=True))
     assert basket.glide_end - basket.glide_start == 1_000
 
 
 def test_bands_that_contradict_themselves_are_refused_before_anything_is_sent(
-    stage: Stage,
+    environment: DevEnvironment,
 ) -> None:
-    curator = stage.wallet(Actor.CURATOR)
-    before = nonce(stage, curator)
+    curator = environment.wallet(Actor.CURATOR)
+    before = nonce(environment, curator)
     good = (100, 0, 0)
     with pytest.raises(BandOutOfRange, match="from 3 to 5000"):
-        set_bands(curator, stage.vault, [(0, 0, 0), good, good])
+        set_bands(curator, environment.vault, [(0, 0, 0), good, good])
     with pytest.raises(AssetCountOutOfRange, match="There are 2 bands: give 3"):
-        set_bands(curator, stage.vault, [good, good])
+        set_bands(curator, environment.vault, [good, good])
     with pytest.raises(NotPermitted, match="setBands"):
-        set_bands(stage.wallet(Actor.DEPOSITOR), stage.vault, [good] * 3)
-    assert nonce(stage, curator) == before
+        set_bands(environment.wallet(Actor.DEPOSITOR), environment.vault, [good] * 3)
+    assert nonce(environment, curator) == before
 
 
-def test_bands_by_a_curator_who_need_not_wait_are_in_force(stage: Stage) -> None:
+def test_bands_by_a_curator_who_need_not_wait_are_in_force(environment: DevEnvironment) -> None:
     bands = [(200, 1_000, 10**15), (300, 0, 0), (400, 5_000, 10**6)]
-    done = set_bands(stage.wallet(Actor.CURATOR), stage.vault, bands)
-    assets = vault(stage).call("assets")
+    done = set_bands(environment.wallet(Actor.CURATOR), environment.vault, bands)
+    assets = vault(environment).call("assets")
     assert done.in_force
     assert [(a[2], a[4], a[5]) for a in assets] == bands
     # A tenth of the target where that is narrower than two hundredths of the basket.
-    assert look(stage).basket.bands_e18[0] == min(2 * E18 // 100, assets[0][1] // 10)
+    assert snapshot_of(environment).basket.bands_e18[0] == min(2 * E18 // 100, assets[0][1] // 10)
 
 
 def test_targets_by_a_curator_who_must_wait_are_scheduled_then_finished_by_the_same_call(
-    stage: Stage,
+    environment: DevEnvironment,
 ) -> None:
     delay_seconds = 86_400
-    owner, curator = stage.wallet(Actor.OWNER), stage.wallet(Actor.CURATOR)
+    owner, curator = environment.wallet(Actor.OWNER), environment.wallet(Actor.CURATOR)
     members = {Role.CURATOR: [curator.address]}
-    grant_roles(owner, stage.system.authority, members, delay_seconds)
+    grant_roles(owner, environment.system.authority, members, delay_seconds)
     targets = [E18 // 2, E18 // 4, E18 // 4]
-    before = vault(stage).call("assets")
+    before = vault(environment).call("assets")
 
-    scheduled = set_targets(curator, stage.vault, targets)
-    again = set_targets(curator, stage.vault, targets)
+    scheduled = set_targets(curator, environment.vault, targets)
+    again = set_targets(curator, environment.vault, targets)
     assert not scheduled.in_force
     assert scheduled.executable_at is not None
-    assert scheduled.executable_at >= stage.chain.now() + delay_seconds - 2
+    assert scheduled.executable_at >= environment.chain.now() + delay_seconds - 2
     assert (again.executable_at, again.transaction_hash) == (scheduled.executable_at, None)
-    assert vault(stage).call("assets") == before
+    assert vault(environment).call("assets") == before
 
-    stage.market.step(stage.market.prices_e8, scheduled.executable_at)
-    done = set_targets(curator, stage.vault, targets)
+    environment.market.step(environment.market.prices_e8, scheduled.executable_at)
+    done = set_targets(curator, environment.vault, targets)
     assert done.in_force
-    assert [a[1] for a in vault(stage).call("assets")] == targets
+    assert [a[1] for a in vault(environment).call("assets")] == targets
 
 
 # New vaults
 
 
 @pytest.fixture
-def spec(stage: Stage) -> VaultSpec:
+def spec(environment: DevEnvironment) -> VaultSpec:
     """A second vault, which its maker can pay for."""
-    owner = stage.wallet(Actor.OWNER)
+    owner = environment.wallet(Actor.OWNER)
     assets, seeds = [], []
     for symbol, target_e18 in (("WETH", 6 * E18 // 10), ("USDC", 4 * E18 // 10)):
-        known = stage.deployment.listed(symbol)
+        known = environment.deployment.listed(symbol)
         assets.append(Asset(known.address, target_e18, 200, known.decimals))
-        seeds.append(raw_for_usd(stage.market, symbol, 1_000))
-        stage.market.deal(symbol, owner.address, seeds[-1])
+        seeds.append(raw_for_usd(environment.market, symbol, 1_000))
+        environment.market.deal(symbol, owner.address, seeds[-1])
     return VaultSpec(
         "Second",
         "TWO",
@@ -607,23 +674,25 @@ def spec(stage: Stage) -> VaultSpec:
         DEMO_POLICY,
         tuple(seeds),
         1_000 * E18,
-        Fees(),
+        VaultFees(),
         owner.address,
         1,
     )
 
 
-def test_new_vault_is_seeded_and_belongs_to_its_roles(stage: Stage, spec: VaultSpec) -> None:
-    owner = stage.wallet(Actor.OWNER)
-    made = new_vault(owner, stage.system, spec)
+def test_new_vault_is_seeded_and_belongs_to_its_roles(
+    environment: DevEnvironment, spec: VaultSpec
+) -> None:
+    owner = environment.wallet(Actor.OWNER)
+    made = new_vault(owner, environment.system, spec)
 
-    contract = contract_at(stage.chain.rpc, "BasketVault", made.vault)
+    contract = contract_at(environment.chain.rpc, "BasketVault", made.vault)
     # A thousand units of USDC are the largest part of the seed that has to be locked.
     assert made.shares == 1_000 * E18 - 1_000 * E18 * 1_000 // spec.seed_amounts[1]
     assert tuple(contract.call("held")) == spec.seed_amounts
     half = E18 // 2
-    assert set_targets(stage.wallet(Actor.CURATOR), made.vault, [half, half]).in_force
-    assert allowances(stage, owner.address, stage.system.factory) == [0, 0, 0, 0]
+    assert set_targets(environment.wallet(Actor.CURATOR), made.vault, [half, half]).in_force
+    assert allowances(environment, owner.address, environment.system.factory) == [0, 0, 0, 0]
 
 
 BAD_SPECS: dict[str, tuple[Callable[[VaultSpec], VaultSpec], type[Exception]]] = {
@@ -661,7 +730,7 @@ BAD_SPECS: dict[str, tuple[Callable[[VaultSpec], VaultSpec], type[Exception]]] =
         lambda s: replace(s, assets=(s.assets[0], replace(s.assets[1], decimals=18))),
         ContractReverted,
     ),
-    "too high a fee": (lambda s: replace(s, fees=Fees(501)), FeeOutOfRange),
+    "too high a fee": (lambda s: replace(s, fees=VaultFees(501)), FeeOutOfRange),
     "a name too long": (lambda s: replace(s, name="x" * 32), ContractReverted),
     "slippage above 3 %": (
         lambda s: replace(s, policy=replace(s.policy, max_slippage_bps=301)),
@@ -678,25 +747,25 @@ BAD_SPECS: dict[str, tuple[Callable[[VaultSpec], VaultSpec], type[Exception]]] =
 
 @pytest.mark.parametrize("what", BAD_SPECS)
 def test_new_vault_from_a_bad_specification_is_refused_before_anything_is_sent(
-    stage: Stage, spec: VaultSpec, what: str
+    environment: DevEnvironment, spec: VaultSpec, what: str
 ) -> None:
     spoil, error = BAD_SPECS[what]
-    owner = stage.wallet(Actor.OWNER)
-    before = nonce(stage, owner), stage.chain.block()["number"]
+    owner = environment.wallet(Actor.OWNER)
+    before = nonce(environment, owner), environment.chain.block()["number"]
     with pytest.raises(error):
-        new_vault(owner, stage.system, spoil(spec))
-    assert (nonce(stage, owner), stage.chain.block()["number"]) == before
+        new_vault(owner, environment.system, spoil(spec))
+    assert (nonce(environment, owner), environment.chain.block()["number"]) == before
 
 
 def test_new_vault_by_anybody_belongs_to_the_same_roles(
-    stage: Stage, spec: VaultSpec, depositor: Wallet
+    environment: DevEnvironment, spec: VaultSpec, depositor: Wallet
 ) -> None:
     for asset, seed in zip(spec.assets, spec.seed_amounts, strict=True):
-        stage.market.deal(asset.token, depositor.address, seed)
+        environment.market.deal(asset.token, depositor.address, seed)
 
-    made = new_vault(depositor, stage.system, spec)
+    made = new_vault(depositor, environment.system, spec)
 
-    authority = contract_at(stage.chain.rpc, "AccessManager", stage.system.authority)
+    authority = contract_at(environment.chain.rpc, "AccessManager", environment.system.authority)
     functions = interface("BasketVault").functions
     for name, role in (("pauseRebalance", Role.GUARDIAN), ("setOracle", Role.OWNER)):
         selector = functions[name].selector
@@ -704,22 +773,24 @@ def test_new_vault_by_anybody_belongs_to_the_same_roles(
         assert held == role.value
 
 
-def test_new_vault_that_could_not_be_handed_over_is_refused(stage: Stage, spec: VaultSpec) -> None:
-    owner = stage.wallet(Actor.OWNER)
-    authority = contract_at(stage.chain.rpc, "AccessManager", stage.system.authority)
-    owner.transact(authority, "revokeRole", Role.ADMIN.value, stage.system.vault_roles)
-    before = nonce(stage, owner)
-    with pytest.raises(NotPermitted, match=f"{stage.system.vault_roles} may not call"):
-        new_vault(owner, stage.system, spec)
-    assert nonce(stage, owner) == before
+def test_new_vault_that_could_not_be_handed_over_is_refused(
+    environment: DevEnvironment, spec: VaultSpec
+) -> None:
+    owner = environment.wallet(Actor.OWNER)
+    authority = contract_at(environment.chain.rpc, "AccessManager", environment.system.authority)
+    owner.transact(authority, "revokeRole", Role.ADMIN.value, environment.system.vault_roles)
+    before = nonce(environment, owner)
+    with pytest.raises(NotPermitted, match=f"{environment.system.vault_roles} may not call"):
+        new_vault(owner, environment.system, spec)
+    assert nonce(environment, owner) == before
 
 
 def test_new_vault_whose_token_is_stuck_takes_allowances_back(
-    stage: Stage, spec: VaultSpec
+    environment: DevEnvironment, spec: VaultSpec
 ) -> None:
-    owner = stage.wallet(Actor.OWNER)
-    usdc = contract_at(stage.chain.rpc, "BlocklistToken", token(stage, "USDC"))
-    stage.chain.transact(usdc, "blacklist", owner.address)
+    owner = environment.wallet(Actor.OWNER)
+    usdc = contract_at(environment.chain.rpc, "BlocklistToken", token(environment, "USDC"))
+    environment.chain.transact(usdc, "blacklist", owner.address)
     with pytest.raises(ContractReverted):
-        new_vault(owner, stage.system, spec)
-    assert allowances(stage, owner.address, stage.system.factory) == [0, 0, 0, 0]
+        new_vault(owner, environment.system, spec)
+    assert allowances(environment, owner.address, environment.system.factory) == [0, 0, 0, 0]

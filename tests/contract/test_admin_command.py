@@ -25,7 +25,7 @@ Cli = Callable[..., Ran]
 def nobody_elses_settings(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """No settings but what a test makes."""
     monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr("rebalancer.cli.show._PLAIN_WIDTH", 400)  # no cell wraps
+    monkeypatch.setattr("rebalancer.cli.format._PLAIN_WIDTH", 400)  # no cell wraps
     for name in [name for name in os.environ if name.startswith("REBALANCER_")]:
         monkeypatch.delenv(name)
 
@@ -85,8 +85,8 @@ def test_scheduled_call_is_executed_or_cancelled_by_its_id(governed: Governed, c
 
     again = cli(*removal, "--json", by="owner").json
     for short in ("0x", "0", again["operation"][:5]):
-        told = cli("cancel", "--operation", short, by="guardian").sentence
-        assert "is not the id of exactly one scheduled operation" in told
+        reported = cli("cancel", "--operation", short, by="guardian").sentence
+        assert "is not the id of exactly one scheduled operation" in reported
     governed.wait(DELAY)
     ran = cli("execute", "--operation", again["operation"][:10], "--json", by="owner")
     assert ran.json["in_force"] is True
@@ -103,9 +103,9 @@ def test_scheduled_change_of_a_vault_is_told_by_its_name_in_percent_and_in_days(
     weights = [E18 * 2 // 5] + [E18 * 3 // 5 // (len(assets) - 1)] * (len(assets) - 1)
     weights[-1] += E18 - sum(weights)
     call = ("call", "--contract", vault, "--function", "setTargets")
-    said = cli(*call, "--arg", json.dumps(weights), "--arg", 10 * DAY, by="curator").out
-    assert "(unix seconds)" not in said
-    assert " UTC on, unless it is cancelled" in " ".join(said.split())
+    message = cli(*call, "--arg", json.dumps(weights), "--arg", 10 * DAY, by="curator").out
+    assert "(unix seconds)" not in message
+    assert " UTC on, unless it is cancelled" in " ".join(message.split())
 
     (operation,) = cli("show", "--json").json["operations"]
 
@@ -125,8 +125,8 @@ def test_scheduled_struct_is_told_by_the_names_of_its_fields_with_units(
 
     (operation,) = cli("show", "--json").json["operations"]
 
-    said = "setBands(bands [{band 1.5 %, relativeBand 10 %, minTradeRaw 5}, {band 1.5 %, "
-    assert said in operation["call"]
+    message = "setBands(bands [{band 1.5 %, relativeBand 10 %, minTradeRaw 5}, {band 1.5 %, "
+    assert message in operation["call"]
 
 
 def test_guardian_tightens_at_once(governed: Governed, cli: Cli) -> None:
@@ -177,15 +177,15 @@ def test_keeper_is_revoked_and_another_appointed(governed: Governed, cli: Cli) -
 
 def test_admin_is_handed_over_by_command(governed: Governed, cli: Cli) -> None:
     old, new = governed["admin"].address, governed["newcomer"].address
-    said = cli("hand-over", "--to", new, by="admin")
-    assert "Scheduled as operation" in said.out
+    message = cli("hand-over", "--to", new, by="admin")
+    assert "Scheduled as operation" in message.out
     dismissal = ("revoke", "--role", "ADMIN", "--holder", old)
     assert f"{old} is the only admin" in cli(*dismissal, by="admin").sentence
     governed.wait(DELAY)
-    told = cli("hand-over", "--to", new, by="admin").out
+    reported = cli("hand-over", "--to", new, by="admin").out
     assert (
         f"{new} becomes the only admin when it calls: rebalancer admin {' '.join(dismissal)}"
-        in (" ".join(told.split()))
+        in (" ".join(reported.split()))
     )
     (holder,) = [h for h in governed.permissions().held(Role.ADMIN) if h.account == new]
     assert holder.delay_seconds == DELAY

@@ -10,7 +10,7 @@ from pathlib import Path
 from rebalancer.chain.contracts import contract_at
 from rebalancer.chain.deployment import Deployment
 from rebalancer.chain.system import System
-from rebalancer.devnet.stage import Stage
+from rebalancer.devnet.environment import DevEnvironment
 from rebalancer.operations.governance import read_permissions
 from rebalancer.send.signer import devnet_signer
 
@@ -55,39 +55,47 @@ def test_ape_runs_contract_tests_on_its_own_anvil(repo_root: Path, tmp_path: Pat
     assert " failed" not in run.stdout
 
 
-def on(stage: Stage) -> tuple[str, str]:
-    return "--network", f"ethereum:local:{stage.chain.rpc.endpoint}"
+def on(environment: DevEnvironment) -> tuple[str, str]:
+    return "--network", f"ethereum:local:{environment.chain.rpc.endpoint}"
 
 
 def test_console_has_vault_lens_and_plan_at_hand(
-    repo_root: Path, tmp_path: Path, stage: Stage
+    repo_root: Path, tmp_path: Path, environment: DevEnvironment
 ) -> None:
     file = tmp_path / "deployment.json"
-    stage.deployment.save(file)
+    environment.deployment.save(file)
     code = (
         "print(vault.address, plan().reason, len(lens.read([vault.address])), len(system.pools()))"
     )
 
     run = ape(
-        repo_root, tmp_path, "console", *on(stage), "-c", code, REBALANCER_DEPLOYMENT=str(file)
+        repo_root,
+        tmp_path,
+        "console",
+        *on(environment),
+        "-c",
+        code,
+        REBALANCER_DEPLOYMENT=str(file),
     )
 
     assert run.returncode == 0, run.stdout + run.stderr
     length = len(
-        contract_at(stage.chain.rpc, "VaultLens", stage.system.lens).call("read", [stage.vault])
+        contract_at(environment.chain.rpc, "VaultLens", environment.system.lens).call(
+            "read", [environment.vault]
+        )
     )
-    assert f"{stage.vault} InBand {length} {len(stage.deployment.pools)}" in run.stdout
+    assert f"{environment.vault} InBand {length} {len(environment.deployment.pools)}" in run.stdout
 
 
 def test_console_without_an_addresses_file_says_so_and_starts(
-    repo_root: Path, tmp_path: Path, stage: Stage
+    repo_root: Path, tmp_path: Path, environment: DevEnvironment
 ) -> None:
     nowhere = str(tmp_path / "none.json")
 
     run = ape(
         repo_root,
         tmp_path,
-        *("console", *on(stage), "-c", "print(rebalancer.connect.__name__)"),
+        *("console", *on(environment), "-c", "print(rebalancer.connect.__name__)"),
         REBALANCER_DEPLOYMENT=nowhere,
     )
 
@@ -98,11 +106,11 @@ def test_console_without_an_addresses_file_says_so_and_starts(
 
 
 def test_deploy_is_signed_by_an_account_of_ape(
-    repo_root: Path, tmp_path: Path, stage: Stage
+    repo_root: Path, tmp_path: Path, environment: DevEnvironment
 ) -> None:
     file, chain_toml = tmp_path / "new.json", tmp_path / "chain.toml"
-    weth = stage.deployment.wrapped_native
-    feed = next(feed for feed in stage.deployment.feeds if feed.token == "WETH")
+    weth = environment.deployment.wrapped_native
+    feed = next(feed for feed in environment.deployment.feeds if feed.token == "WETH")
     chain_toml.write_text(
         f'wrapped_native = "{weth}"\ntokens = ["{weth}"]\npools = []\n'
         f'[[feeds]]\ntoken = "{weth}"\naddress = "{feed.address}"\nheartbeat_seconds = 3600\n'
@@ -110,20 +118,32 @@ def test_deploy_is_signed_by_an_account_of_ape(
     signer = devnet_signer(1)  # TEST::1 has the same key
 
     def sent() -> int:
-        return int(stage.chain.rpc.call("eth_getTransactionCount", signer.address, "latest"), 16)
+        return int(
+            environment.chain.rpc.call("eth_getTransactionCount", signer.address, "latest"), 16
+        )
 
     before = sent()
     where = ("--deployment", str(file), "--chain", str(chain_toml))
     shown = ape(
-        repo_root, tmp_path, "run", "deploy", "--account", "TEST::1", *on(stage), *where, "--plan"
+        repo_root,
+        tmp_path,
+        "run",
+        "deploy",
+        "--account",
+        "TEST::1",
+        *on(environment),
+        *where,
+        "--plan",
     )
     assert shown.returncode == 0, shown.stdout + shown.stderr
     assert "Nothing was sent." in shown.stdout
     assert (sent(), file.exists()) == (before, False)
 
-    run = ape(repo_root, tmp_path, "run", "deploy", "--account", "TEST::1", *on(stage), *where)
+    run = ape(
+        repo_root, tmp_path, "run", "deploy", "--account", "TEST::1", *on(environment), *where
+    )
 
     assert run.returncode == 0, run.stdout + run.stderr
     assert sent() > before + 10
-    permissions = read_permissions(stage.chain.rpc, System.of(Deployment.load(file)))
+    permissions = read_permissions(environment.chain.rpc, System.of(Deployment.load(file)))
     assert [holder.account for holder in permissions.admins()] == [signer.address]

@@ -10,9 +10,9 @@ from pathlib import Path
 
 import pytest
 
-from scripts._attacks.field import MILLION, Field, Loot, Result, Tally, bound_b_e18, dollars
+from scripts._attacks.field import MILLION, AttackEnv, Loot, Result, Tally, bound_b_e18, dollars
 from scripts._attacks.picture import draw
-from scripts._attacks.play import ATTACKS, notes, open_field, play
+from scripts._attacks.play import ATTACKS, notes, open_env, play
 from scripts._attacks.search import best, best_of
 from scripts._attacks.table import committed, markdown, write
 
@@ -20,16 +20,16 @@ PNG = b"\x89PNG"
 
 
 @pytest.fixture(scope="module")
-def field() -> Iterator[Field]:
+def env() -> Iterator[AttackEnv]:
     """A field everybody may look at; it is closed with the last test here."""
-    with open_field() as opened:
+    with open_env() as opened:
         yield opened
 
 
 @pytest.fixture(scope="module")
-def results(field: Field) -> dict[str, list[Result]]:
+def results(env: AttackEnv) -> dict[str, list[Result]]:
     """Every attack's results, by the name of its kind."""
-    return dict(play(field))
+    return dict(play(env))
 
 
 def every(results: dict[str, list[Result]]) -> list[Result]:
@@ -55,10 +55,10 @@ def test_no_attack_goes_beyond_its_promise(results: dict[str, list[Result]]) -> 
 
 
 def test_committed_table_is_what_the_attacks_came_to(
-    field: Field, results: dict[str, list[Result]]
+    env: AttackEnv, results: dict[str, list[Result]]
 ) -> None:
     """If this fails for a good reason: make attacks ARGS=--write."""
-    assert committed() == markdown(every(results), notes(field))
+    assert committed() == markdown(every(results), notes(env))
 
 
 def test_thief_with_the_keepers_key_is_good_at_it(results: dict[str, list[Result]]) -> None:
@@ -234,9 +234,9 @@ def test_verdict_follows_from_loss_and_bound(bound_e18: int | None, verdict: str
     assert Result("attack", "B", "best", 100, 100, bound_e18).verdict == verdict
 
 
-def test_bound_of_promise_b_is_the_designs(field: Field) -> None:
+def test_bound_of_promise_b_is_the_designs(env: AttackEnv) -> None:
     """0.5 % at once and 0.5 % a day; twice 0.5 % of 30 % at once, and of 30 % a day."""
-    policy = field.look().policy
+    policy = env.snapshot().policy
 
     assert bound_b_e18(policy, 0) == MILLION * 5 // 1_000
     assert bound_b_e18(policy, 2 * 86_400) == MILLION * 15 // 1_000
@@ -251,12 +251,12 @@ def test_dollars_are_shown_to_the_first_figure_that_counts(usd_e18: int, words: 
     assert dollars(usd_e18) == words
 
 
-def test_gain_is_anothers_loss_where_nobody_else_trades(field: Field) -> None:
+def test_gain_is_anothers_loss_where_nobody_else_trades(env: AttackEnv) -> None:
     """What rounding takes from one who mints and redeems is what the others have more."""
     tally = Tally()
-    with field.undone(), field.counted(tally):
-        field.mint(field.thief, MILLION)
-        field.redeem(field.thief, MILLION)
+    with env.undone(), env.counted(tally):
+        env.mint(env.thief, MILLION)
+        env.redeem(env.thief, MILLION)
 
     assert tally.gained_e18 == pytest.approx(tally.lost_e18, abs=10)
     assert tally.gained_e18 < 0
@@ -284,9 +284,9 @@ def test_table_makes_a_page_where_there_is_none_and_refuses_one_without_markers(
         write("new", tmp_path / "other.md")
 
 
-def test_picture_is_drawn(field: Field, tmp_path: Path) -> None:
+def test_picture_is_drawn(env: AttackEnv, tmp_path: Path) -> None:
     tally = Tally(history=[(0, 0), (86_400, MILLION // 100)])
 
-    path = draw(Loot(tally, field.look().policy), tmp_path / "loot.png")
+    path = draw(Loot(tally, env.snapshot().policy), tmp_path / "loot.png")
 
     assert path.read_bytes().startswith(PNG)

@@ -66,9 +66,9 @@ def check_quotes(balancer: BalancerV2, pool: BalancerWeightedPool, rng: random.R
             most = refusal.value.possible_raw
             amounts = {1, 2, 3, 999, most - 1, most, most + 1, 2 * most, most // 1_000, 1 << 111}
             amounts |= {rng.getrandbits(rng.randint(1, most.bit_length() + 1)) for _ in range(12)}
-            asked = sorted(amount for amount in amounts if amount > 0)
-            answers = balancer.ask(pool, i, j, asked, exact_in=exact_in)
-            for amount, answer in zip(asked, answers, strict=True):
+            requested = sorted(amount for amount in amounts if amount > 0)
+            answers = balancer.ask(pool, i, j, requested, exact_in=exact_in)
+            for amount, answer in zip(requested, answers, strict=True):
                 if answer is None:
                     with pytest.raises(LiquidityExhausted) as refusal:
                         on_paper(*way, amount)

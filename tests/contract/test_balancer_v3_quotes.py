@@ -12,7 +12,7 @@ import pytest
 from eth_utils.crypto import keccak
 
 from rebalancer.abi import Call, decode_logs
-from rebalancer.chain.pool_cache import PoolBook
+from rebalancer.chain.pool_cache import PoolCache
 from rebalancer.chain.pools import find_venue, read_pools
 from rebalancer.chain.rpc import Rpc
 from rebalancer.chain.snapshot import read_block
@@ -177,7 +177,7 @@ def test_pool_that_is_not_initialized_is_refused_until_it_is(balancer: BalancerV
 def test_paused_pool_or_vault_trades_nothing_until_it_goes_on(balancer: BalancerV3) -> None:
     pool = balancer.rebuild(random_pool(balancer.chain, 0, least=10**21))
     chain, rpc, way = balancer.chain, balancer.chain.rpc, ways_of(pool)[0]
-    cache = PoolBook(rpc, [pool.ref], read_block(rpc), CHAIN_ID)
+    cache = PoolCache(rpc, [pool.ref], read_block(rpc), CHAIN_ID)
     for pause, resume, args in (
         ("pausePool", "unpausePool", (pool.address,)),
         ("pauseVault", "unpauseVault", ()),

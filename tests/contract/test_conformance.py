@@ -17,10 +17,10 @@ from itertools import pairwise
 
 import pytest
 
-from rebalancer.chain.pool_cache import PoolBook
+from rebalancer.chain.pool_cache import PoolCache
 from rebalancer.chain.pools import find_venue, read_pools
 from rebalancer.chain.snapshot import read_block
-from rebalancer.devnet.market import Market
+from rebalancer.devnet.market import DevMarket
 from rebalancer.errors import LiquidityExhausted
 from rebalancer.route import decode, encode
 from rebalancer.venues import (
@@ -81,7 +81,7 @@ on_every_chain = pytest.mark.both_chains
 each_built = pytest.mark.parametrize(("venue", "build", "seed"), ON_CHAIN)
 
 
-def test_every_venue_is_built_or_says_why_not(market: Market) -> None:
+def test_every_venue_is_built_or_says_why_not(market: DevMarket) -> None:
     """A venue without a builder is not tested by anything here."""
     for venue in VENUES:
         if venue.name in UNPUBLISHED:
@@ -173,7 +173,7 @@ def check_quotes(pool: PoolState, desk: Desk, rng: random.Random) -> int:
 @on_every_chain
 @each_built
 def test_pool_is_read_as_it_was_put_there(
-    market: Market, venue: str, build: Builder, seed: int
+    market: DevMarket, venue: str, build: Builder, seed: int
 ) -> None:
     """By its own reference, too, and told from the pools of all other venues."""
     pool = build(market, seed).paper
@@ -196,7 +196,7 @@ def test_pool_is_read_as_it_was_put_there(
 @on_every_chain
 @each_built
 def test_quotes_are_what_hops_take_and_pay(
-    market: Market, venue: str, build: Builder, seed: int
+    market: DevMarket, venue: str, build: Builder, seed: int
 ) -> None:
     built = build(market, seed)
 
@@ -206,7 +206,7 @@ def test_quotes_are_what_hops_take_and_pay(
 @on_every_chain
 @each_built
 def test_swaps_leave_the_pool_as_on_paper(
-    market: Market, venue: str, build: Builder, seed: int
+    market: DevMarket, venue: str, build: Builder, seed: int
 ) -> None:
     """And pay what was quoted; then the pool quotes on as the chain's does."""
     built, rng = build(market, seed), random.Random(seed)
@@ -234,12 +234,12 @@ def test_swaps_leave_the_pool_as_on_paper(
 @on_every_chain
 @each_built
 def test_logs_folded_are_what_is_read_anew(
-    market: Market, venue: str, build: Builder, seed: int
+    market: DevMarket, venue: str, build: Builder, seed: int
 ) -> None:
     """Swaps and all else that moves it, some in one range of blocks."""
     built, rng, rpc = build(market, seed), random.Random(seed), market.chain.rpc
     desk = built.desk(market.chain)
-    book = PoolBook(rpc, [built.paper.ref], read_block(rpc), CHAIN_ID)
+    book = PoolCache(rpc, [built.paper.ref], read_block(rpc), CHAIN_ID)
     seen = {bare(book.pool(built.paper.key))}
     for turn in range(6):
         pool = book.pool(built.paper.key)
@@ -270,7 +270,7 @@ def test_logs_folded_are_what_is_read_anew(
 @pytest.fixture(
     params=[*(pytest.param(one.values, id=one.id) for one in ON_CHAIN), *ON_PAPER],
 )
-def paper(market: Market, request: pytest.FixtureRequest) -> PoolState:
+def paper(market: DevMarket, request: pytest.FixtureRequest) -> PoolState:
     """A pool of every kind: as the chain has it, but for those whose code is not published."""
     if isinstance(request.param, str):
         return ON_PAPER[request.param]()
@@ -312,10 +312,10 @@ def test_snapshot_reads_back_equal_and_is_told_by_one_key(paper: PoolState) -> N
 def test_hop_survives_encoding(paper: PoolState) -> None:
     for way in ways_of(paper):
         hop = paper.hop(*way, 7, to_caller=True)
-        asked = [hop, paper.hop(*way, 0, to_caller=False)]
-        asked += [hop.buying(9)] if paper.BUYS_EXACTLY else []
+        requested = [hop, paper.hop(*way, 0, to_caller=False)]
+        requested += [hop.buying(9)] if paper.BUYS_EXACTLY else []
 
-        assert decode(encode(asked)) == tuple(asked)
+        assert decode(encode(requested)) == tuple(requested)
         assert (hop.token_in, hop.token_out, hop.amount_raw) == (*way, 7)
 
 
@@ -394,4 +394,4 @@ def test_pool_of_curve_is_read_and_kept_by_its_own_reference() -> None:
         assert found == pool
         assert read_pools(rpc, [found.ref], BLOCK, 1) == (pool,)
         assert find_venue(rpc, pool.address, BLOCK).name == found.ref.venue == "curve"
-        assert PoolBook(rpc, [found.ref], BLOCK, 1).check() == ()
+        assert PoolCache(rpc, [found.ref], BLOCK, 1).check() == ()

@@ -13,7 +13,7 @@ from rebalancer.chain.deployment import Deployment
 from rebalancer.chain.snapshot import read_block
 from rebalancer.cli import Options
 from rebalancer.cli.session import Session
-from rebalancer.devnet.stage import Actor, Stage
+from rebalancer.devnet.environment import Actor, DevEnvironment
 from rebalancer.venues import PoolRef, WrappedEtherPool
 from rebalancer.venues.uniswap_v4 import v4_ref
 from tests.commands import Ran, run
@@ -37,31 +37,31 @@ def nobody_elses_settings(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> No
 
 
 @pytest.fixture
-def deploy(stage: Stage, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> Cli:
+def deploy(environment: DevEnvironment, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> Cli:
     """Deploys anew over the pools that are named, with the stage's feeds."""
 
     def command(*pools: str) -> Ran:
         feeds = "".join(
-            f'[[feeds]]\ntoken = "{stage.deployment.listed(feed.token).address}"\n'
+            f'[[feeds]]\ntoken = "{environment.deployment.listed(feed.token).address}"\n'
             f'address = "{feed.address}"\nheartbeat_seconds = 3600\n'
-            for feed in stage.deployment.feeds
+            for feed in environment.deployment.feeds
         )
-        weth = stage.deployment.wrapped_native
+        weth = environment.deployment.wrapped_native
         path = tmp_path / "chain.toml"
         path.write_text(
             f'wrapped_native = "{weth}"\ntokens = []\npools = [{", ".join(pools)}]\n{feeds}'
         )
-        where = ("--rpc-url", stage.chain.rpc.endpoint, "--deployment", tmp_path / "new.json")
+        where = ("--rpc-url", environment.chain.rpc.endpoint, "--deployment", tmp_path / "new.json")
         return run(capsys, *where, "deploy", "--chain", path, *OWNER)
 
     return command
 
 
 def test_deploy_over_pools_of_all_protocols_names_them_and_session_reads_them(
-    stage: Stage, deploy: Cli, tmp_path: Path
+    environment: DevEnvironment, deploy: Cli, tmp_path: Path
 ) -> None:
-    chain = stage.chain
-    v3 = stage.deployment.pools[0]
+    chain = environment.chain
+    v3 = environment.deployment.pools[0]
     coins = token_pair(chain)
     pair = Pair.opened(chain, (10**10, 10**12))
     weighted = BalancerV2.install(chain, chain.accounts[2]).rebuild(random_pool(chain, 3, "v1"))
@@ -106,15 +106,15 @@ def test_deploy_over_pools_of_all_protocols_names_them_and_session_reads_them(
 
 
 def test_deploy_over_what_is_no_pool_says_which_and_why(
-    stage: Stage, deploy: Cli, tmp_path: Path
+    environment: DevEnvironment, deploy: Cli, tmp_path: Path
 ) -> None:
-    chain = stage.chain
+    chain = environment.chain
     v4 = UniswapV4.install(chain, chain.accounts[2])
     pool = opened(v4, token_pair(chain)[0], 11)
-    weth = replace(pool.token1, address=stage.deployment.wrapped_native)
+    weth = replace(pool.token1, address=environment.deployment.wrapped_native)
     around = replace(pool, token1=weth)
     chain.transact(v4.manager, "initialize", key_of(around), around.sqrt_price_x96)
-    v3, token = stage.deployment.pools[0].address, stage.deployment.tokens[1].address
+    v3, token = environment.deployment.pools[0].address, environment.deployment.tokens[1].address
     unknown = "0x" + "12" * 32
     before = chain.block()["hash"]
 

@@ -12,10 +12,10 @@ import pytest
 from rebalancer.chain.contracts import contract_at
 from rebalancer.chain.heads import Heads
 from rebalancer.chain.snapshot import VaultSnapshot
-from rebalancer.devnet.stage import DEMO_POLICY, Actor, Stage
+from rebalancer.devnet.environment import DEMO_POLICY, Actor, DevEnvironment
 from rebalancer.errors import ContractReverted
-from rebalancer.keeper import Evaluator, EvaluatorOptions, Site
-from rebalancer.keeper.decide import Conditions, Step, Verdict
+from rebalancer.keeper import Evaluator, EvaluatorOptions, KeeperContext
+from rebalancer.keeper.decide import Action, Conditions, Verdict
 from rebalancer.keeper.evaluator import Evaluation
 from rebalancer.reasons import Reason
 from rebalancer.settlement import Policy
@@ -36,11 +36,14 @@ POLICIES = (
 
 
 @contextmanager
-def evaluators(stage: Stage, vaults: tuple[str, ...]) -> Iterator[tuple[Evaluator, Evaluator]]:
+def evaluators(
+    environment: DevEnvironment, vaults: tuple[str, ...]
+) -> Iterator[tuple[Evaluator, Evaluator]]:
     """One that reads all vaults exactly, and one that goes by the book."""
-    site = Site.of(stage.deployment, vaults)
+    context = KeeperContext.of(environment.deployment, vaults)
     both = tuple(
-        Evaluator(stage.chain.rpc, site, EvaluatorOptions(exact_vaults=exact)) for exact in (50, 0)
+        Evaluator(environment.chain.rpc, context, EvaluatorOptions(exact_vaults=exact))
+        for exact in (50, 0)
     )
     try:
         yield both[0], both[1]
@@ -49,13 +52,15 @@ def evaluators(stage: Stage, vaults: tuple[str, ...]) -> Iterator[tuple[Evaluato
             one.close()
 
 
-def set_policy(stage: Stage, vault: str, policy: Policy) -> None:
+def set_policy(environment: DevEnvironment, vault: str, policy: Policy) -> None:
     fields = [getattr(policy, name) for name in policy.__slots__]
-    owner = stage.wallet(Actor.OWNER)
-    owner.transact(contract_at(stage.chain.rpc, "BasketVault", vault), "setPolicy", tuple(fields))
+    owner = environment.wallet(Actor.OWNER)
+    owner.transact(
+        contract_at(environment.chain.rpc, "BasketVault", vault), "setPolicy", tuple(fields)
+    )
 
 
-def sent(verdict: Verdict) -> tuple[str, Reason, Step, str, object]:
+def sent(verdict: Verdict) -> tuple[str, Reason, Action, str, object]:
     plan = verdict.plan
     return verdict.vault, verdict.reason, verdict.step, verdict.text, plan and plan.route
 
@@ -70,16 +75,18 @@ def assert_same(exact: Evaluation, booked: Evaluation) -> None:
         sent(one) for one in booked.verdicts
     ]
     unread = [one for one in exact.verdicts if one.vault not in read]
-    assert all(one.step is Step.NOTHING for one in unread)
+    assert all(one.step is Action.NOTHING for one in unread)
 
 
-def actions(stage: Stage, vaults: tuple[str, ...], dice: random.Random) -> Iterator[str]:
+def actions(
+    environment: DevEnvironment, vaults: tuple[str, ...], dice: random.Random
+) -> Iterator[str]:
     """Something that happens to the market or to a vault, again and again; its name."""
 
     def someones(actor: Actor, function: str, *given: object) -> Callable[[str], None]:
         def act(vault: str) -> None:
-            stage.wallet(actor).transact(
-                contract_at(stage.chain.rpc, "BasketVault", vault), function, *given
+            environment.wallet(actor).transact(
+                contract_at(environment.chain.rpc, "BasketVault", vault), function, *given
             )
 
         return act
@@ -96,13 +103,15 @@ def actions(stage: Stage, vaults: tuple[str, ...], dice: random.Random) -> Itera
         "bands": someones(Actor.CURATOR, "setBands", [(150, 0, 0), (100, 500, 0), (200, 0, 0)]),
         "exclude": someones(Actor.OWNER, "excludeAsset", 2),
         "include": someones(Actor.OWNER, "includeAsset", 2),
-        "time": lambda _: stage.chain.mine(at=stage.chain.now() + dice.randrange(1, 4_000)),
+        "time": lambda _: environment.chain.mine(
+            at=environment.chain.now() + dice.randrange(1, 4_000)
+        ),
     }
     opening = {"ETH/USD": 2_000_00000000, "BTC/USD": 30_000_00000000}
     for _ in range(ACTIONS):
         if dice.random() < 0.5:
             prices = {name: int(e8 * dice.uniform(0.85, 1.2)) for name, e8 in opening.items()}
-            move(stage, prices, dice.randrange(1, 3_000))
+            move(environment, prices, dice.randrange(1, 3_000))
             yield "prices"
             continue
         name = dice.choice(sorted(names))
@@ -113,16 +122,21 @@ def actions(stage: Stage, vaults: tuple[str, ...], dice: random.Random) -> Itera
         yield name
 
 
-def test_by_the_book_verdicts_are_those_of_exact_reads_whatever_happens(stage: Stage) -> None:
-    vaults = (stage.vault, *(stage.open_vault(number) for number in range(1, len(POLICIES))))
+def test_by_the_book_verdicts_are_those_of_exact_reads_whatever_happens(
+    environment: DevEnvironment,
+) -> None:
+    vaults = (
+        environment.vault,
+        *(environment.open_vault(number) for number in range(1, len(POLICIES))),
+    )
     for vault, policy in zip(vaults, POLICIES, strict=True):
-        set_policy(stage, vault, policy)
+        set_policy(environment, vault, policy)
     dice = random.Random(7)
-    heads = Heads(stage.chain.rpc, poll_seconds=0.01)
+    heads = Heads(environment.chain.rpc, poll_seconds=0.01)
     seen: set[str] = set()
-    steps: set[Step] = set()
-    with evaluators(stage, vaults) as (exact, booked):
-        for name in actions(stage, vaults, dice):
+    steps: set[Action] = set()
+    with evaluators(environment, vaults) as (exact, booked):
+        for name in actions(environment, vaults, dice):
             head = heads.next(0)
             assert head is not None
             found = exact.evaluate(head, CONDITIONS)
@@ -130,8 +144,8 @@ def test_by_the_book_verdicts_are_those_of_exact_reads_whatever_happens(stage: S
             seen.add(name)
             steps |= {verdict.step for verdict in found.verdicts}
         # A loss of balance has no log: the book finds it when it reads all again, and looks there at the next block.
-        lose(stage, 10, vault=stage.vault)
-        stage.chain.mine()
+        lose(environment, 10, vault=environment.vault)
+        environment.chain.mine()
         booked.options = replace(booked.options, audit_vaults=len(vaults))
         for is_known in (False, True):
             head = heads.next(0)
@@ -139,45 +153,45 @@ def test_by_the_book_verdicts_are_those_of_exact_reads_whatever_happens(stage: S
             found, by_book = exact.evaluate(head, CONDITIONS), booked.evaluate(head, CONDITIONS)
             if is_known:
                 assert_same(found, by_book)
-            stage.chain.mine()
+            environment.chain.mine()
         steps |= {verdict.step for verdict in found.verdicts}
 
     assert seen >= {"prices", "pause", "poke", "redeem", "glide", "exclude", "time"}
-    assert steps == set(Step)
+    assert steps == set(Action)
 
 
 def test_the_vault_that_is_furthest_out_comes_first_wherever_it_stands_in_the_settings(
-    stage: Stage,
+    environment: DevEnvironment,
 ) -> None:
-    other = stage.open_vault(1)
+    other = environment.open_vault(1)
     half = 500 * E18
     owner = Actor.OWNER.address
-    vault = contract_at(stage.chain.rpc, "BasketVault", stage.vault)
+    vault = contract_at(environment.chain.rpc, "BasketVault", environment.vault)
     shares = vault.call("balanceOf", owner) // 2
     assert shares > half
-    stage.wallet(Actor.OWNER).transact(vault, "redeemInKind", shares, owner, owner, [0, 0, 0])
-    move(stage, {"ETH/USD": 2_200_00000000})
-    head = Heads(stage.chain.rpc).next(0)
+    environment.wallet(Actor.OWNER).transact(vault, "redeemInKind", shares, owner, owner, [0, 0, 0])
+    move(environment, {"ETH/USD": 2_200_00000000})
+    head = Heads(environment.chain.rpc).next(0)
     assert head is not None
 
-    with evaluators(stage, (stage.vault, other)) as both:
+    with evaluators(environment, (environment.vault, other)) as both:
         orders = [[one.vault for one in each.evaluate(head, CONDITIONS).verdicts] for each in both]
 
-    assert orders == [[other, stage.vault]] * 2
+    assert orders == [[other, environment.vault]] * 2
 
 
 def test_a_vault_for_which_no_time_was_left_is_planned_for_first_at_the_next_look(
-    stage: Stage, monkeypatch: pytest.MonkeyPatch
+    environment: DevEnvironment, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    vaults = (stage.vault, stage.open_vault(1))
-    move(stage, {"ETH/USD": 2_200_00000000})
-    heads = Heads(stage.chain.rpc, poll_seconds=0.01)
-    asked: list[list[str]] = []
-    with evaluators(stage, vaults) as (exact, _):
+    vaults = (environment.vault, environment.open_vault(1))
+    move(environment, {"ETH/USD": 2_200_00000000})
+    heads = Heads(environment.chain.rpc, poll_seconds=0.01)
+    requested: list[list[str]] = []
+    with evaluators(environment, vaults) as (exact, _):
         decide = exact.planners.decide
 
         def only_the_first(due: list[VaultSnapshot], *given: object) -> dict[str, Verdict]:
-            asked.append([one.address for one in due])
+            requested.append([one.address for one in due])
             return decide(due[:1], *given)  # type: ignore[arg-type] # handed through
 
         monkeypatch.setattr(exact.planners, "decide", only_the_first)
@@ -185,8 +199,8 @@ def test_a_vault_for_which_no_time_was_left_is_planned_for_first_at_the_next_loo
             head = heads.next(0)
             assert head is not None
             found = exact.evaluate(head, CONDITIONS)
-            stage.chain.mine()
+            environment.chain.mine()
 
-    first, last = asked[0]
-    assert asked == [[first, last], [last, first], [first, last]]
+    first, last = requested[0]
+    assert requested == [[first, last], [last, first], [first, last]]
     assert [one.reason for one in found.verdicts if one.vault == last] == [Reason.NOT_YET]

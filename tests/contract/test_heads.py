@@ -21,8 +21,8 @@ def node() -> Iterator[Node]:
 
 @pytest.fixture
 def rpc(node: Node) -> Iterator[Rpc]:
-    with node.rpc() as asked:
-        yield asked
+    with node.rpc() as requested:
+        yield requested
 
 
 def socket_of(node: Node) -> str:
@@ -35,12 +35,12 @@ def test_a_head_is_pushed_before_anybody_asks(node: Node, rpc: Rpc) -> None:
         assert first is not None
         assert heads.subscribed
         rpc.call("evm_mine")
-        asked = rpc.requests
+        requested = rpc.requests
         head = heads.next(LONGEST_SECONDS)
 
     assert head is not None
     assert head.header.parent_hash == first.header.hash
-    assert rpc.requests == asked
+    assert rpc.requests == requested
 
 
 def test_of_many_heads_only_the_newest_is_told_with_what_it_missed(
@@ -82,7 +82,7 @@ def test_a_reorg_on_the_node_is_told_with_what_it_took_back(
         head = heads.next(LONGEST_SECONDS)
 
     assert head is not None
-    assert [each.number for each in head.taken_back] == [
+    assert [each.number for each in head.reorged] == [
         seen.header.number - depth + 1 + n for n in range(depth)
     ]
     assert head.linked

@@ -17,13 +17,13 @@ from rebalancer.chain.endpoints import Endpoints
 from rebalancer.chain.rpc import Rpc
 from rebalancer.chain.snapshot import VaultSnapshot, read_block, read_vaults
 from rebalancer.chain.system import Role
-from rebalancer.devnet.stage import DEMO_POLICY, Actor, Stage
+from rebalancer.devnet.environment import DEMO_POLICY, Actor, DevEnvironment
 from rebalancer.errors import EndpointsDisagree, KeeperNotAuthorized, RpcTimeout
-from rebalancer.keeper import Decision, Evaluator, Keeper, KeeperOptions, Site, Tick
+from rebalancer.keeper import Decision, Evaluator, Keeper, KeeperContext, KeeperOptions, Tick
 from rebalancer.keeper.decision import Outcome
 from rebalancer.operations.deploy import grant_roles
 from rebalancer.reasons import Reason
-from rebalancer.send.attempt import Kind, State
+from rebalancer.send.attempt import AttemptState, Kind
 from rebalancer.send.outbox import Outbox
 from rebalancer.send.signer import devnet_signer
 from rebalancer.settlement import Policy, weigh_basket
@@ -46,7 +46,7 @@ def outbox(tmp_path: Path) -> Iterator[Outbox]:
 
 
 def keeper_of(
-    stage: Stage,
+    environment: DevEnvironment,
     outbox: Outbox | None,
     *,
     actor: Actor = Actor.KEEPER,
@@ -55,18 +55,18 @@ def keeper_of(
     rpc: Rpc | None = None,
 ) -> Keeper:
     """A keeper of the stage's vault. It evaluates by the stage's node, and does the rest by another `rpc` where that is given."""
-    site = Site.of(stage.deployment, [stage.vault])
+    context = KeeperContext.of(environment.deployment, [environment.vault])
     if pools is not None:
-        site = replace(site, pools=tuple(PoolRef(pool, venue="uniswap-v3") for pool in pools))
+        context = replace(context, pools=tuple(PoolRef(pool, venue="uniswap-v3") for pool in pools))
     return Keeper(
-        rpc or stage.chain.rpc,
-        site,
+        rpc or environment.chain.rpc,
+        context,
         [devnet_signer(actor)],
         outbox,
         KeeperOptions(
             dry_run=dry_run, fee_cap_wei=10_000 * 10**9, tick_timeout_seconds=LONGEST_SECONDS
         ),
-        evaluator=Evaluator(stage.chain.rpc, site),
+        evaluator=Evaluator(environment.chain.rpc, context),
     )
 
 
@@ -76,29 +76,34 @@ def tick(keeper: Keeper, block: Block | None = None) -> Decision:
     return decision
 
 
-def look(stage: Stage) -> VaultSnapshot:
+def snapshot_of(environment: DevEnvironment) -> VaultSnapshot:
     """The vault now."""
     return read_vaults(
-        stage.chain.rpc, stage.system.lens, [stage.vault], read_block(stage.chain.rpc)
+        environment.chain.rpc,
+        environment.system.lens,
+        [environment.vault],
+        read_block(environment.chain.rpc),
     )[0]
 
 
-def move(stage: Stage, prices_e8: dict[str, int], seconds: int = 900) -> None:
+def move(environment: DevEnvironment, prices_e8: dict[str, int], seconds: int = 900) -> None:
     """Let time pass and prices change; every feed answers."""
-    stage.market.step(stage.market.prices_e8 | prices_e8, stage.chain.now() + seconds)
+    environment.market.step(
+        environment.market.prices_e8 | prices_e8, environment.chain.now() + seconds
+    )
 
 
-def set_policy(stage: Stage, policy: Policy) -> None:
+def set_policy(environment: DevEnvironment, policy: Policy) -> None:
     """The owner replaces the policy."""
-    vault = contract_at(stage.chain.rpc, "BasketVault", stage.vault)
+    vault = contract_at(environment.chain.rpc, "BasketVault", environment.vault)
     fields = [getattr(policy, name) for name in policy.__slots__]
-    stage.wallet(Actor.OWNER).transact(vault, "setPolicy", tuple(fields))
+    environment.wallet(Actor.OWNER).transact(vault, "setPolicy", tuple(fields))
 
 
-def nonce(stage: Stage) -> int:
+def nonce(environment: DevEnvironment) -> int:
     """How many transactions the keeper has sent."""
     address = Actor.KEEPER.address
-    return int(stage.chain.rpc.call("eth_getTransactionCount", address, "latest"), 16)
+    return int(environment.chain.rpc.call("eth_getTransactionCount", address, "latest"), 16)
 
 
 def is_as_foreseen(outcome: Outcome) -> bool | None:
@@ -108,142 +113,151 @@ def is_as_foreseen(outcome: Outcome) -> bool | None:
     return outcome.predicted.held == outcome.settled.held
 
 
-def assert_as_foreseen(stage: Stage, decision: Decision) -> None:
+def assert_as_foreseen(environment: DevEnvironment, decision: Decision) -> None:
     """The chain's ledger is the predicted one to the unit, and the loss is inside the limit of that moment."""
     outcome = decision.outcome
     assert outcome is not None
     assert outcome.settled is not None
     assert outcome.predicted is not None
-    assert outcome.predicted.held == outcome.settled.held == look(stage).basket.held
-    assert outcome.settled.state == look(stage).state
+    assert outcome.predicted.held == outcome.settled.held == snapshot_of(environment).basket.held
+    assert outcome.settled.state == snapshot_of(environment).state
     limit_e18 = outcome.settled.slippage_limit_e18
     assert outcome.settled.loss_e18 * E18 <= limit_e18 * outcome.settled.sold_e18
 
 
-def test_tick_in_band_sends_nothing_and_says_why(stage: Stage, outbox: Outbox) -> None:
-    decision = tick(keeper_of(stage, outbox))
+def test_tick_in_band_sends_nothing_and_says_why(
+    environment: DevEnvironment, outbox: Outbox
+) -> None:
+    decision = tick(keeper_of(environment, outbox))
 
     assert decision.reason is Reason.IN_BAND
     assert "inside its band" in decision.text
-    assert nonce(stage) == 0
-    assert outbox.attempts(stage.deployment.chain_id) == []
+    assert nonce(environment) == 0
+    assert outbox.attempts(environment.deployment.chain_id) == []
 
 
 def test_tick_out_of_band_brings_every_weight_back_as_foreseen(
-    stage: Stage, outbox: Outbox
+    environment: DevEnvironment, outbox: Outbox
 ) -> None:
-    move(stage, UP_10_PERCENT)
-    before = look(stage)
+    move(environment, UP_10_PERCENT)
+    before = snapshot_of(environment)
 
-    decision = tick(keeper_of(stage, outbox))
+    decision = tick(keeper_of(environment, outbox))
 
     assert decision.reason is Reason.REBALANCED
-    assert_as_foreseen(stage, decision)
-    after = look(stage)
+    assert_as_foreseen(environment, decision)
+    after = snapshot_of(environment)
     assert after.reason in (Reason.IN_BAND, Reason.COOLDOWN)
     assert weigh_basket(after.basket).broken is None
     assert after.drift_bps < before.drift_bps // 10
     assert after.state.epoch == before.state.epoch + 1
-    (attempt,) = outbox.attempts(stage.deployment.chain_id)
-    assert attempt.state is State.MINED
-    executor = stage.system.executor
-    for token in stage.deployment.tokens:
-        held = contract_at(stage.chain.rpc, "IERC20Metadata", token.address)
+    (attempt,) = outbox.attempts(environment.deployment.chain_id)
+    assert attempt.state is AttemptState.MINED
+    executor = environment.system.executor
+    for token in environment.deployment.tokens:
+        held = contract_at(environment.chain.rpc, "IERC20Metadata", token.address)
         assert held.call("balanceOf", executor) == 0
 
 
 def test_tick_on_the_block_of_an_earlier_rebalance_is_refused_not_repeated(
-    stage: Stage, outbox: Outbox
+    environment: DevEnvironment, outbox: Outbox
 ) -> None:
-    move(stage, UP_10_PERCENT)
-    seen: Block = read_block(stage.chain.rpc)
-    keeper = keeper_of(stage, outbox)
+    move(environment, UP_10_PERCENT)
+    seen: Block = read_block(environment.chain.rpc)
+    keeper = keeper_of(environment, outbox)
     first = tick(keeper, seen)
-    sent = nonce(stage)
+    sent = nonce(environment)
 
     again = tick(keeper, seen)  # a reader that lags behind
 
     assert first.reason is Reason.REBALANCED
     assert again.reason is Reason.NOT_YET
     assert "WrongEpoch" in again.text
-    assert nonce(stage) == sent
-    assert look(stage).state.epoch == 1
+    assert nonce(environment) == sent
+    assert snapshot_of(environment).state.epoch == 1
 
 
-def test_dry_run_plans_and_sends_nothing(stage: Stage) -> None:
-    move(stage, UP_10_PERCENT)
+def test_dry_run_plans_and_sends_nothing(environment: DevEnvironment) -> None:
+    move(environment, UP_10_PERCENT)
 
-    decision = tick(keeper_of(stage, None, dry_run=True))
+    decision = tick(keeper_of(environment, None, dry_run=True))
 
     assert decision.reason is Reason.DRY_RUN
     assert decision.plan is not None
     assert decision.plan.expected_buys_raw != (0, 0, 0)
-    assert nonce(stage) == 0
+    assert nonce(environment) == 0
 
 
-def test_tick_within_the_cooldown_waits(stage: Stage, outbox: Outbox) -> None:
-    keeper = keeper_of(stage, outbox)
-    move(stage, UP_10_PERCENT)
+def test_tick_within_the_cooldown_waits(environment: DevEnvironment, outbox: Outbox) -> None:
+    keeper = keeper_of(environment, outbox)
+    move(environment, UP_10_PERCENT)
     keeper.tick()
-    move(stage, {"ETH/USD": 2_600_00000000}, seconds=60)
+    move(environment, {"ETH/USD": 2_600_00000000}, seconds=60)
 
     decision = tick(keeper)
 
     assert decision.reason is Reason.COOLDOWN
-    assert utc(look(stage).state.rebalanced_at + DEMO_POLICY.cooldown_seconds) in decision.text
+    assert (
+        utc(snapshot_of(environment).state.rebalanced_at + DEMO_POLICY.cooldown_seconds)
+        in decision.text
+    )
 
 
-def test_tick_while_paused_waits(stage: Stage, outbox: Outbox) -> None:
-    move(stage, UP_10_PERCENT)
-    vault = contract_at(stage.chain.rpc, "BasketVault", stage.vault)
-    stage.wallet(Actor.GUARDIAN).transact(vault, "pauseRebalance")
+def test_tick_while_paused_waits(environment: DevEnvironment, outbox: Outbox) -> None:
+    move(environment, UP_10_PERCENT)
+    vault = contract_at(environment.chain.rpc, "BasketVault", environment.vault)
+    environment.wallet(Actor.GUARDIAN).transact(vault, "pauseRebalance")
 
-    decision = tick(keeper_of(stage, outbox))
+    decision = tick(keeper_of(environment, outbox))
 
     assert decision.reason is Reason.PAUSED
-    assert nonce(stage) == 0
+    assert nonce(environment) == 0
 
 
-def test_tick_with_a_stale_price_waits_and_names_the_token(stage: Stage, outbox: Outbox) -> None:
-    move(stage, UP_10_PERCENT)
-    usdc = stage.deployment.listed("USDC")
-    stage.chain.mine(at=stage.chain.now() + 2 * 86_400)
+def test_tick_with_a_stale_price_waits_and_names_the_token(
+    environment: DevEnvironment, outbox: Outbox
+) -> None:
+    move(environment, UP_10_PERCENT)
+    usdc = environment.deployment.listed("USDC")
+    environment.chain.mine(at=environment.chain.now() + 2 * 86_400)
 
-    decision = tick(keeper_of(stage, outbox))
+    decision = tick(keeper_of(environment, outbox))
 
     assert decision.reason is Reason.ORACLE_FAULT
     assert f"{usdc.address} (its answer is older than its heartbeat)" in decision.text
-    assert nonce(stage) == 0
+    assert nonce(environment) == 0
 
 
-def test_tick_without_a_pool_says_no_route(stage: Stage, outbox: Outbox) -> None:
-    move(stage, UP_10_PERCENT)
+def test_tick_without_a_pool_says_no_route(environment: DevEnvironment, outbox: Outbox) -> None:
+    move(environment, UP_10_PERCENT)
 
-    decision = tick(keeper_of(stage, outbox, pools=[]))
+    decision = tick(keeper_of(environment, outbox, pools=[]))
 
     assert decision.reason is Reason.NO_ROUTE
-    assert nonce(stage) == 0
+    assert nonce(environment) == 0
 
 
 def test_tick_with_little_turnover_left_trades_what_it_may_and_says_what_bound_it(
-    stage: Stage, outbox: Outbox
+    environment: DevEnvironment, outbox: Outbox
 ) -> None:
-    set_policy(stage, replace(DEMO_POLICY, min_progress_bps=100, turnover_budget_bps=100))
-    move(stage, UP_10_PERCENT)
+    set_policy(environment, replace(DEMO_POLICY, min_progress_bps=100, turnover_budget_bps=100))
+    move(environment, UP_10_PERCENT)
 
-    decision = tick(keeper_of(stage, outbox))
+    decision = tick(keeper_of(environment, outbox))
 
     assert decision.reason is Reason.REBALANCED
     assert decision.plan is not None
     assert decision.plan.bound_by == "turnover"
-    assert_as_foreseen(stage, decision)
-    assert look(stage).turnover_left_e18 < E18 // BPS
-    assert look(stage).state.due_since == look(stage).state.rebalanced_at
+    assert_as_foreseen(environment, decision)
+    assert snapshot_of(environment).turnover_left_e18 < E18 // BPS
+    assert snapshot_of(environment).state.due_since == snapshot_of(environment).state.rebalanced_at
 
 
-def test_tick_with_the_turnover_budget_spent_waits(stage: Stage, outbox: Outbox) -> None:
+def test_tick_with_the_turnover_budget_spent_waits(
+    environment: DevEnvironment, outbox: Outbox
+) -> None:
     set_policy(
-        stage,
+        environment,
         replace(
             DEMO_POLICY,
             min_progress_bps=100,
@@ -252,43 +266,43 @@ def test_tick_with_the_turnover_budget_spent_waits(stage: Stage, outbox: Outbox)
             turnover_period_seconds=2**32 - 1,
         ),
     )
-    move(stage, UP_10_PERCENT)
-    keeper, before = keeper_of(stage, outbox), look(stage).state.epoch
+    move(environment, UP_10_PERCENT)
+    keeper, before = keeper_of(environment, outbox), snapshot_of(environment).state.epoch
     keeper.tick()
-    move(stage, {}, seconds=60)
+    move(environment, {}, seconds=60)
 
     decision = tick(keeper)
 
     assert decision.reason is Reason.BUDGET_SPENT
-    assert look(stage).state.epoch == before + 1
+    assert snapshot_of(environment).state.epoch == before + 1
 
 
 def test_tick_above_the_slippage_limit_pokes_and_trades_once_it_has_climbed(
-    stage: Stage, outbox: Outbox
+    environment: DevEnvironment, outbox: Outbox
 ) -> None:
-    set_policy(stage, replace(DEMO_POLICY, start_slippage_bps=0))
-    move(stage, UP_10_PERCENT)
-    keeper = keeper_of(stage, outbox)
+    set_policy(environment, replace(DEMO_POLICY, start_slippage_bps=0))
+    move(environment, UP_10_PERCENT)
+    keeper = keeper_of(environment, outbox)
 
     poked = tick(keeper)
-    move(stage, {}, seconds=DEMO_POLICY.slippage_ramp_seconds)
+    move(environment, {}, seconds=DEMO_POLICY.slippage_ramp_seconds)
     traded = tick(keeper)
 
     assert poked.reason is Reason.POKED
     assert traded.reason is Reason.REBALANCED
-    assert_as_foreseen(stage, traded)
+    assert_as_foreseen(environment, traded)
 
 
 def test_what_came_of_a_poke_tells_the_vaults_own_epoch_and_drift(
-    stage: Stage, outbox: Outbox
+    environment: DevEnvironment, outbox: Outbox
 ) -> None:
-    set_policy(stage, replace(DEMO_POLICY, start_slippage_bps=0))
-    move(stage, UP_10_PERCENT)
-    before = look(stage)
+    set_policy(environment, replace(DEMO_POLICY, start_slippage_bps=0))
+    move(environment, UP_10_PERCENT)
+    before = snapshot_of(environment)
     assert before.state.epoch > 0
 
     with structlog.testing.capture_logs() as logs:
-        poked = tick(keeper_of(stage, outbox))
+        poked = tick(keeper_of(environment, outbox))
 
     assert (poked.reason, poked.kind) == (Reason.POKED, "poke")
     assert (poked.epoch, poked.drift_bps) == (before.state.epoch, before.drift_bps)
@@ -297,11 +311,13 @@ def test_what_came_of_a_poke_tells_the_vaults_own_epoch_and_drift(
     assert {line["chain_id"] for line in attempts} == {31337}
 
 
-def test_a_vault_that_cannot_be_weighed_has_no_drift(stage: Stage, outbox: Outbox) -> None:
-    keeper = keeper_of(stage, outbox)
+def test_a_vault_that_cannot_be_weighed_has_no_drift(
+    environment: DevEnvironment, outbox: Outbox
+) -> None:
+    keeper = keeper_of(environment, outbox)
     ticks: list[Tick] = []
-    keeper.reporter.watchers = (ticks.append,)
-    stage.chain.mine(at=stage.chain.now() + 86_400)
+    keeper.reporter.observers = (ticks.append,)
+    environment.chain.mine(at=environment.chain.now() + 86_400)
 
     decision = tick(keeper)
 
@@ -309,34 +325,38 @@ def test_a_vault_that_cannot_be_weighed_has_no_drift(stage: Stage, outbox: Outbo
     assert ticks[-1].drifts_bps == {}
 
 
-def test_tick_clears_the_break_once_prices_are_back(stage: Stage, outbox: Outbox) -> None:
-    move(stage, UP_10_PERCENT)
-    vault = contract_at(stage.chain.rpc, "BasketVault", stage.vault)
-    stage.wallet(Actor.DEPOSITOR).transact(vault, "poke")
-    move(stage, {"ETH/USD": 2_000_00000000})
-    assert look(stage).state.due_since > 0
+def test_tick_clears_the_break_once_prices_are_back(
+    environment: DevEnvironment, outbox: Outbox
+) -> None:
+    move(environment, UP_10_PERCENT)
+    vault = contract_at(environment.chain.rpc, "BasketVault", environment.vault)
+    environment.wallet(Actor.DEPOSITOR).transact(vault, "poke")
+    move(environment, {"ETH/USD": 2_000_00000000})
+    assert snapshot_of(environment).state.due_since > 0
 
-    decision = tick(keeper_of(stage, outbox))
+    decision = tick(keeper_of(environment, outbox))
 
     assert decision.reason is Reason.POKED
-    assert look(stage).state.due_since == 0
+    assert snapshot_of(environment).state.due_since == 0
 
 
 # What else a vault may ask for
 
 
-def test_tick_ends_where_the_policy_says_within_the_band(stage: Stage, outbox: Outbox) -> None:
+def test_tick_ends_where_the_policy_says_within_the_band(
+    environment: DevEnvironment, outbox: Outbox
+) -> None:
     """Half of the band is left: what is too much of WETH shrinks to about half of its band."""
-    set_policy(stage, replace(DEMO_POLICY, destination_bps=5_000))
-    move(stage, UP_10_PERCENT)
+    set_policy(environment, replace(DEMO_POLICY, destination_bps=5_000))
+    move(environment, UP_10_PERCENT)
 
-    decision = tick(keeper_of(stage, outbox))
+    decision = tick(keeper_of(environment, outbox))
 
     assert decision.reason is Reason.REBALANCED
     assert decision.plan is not None
     assert decision.plan.bound_by is None
-    assert_as_foreseen(stage, decision)
-    after = look(stage)
+    assert_as_foreseen(environment, decision)
+    after = snapshot_of(environment)
     weighed = weigh_basket(after.basket)
     off_e18, band_e18 = (
         weighed.distances_e18[0] * E18 // weighed.total_e18,
@@ -347,128 +367,134 @@ def test_tick_ends_where_the_policy_says_within_the_band(stage: Stage, outbox: O
 
 
 def test_tick_rebalances_once_a_day_where_the_calendar_says_so(
-    stage: Stage, outbox: Outbox
+    environment: DevEnvironment, outbox: Outbox
 ) -> None:
     day = 86_400
-    set_policy(stage, replace(DEMO_POLICY, calendar_seconds=day))
-    move(stage, {"ETH/USD": 2_020_00000000}, seconds=day)
-    keeper, before = keeper_of(stage, outbox), look(stage).state.epoch
-    assert look(stage).reason is Reason.CALENDAR_DUE
-    assert weigh_basket(look(stage).basket).broken is None
+    set_policy(environment, replace(DEMO_POLICY, calendar_seconds=day))
+    move(environment, {"ETH/USD": 2_020_00000000}, seconds=day)
+    keeper, before = keeper_of(environment, outbox), snapshot_of(environment).state.epoch
+    assert snapshot_of(environment).reason is Reason.CALENDAR_DUE
+    assert weigh_basket(snapshot_of(environment).basket).broken is None
 
     first = tick(keeper)
-    move(stage, {"ETH/USD": 2_040_00000000})
+    move(environment, {"ETH/USD": 2_040_00000000})
     again = tick(keeper)
     # The limit climbs from when the vault knows that it is due, and better prices are waited for until it has.
-    move(stage, {}, seconds=day)
+    move(environment, {}, seconds=day)
     poked = tick(keeper)
-    move(stage, {}, seconds=DEMO_POLICY.slippage_ramp_seconds)
+    move(environment, {}, seconds=DEMO_POLICY.slippage_ramp_seconds)
     next_day = tick(keeper)
 
     assert poked.reason is Reason.POKED
     assert first.reason is next_day.reason is Reason.REBALANCED
-    assert_as_foreseen(stage, next_day)
+    assert_as_foreseen(environment, next_day)
     assert again.reason is Reason.IN_BAND
-    assert look(stage).state.epoch == before + 2
+    assert snapshot_of(environment).state.epoch == before + 2
 
 
-def test_tick_follows_targets_that_glide(stage: Stage, outbox: Outbox) -> None:
+def test_tick_follows_targets_that_glide(environment: DevEnvironment, outbox: Outbox) -> None:
     """From 40 % WETH down to 20 % within ten days, a day at a time."""
-    vault, day = contract_at(stage.chain.rpc, "BasketVault", stage.vault), 86_400
+    vault, day = contract_at(environment.chain.rpc, "BasketVault", environment.vault), 86_400
     targets = [asset[1] for asset in vault.call("assets")]
     moved = 2 * E18 // 10
     ends = [targets[0] - moved, targets[1] + moved, *targets[2:]]
-    stage.wallet(Actor.CURATOR).transact(vault, "setTargets", ends, 10 * day)
-    keeper, epochs = keeper_of(stage, outbox), 0
+    environment.wallet(Actor.CURATOR).transact(vault, "setTargets", ends, 10 * day)
+    keeper, epochs = keeper_of(environment, outbox), 0
     for _ in range(11):
-        move(stage, {}, seconds=day)
+        move(environment, {}, seconds=day)
         decision = tick(keeper)
         if decision.reason is Reason.REBALANCED:
-            assert_as_foreseen(stage, decision)
+            assert_as_foreseen(environment, decision)
             epochs += 1
 
-    basket = look(stage).basket
+    basket = snapshot_of(environment).basket
     assert epochs >= 4
     assert basket.targets_e18 == ends
-    assert look(stage).drift_bps <= basket.assets[0].band_bps
+    assert snapshot_of(environment).drift_bps <= basket.assets[0].band_bps
 
 
-def test_tick_leaves_alone_what_is_below_its_minimum_trade(stage: Stage, outbox: Outbox) -> None:
-    move(stage, UP_10_PERCENT)
-    before = look(stage).basket
+def test_tick_leaves_alone_what_is_below_its_minimum_trade(
+    environment: DevEnvironment, outbox: Outbox
+) -> None:
+    move(environment, UP_10_PERCENT)
+    before = snapshot_of(environment).basket
     usdc = next(i for i, asset in enumerate(before.assets) if asset.decimals == 6)
     assert weigh_basket(before).distances_e18[usdc] < 0
-    vault = contract_at(stage.chain.rpc, "BasketVault", stage.vault)
+    vault = contract_at(environment.chain.rpc, "BasketVault", environment.vault)
     bands = [
         (asset.band_bps, 0, before.held[usdc] if i == usdc else 10**3)
         for i, asset in enumerate(before.assets)
     ]
-    stage.wallet(Actor.CURATOR).transact(vault, "setBands", bands)
+    environment.wallet(Actor.CURATOR).transact(vault, "setBands", bands)
 
-    decision = tick(keeper_of(stage, outbox))
+    decision = tick(keeper_of(environment, outbox))
 
     assert decision.reason is Reason.REBALANCED
-    assert_as_foreseen(stage, decision)
-    after = look(stage).basket
+    assert_as_foreseen(environment, decision)
+    after = snapshot_of(environment).basket
     changed = [now != then for now, then in zip(after.held, before.held, strict=True)]
     assert changed == [True, True, False]
 
 
 def test_tick_trades_the_others_of_a_basket_with_an_excluded_asset(
-    stage: Stage, outbox: Outbox
+    environment: DevEnvironment, outbox: Outbox
 ) -> None:
     vault, usdc = (
-        contract_at(stage.chain.rpc, "BasketVault", stage.vault),
-        stage.deployment.listed("USDC"),
+        contract_at(environment.chain.rpc, "BasketVault", environment.vault),
+        environment.deployment.listed("USDC"),
     )
-    place = [asset.token for asset in look(stage).basket.assets].index(usdc.address)
-    stage.wallet(Actor.OWNER).transact(vault, "excludeAsset", place)
-    hub = contract_at(stage.chain.rpc, "OracleHub", stage.system.oracle)
-    stage.wallet(Actor.GUARDIAN).transact(hub, "removeFeed", usdc.address)
-    held = look(stage).basket.held[place]
-    move(stage, UP_10_PERCENT)
+    place = [asset.token for asset in snapshot_of(environment).basket.assets].index(usdc.address)
+    environment.wallet(Actor.OWNER).transact(vault, "excludeAsset", place)
+    hub = contract_at(environment.chain.rpc, "OracleHub", environment.system.oracle)
+    environment.wallet(Actor.GUARDIAN).transact(hub, "removeFeed", usdc.address)
+    held = snapshot_of(environment).basket.held[place]
+    move(environment, UP_10_PERCENT)
 
-    decision = tick(keeper_of(stage, outbox))
+    decision = tick(keeper_of(environment, outbox))
 
     assert decision.reason is Reason.REBALANCED
-    assert_as_foreseen(stage, decision)
-    assert look(stage).basket.held[place] == held
+    assert_as_foreseen(environment, decision)
+    assert snapshot_of(environment).basket.held[place] == held
 
 
-def test_start_with_a_key_that_is_not_the_keepers_is_refused(stage: Stage, outbox: Outbox) -> None:
-    set_policy(stage, replace(DEMO_POLICY, open_after_seconds=0))
+def test_start_with_a_key_that_is_not_the_keepers_is_refused(
+    environment: DevEnvironment, outbox: Outbox
+) -> None:
+    set_policy(environment, replace(DEMO_POLICY, open_after_seconds=0))
     with pytest.raises(KeeperNotAuthorized) as refused:
-        keeper_of(stage, outbox, actor=Actor.DEPOSITOR).start()
+        keeper_of(environment, outbox, actor=Actor.DEPOSITOR).start()
 
     assert refused.value.account == Actor.DEPOSITOR.address
 
 
-def test_feed_that_leaves_the_market_is_told_until_it_is_back(stage: Stage, outbox: Outbox) -> None:
+def test_feed_that_leaves_the_market_is_told_until_it_is_back(
+    environment: DevEnvironment, outbox: Outbox
+) -> None:
     """By more than the vault's policy allows and the pools' fee, which are 150 bps; the vault itself may think that all is well."""
-    told: list[Tick] = []
-    keeper = keeper_of(stage, outbox, dry_run=True)
-    keeper.reporter.watchers = (told.append,)
+    reported: list[Tick] = []
+    keeper = keeper_of(environment, outbox, dry_run=True)
+    keeper.reporter.observers = (reported.append,)
     keeper.feed_watch.every_seconds = 0
-    feed = next(one for one in stage.deployment.feeds if one.token == "WETH")
-    weth, aggregator = stage.deployment.listed("WETH").address, str(feed.aggregator)
+    feed = next(one for one in environment.deployment.feeds if one.token == "WETH")
+    weth, aggregator = environment.deployment.listed("WETH").address, str(feed.aggregator)
 
     with structlog.testing.capture_logs() as logs:
         for usd in (2_000, 2_028, 2_035, 1_965, 2_000):
-            push = contract_at(stage.chain.rpc, "MockAggregator", aggregator)
-            stage.chain.transact(push, "push", usd * 10**8)
+            push = contract_at(environment.chain.rpc, "MockAggregator", aggregator)
+            environment.chain.transact(push, "push", usd * 10**8)
             keeper.tick()
 
-    assert [set(one.off_market) for one in told] == [set(), set(), {weth}, {weth}, set()]
-    assert told[2].off_market[weth].startswith("WETH: the feed says 2,035 USD, and the listed")
+    assert [set(one.off_market) for one in reported] == [set(), set(), {weth}, {weth}, set()]
+    assert reported[2].off_market[weth].startswith("WETH: the feed says 2,035 USD, and the listed")
     ours = [line["event"] for line in logs if line["event"].startswith("feed_")]
     assert ours == ["feed_off_market", "feed_back_at_market"]
 
 
 def test_market_that_cannot_be_read_stops_no_look(
-    stage: Stage, outbox: Outbox, monkeypatch: pytest.MonkeyPatch
+    environment: DevEnvironment, outbox: Outbox, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    keeper = keeper_of(stage, outbox, dry_run=True)
-    keeper.reporter.watchers = (lambda _: None,)
+    keeper = keeper_of(environment, outbox, dry_run=True)
+    keeper.reporter.observers = (lambda _: None,)
 
     def fails(*_: object, **__: object) -> None:
         raise RpcTimeout("somewhere", 1.0)
@@ -481,29 +507,29 @@ def test_market_that_cannot_be_read_stops_no_look(
 
 
 def test_stranger_carries_on_when_the_keeper_is_gone_for_good(
-    stage: Stage, outbox: Outbox, tmp_path: Path
+    environment: DevEnvironment, outbox: Outbox, tmp_path: Path
 ) -> None:
     """No owner, curator, guardian or keeper does anything any more: the vault goes on with whoever comes."""
-    move(stage, UP_10_PERCENT)
-    assert tick(keeper_of(stage, outbox)).reason is Reason.REBALANCED
+    move(environment, UP_10_PERCENT)
+    assert tick(keeper_of(environment, outbox)).reason is Reason.REBALANCED
     for gone in (Actor.KEEPER, Actor.OWNER, Actor.CURATOR, Actor.GUARDIAN):
-        stage.chain.set_balance(gone.address, 0)
+        environment.chain.set_balance(gone.address, 0)
 
     with Outbox(tmp_path / "stranger.sqlite") as own:
-        stranger = keeper_of(stage, own, actor=Actor.DEPOSITOR)
+        stranger = keeper_of(environment, own, actor=Actor.DEPOSITOR)
         stranger.start()
         for usd in (2_600, 2_200):
             prices_e8 = {"ETH/USD": usd * 10**8}
-            move(stage, prices_e8, seconds=DEMO_POLICY.turnover_period_seconds)
+            move(environment, prices_e8, seconds=DEMO_POLICY.turnover_period_seconds)
             poked, waits = tick(stranger), tick(stranger)
             assert (poked.reason, waits.reason) == (Reason.POKED, Reason.NOT_YET)
             assert "its keepers have it to themselves until" in waits.text
-            move(stage, {}, seconds=DEMO_POLICY.open_after_seconds)
+            move(environment, {}, seconds=DEMO_POLICY.open_after_seconds)
 
             served = tick(stranger)
 
             assert served.reason is Reason.REBALANCED
-            assert_as_foreseen(stage, served)
+            assert_as_foreseen(environment, served)
 
 
 class Altering(ScriptedServer):
@@ -522,15 +548,15 @@ class Altering(ScriptedServer):
 
 
 def test_a_rebalance_on_which_endpoints_do_not_agree_is_not_sent(
-    stage: Stage, outbox: Outbox
+    environment: DevEnvironment, outbox: Outbox
 ) -> None:
-    move(stage, UP_10_PERCENT)
-    before = nonce(stage)
-    with Rpc(stage.chain.rpc.endpoint) as node:
-        liar = Altering(node, stage.system.lens)
+    move(environment, UP_10_PERCENT)
+    before = nonce(environment)
+    with Rpc(environment.chain.rpc.endpoint) as node:
+        liar = Altering(node, environment.system.lens)
         liar.start()
-        endpoints = Endpoints([stage.chain.rpc.endpoint, liar.url], 30.0, quorum=2)
-        keeper = keeper_of(stage, outbox, rpc=endpoints)
+        endpoints = Endpoints([environment.chain.rpc.endpoint, liar.url], 30.0, quorum=2)
+        keeper = keeper_of(environment, outbox, rpc=endpoints)
         try:
             keeper.start()
             with pytest.raises(EndpointsDisagree) as refusal:
@@ -539,23 +565,25 @@ def test_a_rebalance_on_which_endpoints_do_not_agree_is_not_sent(
             liar.stop()
 
     assert refusal.value.method == "eth_call"
-    assert nonce(stage) == before
-    assert outbox.attempts(stage.deployment.chain_id) == []
+    assert nonce(environment) == before
+    assert outbox.attempts(environment.deployment.chain_id) == []
 
 
-def test_a_rebalance_on_which_endpoints_agree_is_sent(stage: Stage, outbox: Outbox) -> None:
-    move(stage, UP_10_PERCENT)
-    url = stage.chain.rpc.endpoint
-    keeper = keeper_of(stage, outbox, rpc=Endpoints([url, url], 30.0, quorum=2))
+def test_a_rebalance_on_which_endpoints_agree_is_sent(
+    environment: DevEnvironment, outbox: Outbox
+) -> None:
+    move(environment, UP_10_PERCENT)
+    url = environment.chain.rpc.endpoint
+    keeper = keeper_of(environment, outbox, rpc=Endpoints([url, url], 30.0, quorum=2))
     keeper.start()
 
     assert tick(keeper).reason is Reason.REBALANCED
 
 
 def test_a_look_that_takes_too_long_fails_and_the_next_does_not(
-    stage: Stage, outbox: Outbox
+    environment: DevEnvironment, outbox: Outbox
 ) -> None:
-    keeper = keeper_of(stage, outbox)
+    keeper = keeper_of(environment, outbox)
     keeper.options = replace(keeper.options, tick_timeout_seconds=0.0)
     with pytest.raises(RpcTimeout):
         keeper.tick()
@@ -565,9 +593,11 @@ def test_a_look_that_takes_too_long_fails_and_the_next_does_not(
     assert keeper.rpc.deadline is None
 
 
-def test_run_ticks_at_every_block_that_the_socket_announces(stage: Stage, outbox: Outbox) -> None:
-    keeper = keeper_of(stage, outbox)
-    socket = stage.chain.rpc.endpoint.replace("http", "ws")
+def test_run_ticks_at_every_block_that_the_socket_announces(
+    environment: DevEnvironment, outbox: Outbox
+) -> None:
+    keeper = keeper_of(environment, outbox)
+    socket = environment.chain.rpc.endpoint.replace("http", "ws")
     keeper.options = replace(keeper.options, socket_url=socket, poll_seconds=3_600.0)
     seen: list[int] = []
 
@@ -576,7 +606,7 @@ def test_run_ticks_at_every_block_that_the_socket_announces(stage: Stage, outbox
         if len(seen) == 3:
             keeper.stop()
         else:
-            stage.chain.rpc.call("evm_mine")
+            environment.chain.rpc.call("evm_mine")
 
     keeper.run(on_decision)  # which would not come back in time, were a poll waited for
 
@@ -584,11 +614,11 @@ def test_run_ticks_at_every_block_that_the_socket_announces(stage: Stage, outbox
 
 
 def test_chain_that_makes_no_blocks_is_told_of_now_and_then(
-    stage: Stage, outbox: Outbox, monkeypatch: pytest.MonkeyPatch
+    environment: DevEnvironment, outbox: Outbox, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     clock = SkippingClock(monkeypatch)
     monkeypatch.setattr("rebalancer.keeper.reporting._IDLE_SECONDS", 6_000.0)
-    keeper = keeper_of(stage, outbox)
+    keeper = keeper_of(environment, outbox)
     keeper.options = replace(keeper.options, poll_seconds=0.01)
     polls = 0
     idle = keeper.reporter.idle
@@ -600,69 +630,73 @@ def test_chain_that_makes_no_blocks_is_told_of_now_and_then(
         idle()
 
     monkeypatch.setattr(keeper.reporter, "idle", poll)
-    told: list[Tick] = []
+    reported: list[Tick] = []
     polls_before: list[int] = []
 
-    def watch(look: Tick) -> None:
-        told.append(look)
+    def watch(each: Tick) -> None:
+        reported.append(each)
         polls_before.append(polls)
-        if len(told) == 4:
+        if len(reported) == 4:
             keeper.stop()
 
-    keeper.reporter.watchers = (watch,)
+    keeper.reporter.observers = (watch,)
     keeper.run()
-    first, *others = told
+    first, *others = reported
 
-    assert first.looked is not None
-    assert [(look.looked, look.decisions, look.requests) for look in others] == [(None, (), 0)] * 3
-    assert {look.block for look in told} == {first.block}
+    assert first.inputs is not None
+    assert [(each.inputs, each.decisions, each.requests) for each in others] == [(None, (), 0)] * 3
+    assert {each.block for each in reported} == {first.block}
     assert [later - sooner for sooner, later in pairwise(polls_before)] == [4, 4, 4]
     assert others[-1].reasons == first.reasons
     assert all(endpoint.usable for endpoint in others[-1].endpoints)
 
 
 def test_look_tells_what_was_decided_and_not_only_what_the_lens_says(
-    stage: Stage, outbox: Outbox
+    environment: DevEnvironment, outbox: Outbox
 ) -> None:
-    move(stage, UP_10_PERCENT)
-    keeper = keeper_of(stage, outbox)
+    move(environment, UP_10_PERCENT)
+    keeper = keeper_of(environment, outbox)
     keeper.options = replace(keeper.options, fee_cap_wei=1)
-    told: list[Tick] = []
-    keeper.reporter.watchers = (told.append,)
+    reported: list[Tick] = []
+    keeper.reporter.observers = (reported.append,)
     decision = tick(keeper)
 
     assert decision.reason is Reason.NOT_SENT
-    assert told[0].reasons == {stage.vault: Reason.NOT_SENT}
+    assert reported[0].reasons == {environment.vault: Reason.NOT_SENT}
 
 
 def test_look_after_a_pause_cancels_what_others_have_made_obsolete(
-    stage: Stage, outbox: Outbox, tmp_path: Path
+    environment: DevEnvironment, outbox: Outbox, tmp_path: Path
 ) -> None:
     members = {Role.KEEPER: [Actor.DEPOSITOR.address]}
-    grant_roles(stage.wallet(Actor.GUARDIAN), stage.system.authority, members, delay_seconds=0)
-    move(stage, UP_10_PERCENT)
-    paused = keeper_of(stage, outbox)
+    grant_roles(
+        environment.wallet(Actor.GUARDIAN), environment.system.authority, members, delay_seconds=0
+    )
+    move(environment, UP_10_PERCENT)
+    paused = keeper_of(environment, outbox)
     paused.options = replace(paused.options, receipt_seconds=0)
-    stage.chain.rpc.call("evm_setAutomine", False)
+    environment.chain.rpc.call("evm_setAutomine", False)
     try:
         tick(paused)
-        forget(stage)
+        forget(environment)
     finally:
-        stage.chain.rpc.call("evm_setAutomine", True)
+        environment.chain.rpc.call("evm_setAutomine", True)
     with Outbox(tmp_path / "other.sqlite") as other:
-        assert tick(keeper_of(stage, other, actor=Actor.DEPOSITOR)).reason is Reason.REBALANCED
-    stage.chain.mine(outbox.rules.bump_after_blocks)
+        assert (
+            tick(keeper_of(environment, other, actor=Actor.DEPOSITOR)).reason is Reason.REBALANCED
+        )
+    environment.chain.mine(outbox.rules.bump_after_blocks)
 
     paused.tick()
 
-    (attempt,) = outbox.attempts(stage.deployment.chain_id)
+    (attempt,) = outbox.attempts(environment.deployment.chain_id)
     assert [version.kind for version in attempt.versions] == [Kind.ORIGINAL, Kind.CANCELLATION]
     assert attempt.note == "the vault's epoch is 1 by now"
 
 
-def forget(stage: Stage) -> None:
+def forget(environment: DevEnvironment) -> None:
     """The node loses what is pending."""
-    chain = stage.chain
+    chain = environment.chain
     for pending in chain.rpc.call("eth_getBlockByNumber", "pending", False)["transactions"]:
         method = "anvil_dropTransaction" if chain.is_anvil else "hardhat_dropTransaction"
         chain.rpc.call(method, pending)

@@ -18,7 +18,7 @@ from rebalancer.chain.endpoints import Endpoints
 from rebalancer.chain.heads import Head, Heads
 from rebalancer.chain.rpc import Rpc
 from rebalancer.chain.snapshot import VaultSnapshot, decode_vaults, read_block
-from rebalancer.devnet.stage import Actor, Stage
+from rebalancer.devnet.environment import Actor, DevEnvironment
 from rebalancer.errors import (
     ContractReverted,
     EndpointsDisagree,
@@ -29,7 +29,7 @@ from rebalancer.errors import (
     SimulationRefused,
     TooManyFailures,
 )
-from rebalancer.keeper import Decision, Evaluator, EvaluatorOptions, Site, Tick
+from rebalancer.keeper import Decision, Evaluator, EvaluatorOptions, KeeperContext, Tick
 from rebalancer.keeper.decide import Conditions, plan_input
 from rebalancer.reasons import Reason
 from rebalancer.send.fees import read_market
@@ -39,7 +39,7 @@ from rebalancer.send.signer import devnet_signer
 from rebalancer.settlement import settle
 from tests.clocks import SkippingClock, wait_for
 from tests.contract.test_keeper import UP_10_PERCENT, is_as_foreseen, move
-from tests.contract.test_keeper_many import _other_books, by_vault, keeper_of, look, nonce
+from tests.contract.test_keeper_many import _other_books, by_vault, keeper_of, nonce, snapshot_of
 
 pytestmark = pytest.mark.both_chains  # nodes mine, simulate and word errors differently
 
@@ -67,43 +67,47 @@ class Falters(Rpc):
         raise RpcUnreachable(self.endpoint, "it went away")
 
 
-def play(stage: Stage, vaults: tuple[str, ...], journal: Path, rpc: Falters) -> list[Decision]:
+def play(
+    environment: DevEnvironment, vaults: tuple[str, ...], journal: Path, rpc: Falters
+) -> list[Decision]:
     """Both vaults leave their bands and are brought back; a look that fails is followed by the next."""
-    told: list[Decision] = []
+    reported: list[Decision] = []
     with Outbox(journal) as outbox:
-        site = Site.of(stage.deployment, vaults)
-        evaluator = Evaluator(stage.chain.rpc, site, EvaluatorOptions(exact_vaults=0))
-        keeper = keeper_of(stage, vaults, outbox, rpc=rpc, site=site, evaluator=evaluator)
+        context = KeeperContext.of(environment.deployment, vaults)
+        evaluator = Evaluator(environment.chain.rpc, context, EvaluatorOptions(exact_vaults=0))
+        keeper = keeper_of(
+            environment, vaults, outbox, rpc=rpc, context=context, evaluator=evaluator
+        )
         evaluator.rpc = rpc
-        assert evaluator._book is not None
-        evaluator._book.rpc = rpc
+        assert evaluator._vault_index is not None
+        evaluator._vault_index.rpc = rpc
         heads = Heads(rpc, poll_seconds=0.01)
 
-        def looks() -> None:
+        def ticks() -> None:
             head: Head | None = None
             for _ in range(3):
                 try:
                     head = heads.next(0) or keeper._unread
-                    told.extend(keeper.tick(head) if head else ())
+                    reported.extend(keeper.tick(head) if head else ())
                 except RpcUnreachable:
                     continue
                 return
 
-        looks()
-        move(stage, UP_10_PERCENT)
-        stage.chain.rpc.call("evm_setAutomine", False)
+        ticks()
+        move(environment, UP_10_PERCENT)
+        environment.chain.rpc.call("evm_setAutomine", False)
         try:
-            looks()
-            stage.chain.rpc.call("evm_setAutomine", True)
-            stage.chain.mine()
-            looks()
-            stage.chain.mine()
-            looks()
+            ticks()
+            environment.chain.rpc.call("evm_setAutomine", True)
+            environment.chain.mine()
+            ticks()
+            environment.chain.mine()
+            ticks()
         finally:
-            stage.chain.rpc.call("evm_setAutomine", True)
+            environment.chain.rpc.call("evm_setAutomine", True)
         assert keeper._queue._pending == []
         assert len(keeper._in_flight._sent) <= 2
-    return told
+    return reported
 
 
 @pytest.mark.parametrize(
@@ -114,36 +118,39 @@ def play(stage: Stage, vaults: tuple[str, ...], journal: Path, rpc: Falters) -> 
     ],
 )
 def test_whichever_request_of_a_look_fails_each_vault_is_sent_and_told_of_once(
-    stage: Stage, tmp_path: Path, served: bool, step: int
+    environment: DevEnvironment, tmp_path: Path, served: bool, step: int
 ) -> None:
-    if not stage.chain.is_anvil:
+    if not environment.chain.is_anvil:
         pytest.skip("What fails is asked by this program, of whatever node.")
-    vaults = stage.vault, stage.open_vault(1)
-    url = stage.chain.rpc.endpoint
+    vaults = environment.vault, environment.open_vault(1)
+    url = environment.chain.rpc.endpoint
     unbroken = Falters(url, 0)
-    before, prices = stage.chain.snapshot(), dict(stage.market.prices_e8)
-    play(stage, vaults, tmp_path / "unbroken.sqlite", unbroken)
+    before, prices = environment.chain.snapshot(), dict(environment.market.prices_e8)
+    play(environment, vaults, tmp_path / "unbroken.sqlite", unbroken)
     requests = -unbroken.left
     assert requests > 30
 
     for at in range(1 + served, requests + 1, step):
-        stage.chain.revert(before)
-        before = stage.chain.snapshot()
-        stage.market.prices_e8 = dict(prices)
+        environment.chain.revert(before)
+        before = environment.chain.snapshot()
+        environment.market.prices_e8 = dict(prices)
         # Anvil forgets the state of blocks that it has made before, to the same hash.
-        stage.chain.mine(at=stage.chain.now() + at)
-        told = play(
-            stage, vaults, tmp_path / f"{at}.sqlite", falters := Falters(url, at, served=served)
+        environment.chain.mine(at=environment.chain.now() + at)
+        reported = play(
+            environment,
+            vaults,
+            tmp_path / f"{at}.sqlite",
+            falters := Falters(url, at, served=served),
         )
 
         assert falters.left < 0
-        sent = Counter(one.vault for one in told if one.transaction_hash and one.plan)
-        done = Counter(one.vault for one in told if one.reason is Reason.REBALANCED)
-        assert done == Counter(vaults), f"request {at} of {requests}: {told}"
+        sent = Counter(one.vault for one in reported if one.transaction_hash and one.plan)
+        done = Counter(one.vault for one in reported if one.reason is Reason.REBALANCED)
+        assert done == Counter(vaults), f"request {at} of {requests}: {reported}"
         assert all(count <= 2 for count in sent.values()), "once when sent, once when mined"
-        assert nonce(stage) == 2, f"request {at} of {requests}"
-        settled = [one.outcome for one in told if one.reason is Reason.REBALANCED]
-        held = {vault: one.basket.held for vault, one in look(stage, vaults).items()}
+        assert nonce(environment) == 2, f"request {at} of {requests}"
+        settled = [one.outcome for one in reported if one.reason is Reason.REBALANCED]
+        held = {vault: one.basket.held for vault, one in snapshot_of(environment, vaults).items()}
         for outcome in settled:
             assert outcome is not None
             assert outcome.settled is not None
@@ -151,16 +158,16 @@ def test_whichever_request_of_a_look_fails_each_vault_is_sent_and_told_of_once(
 
 
 def test_a_rebalance_that_another_block_holds_after_a_reorg_is_verified_and_told_again(
-    stage: Stage, outbox: Outbox
+    environment: DevEnvironment, outbox: Outbox
 ) -> None:
-    if not stage.chain.is_anvil:
+    if not environment.chain.is_anvil:
         pytest.skip("Hardhat has no anvil_reorg.")
-    rpc = stage.chain.rpc
+    rpc = environment.chain.rpc
     outbox.rules = SendRules(fee_cap_wei=10**13, confirmations=12)
-    keeper = keeper_of(stage, (stage.vault,), outbox)
-    move(stage, UP_10_PERCENT)
+    keeper = keeper_of(environment, (environment.vault,), outbox)
+    move(environment, UP_10_PERCENT)
 
-    def told() -> Decision:
+    def reported() -> Decision:
         """The rebalance, told as soon as a block holds it."""
         found: Decision = wait_for(
             "the rebalance",
@@ -168,17 +175,17 @@ def test_a_rebalance_that_another_block_holds_after_a_reorg_is_verified_and_told
         )
         return found
 
-    first = told()
+    first = reported()
     rpc.call("anvil_reorg", 1, [])
     rpc.call("evm_setAutomine", False)
     try:
-        taken_back = keeper.tick()
+        reorged = keeper.tick()
         rpc.call("anvil_mine", "0x1")
     finally:
         rpc.call("evm_setAutomine", True)
-    again = told()
+    again = reported()
 
-    assert [one.reason for one in taken_back] == [Reason.UNDER_WAY]
+    assert [one.reason for one in reorged] == [Reason.UNDER_WAY]
     assert first.outcome is not None
     assert again.outcome is not None
     assert is_as_foreseen(again.outcome)
@@ -186,13 +193,15 @@ def test_a_rebalance_that_another_block_holds_after_a_reorg_is_verified_and_told
     assert Reason.REBALANCED not in [one.reason for one in keeper.tick()]
 
 
-def test_memory_of_attempts_ends_when_they_are_final(stage: Stage, outbox: Outbox) -> None:
+def test_memory_of_attempts_ends_when_they_are_final(
+    environment: DevEnvironment, outbox: Outbox
+) -> None:
     outbox.rules = SendRules(fee_cap_wei=10**13, confirmations=1)
-    keeper = keeper_of(stage, (stage.vault,), outbox)
-    move(stage, UP_10_PERCENT)
+    keeper = keeper_of(environment, (environment.vault,), outbox)
+    move(environment, UP_10_PERCENT)
     for _ in range(3):
         keeper.tick()
-        stage.chain.mine()
+        environment.chain.mine()
     keeper.tick()
 
     assert keeper._in_flight._reported == set()
@@ -200,11 +209,11 @@ def test_memory_of_attempts_ends_when_they_are_final(stage: Stage, outbox: Outbo
 
 
 def test_what_was_sent_before_a_look_failed_is_told_by_the_next(
-    stage: Stage, outbox: Outbox, monkeypatch: pytest.MonkeyPatch
+    environment: DevEnvironment, outbox: Outbox, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    vaults = stage.vault, stage.open_vault(1)
-    keeper = keeper_of(stage, vaults, outbox)
-    move(stage, UP_10_PERCENT)
+    vaults = environment.vault, environment.open_vault(1)
+    keeper = keeper_of(environment, vaults, outbox)
+    move(environment, UP_10_PERCENT)
     acted: list[str] = []
     act = keeper._dispatch._act
 
@@ -214,7 +223,7 @@ def test_what_was_sent_before_a_look_failed_is_told_by_the_next(
         acted.append(given[1].vault)
         return act(*given)
 
-    stage.chain.rpc.call("evm_setAutomine", False)
+    environment.chain.rpc.call("evm_setAutomine", False)
     try:
         with monkeypatch.context() as patch:
             patch.setattr(keeper._dispatch, "_act", once)
@@ -222,7 +231,7 @@ def test_what_was_sent_before_a_look_failed_is_told_by_the_next(
                 keeper.tick()
         sent, *_ = keeper.tick()
     finally:
-        stage.chain.rpc.call("evm_setAutomine", True)
+        environment.chain.rpc.call("evm_setAutomine", True)
 
     assert (sent.vault, sent.reason) == (acted[0], Reason.UNDER_WAY)
     assert sent.transaction_hash is not None
@@ -230,11 +239,11 @@ def test_what_was_sent_before_a_look_failed_is_told_by_the_next(
 
 
 def test_vaults_that_a_look_has_no_time_to_send_for_wait_for_the_next_and_nothing_fails(
-    stage: Stage, outbox: Outbox, monkeypatch: pytest.MonkeyPatch
+    environment: DevEnvironment, outbox: Outbox, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    vaults = stage.vault, stage.open_vault(1)
-    keeper = keeper_of(stage, vaults, outbox)
-    move(stage, UP_10_PERCENT)
+    vaults = environment.vault, environment.open_vault(1)
+    keeper = keeper_of(environment, vaults, outbox)
+    move(environment, UP_10_PERCENT)
     act = keeper._dispatch._act
 
     def slow(*given: Any) -> Decision:
@@ -256,23 +265,23 @@ def test_vaults_that_a_look_has_no_time_to_send_for_wait_for_the_next_and_nothin
 
 
 def test_a_vault_that_is_left_alone_is_not_planned_for(
-    stage: Stage, outbox: Outbox, monkeypatch: pytest.MonkeyPatch
+    environment: DevEnvironment, outbox: Outbox, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    vaults = stage.vault, stage.open_vault(1)
-    keeper = keeper_of(stage, vaults, outbox)
-    move(stage, UP_10_PERCENT)
+    vaults = environment.vault, environment.open_vault(1)
+    keeper = keeper_of(environment, vaults, outbox)
+    move(environment, UP_10_PERCENT)
     keeper._vault_breakers.of(vaults[0]).trip("its books differ", 1.0)
-    asked: list[tuple[Conditions, frozenset[str]]] = []
+    requested: list[tuple[Conditions, frozenset[str]]] = []
     evaluate = keeper.evaluator.evaluate
 
     def noted(head: Head, conditions: Conditions, left_alone: Any, without: Any) -> Any:
-        asked.append((conditions, frozenset(left_alone)))
+        requested.append((conditions, frozenset(left_alone)))
         return evaluate(head, conditions, left_alone, without)
 
     monkeypatch.setattr(keeper.evaluator, "evaluate", noted)
     decisions = by_vault(keeper.tick())
 
-    assert asked[0][1] == {vaults[0]}
+    assert requested[0][1] == {vaults[0]}
     assert (decisions[vaults[0]].reason, decisions[vaults[0]].plan) == (Reason.HALTED, None)
     assert decisions[vaults[0]].text == "its books differ"
     assert decisions[vaults[1]].reason is Reason.UNDER_WAY
@@ -291,12 +300,12 @@ def refuses(rpc: Rpc, method: str, monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_a_transaction_that_the_node_refuses_is_told_once(
-    stage: Stage, outbox: Outbox, monkeypatch: pytest.MonkeyPatch
+    environment: DevEnvironment, outbox: Outbox, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    keeper = keeper_of(stage, (stage.vault,), outbox)
-    move(stage, UP_10_PERCENT)
+    keeper = keeper_of(environment, (environment.vault,), outbox)
+    move(environment, UP_10_PERCENT)
     with monkeypatch.context() as patch:
-        refuses(stage.chain.rpc, "eth_sendRawTransaction", patch)
+        refuses(environment.chain.rpc, "eth_sendRawTransaction", patch)
         (refused,) = keeper.tick()
     again = keeper.tick()
 
@@ -306,11 +315,11 @@ def test_a_transaction_that_the_node_refuses_is_told_once(
 
 
 def test_an_endpoint_without_a_fee_history_is_asked_otherwise(
-    stage: Stage, outbox: Outbox, monkeypatch: pytest.MonkeyPatch
+    environment: DevEnvironment, outbox: Outbox, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    keeper = keeper_of(stage, (stage.vault,), outbox)
-    move(stage, UP_10_PERCENT)
-    refuses(stage.chain.rpc, "eth_feeHistory", monkeypatch)
+    keeper = keeper_of(environment, (environment.vault,), outbox)
+    move(environment, UP_10_PERCENT)
+    refuses(environment.chain.rpc, "eth_feeHistory", monkeypatch)
 
     (decision,) = keeper.tick()
 
@@ -318,11 +327,11 @@ def test_an_endpoint_without_a_fee_history_is_asked_otherwise(
 
 
 def test_an_endpoint_that_refuses_to_tell_a_balance_is_not_the_vaults_failure(
-    stage: Stage, outbox: Outbox, monkeypatch: pytest.MonkeyPatch
+    environment: DevEnvironment, outbox: Outbox, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    keeper = keeper_of(stage, (stage.vault,), outbox)
-    move(stage, UP_10_PERCENT)
-    refuses(stage.chain.rpc, "eth_getBalance", monkeypatch)
+    keeper = keeper_of(environment, (environment.vault,), outbox)
+    move(environment, UP_10_PERCENT)
+    refuses(environment.chain.rpc, "eth_getBalance", monkeypatch)
 
     with pytest.raises(RpcRejected):
         keeper.tick()
@@ -330,9 +339,11 @@ def test_an_endpoint_that_refuses_to_tell_a_balance_is_not_the_vaults_failure(
     assert dict(keeper._vault_breakers.items()) == {}
 
 
-def test_a_signer_that_is_away_for_a_moment_stops_nothing(stage: Stage, outbox: Outbox) -> None:
+def test_a_signer_that_is_away_for_a_moment_stops_nothing(
+    environment: DevEnvironment, outbox: Outbox
+) -> None:
     here = devnet_signer(Actor.KEEPER)
-    move(stage, UP_10_PERCENT)
+    move(environment, UP_10_PERCENT)
 
     class Remote:
         address = here.address
@@ -344,7 +355,7 @@ def test_a_signer_that_is_away_for_a_moment_stops_nothing(stage: Stage, outbox: 
             raise SignerUnavailable("http://signer", f"no answer to {len(transaction)} fields")
 
     signer = Remote()
-    keeper = keeper_of(stage, (stage.vault,), outbox, signer=signer)
+    keeper = keeper_of(environment, (environment.vault,), outbox, signer=signer)
     (first,) = keeper.tick()
     signer.is_away = False
     (second,) = keeper.tick()
@@ -354,7 +365,7 @@ def test_a_signer_that_is_away_for_a_moment_stops_nothing(stage: Stage, outbox: 
 
 
 def test_watchers_are_told_of_books_that_differ_before_the_keeper_ends(
-    stage: Stage, outbox: Outbox, monkeypatch: pytest.MonkeyPatch
+    environment: DevEnvironment, outbox: Outbox, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(
         "rebalancer.keeper.verify.settle",
@@ -362,8 +373,10 @@ def test_watchers_are_told_of_books_that_differ_before_the_keeper_ends(
     )
     ticks: list[Tick] = []
     handed: list[Decision] = []
-    keeper = keeper_of(stage, (stage.vault,), outbox, watchers=(ticks,), receipt_seconds=30)
-    move(stage, UP_10_PERCENT)
+    keeper = keeper_of(
+        environment, (environment.vault,), outbox, observers=(ticks,), receipt_seconds=30
+    )
+    move(environment, UP_10_PERCENT)
 
     with pytest.raises(LedgerMismatch) as differ:
         keeper.run(handed.append)
@@ -371,23 +384,23 @@ def test_watchers_are_told_of_books_that_differ_before_the_keeper_ends(
     assert ticks[-1].failure == str(differ.value)
     assert [one.reason for one in ticks[-1].decisions] == [Reason.UNDER_WAY, Reason.HALTED]
     assert tuple(handed) == ticks[-1].decisions
-    assert [one.scope for one in ticks[-1].breakers] == [stage.vault]
+    assert [one.scope for one in ticks[-1].breakers] == [environment.vault]
 
 
 def test_the_last_failure_tells_what_was_not_told_yet(
-    stage: Stage, outbox: Outbox, monkeypatch: pytest.MonkeyPatch
+    environment: DevEnvironment, outbox: Outbox, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     ticks: list[Tick] = []
-    keeper = keeper_of(stage, (stage.vault,), outbox, watchers=(ticks,))
+    keeper = keeper_of(environment, (environment.vault,), outbox, observers=(ticks,))
     keeper.options = replace(keeper.options, poll_seconds=0.01)
-    move(stage, UP_10_PERCENT)
+    move(environment, UP_10_PERCENT)
     keeper.tick()
     ticks.clear()
 
-    def untold(rpc: Rpc) -> Any:
+    def unreported(rpc: Rpc) -> Any:
         raise RpcRejected("eth_feeHistory", -32_005, "too many requests")
 
-    monkeypatch.setattr("rebalancer.keeper.conditions.read_market", untold)
+    monkeypatch.setattr("rebalancer.keeper.conditions.read_market", unreported)
     with pytest.raises(TooManyFailures):
         keeper.run()
 
@@ -397,16 +410,16 @@ def test_the_last_failure_tells_what_was_not_told_yet(
 
 
 def test_a_look_that_works_after_failed_ones_says_so_once(
-    stage: Stage, outbox: Outbox, monkeypatch: pytest.MonkeyPatch
+    environment: DevEnvironment, outbox: Outbox, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     ticks: list[Tick] = []
-    keeper = keeper_of(stage, (stage.vault,), outbox, watchers=(ticks,))
+    keeper = keeper_of(environment, (environment.vault,), outbox, observers=(ticks,))
     keeper.options = replace(keeper.options, poll_seconds=0.01, max_consecutive_failures=3)
-    asked: list[Rpc] = []
+    requested: list[Rpc] = []
 
     def untold_twice(rpc: Rpc) -> Any:
-        asked.append(rpc)
-        if len(asked) <= 2:
+        requested.append(rpc)
+        if len(requested) <= 2:
             raise RpcRejected("eth_feeHistory", -32_005, "too many requests")
         return read_market(rpc)
 
@@ -420,45 +433,49 @@ def test_a_look_that_works_after_failed_ones_says_so_once(
 
 
 def test_a_watcher_that_breaks_stops_neither_the_keeper_nor_other_watchers(
-    stage: Stage, outbox: Outbox
+    environment: DevEnvironment, outbox: Outbox
 ) -> None:
     ticks: list[Tick] = []
-    keeper = keeper_of(stage, (stage.vault,), outbox, watchers=(ticks,))
+    keeper = keeper_of(environment, (environment.vault,), outbox, observers=(ticks,))
 
     def broken(tick: Tick) -> None:
         raise OSError(28, f"no space left on the device for block {tick.block}")
 
-    keeper.reporter.watchers = (broken, *keeper.reporter.watchers)
-    keeper.tick(read_block(stage.chain.rpc))
+    keeper.reporter.observers = (broken, *keeper.reporter.observers)
+    keeper.tick(read_block(environment.chain.rpc))
 
     assert len(ticks) == 1
-    assert ticks[0].reasons == {stage.vault: Reason.IN_BAND}
+    assert ticks[0].reasons == {environment.vault: Reason.IN_BAND}
 
 
-def test_a_vault_that_is_named_twice_is_one(stage: Stage, outbox: Outbox) -> None:
-    site = Site.of(stage.deployment, [stage.vault, "0x" + stage.vault[2:].upper()])
-    assert site.vaults == (stage.vault,)
-    move(stage, UP_10_PERCENT)
-    named = (stage.vault, "0x" + stage.vault[2:].upper())
-    (decision,) = keeper_of(stage, named, outbox).tick()
+def test_a_vault_that_is_named_twice_is_one(environment: DevEnvironment, outbox: Outbox) -> None:
+    context = KeeperContext.of(
+        environment.deployment, [environment.vault, "0x" + environment.vault[2:].upper()]
+    )
+    assert context.vaults == (environment.vault,)
+    move(environment, UP_10_PERCENT)
+    named = (environment.vault, "0x" + environment.vault[2:].upper())
+    (decision,) = keeper_of(environment, named, outbox).tick()
 
     assert decision.reason is Reason.UNDER_WAY
 
 
 def test_a_share_that_changes_hands_in_its_block_hides_no_difference(
-    stage: Stage, outbox: Outbox, monkeypatch: pytest.MonkeyPatch
+    environment: DevEnvironment, outbox: Outbox, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    keeper = keeper_of(stage, (stage.vault,), outbox)
-    move(stage, UP_10_PERCENT)
-    rpc = stage.chain.rpc
-    data = contract_at(rpc, "BasketVault", stage.vault).data("transfer", Actor.DEPOSITOR.address, 1)
+    keeper = keeper_of(environment, (environment.vault,), outbox)
+    move(environment, UP_10_PERCENT)
+    rpc = environment.chain.rpc
+    data = contract_at(rpc, "BasketVault", environment.vault).data(
+        "transfer", Actor.DEPOSITOR.address, 1
+    )
     fees = {"maxPriorityFeePerGas": hex(1), "maxFeePerGas": hex(2_000 * 10**9)}
     rpc.call("evm_setAutomine", False)
     try:
         keeper.tick()
-        message = {"from": Actor.OWNER.address, "to": stage.vault, "data": data}
+        message = {"from": Actor.OWNER.address, "to": environment.vault, "data": data}
         moved = rpc.call("eth_sendTransaction", message | fees)
-        stage.chain.mine()
+        environment.chain.mine()
     finally:
         rpc.call("evm_setAutomine", True)
     receipt = rpc.call("eth_getTransactionReceipt", moved)
@@ -473,11 +490,11 @@ def test_a_share_that_changes_hands_in_its_block_hides_no_difference(
 
 
 def test_a_plan_that_never_passes_is_no_matter_of_fast_blocks(
-    stage: Stage, outbox: Outbox, monkeypatch: pytest.MonkeyPatch
+    environment: DevEnvironment, outbox: Outbox, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """A newer block comes before every refusal, and yet the vault is left alone after some."""
-    keeper = keeper_of(stage, (stage.vault,), outbox)
-    move(stage, UP_10_PERCENT)
+    keeper = keeper_of(environment, (environment.vault,), outbox)
+    move(environment, UP_10_PERCENT)
 
     def refused(*given: Any, **named: Any) -> Any:
         raise SimulationRefused(ContractReverted("BelowMinimum"))
@@ -490,8 +507,8 @@ def test_a_plan_that_never_passes_is_no_matter_of_fast_blocks(
     monkeypatch.setattr("rebalancer.keeper.dispatch.read_block", newer)
     reasons = []
     for _ in range(6):
-        stage.chain.mine()
-        (decision,) = keeper.tick(Head.at(*block_of(stage)))
+        environment.chain.mine()
+        (decision,) = keeper.tick(Head.at(*block_of(environment)))
         reasons.append(decision.reason)
 
     assert reasons[:2] == [Reason.NOT_YET] * 2
@@ -499,20 +516,20 @@ def test_a_plan_that_never_passes_is_no_matter_of_fast_blocks(
     assert reasons[5] is Reason.HALTED
 
 
-def block_of(stage: Stage) -> tuple[int, str, int]:
+def block_of(environment: DevEnvironment) -> tuple[int, str, int]:
     """The newest block's number, hash and time."""
-    block = read_block(stage.chain.rpc)
+    block = read_block(environment.chain.rpc)
     return block.number, block.hash, block.timestamp
 
 
 def test_what_the_quorum_says_is_held_against_what_was_planned_from(
-    stage: Stage, outbox: Outbox, monkeypatch: pytest.MonkeyPatch
+    environment: DevEnvironment, outbox: Outbox, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The quorum agrees, on another state than that which the plan was made from."""
-    url = stage.chain.rpc.endpoint
+    url = environment.chain.rpc.endpoint
     endpoints = Endpoints([url, url], 30.0, quorum=2)
-    keeper = keeper_of(stage, (stage.vault,), outbox, rpc=endpoints)
-    move(stage, UP_10_PERCENT)
+    keeper = keeper_of(environment, (environment.vault,), outbox, rpc=endpoints)
+    move(environment, UP_10_PERCENT)
     seen = "rebalancer.keeper.dispatch.decode_vaults"
 
     def richer(packed: bytes, timestamp: int) -> tuple[VaultSnapshot, ...]:
@@ -524,7 +541,7 @@ def test_what_the_quorum_says_is_held_against_what_was_planned_from(
     monkeypatch.setattr(seen, richer)
     with pytest.raises(EndpointsDisagree):
         keeper.tick()
-    assert outbox.attempts(stage.chain.rpc.chain_id()) == []
+    assert outbox.attempts(environment.chain.rpc.chain_id()) == []
 
     monkeypatch.setattr(seen, decode_vaults)
     (decision,) = keeper.tick()
@@ -532,36 +549,43 @@ def test_what_the_quorum_says_is_held_against_what_was_planned_from(
 
 
 def test_gas_is_weighed_by_the_oracle_where_the_vault_lacks_its_token(
-    stage: Stage, outbox: Outbox
+    environment: DevEnvironment, outbox: Outbox
 ) -> None:
-    keeper = keeper_of(stage, (stage.vault,), outbox)
+    keeper = keeper_of(environment, (environment.vault,), outbox)
     ticks: list[Tick] = []
-    keeper.reporter.watchers = (ticks.append,)
+    keeper.reporter.observers = (ticks.append,)
     keeper.tick()
     (tick,) = ticks
-    assert tick.looked is not None
-    conditions = tick.looked.conditions
-    snapshot = tick.looked.verdicts[0].snapshot
+    assert tick.inputs is not None
+    conditions = tick.inputs.conditions
+    snapshot = tick.inputs.verdicts[0].snapshot
     known = dict(
         zip((a.token for a in snapshot.basket.assets), snapshot.basket.prices, strict=True)
     )
 
-    assert conditions.native_price_e18 == known[stage.deployment.wrapped_native].primary_e18 > 0
+    assert (
+        conditions.native_price_e18 == known[environment.deployment.wrapped_native].primary_e18 > 0
+    )
     elsewhere = replace(conditions, wrapped_native="0x" + "ee" * 20)
     assert plan_input(snapshot, (), elsewhere).native_price_e18 == conditions.native_price_e18
 
 
 def test_gas_is_weighed_by_the_settings_where_no_oracle_prices_its_token(
-    stage: Stage, outbox: Outbox
+    environment: DevEnvironment, outbox: Outbox
 ) -> None:
-    site = replace(Site.of(stage.deployment, (stage.vault,)), wrapped_native="0x" + "ee" * 20)
+    context = replace(
+        KeeperContext.of(environment.deployment, (environment.vault,)),
+        wrapped_native="0x" + "ee" * 20,
+    )
     ticks: list[Tick] = []
-    keeper = keeper_of(stage, (stage.vault,), outbox, site=site, watchers=(ticks,))
+    keeper = keeper_of(
+        environment, (environment.vault,), outbox, context=context, observers=(ticks,)
+    )
 
     keeper.tick()
     keeper.options = replace(keeper.options, native_price_e18=5)
     keeper._conditions._native_price_at = -math.inf
     keeper.tick()
 
-    looks = [tick.looked for tick in ticks]
-    assert [look.conditions.native_price_e18 for look in looks if look] == [0, 5]
+    inputs_of_ticks = [tick.inputs for tick in ticks]
+    assert [each.conditions.native_price_e18 for each in inputs_of_ticks if each] == [0, 5]

@@ -10,19 +10,19 @@ import pytest
 
 from rebalancer.chain.contracts import contract_at
 from rebalancer.chain.snapshot import VaultSnapshot, read_block, read_vaults
-from rebalancer.devnet.stage import DEMO_POLICY, Actor, Stage
+from rebalancer.devnet.environment import DEMO_POLICY, Actor, DevEnvironment
 from rebalancer.keeper import (
     Decision,
     Evaluator,
     EvaluatorOptions,
     Keeper,
+    KeeperContext,
     KeeperOptions,
-    Site,
     Tick,
 )
 from rebalancer.keeper.recording import Recorder, replay
 from rebalancer.reasons import Reason
-from rebalancer.send.attempt import State
+from rebalancer.send.attempt import AttemptState
 from rebalancer.send.outbox import Outbox
 from rebalancer.send.signer import devnet_signer
 from rebalancer.units import BPS
@@ -39,39 +39,41 @@ def outbox(tmp_path: Path) -> Iterator[Outbox]:
 
 
 def keeper_of(
-    stage: Stage,
+    environment: DevEnvironment,
     outbox: Outbox | None,
     *vaults: str,
     ticks: list[Tick] | None = None,
     receipt_seconds: float = 30,
     options: EvaluatorOptions | None = None,
 ) -> Keeper:
-    site = Site.of(stage.deployment, vaults or (stage.vault,))
+    context = KeeperContext.of(environment.deployment, vaults or (environment.vault,))
     return Keeper(
-        stage.chain.rpc,
-        site,
+        environment.chain.rpc,
+        context,
         [devnet_signer(Actor.KEEPER)],
         outbox,
         KeeperOptions(
             dry_run=outbox is None, fee_cap_wei=10_000 * 10**9, receipt_seconds=receipt_seconds
         ),
-        evaluator=Evaluator(stage.chain.rpc, site, options),
-        watchers=[] if ticks is None else [ticks.append],
+        evaluator=Evaluator(environment.chain.rpc, context, options),
+        observers=[] if ticks is None else [ticks.append],
     )
 
 
-def look(stage: Stage, vault: str = "") -> VaultSnapshot:
-    rpc = stage.chain.rpc
-    return read_vaults(rpc, stage.system.lens, [vault or stage.vault], read_block(rpc))[0]
+def snapshot_of(environment: DevEnvironment, vault: str = "") -> VaultSnapshot:
+    rpc = environment.chain.rpc
+    return read_vaults(rpc, environment.system.lens, [vault or environment.vault], read_block(rpc))[
+        0
+    ]
 
 
-def lose(stage: Stage, bps: int, asset: int = USDC, vault: str = "") -> int:
+def lose(environment: DevEnvironment, bps: int, asset: int = USDC, vault: str = "") -> int:
     """The vault has so much less of an asset; how much, in raw units."""
-    seen = look(stage, vault)
+    seen = snapshot_of(environment, vault)
     lost = seen.basket.held[asset] * bps // BPS
     left = seen.basket.held[asset] - lost
     token = seen.basket.assets[asset].token
-    stage.chain.set_token_balance(token, vault or stage.vault, left)
+    environment.chain.set_token_balance(token, vault or environment.vault, left)
     return lost
 
 
@@ -80,13 +82,15 @@ def tick(keeper: Keeper) -> Decision:
     return decision
 
 
-def test_loss_above_dust_is_written_down_once_and_told(stage: Stage, outbox: Outbox) -> None:
+def test_loss_above_dust_is_written_down_once_and_told(
+    environment: DevEnvironment, outbox: Outbox
+) -> None:
     ticks: list[Tick] = []
-    keeper = keeper_of(stage, outbox, ticks=ticks)
-    before = look(stage)
-    lost = lose(stage, 2_000)
+    keeper = keeper_of(environment, outbox, ticks=ticks)
+    before = snapshot_of(environment)
+    lost = lose(environment, 2_000)
     usdc = before.basket.assets[USDC].token
-    assert look(stage).reason is Reason.LOSS_NOT_WRITTEN_DOWN
+    assert snapshot_of(environment).reason is Reason.LOSS_NOT_WRITTEN_DOWN
 
     synced = tick(keeper)
     after = tick(keeper)
@@ -101,25 +105,27 @@ def test_loss_above_dust_is_written_down_once_and_told(stage: Stage, outbox: Out
     assert after.text == (
         f"rebalancing is paused, and {usdc} lost balance: the owner allows its purchases and resumes"
     )
-    assert nonce(stage) == 1
-    (attempt,) = outbox.attempts(stage.deployment.chain_id)
-    assert attempt.state is State.MINED
+    assert nonce(environment) == 1
+    (attempt,) = outbox.attempts(environment.deployment.chain_id)
+    assert attempt.state is AttemptState.MINED
     assert attempt.intent.epoch < 0
-    now = look(stage)
+    now = snapshot_of(environment)
     assert now.basket.held[USDC] == before.basket.held[USDC] - lost
     assert now.basket.barred == (False, False, True)
     assert now.missing_raw == (0, 0, 0)
-    told = [one.losses for one in ticks]
-    assert told[0] == {stage.vault: synced.text}
-    assert told[1] == told[2]
-    assert "allowPurchases" in told[1][stage.vault]
-    assert "resumeRebalance" in told[1][stage.vault]
+    reported = [one.losses for one in ticks]
+    assert reported[0] == {environment.vault: synced.text}
+    assert reported[1] == reported[2]
+    assert "allowPurchases" in reported[1][environment.vault]
+    assert "resumeRebalance" in reported[1][environment.vault]
 
 
-def test_loss_within_dust_is_written_down_and_alarms_nobody(stage: Stage, outbox: Outbox) -> None:
+def test_loss_within_dust_is_written_down_and_alarms_nobody(
+    environment: DevEnvironment, outbox: Outbox
+) -> None:
     ticks: list[Tick] = []
-    keeper = keeper_of(stage, outbox, ticks=ticks)
-    lose(stage, DUST_BPS)
+    keeper = keeper_of(environment, outbox, ticks=ticks)
+    lose(environment, DUST_BPS)
 
     assert tick(keeper).reason is Reason.SYNCED
     assert tick(keeper).reason is Reason.IN_BAND
@@ -127,95 +133,101 @@ def test_loss_within_dust_is_written_down_and_alarms_nobody(stage: Stage, outbox
 
 
 def test_losses_of_two_tokens_are_written_down_one_after_the_other(
-    stage: Stage, outbox: Outbox
+    environment: DevEnvironment, outbox: Outbox
 ) -> None:
-    keeper = keeper_of(stage, outbox)
-    lose(stage, 1_000, USDC)
-    lose(stage, 1_000, WBTC)
+    keeper = keeper_of(environment, outbox)
+    lose(environment, 1_000, USDC)
+    lose(environment, 1_000, WBTC)
 
     assert [tick(keeper).reason for _ in range(3)] == [Reason.SYNCED, Reason.SYNCED, Reason.PAUSED]
-    assert nonce(stage) == 2
-    assert look(stage).missing_raw == (0, 0, 0)
+    assert nonce(environment) == 2
+    assert snapshot_of(environment).missing_raw == (0, 0, 0)
 
 
-def test_loss_of_a_paused_vault_is_written_down(stage: Stage, outbox: Outbox) -> None:
-    vault = contract_at(stage.chain.rpc, "BasketVault", stage.vault)
-    stage.wallet(Actor.GUARDIAN).transact(vault, "pauseRebalance")
-    lose(stage, 500)
-    assert look(stage).reason is Reason.PAUSED
+def test_loss_of_a_paused_vault_is_written_down(
+    environment: DevEnvironment, outbox: Outbox
+) -> None:
+    vault = contract_at(environment.chain.rpc, "BasketVault", environment.vault)
+    environment.wallet(Actor.GUARDIAN).transact(vault, "pauseRebalance")
+    lose(environment, 500)
+    assert snapshot_of(environment).reason is Reason.PAUSED
 
-    assert tick(keeper_of(stage, outbox)).reason is Reason.SYNCED
+    assert tick(keeper_of(environment, outbox)).reason is Reason.SYNCED
 
 
-def test_dry_run_says_that_it_would_write_the_loss_down(stage: Stage) -> None:
-    lose(stage, 500)
+def test_dry_run_says_that_it_would_write_the_loss_down(environment: DevEnvironment) -> None:
+    lose(environment, 500)
 
-    decision = tick(keeper_of(stage, None))
+    decision = tick(keeper_of(environment, None))
 
     assert decision.reason is Reason.DRY_RUN
     assert decision.text.startswith("would sync: ")
-    assert nonce(stage) == 0
+    assert nonce(environment) == 0
 
 
-def test_restart_with_a_sync_under_way_sends_no_second(stage: Stage, outbox: Outbox) -> None:
-    lose(stage, 500)
-    stage.chain.rpc.call("evm_setAutomine", False)
+def test_restart_with_a_sync_under_way_sends_no_second(
+    environment: DevEnvironment, outbox: Outbox
+) -> None:
+    lose(environment, 500)
+    environment.chain.rpc.call("evm_setAutomine", False)
     try:
-        first = keeper_of(stage, outbox, receipt_seconds=0)
+        first = keeper_of(environment, outbox, receipt_seconds=0)
         first.start()
         assert tick(first).reason is Reason.UNDER_WAY
 
-        second = keeper_of(stage, outbox, receipt_seconds=0)
+        second = keeper_of(environment, outbox, receipt_seconds=0)
         second.start()
         assert tick(second).reason is Reason.UNDER_WAY
-        stage.chain.mine()
-        told = [one.reason for one in second.tick()]
+        environment.chain.mine()
+        reported = [one.reason for one in second.tick()]
     finally:
-        stage.chain.rpc.call("evm_setAutomine", True)
+        environment.chain.rpc.call("evm_setAutomine", True)
 
-    assert Reason.SYNCED in told
-    assert nonce(stage) == 1
-    assert len(outbox.attempts(stage.deployment.chain_id)) == 1
+    assert Reason.SYNCED in reported
+    assert nonce(environment) == 1
+    assert len(outbox.attempts(environment.deployment.chain_id)) == 1
 
 
 @pytest.mark.parametrize("exact_vaults", [50, 0])
 def test_of_many_vaults_the_one_that_lost_is_found_and_served(
-    stage: Stage, outbox: Outbox, exact_vaults: int
+    environment: DevEnvironment, outbox: Outbox, exact_vaults: int
 ) -> None:
     """Without a log of any vault: the book finds it when its turn comes to be read again."""
-    vaults = (stage.vault, *(stage.open_vault(salt) for salt in (1, 2)))
+    vaults = (environment.vault, *(environment.open_vault(salt) for salt in (1, 2)))
     options = EvaluatorOptions(exact_vaults=exact_vaults, audit_vaults=1)
-    keeper = keeper_of(stage, outbox, *vaults, options=options)
+    keeper = keeper_of(environment, outbox, *vaults, options=options)
     keeper.start()
-    move(stage, {})
+    move(environment, {})
     assert {one.reason for one in keeper.tick()} <= {Reason.IN_BAND}
-    lose(stage, 2_000, vault=vaults[2])
+    lose(environment, 2_000, vault=vaults[2])
 
-    told: list[Decision] = []
+    reported: list[Decision] = []
     for _ in range(6):
-        move(stage, {}, seconds=12)
-        told += [one for one in keeper.tick() if one.vault == vaults[2]]
+        move(environment, {}, seconds=12)
+        reported += [one for one in keeper.tick() if one.vault == vaults[2]]
 
-    assert [one.reason for one in told].count(Reason.SYNCED) == 1
-    assert told[-1].reason is Reason.PAUSED
-    assert look(stage, vaults[2]).basket.barred == (False, False, True)
-    assert nonce(stage) == 1
+    assert [one.reason for one in reported].count(Reason.SYNCED) == 1
+    assert reported[-1].reason is Reason.PAUSED
+    assert snapshot_of(environment, vaults[2]).basket.barred == (False, False, True)
+    assert nonce(environment) == 1
     # The others are as they were.
     for vault in vaults[:2]:
-        assert look(stage, vault).reason is Reason.IN_BAND
+        assert snapshot_of(environment, vault).reason is Reason.IN_BAND
 
 
-def test_barred_asset_is_not_bought_and_others_are(stage: Stage, outbox: Outbox) -> None:
+def test_barred_asset_is_not_bought_and_others_are(
+    environment: DevEnvironment, outbox: Outbox
+) -> None:
     """WETH is too much, WBTC and USDC too little; USDC has lost a fiftieth, and its purchases are barred."""
     keeper, vault = (
-        keeper_of(stage, outbox),
-        contract_at(stage.chain.rpc, "BasketVault", stage.vault),
+        keeper_of(environment, outbox),
+        contract_at(environment.chain.rpc, "BasketVault", environment.vault),
     )
-    lose(stage, 200)
+    lose(environment, 200)
     assert tick(keeper).reason is Reason.SYNCED
-    stage.wallet(Actor.OWNER).transact(vault, "resumeRebalance")
-    move(stage, UP_10_PERCENT)
-    before = look(stage)
+    environment.wallet(Actor.OWNER).transact(vault, "resumeRebalance")
+    move(environment, UP_10_PERCENT)
+    before = snapshot_of(environment)
     assert before.reason is Reason.BAND_BROKEN
 
     decision = tick(keeper)
@@ -223,30 +235,30 @@ def test_barred_asset_is_not_bought_and_others_are(stage: Stage, outbox: Outbox)
     assert decision.reason is Reason.REBALANCED
     assert decision.outcome is not None
     assert is_as_foreseen(decision.outcome)
-    held = look(stage).basket.held
+    held = snapshot_of(environment).basket.held
     assert held[WETH] < before.basket.held[WETH]
     assert held[WBTC] > before.basket.held[WBTC]
     assert held[USDC] == before.basket.held[USDC]
 
 
 def test_vault_that_lacks_nothing_but_what_is_barred_waits_for_its_owner(
-    stage: Stage, outbox: Outbox
+    environment: DevEnvironment, outbox: Outbox
 ) -> None:
     keeper, vault = (
-        keeper_of(stage, outbox),
-        contract_at(stage.chain.rpc, "BasketVault", stage.vault),
+        keeper_of(environment, outbox),
+        contract_at(environment.chain.rpc, "BasketVault", environment.vault),
     )
-    owner = stage.wallet(Actor.OWNER)
-    lose(stage, 5_000)
+    owner = environment.wallet(Actor.OWNER)
+    lose(environment, 5_000)
     assert tick(keeper).reason is Reason.SYNCED
     owner.transact(vault, "resumeRebalance")
 
     waiting = tick(keeper)
     owner.transact(vault, "allowPurchases", USDC)
-    move(stage, {})
+    move(environment, {})
     bought = tick(keeper)
 
-    usdc = look(stage).basket.assets[USDC].token
+    usdc = snapshot_of(environment).basket.assets[USDC].token
     assert waiting.reason is Reason.PURCHASES_BARRED
     assert waiting.text == (
         f"all that lacks is {usdc}, which lost balance and may not be bought until the owner allows it"
@@ -255,32 +267,34 @@ def test_vault_that_lacks_nothing_but_what_is_barred_waits_for_its_owner(
 
 
 def test_recorded_loss_is_decided_the_same_again(
-    stage: Stage, outbox: Outbox, tmp_path: Path
+    environment: DevEnvironment, outbox: Outbox, tmp_path: Path
 ) -> None:
     path = tmp_path / "day.jsonl"
-    lose(stage, 500)
+    lose(environment, 500)
     with Recorder(path) as recorder:
-        keeper = keeper_of(stage, outbox)
-        keeper.reporter.watchers = (recorder,)
+        keeper = keeper_of(environment, outbox)
+        keeper.reporter.observers = (recorder,)
         tick(keeper)
         tick(keeper)
 
-    looks = list(replay(path))
+    ticks = list(replay(path))
 
-    assert [look.differences for look in looks] == [(), ()]
-    assert [look.decided for look in looks] == [1, 1]
+    assert [each.differences for each in ticks] == [(), ()]
+    assert [each.decided for each in ticks] == [1, 1]
 
 
-def test_calendar_that_finds_no_trades_is_stamped(stage: Stage, outbox: Outbox) -> None:
+def test_calendar_that_finds_no_trades_is_stamped(
+    environment: DevEnvironment, outbox: Outbox
+) -> None:
     """From the stamp on the limit climbs: without one it would stay at its start."""
-    vault, day = contract_at(stage.chain.rpc, "BasketVault", stage.vault), 86_400
+    vault, day = contract_at(environment.chain.rpc, "BasketVault", environment.vault), 86_400
     policy = replace(DEMO_POLICY, calendar_seconds=day, start_slippage_bps=0)
     fields = tuple(getattr(policy, name) for name in policy.__slots__)
-    stage.wallet(Actor.OWNER).transact(vault, "setPolicy", fields)
-    move(stage, {"ETH/USD": 2_020_00000000}, seconds=day)
-    assert look(stage).reason is Reason.CALENDAR_DUE
+    environment.wallet(Actor.OWNER).transact(vault, "setPolicy", fields)
+    move(environment, {"ETH/USD": 2_020_00000000}, seconds=day)
+    assert snapshot_of(environment).reason is Reason.CALENDAR_DUE
 
-    decision = tick(keeper_of(stage, outbox))
+    decision = tick(keeper_of(environment, outbox))
 
     assert decision.reason is Reason.POKED
-    assert look(stage).state.due_since == stage.chain.now()
+    assert snapshot_of(environment).state.due_since == environment.chain.now()

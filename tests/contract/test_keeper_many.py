@@ -12,20 +12,20 @@ from rebalancer.chain.contracts import contract_at
 from rebalancer.chain.heads import Heads
 from rebalancer.chain.rpc import Rpc
 from rebalancer.chain.snapshot import VaultSnapshot, read_block, read_vaults
-from rebalancer.devnet.stage import DEMO_POLICY, Actor, Stage
+from rebalancer.devnet.environment import DEMO_POLICY, Actor, DevEnvironment
 from rebalancer.errors import KeeperNotAuthorized, LedgerMismatch, RpcUnreachable, UnknownVault
 from rebalancer.keeper import (
     Decision,
     Evaluator,
     EvaluatorOptions,
     Keeper,
+    KeeperContext,
     KeeperOptions,
-    Site,
     Tick,
 )
 from rebalancer.keeper.evaluator import Evaluates
 from rebalancer.reasons import Reason
-from rebalancer.send.attempt import State
+from rebalancer.send.attempt import AttemptState
 from rebalancer.send.outbox import Outbox
 from rebalancer.send.signed import Signer
 from rebalancer.send.signer import devnet_signer
@@ -45,30 +45,30 @@ def outbox(tmp_path: Path) -> Iterator[Outbox]:
 
 
 @pytest.fixture
-def vaults(stage: Stage) -> tuple[str, ...]:
-    return stage.vault, stage.open_vault(1)
+def vaults(environment: DevEnvironment) -> tuple[str, ...]:
+    return environment.vault, environment.open_vault(1)
 
 
 def keeper_of(
-    stage: Stage,
+    environment: DevEnvironment,
     vaults: tuple[str, ...],
     outbox: Outbox | None,
     *,
     exact_vaults: int = 50,
-    watchers: tuple[list[Tick], ...] = (),
+    observers: tuple[list[Tick], ...] = (),
     receipt_seconds: float = 0,
     fee_cap_wei: int = 10_000 * GWEI,
     rpc: Rpc | None = None,
-    site: Site | None = None,
+    context: KeeperContext | None = None,
     signer: Signer | None = None,
     evaluator: Evaluates | None = None,
 ) -> Keeper:
     """A keeper of vaults of the stage. It evaluates by the stage's node, unless it has another evaluator."""
-    site = site or Site.of(stage.deployment, vaults)
+    context = context or KeeperContext.of(environment.deployment, vaults)
     evaluates = EvaluatorOptions(exact_vaults=exact_vaults)
     return Keeper(
-        rpc or stage.chain.rpc,
-        site,
+        rpc or environment.chain.rpc,
+        context,
         [signer or devnet_signer(Actor.KEEPER)],
         outbox,
         KeeperOptions(
@@ -78,8 +78,8 @@ def keeper_of(
             max_consecutive_failures=3,
             tick_timeout_seconds=LONGEST_SECONDS,
         ),
-        evaluator=evaluator or Evaluator(stage.chain.rpc, site, evaluates),
-        watchers=[ticks.append for ticks in watchers],
+        evaluator=evaluator or Evaluator(environment.chain.rpc, context, evaluates),
+        observers=[ticks.append for ticks in observers],
     )
 
 
@@ -87,29 +87,29 @@ def by_vault(decisions: tuple[Decision, ...]) -> dict[str, Decision]:
     return {decision.vault: decision for decision in decisions}
 
 
-def look(stage: Stage, vaults: tuple[str, ...]) -> dict[str, VaultSnapshot]:
-    rpc = stage.chain.rpc
-    found = read_vaults(rpc, stage.system.lens, vaults, read_block(rpc))
+def snapshot_of(environment: DevEnvironment, vaults: tuple[str, ...]) -> dict[str, VaultSnapshot]:
+    rpc = environment.chain.rpc
+    found = read_vaults(rpc, environment.system.lens, vaults, read_block(rpc))
     return {snapshot.address: snapshot for snapshot in found}
 
 
-def nonce(stage: Stage) -> int:
+def nonce(environment: DevEnvironment) -> int:
     account = Actor.KEEPER.address
-    return int(stage.chain.rpc.call("eth_getTransactionCount", account, "latest"), 16)
+    return int(environment.chain.rpc.call("eth_getTransactionCount", account, "latest"), 16)
 
 
 @pytest.mark.parametrize("exact_vaults", [50, 0])
 def test_all_vaults_out_of_band_are_rebalanced_by_one_look(
-    stage: Stage, vaults: tuple[str, ...], outbox: Outbox, exact_vaults: int
+    environment: DevEnvironment, vaults: tuple[str, ...], outbox: Outbox, exact_vaults: int
 ) -> None:
-    keeper = keeper_of(stage, vaults, outbox, exact_vaults=exact_vaults, receipt_seconds=30)
+    keeper = keeper_of(environment, vaults, outbox, exact_vaults=exact_vaults, receipt_seconds=30)
     keeper.start()
-    move(stage, UP_10_PERCENT)
+    move(environment, UP_10_PERCENT)
 
     decisions = by_vault(keeper.tick())
 
     assert set(decisions) == set(vaults)
-    after = look(stage, vaults)
+    after = snapshot_of(environment, vaults)
     for vault, decision in decisions.items():
         assert decision.reason is Reason.REBALANCED
         outcome = decision.outcome
@@ -120,21 +120,21 @@ def test_all_vaults_out_of_band_are_rebalanced_by_one_look(
     # The second trades in pools that the first has moved, and still as the policy says; the first is as foreseen.
     foreseen = [is_as_foreseen(one.outcome) for one in decisions.values() if one.outcome]
     assert True in foreseen
-    assert nonce(stage) == 2
+    assert nonce(environment) == 2
 
 
 def test_what_is_sent_is_told_at_once_and_what_became_of_it_by_a_later_look(
-    stage: Stage, vaults: tuple[str, ...], outbox: Outbox
+    environment: DevEnvironment, vaults: tuple[str, ...], outbox: Outbox
 ) -> None:
-    keeper = keeper_of(stage, vaults[:1], outbox)
-    move(stage, UP_10_PERCENT)
-    stage.chain.rpc.call("evm_setAutomine", False)
+    keeper = keeper_of(environment, vaults[:1], outbox)
+    move(environment, UP_10_PERCENT)
+    environment.chain.rpc.call("evm_setAutomine", False)
     try:
         (sent,) = keeper.tick()
         (waiting,) = keeper.tick()
     finally:
-        stage.chain.rpc.call("evm_setAutomine", True)
-    stage.chain.mine()
+        environment.chain.rpc.call("evm_setAutomine", True)
+    environment.chain.mine()
     settled, after = keeper.tick()
 
     assert sent.reason is waiting.reason is Reason.UNDER_WAY
@@ -146,22 +146,22 @@ def test_what_is_sent_is_told_at_once_and_what_became_of_it_by_a_later_look(
     assert settled.outcome is not None
     assert is_as_foreseen(settled.outcome)
     assert after.reason in (Reason.IN_BAND, Reason.COOLDOWN)
-    assert nonce(stage) == 1
+    assert nonce(environment) == 1
 
 
 def test_a_trade_that_others_under_way_would_spoil_waits_for_them(
-    stage: Stage, vaults: tuple[str, ...], outbox: Outbox
+    environment: DevEnvironment, vaults: tuple[str, ...], outbox: Outbox
 ) -> None:
-    keeper = keeper_of(stage, vaults, outbox)
-    move(stage, {"ETH/USD": 2_600_00000000})
-    if not stage.chain.is_anvil:
+    keeper = keeper_of(environment, vaults, outbox)
+    move(environment, {"ETH/USD": 2_600_00000000})
+    if not environment.chain.is_anvil:
         pytest.skip("Hardhat has no eth_simulateV1: it tells once the others are mined.")
-    stage.chain.rpc.call("evm_setAutomine", False)
+    environment.chain.rpc.call("evm_setAutomine", False)
     try:
         first = [one.reason for one in keeper.tick()]
     finally:
-        stage.chain.rpc.call("evm_setAutomine", True)
-    stage.chain.mine()
+        environment.chain.rpc.call("evm_setAutomine", True)
+    environment.chain.mine()
     then = [one.reason for one in keeper.tick()]
 
     assert first == [Reason.UNDER_WAY, Reason.NOT_YET]
@@ -171,16 +171,16 @@ def test_a_trade_that_others_under_way_would_spoil_waits_for_them(
 
 
 def test_what_an_earlier_run_sent_is_verified_by_the_next(
-    stage: Stage, vaults: tuple[str, ...], tmp_path: Path
+    environment: DevEnvironment, vaults: tuple[str, ...], tmp_path: Path
 ) -> None:
-    move(stage, UP_10_PERCENT)
+    move(environment, UP_10_PERCENT)
     with Outbox(tmp_path / "outbox.sqlite") as outbox:
-        (sent,) = keeper_of(stage, vaults[:1], outbox).tick()
+        (sent,) = keeper_of(environment, vaults[:1], outbox).tick()
     with Outbox(tmp_path / "outbox.sqlite") as outbox:
-        again = keeper_of(stage, vaults[:1], outbox)
+        again = keeper_of(environment, vaults[:1], outbox)
         again.start()
         settled = again.tick()[0]
-        third = keeper_of(stage, vaults[:1], outbox)
+        third = keeper_of(environment, vaults[:1], outbox)
         third.start()
         told_again = third.tick()
 
@@ -191,21 +191,21 @@ def test_what_an_earlier_run_sent_is_verified_by_the_next(
     assert outcome.plan is None
     assert outcome.predicted is None
     assert outcome.settled is not None
-    assert outcome.settled.held == look(stage, vaults)[stage.vault].basket.held
+    assert outcome.settled.held == snapshot_of(environment, vaults)[environment.vault].basket.held
     assert Reason.REBALANCED not in [decision.reason for decision in told_again]
 
 
 def test_by_the_book_a_quiet_vault_is_told_only_when_its_reason_changes(
-    stage: Stage, vaults: tuple[str, ...], outbox: Outbox
+    environment: DevEnvironment, vaults: tuple[str, ...], outbox: Outbox
 ) -> None:
-    keeper = keeper_of(stage, vaults, outbox, exact_vaults=0)
-    heads = Heads(stage.chain.rpc, poll_seconds=0.01)
-    vault = contract_at(stage.chain.rpc, "BasketVault", vaults[1])
+    keeper = keeper_of(environment, vaults, outbox, exact_vaults=0)
+    heads = Heads(environment.chain.rpc, poll_seconds=0.01)
+    vault = contract_at(environment.chain.rpc, "BasketVault", vaults[1])
     assert keeper.tick(heads.next(0)) == ()
 
-    stage.wallet(Actor.GUARDIAN).transact(vault, "pauseRebalance")
+    environment.wallet(Actor.GUARDIAN).transact(vault, "pauseRebalance")
     (paused,) = keeper.tick(heads.next(0))
-    stage.chain.mine()
+    environment.chain.mine()
     still = keeper.tick(heads.next(0))
 
     assert (paused.vault, paused.reason, paused.snapshot) == (vaults[1], Reason.PAUSED, None)
@@ -213,14 +213,17 @@ def test_by_the_book_a_quiet_vault_is_told_only_when_its_reason_changes(
 
 
 def test_by_the_book_a_look_that_fails_loses_no_news(
-    stage: Stage, vaults: tuple[str, ...], outbox: Outbox, monkeypatch: pytest.MonkeyPatch
+    environment: DevEnvironment,
+    vaults: tuple[str, ...],
+    outbox: Outbox,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    keeper = keeper_of(stage, vaults, outbox, exact_vaults=0)
-    heads = Heads(stage.chain.rpc, poll_seconds=0.01)
+    keeper = keeper_of(environment, vaults, outbox, exact_vaults=0)
+    heads = Heads(environment.chain.rpc, poll_seconds=0.01)
     keeper.tick(heads.next(0))
-    vault = contract_at(stage.chain.rpc, "BasketVault", vaults[1])
-    stage.wallet(Actor.GUARDIAN).transact(vault, "pauseRebalance")
-    plain = stage.chain.rpc.batch_settled
+    vault = contract_at(environment.chain.rpc, "BasketVault", vaults[1])
+    environment.wallet(Actor.GUARDIAN).transact(vault, "pauseRebalance")
+    plain = environment.chain.rpc.batch_settled
 
     def broken(calls: list[tuple[str, tuple[object, ...]]]) -> list[object]:
         if calls[0][0] == "eth_getLogs":
@@ -228,10 +231,10 @@ def test_by_the_book_a_look_that_fails_loses_no_news(
         return plain(calls)
 
     with monkeypatch.context() as patch:
-        patch.setattr(stage.chain.rpc, "batch_settled", broken)
+        patch.setattr(environment.chain.rpc, "batch_settled", broken)
         with pytest.raises(RpcUnreachable):
             keeper.tick(heads.next(0))
-    stage.chain.mine()
+    environment.chain.mine()
 
     (paused,) = keeper.tick(heads.next(0))
 
@@ -239,20 +242,20 @@ def test_by_the_book_a_look_that_fails_loses_no_news(
 
 
 def test_a_transaction_that_a_contract_refuses_in_its_block_is_told_and_tried_anew(
-    stage: Stage, vaults: tuple[str, ...], outbox: Outbox
+    environment: DevEnvironment, vaults: tuple[str, ...], outbox: Outbox
 ) -> None:
-    keeper = keeper_of(stage, vaults[:1], outbox)
-    move(stage, UP_10_PERCENT)
-    rpc = stage.chain.rpc
-    vault = contract_at(rpc, "BasketVault", stage.vault)
-    guardian = {"from": Actor.GUARDIAN.address, "to": stage.vault}
+    keeper = keeper_of(environment, vaults[:1], outbox)
+    move(environment, UP_10_PERCENT)
+    rpc = environment.chain.rpc
+    vault = contract_at(rpc, "BasketVault", environment.vault)
+    guardian = {"from": Actor.GUARDIAN.address, "to": environment.vault}
     tip = hex(500 * GWEI)
     rpc.call("evm_setAutomine", False)
     try:
         pause = guardian | {"data": vault.data("pauseRebalance"), "maxPriorityFeePerGas": tip}
         rpc.call("eth_sendTransaction", pause | {"maxFeePerGas": hex(2_000 * GWEI)})
         keeper.tick()
-        stage.chain.mine()
+        environment.chain.mine()
     finally:
         rpc.call("evm_setAutomine", True)
 
@@ -260,21 +263,21 @@ def test_a_transaction_that_a_contract_refuses_in_its_block_is_told_and_tried_an
 
     assert (refused.reason, paused.reason) == (Reason.REVERTED, Reason.PAUSED)
     assert "RebalanceIsPaused" in refused.text
-    stage.wallet(Actor.OWNER).transact(vault, "resumeRebalance")
+    environment.wallet(Actor.OWNER).transact(vault, "resumeRebalance")
     (again,) = keeper.tick()
     assert again.reason is Reason.UNDER_WAY
 
 
 def test_books_beside_other_transactions_in_the_same_block_are_not_compared(
-    stage: Stage, vaults: tuple[str, ...], outbox: Outbox
+    environment: DevEnvironment, vaults: tuple[str, ...], outbox: Outbox
 ) -> None:
-    keeper = keeper_of(stage, vaults[:1], outbox)
-    move(stage, UP_10_PERCENT)
-    rpc = stage.chain.rpc
-    vault = contract_at(rpc, "BasketVault", stage.vault)
-    held = look(stage, vaults)[stage.vault].basket.held
-    shares = look(stage, vaults)[stage.vault].total_supply // 100
-    owner = {"from": Actor.OWNER.address, "to": stage.vault, "gas": hex(1_000_000)}
+    keeper = keeper_of(environment, vaults[:1], outbox)
+    move(environment, UP_10_PERCENT)
+    rpc = environment.chain.rpc
+    vault = contract_at(rpc, "BasketVault", environment.vault)
+    held = snapshot_of(environment, vaults)[environment.vault].basket.held
+    shares = snapshot_of(environment, vaults)[environment.vault].total_supply // 100
+    owner = {"from": Actor.OWNER.address, "to": environment.vault, "gas": hex(1_000_000)}
     redeem = vault.data(
         "redeemInKind", shares, Actor.OWNER.address, Actor.OWNER.address, [0] * len(held)
     )
@@ -283,7 +286,7 @@ def test_books_beside_other_transactions_in_the_same_block_are_not_compared(
         keeper.tick()
         fees = {"maxPriorityFeePerGas": hex(1), "maxFeePerGas": hex(2_000 * GWEI)}
         rpc.call("eth_sendTransaction", owner | fees | {"data": redeem})
-        stage.chain.mine()
+        environment.chain.mine()
     finally:
         rpc.call("evm_setAutomine", True)
 
@@ -300,10 +303,13 @@ def _other_books(settlement: Settlement) -> Settlement:
 
 
 def test_a_vault_whose_books_differ_is_left_alone_and_the_other_is_not(
-    stage: Stage, vaults: tuple[str, ...], outbox: Outbox, monkeypatch: pytest.MonkeyPatch
+    environment: DevEnvironment,
+    vaults: tuple[str, ...],
+    outbox: Outbox,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    keeper = keeper_of(stage, vaults, outbox, receipt_seconds=30)
-    move(stage, UP_10_PERCENT)
+    keeper = keeper_of(environment, vaults, outbox, receipt_seconds=30)
+    move(environment, UP_10_PERCENT)
     seen: list[Settlement] = []
 
     def wrong_once(*given: object, **named: object) -> Settlement:
@@ -314,7 +320,7 @@ def test_a_vault_whose_books_differ_is_left_alone_and_the_other_is_not(
     monkeypatch.setattr("rebalancer.keeper.verify.settle", wrong_once)
 
     decisions = by_vault(keeper.tick())
-    move(stage, {"ETH/USD": 2_600_00000000}, seconds=7_200)
+    move(environment, {"ETH/USD": 2_600_00000000}, seconds=7_200)
     again = by_vault(keeper.tick())
 
     reasons = {vault: decision.reason for vault, decision in decisions.items()}
@@ -326,102 +332,110 @@ def test_a_vault_whose_books_differ_is_left_alone_and_the_other_is_not(
 
 
 def test_books_of_the_only_vault_that_differ_end_the_keeper(
-    stage: Stage, vaults: tuple[str, ...], outbox: Outbox, monkeypatch: pytest.MonkeyPatch
+    environment: DevEnvironment,
+    vaults: tuple[str, ...],
+    outbox: Outbox,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setattr(
         "rebalancer.keeper.verify.settle",
         lambda *given, **named: _other_books(settle(*given, **named)),
     )
-    keeper = keeper_of(stage, vaults[:1], outbox, receipt_seconds=30)
-    move(stage, UP_10_PERCENT)
+    keeper = keeper_of(environment, vaults[:1], outbox, receipt_seconds=30)
+    move(environment, UP_10_PERCENT)
 
     with pytest.raises(LedgerMismatch) as differ:
         keeper.tick()
 
-    assert differ.value.vault == stage.vault
+    assert differ.value.vault == environment.vault
 
 
 def test_books_that_an_earlier_run_may_not_have_compared_are_compared_at_the_start(
-    stage: Stage, vaults: tuple[str, ...], outbox: Outbox, monkeypatch: pytest.MonkeyPatch
+    environment: DevEnvironment,
+    vaults: tuple[str, ...],
+    outbox: Outbox,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    move(stage, UP_10_PERCENT)
-    keeper_of(stage, vaults[:1], outbox, receipt_seconds=30).tick()
-    keeper_of(stage, vaults[:1], outbox).start()
+    move(environment, UP_10_PERCENT)
+    keeper_of(environment, vaults[:1], outbox, receipt_seconds=30).tick()
+    keeper_of(environment, vaults[:1], outbox).start()
     monkeypatch.setattr(
         "rebalancer.keeper.verify.settle",
         lambda *given, **named: _other_books(settle(*given, **named)),
     )
 
     with pytest.raises(LedgerMismatch):
-        keeper_of(stage, vaults[:1], outbox).start()
-    both = keeper_of(stage, vaults, outbox)
+        keeper_of(environment, vaults[:1], outbox).start()
+    both = keeper_of(environment, vaults, outbox)
     both.start()
-    assert [one.scope for one in both.reporter.open_breakers(1e12)] == [stage.vault]
+    assert [one.scope for one in both.reporter.open_breakers(1e12)] == [environment.vault]
 
 
 def test_a_limit_of_the_keepers_own_is_the_reason_when_nothing_is_sent(
-    stage: Stage, vaults: tuple[str, ...], outbox: Outbox
+    environment: DevEnvironment, vaults: tuple[str, ...], outbox: Outbox
 ) -> None:
-    move(stage, UP_10_PERCENT)
+    move(environment, UP_10_PERCENT)
 
-    (decision,) = keeper_of(stage, vaults[:1], outbox, fee_cap_wei=1).tick()
+    (decision,) = keeper_of(environment, vaults[:1], outbox, fee_cap_wei=1).tick()
 
     assert decision.reason is Reason.NOT_SENT
     assert "1 wei" in decision.text or "cap" in decision.text
-    assert nonce(stage) == 0
+    assert nonce(environment) == 0
 
 
 def test_a_vault_that_keeps_being_refused_rests(
-    stage: Stage, vaults: tuple[str, ...], outbox: Outbox
+    environment: DevEnvironment, vaults: tuple[str, ...], outbox: Outbox
 ) -> None:
-    move(stage, UP_10_PERCENT)
-    elsewhere = replace(stage.system, executor=stage.system.lens)  # which swaps nothing
-    site = replace(Site.of(stage.deployment, vaults[:1]), system=elsewhere)
-    keeper = keeper_of(stage, vaults[:1], outbox, site=site)
+    move(environment, UP_10_PERCENT)
+    elsewhere = replace(environment.system, executor=environment.system.lens)  # which swaps nothing
+    context = replace(KeeperContext.of(environment.deployment, vaults[:1]), system=elsewhere)
+    keeper = keeper_of(environment, vaults[:1], outbox, context=context)
     refused = [keeper.tick()[-1] for _ in range(4)]
 
     assert [one.reason for one in refused[:3]] == [Reason.SIMULATION_REFUSED] * 3
     assert refused[3].reason is Reason.HALTED
     (breaker,) = keeper.reporter.open_breakers(0.0)
-    assert breaker.scope == stage.vault
+    assert breaker.scope == environment.vault
     assert breaker.until is not None
 
 
 def test_a_vault_without_the_keepers_role_is_left_alone_unless_it_is_the_only_one(
-    stage: Stage, outbox: Outbox
+    environment: DevEnvironment, outbox: Outbox
 ) -> None:
-    stranger = stage.open_vault(2, with_roles=False)
+    stranger = environment.open_vault(2, with_roles=False)
     closed = astuple(replace(DEMO_POLICY, open_after_seconds=0))
-    stage.wallet(Actor.OWNER).transact(
-        contract_at(stage.chain.rpc, "BasketVault", stranger), "setPolicy", closed
+    environment.wallet(Actor.OWNER).transact(
+        contract_at(environment.chain.rpc, "BasketVault", stranger), "setPolicy", closed
     )
-    alone = keeper_of(stage, (stranger,), outbox)
+    alone = keeper_of(environment, (stranger,), outbox)
     with pytest.raises(KeeperNotAuthorized) as refusal:
         alone.start()
     assert refusal.value.vault == stranger
 
-    both = keeper_of(stage, (stage.vault, stranger), outbox, receipt_seconds=30)
+    both = keeper_of(environment, (environment.vault, stranger), outbox, receipt_seconds=30)
     both.start()
-    move(stage, UP_10_PERCENT)
+    move(environment, UP_10_PERCENT)
     decisions = by_vault(both.tick())
 
-    assert decisions[stage.vault].reason is Reason.REBALANCED
+    assert decisions[environment.vault].reason is Reason.REBALANCED
     assert decisions[stranger].reason is Reason.HALTED
     assert "KEEPER" in decisions[stranger].text
 
 
 def test_a_vault_that_opens_to_anyone_is_served_by_who_is_no_keeper_of_it_once_it_is_open(
-    stage: Stage, outbox: Outbox
+    environment: DevEnvironment, outbox: Outbox
 ) -> None:
-    set_policy(stage, replace(DEMO_POLICY, open_after_seconds=600))
+    set_policy(environment, replace(DEMO_POLICY, open_after_seconds=600))
     stranger = devnet_signer(Actor.DEPOSITOR)
-    keeper = keeper_of(stage, (stage.vault,), outbox, receipt_seconds=30, signer=stranger)
+    keeper = keeper_of(
+        environment, (environment.vault,), outbox, receipt_seconds=30, signer=stranger
+    )
     keeper.start()
-    move(stage, UP_10_PERCENT)
+    move(environment, UP_10_PERCENT)
 
     (poked,) = keeper.tick()
     (waits,) = keeper.tick()
-    move(stage, {}, seconds=700)
+    move(environment, {}, seconds=700)
     (served,) = keeper.tick()
 
     assert poked.reason is Reason.POKED
@@ -430,27 +444,27 @@ def test_a_vault_that_opens_to_anyone_is_served_by_who_is_no_keeper_of_it_once_i
     assert served.reason is Reason.REBALANCED
 
 
-def test_start_refuses_what_is_no_vault(stage: Stage, outbox: Outbox) -> None:
+def test_start_refuses_what_is_no_vault(environment: DevEnvironment, outbox: Outbox) -> None:
     with pytest.raises(UnknownVault):
-        keeper_of(stage, (stage.vault, stage.system.lens), outbox).start()
+        keeper_of(environment, (environment.vault, environment.system.lens), outbox).start()
 
 
 def test_watchers_are_told_of_looks_that_succeed_and_of_those_that_fail(
-    stage: Stage, vaults: tuple[str, ...], outbox: Outbox
+    environment: DevEnvironment, vaults: tuple[str, ...], outbox: Outbox
 ) -> None:
     ticks: list[Tick] = []
-    keeper = keeper_of(stage, vaults, outbox, watchers=(ticks,))
+    keeper = keeper_of(environment, vaults, outbox, observers=(ticks,))
     keeper.options = replace(
         keeper.options, poll_seconds=0.01, gives_up=False, backoff_seconds=0.01
     )
-    move(stage, UP_10_PERCENT)
+    move(environment, UP_10_PERCENT)
     dead = Rpc("http://127.0.0.1:1", 0.2)
 
     def watch(tick: Tick) -> None:
         if not tick.failure and tick.decisions:
             keeper.stop()
 
-    keeper.reporter.watchers = (ticks.append, watch)
+    keeper.reporter.observers = (ticks.append, watch)
     keeper.run()
     (tick,) = ticks
 
@@ -459,12 +473,12 @@ def test_watchers_are_told_of_looks_that_succeed_and_of_those_that_fail(
     assert set(tick.reasons) == set(vaults)
     assert (tick.candidates, tick.planned, tick.failures_in_a_row) == (2, 2, 0)
     assert sum(tick.attempts.values()) == 2
-    assert set(tick.attempts) <= {State.SENT.value, State.MINED.value}
+    assert set(tick.attempts) <= {AttemptState.SENT.value, AttemptState.MINED.value}
     assert tick.balances_wei[Actor.KEEPER.address] > 0
     assert tick.endpoints[0].usable
     assert tick.requests > 5
 
-    stage.chain.mine()
+    environment.chain.mine()
     with Heads(dead, poll_seconds=0.01) as heads:
         keeper._turn(heads, None)
     assert ticks[-1].failure

@@ -27,18 +27,18 @@ from rebalancer.chain.l1_fees import (
 )
 from rebalancer.chain.receipt import find_receipt, wait_for_receipt
 from rebalancer.chain.rpc import Rpc
+from rebalancer.devnet.environment import Actor, DevEnvironment
 from rebalancer.devnet.local import LocalChain
-from rebalancer.devnet.stage import Actor, Stage
 from rebalancer.errors import InsufficientEther, L1FeeUnknown, SpendLimitReached
-from rebalancer.keeper import Decision, Keeper, KeeperOptions, Site, Tick
+from rebalancer.keeper import Decision, Keeper, KeeperContext, KeeperOptions, Tick
 from rebalancer.operations import actions
 from rebalancer.operations.preview import Preview
 from rebalancer.reasons import Reason
-from rebalancer.send.attempt import Intent, State
+from rebalancer.send.attempt import AttemptState, Intent
 from rebalancer.send.journal import Journal
-from rebalancer.send.lanes import KeyLimits, Lane
 from rebalancer.send.lifecycle import SendRules
 from rebalancer.send.outbox import Outbox
+from rebalancer.send.sender_accounts import KeyLimits, SenderAccount
 from rebalancer.send.signer import devnet_signer
 from rebalancer.send.spending import Spending
 from rebalancer.send.wallet import Wallet
@@ -92,10 +92,10 @@ def arbitrum(chain: LocalChain, wei_per_byte: int = WEI_PER_BYTE) -> None:
 
 def test_chain_that_is_no_rollup_is_asked_once_for_all(chain: LocalChain) -> None:
     assert read_l1_fees(chain.rpc, 1) == NO_L1_FEES
-    asked = chain.rpc.requests
+    requested = chain.rpc.requests
     assert read_l1_fees(chain.rpc) == NO_L1_FEES
 
-    assert chain.rpc.requests == asked
+    assert chain.rpc.requests == requested
     assert NO_L1_FEES.beside_gas_wei(1_000, 10**6) == 0
     assert known_rollup(chain.rpc) is Rollup.NONE
 
@@ -138,15 +138,15 @@ def test_operator_s_fee_is_the_fork_s_rounded_up(
 def test_oracle_is_asked_once_a_block_and_again_at_the_next(chain: LocalChain) -> None:
     op_stack(chain)
     before = read_l1_fees(chain.rpc, 10)
-    asked = chain.rpc.requests
+    requested = chain.rpc.requests
     assert read_l1_fees(chain.rpc, 10) is before
-    assert chain.rpc.requests == asked
+    assert chain.rpc.requests == requested
 
     op_stack(chain, wei_per_byte=2 * WEI_PER_BYTE)
-    asked = chain.rpc.requests
+    requested = chain.rpc.requests
     after = read_l1_fees(chain.rpc, 11)
     assert after.data_wei(1_000) == pytest.approx(2 * before.data_wei(1_000), rel=1e-9)
-    assert chain.rpc.requests == asked + 1
+    assert chain.rpc.requests == requested + 1
 
 
 def test_oracle_that_refuses_is_no_silent_zero(chain: LocalChain) -> None:
@@ -193,12 +193,12 @@ def test_arbitrum_s_data_is_gas_and_costs_nothing_beside_it(chain: LocalChain) -
 class OpNode(Rpc):
     """Tells what an OP-stack node tells in receipts."""
 
-    told: dict[str, str] = {"l1Fee": hex(5 * 10**12), "l1GasPrice": "0x1"}  # noqa: RUF012 (replaced, never changed)
+    reported: dict[str, str] = {"l1Fee": hex(5 * 10**12), "l1GasPrice": "0x1"}  # noqa: RUF012 (replaced, never changed)
 
     def batch_settled(self, calls: Sequence[Call]) -> list[Any]:
         answers = super().batch_settled(calls)
         return [
-            answer | self.told if method == "eth_getTransactionReceipt" and answer else answer
+            answer | self.reported if method == "eth_getTransactionReceipt" and answer else answer
             for (method, _), answer in zip(calls, answers, strict=True)
         ]
 
@@ -217,8 +217,8 @@ def mint(chain: LocalChain) -> Callable[[int], Intent]:
     return lambda epoch: Intent(CHAIN, VAULT, epoch, token.address, data, 90_000, "drift")
 
 
-def lane(limit_wei: int) -> Lane:
-    return Lane(SIGNER, KeyLimits(max_spend_per_day_wei=limit_wei))
+def sender(limit_wei: int) -> SenderAccount:
+    return SenderAccount(SIGNER, KeyLimits(max_spend_per_day_wei=limit_wei))
 
 
 def test_day_s_limit_counts_twice_the_bound_of_what_is_charged_beside_gas(
@@ -231,13 +231,13 @@ def test_day_s_limit_counts_twice_the_bound_of_what_is_charged_beside_gas(
     assert beside_wei > 2 * fees.data_wei(100)
 
     with Outbox(tmp_path / "outbox.sqlite") as outbox:
-        attempt = outbox.submit(node, [lane(10 * E18)], intent)
+        attempt = outbox.submit(node, [sender(10 * E18)], intent)
         (version,) = attempt.versions
         gas_wei = version.gas_limit * version.fees.max_fee_per_gas_wei
         assert version.worst_cost_wei == gas_wei + beside_wei
         with pytest.raises(SpendLimitReached) as caught:
             # Room for its gas, which is a thousandth of it.
-            outbox.submit(node, [lane(version.worst_cost_wei + beside_wei // 2)], mint(2))
+            outbox.submit(node, [sender(version.worst_cost_wei + beside_wei // 2)], mint(2))
 
     assert caught.value.spent_wei == version.worst_cost_wei
     assert caught.value.more_wei > beside_wei > 1_000 * gas_wei
@@ -263,7 +263,7 @@ def test_nothing_is_signed_while_the_fee_is_unknown(
             outbox.submit(node, [SIGNER], mint(1))
         (attempt,) = outbox.attempts(CHAIN)
 
-    assert (attempt.state, attempt.versions) == (State.FAILED, ())
+    assert (attempt.state, attempt.versions) == (AttemptState.FAILED, ())
     assert "cannot be read" in attempt.note
 
 
@@ -281,7 +281,7 @@ def test_what_was_charged_is_in_the_journal_the_spending_and_after_a_restart(
     chain: LocalChain, node: OpNode, mint: Callable[[int], Intent], tmp_path: Path
 ) -> None:
     op_stack(chain)
-    node.told = node.told | {"operatorFeeScalar": "0x2", "operatorFeeConstant": "0x5"}
+    node.reported = node.reported | {"operatorFeeScalar": "0x2", "operatorFeeConstant": "0x5"}
     rules = SendRules(confirmations=1, min_pending_seconds=0)
     path, now = tmp_path / "outbox.sqlite", int(time.time())
     spending = Spending(tmp_path / "spending.sqlite")
@@ -303,14 +303,14 @@ def test_what_was_charged_is_in_the_journal_the_spending_and_after_a_restart(
     beside_wei = 5 * 10**12 + 1 + 5  # two millionths of a wei a unit of gas, rounded up
     assert receipt.beside_gas_wei == receipt.rollup_wei == beside_wei
     assert receipt.cost_wei == receipt.gas_used * receipt.gas_price_wei + beside_wei
-    assert attempt.state is State.FINAL
+    assert attempt.state is AttemptState.FINAL
     assert attempt.cost_wei == counted_wei == spent_wei == receipt.cost_wei
 
 
 def test_receipt_of_a_jovian_block_has_a_hundred_times_the_scalar(
     chain: LocalChain, node: OpNode, mint: Callable[[int], Intent], tmp_path: Path
 ) -> None:
-    node.told = node.told | {"operatorFeeScalar": "0x2", "daFootprintGasScalar": "0x190"}
+    node.reported = node.reported | {"operatorFeeScalar": "0x2", "daFootprintGasScalar": "0x190"}
     with Outbox(tmp_path / "outbox.sqlite") as outbox:
         sent = outbox.submit(node, [SIGNER], mint(1))
     receipt = wait_for_receipt(node, str(sent.transaction_hash), LONGEST_SECONDS)
@@ -321,7 +321,7 @@ def test_receipt_of_a_jovian_block_has_a_hundred_times_the_scalar(
 def test_receipt_of_arbitrum_has_the_data_within_its_gas(
     chain: LocalChain, node: OpNode, mint: Callable[[int], Intent], tmp_path: Path
 ) -> None:
-    node.told = {"gasUsedForL1": hex(1_234), "l1BlockNumber": "0x1"}
+    node.reported = {"gasUsedForL1": hex(1_234), "l1BlockNumber": "0x1"}
     with Outbox(tmp_path / "outbox.sqlite") as outbox:
         sent = outbox.submit(node, [SIGNER], mint(1))
     receipt = wait_for_receipt(node, str(sent.transaction_hash), LONGEST_SECONDS)
@@ -334,7 +334,7 @@ def test_receipt_without_the_fee_of_an_op_stack_chain_counts_the_most_it_can_be(
     chain: LocalChain, node: OpNode, mint: Callable[[int], Intent], tmp_path: Path
 ) -> None:
     op_stack(chain)
-    node.told = {}
+    node.reported = {}
     with Outbox(tmp_path / "outbox.sqlite") as outbox:
         sent = outbox.submit(node, [SIGNER], mint(1))
     wait_for_receipt(chain.rpc, str(sent.transaction_hash), LONGEST_SECONDS)
@@ -366,10 +366,10 @@ def test_wallet_that_cannot_pay_for_its_data_is_told_before(chain: LocalChain) -
 # Weighing
 
 
-def keeper_of(stage: Stage, outbox: Outbox | None) -> Keeper:
+def keeper_of(environment: DevEnvironment, outbox: Outbox | None) -> Keeper:
     return Keeper(
-        stage.chain.rpc,
-        Site.of(stage.deployment, [stage.vault]),
+        environment.chain.rpc,
+        KeeperContext.of(environment.deployment, [environment.vault]),
         [devnet_signer(Actor.KEEPER)],
         outbox,
         KeeperOptions(fee_cap_wei=10_000 * GWEI),
@@ -377,11 +377,11 @@ def keeper_of(stage: Stage, outbox: Outbox | None) -> Keeper:
 
 
 @pytest.fixture
-def broken(stage: Stage) -> Stage:
+def broken(environment: DevEnvironment) -> DevEnvironment:
     """A stage whose vault has a weight out of its band."""
-    prices = stage.market.prices_e8 | {"ETH/USD": 2_200_00000000}
-    stage.market.step(prices, stage.chain.now() + 900)
-    return stage
+    prices = environment.market.prices_e8 | {"ETH/USD": 2_200_00000000}
+    environment.market.step(prices, environment.chain.now() + 900)
+    return environment
 
 
 def tick(keeper: Keeper) -> Decision:
@@ -390,7 +390,7 @@ def tick(keeper: Keeper) -> Decision:
 
 
 def test_rebalance_whose_data_costs_more_than_it_is_worth_is_not_worth_its_gas(
-    broken: Stage,
+    broken: DevEnvironment,
 ) -> None:
     keeper = keeper_of(broken, None)
     keeper.options = replace(keeper.options, dry_run=True)
@@ -413,19 +413,19 @@ def test_rebalance_whose_data_costs_more_than_it_is_worth_is_not_worth_its_gas(
         assert decision.plan.cost.l1_e18 > decision.plan.worth_e18
 
 
-def test_rebalance_weighs_its_data_by_the_bytes_it_will_have(broken: Stage) -> None:
+def test_rebalance_weighs_its_data_by_the_bytes_it_will_have(broken: DevEnvironment) -> None:
     op_stack(broken.chain, scalar=10)
     fees = read_l1_fees(broken.chain.rpc)
     keeper = keeper_of(broken, None)
     keeper.options = replace(keeper.options, dry_run=True)
     ticks: list[Tick] = []
-    keeper.reporter.watchers = (ticks.append,)
+    keeper.reporter.observers = (ticks.append,)
     plan = tick(keeper).plan
     assert plan is not None
-    assert ticks[0].looked is not None
-    price_e18 = ticks[0].looked.conditions.native_price_e18
+    assert ticks[0].inputs is not None
+    price_e18 = ticks[0].inputs.conditions.native_price_e18
 
-    size = 130 + 65 * len(plan.legs)
+    size = 130 + 65 * len(plan.swaps)
     # {usd} = {wei} * {usd/ether} / {wei/ether}
     weighed_e18 = (fees.data_wei(size) + fees.operator_wei) * price_e18 // E18
     assert plan.cost.l1_e18 == pytest.approx(weighed_e18, rel=1e-6)
@@ -436,7 +436,7 @@ def test_rebalance_weighs_its_data_by_the_bytes_it_will_have(broken: Stage) -> N
     assert "L1 data" in plan.text
 
 
-def test_unknown_fee_is_told_and_nothing_is_sent(broken: Stage, tmp_path: Path) -> None:
+def test_unknown_fee_is_told_and_nothing_is_sent(broken: DevEnvironment, tmp_path: Path) -> None:
     op_stack(broken.chain, is_out_of_order=True)
     with (
         Outbox(tmp_path / "outbox.sqlite") as outbox,
@@ -452,9 +452,9 @@ def test_unknown_fee_is_told_and_nothing_is_sent(broken: Stage, tmp_path: Path) 
         assert tick(keeper).transaction_hash is not None
 
 
-def test_preview_shows_what_data_costs(stage: Stage) -> None:
-    wallet, shown = stage.wallet(Actor.OWNER), list[Preview]()
-    shares = contract_at(stage.chain.rpc, "BasketVault", stage.vault).call(
+def test_preview_shows_what_data_costs(environment: DevEnvironment) -> None:
+    wallet, shown = environment.wallet(Actor.OWNER), list[Preview]()
+    shares = contract_at(environment.chain.rpc, "BasketVault", environment.vault).call(
         "balanceOf", wallet.address
     )
 
@@ -467,10 +467,10 @@ def test_preview_shows_what_data_costs(stage: Stage) -> None:
 
     for case in ("none", "told", "refused"):
         if case != "none":
-            op_stack(stage.chain, is_out_of_order=case == "refused")
+            op_stack(environment.chain, is_out_of_order=case == "refused")
         l1_fees._KNOWN.clear()
         with pytest.raises(Enough):
-            actions.withdraw_in_kind(wallet, stage.vault, shares // 2, ask=ask)
+            actions.withdraw_in_kind(wallet, environment.vault, shares // 2, ask=ask)
     plain, charged, unknown = shown
 
     assert plain.rollup_wei == 0

@@ -14,7 +14,7 @@ from rebalancer.devnet.market import (
     USDC,
     WBTC,
     WETH,
-    Market,
+    DevMarket,
 )
 from rebalancer.devnet.node import Node, NodeSettings
 from rebalancer.devnet.profile import opening_pools
@@ -47,11 +47,11 @@ def pool_state(chain: LocalChain, address: str) -> tuple[int, int, int]:
     return sqrt_x96, tick, pool.call("liquidity")
 
 
-def quoter(market: Market) -> BoundContract:
+def quoter(market: DevMarket) -> BoundContract:
     return contract_at(market.chain.rpc, "QuoterV2", market.deployment.uniswap["QuoterV2"])
 
 
-def quote_in(market: Market, token_in: str, token_out: str, fee: int, amount_raw: int) -> int:
+def quote_in(market: DevMarket, token_in: str, token_out: str, fee: int, amount_raw: int) -> int:
     question = (token_in, token_out, amount_raw, fee, 0)
     answer: tuple[int, ...] = quoter(market).call("quoteExactInputSingle", question)
     return answer[0]
@@ -60,7 +60,7 @@ def quote_in(market: Market, token_in: str, token_out: str, fee: int, amount_raw
 # In place
 
 
-def test_market_stands_at_mainnet_addresses(market: Market) -> None:
+def test_market_stands_at_mainnet_addresses(market: DevMarket) -> None:
     chain = market.chain
     assert market.deployment.uniswap == {name: at.lower() for name, at in MAINNET.items()}
     assert all(chain.code(address) for address in market.deployment.uniswap.values())
@@ -76,7 +76,7 @@ def test_market_stands_at_mainnet_addresses(market: Market) -> None:
         assert contract.call("WETH9") == MAINNET["WETH9"].lower()
 
 
-def test_install_twice_changes_nothing(market: Market) -> None:
+def test_install_twice_changes_nothing(market: DevMarket) -> None:
     height = market.chain.block()["number"]
     assert uniswap.install(market.chain).addresses() == dict(market.deployment.uniswap)
     assert market.chain.block()["number"] == height
@@ -85,14 +85,14 @@ def test_install_twice_changes_nothing(market: Market) -> None:
 @pytest.mark.parametrize(
     ("token", "name"), [(WETH, "Wrapped Ether"), (WBTC, "Wrapped BTC"), (USDC, "USD Coin")]
 )
-def test_token_says_what_mainnet_says(market: Market, token: Token, name: str) -> None:
+def test_token_says_what_mainnet_says(market: DevMarket, token: Token, name: str) -> None:
     contract = contract_at(market.chain.rpc, "MockToken", token.address)
     assert contract.call("name") == name
     assert contract.call("symbol") == token.symbol
     assert contract.call("decimals") == token.decimals
 
 
-def test_weth_wraps_and_unwraps(market: Market) -> None:
+def test_weth_wraps_and_unwraps(market: DevMarket) -> None:
     chain, weth = market.chain, contract_at(market.chain.rpc, "WETH9", WETH.address)
     owner = chain.accounts[3]
     chain.transact(weth, "deposit", sender=owner, value_wei=10**18)
@@ -103,7 +103,7 @@ def test_weth_wraps_and_unwraps(market: Market) -> None:
     assert 10**18 - 10**16 < chain.balance_wei(owner) - before < 10**18
 
 
-def test_multicall3_collects_answers(market: Market) -> None:
+def test_multicall3_collects_answers(market: DevMarket) -> None:
     multicall = contract_at(market.chain.rpc, "Multicall3", MAINNET["Multicall3"])
     token = contract_at(market.chain.rpc, "MockToken", USDC.address)
     calls = [(USDC.address, False, bytes.fromhex(token.data("decimals")[2:]))] * 2
@@ -111,7 +111,7 @@ def test_multicall3_collects_answers(market: Market) -> None:
     assert [(done, int.from_bytes(data)) for done, data in answers] == [(True, 6), (True, 6)]
 
 
-def test_router_swaps_what_the_quoter_says(market: Market) -> None:
+def test_router_swaps_what_the_quoter_says(market: DevMarket) -> None:
     chain, trader = market.chain, market.chain.accounts[3]
     market.deal("USDC", trader, 50_000 * 10**6)
     usdc, router = (
@@ -130,7 +130,7 @@ def test_router_swaps_what_the_quoter_says(market: Market) -> None:
     assert usdc.call("balanceOf", trader) == 0
 
 
-def test_position_manager_mints_a_position(market: Market) -> None:
+def test_position_manager_mints_a_position(market: DevMarket) -> None:
     chain, owner = market.chain, market.chain.accounts[3]
     manager = contract_at(
         chain.rpc, "NonfungiblePositionManager", MAINNET["NonfungiblePositionManager"]
@@ -145,7 +145,7 @@ def test_position_manager_mints_a_position(market: Market) -> None:
     assert manager.call("ownerOf", 1) == owner
 
 
-def test_deal_gives_exactly_that_much(market: Market) -> None:
+def test_deal_gives_exactly_that_much(market: DevMarket) -> None:
     someone = "0x00000000000000000000000000000000000a11ce"
     for token in (WETH, WBTC, USDC):
         amount = 123 * 10**token.decimals + 1
@@ -159,22 +159,26 @@ def test_deal_gives_exactly_that_much(market: Market) -> None:
 # Pools
 
 
-def test_pools_open_exactly_as_told(market: Market) -> None:
-    for told, made in zip(opening_pools(OPENING_PRICES_E8), market.deployment.pools, strict=True):
+def test_pools_open_exactly_as_told(market: DevMarket) -> None:
+    for reported, made in zip(
+        opening_pools(OPENING_PRICES_E8), market.deployment.pools, strict=True
+    ):
         state = pool_state(market.chain, made.address)
-        assert state == (told.sqrt_price_x96, told.tick, told.liquidity)
+        assert state == (reported.sqrt_price_x96, reported.tick, reported.liquidity)
 
 
-def test_quotes_on_paper_equal_the_quoters(market: Market) -> None:
+def test_quotes_on_paper_equal_the_quoters(market: DevMarket) -> None:
     chance = random.Random(7)
-    for told, made in zip(opening_pools(OPENING_PRICES_E8), market.deployment.pools, strict=True):
+    for reported, made in zip(
+        opening_pools(OPENING_PRICES_E8), market.deployment.pools, strict=True
+    ):
         for _ in range(6):
             token_in, token_out = chance.sample(made.tokens, 2)
             held = contract_at(market.chain.rpc, "MockToken", token_in).call(
                 "balanceOf", made.address
             )
             amount = chance.randrange(1, 10 ** chance.randrange(3, len(str(held))))
-            on_paper = told.quote_in(token_in, token_out, amount)
+            on_paper = reported.quote_in(token_in, token_out, amount)
             assert on_paper == quote_in(market, token_in, token_out, made.fee_pips, amount)
 
 
@@ -184,7 +188,7 @@ def test_mainnet_pool_is_rebuilt_at_its_own_address(
 ) -> None:
     snapshot = of_class(load_pool(shared_data / SNAPSHOT), UniswapV3Pool)
     prices = {"ETH/USD": 2_000_00000000, "BTC/USD": 70_000_00000000}
-    market = Market.build(bare_chain, [snapshot], prices)
+    market = DevMarket.build(bare_chain, [snapshot], prices)
 
     (pool,) = market.deployment.pools
     assert pool.address == WBTC_WETH_3000.lower() == snapshot.address
@@ -205,9 +209,9 @@ def test_mainnet_pool_is_rebuilt_at_its_own_address(
             )
 
 
-def test_build_pool_that_exists_is_refused(market: Market) -> None:
+def test_build_pool_that_exists_is_refused(market: DevMarket) -> None:
     with pytest.raises(ContractReverted):
-        Market.build(market.chain, opening_pools(OPENING_PRICES_E8), OPENING_PRICES_E8)
+        DevMarket.build(market.chain, opening_pools(OPENING_PRICES_E8), OPENING_PRICES_E8)
 
 
 def test_build_token_without_feed_is_refused(bare_chain: LocalChain) -> None:
@@ -216,7 +220,7 @@ def test_build_token_without_feed_is_refused(bare_chain: LocalChain) -> None:
         WETH, coin, fee_pips=3000, tick_spacing=60, sqrt_price_x96=2**96, depth1_raw=10**20
     )
     with pytest.raises(MarketMismatch, match="feed of COIN"):
-        Market.build(bare_chain, [pool], {"ETH/USD": 2_000_00000000})
+        DevMarket.build(bare_chain, [pool], {"ETH/USD": 2_000_00000000})
 
 
 def test_build_fee_without_that_spacing_is_refused(bare_chain: LocalChain) -> None:
@@ -224,7 +228,7 @@ def test_build_fee_without_that_spacing_is_refused(bare_chain: LocalChain) -> No
         WBTC, WETH, fee_pips=3000, tick_spacing=10, sqrt_price_x96=2**112, depth1_raw=10**20
     )
     with pytest.raises(MarketMismatch, match="is 60 and should be 10"):
-        Market.build(bare_chain, [pool], OPENING_PRICES_E8)
+        DevMarket.build(bare_chain, [pool], OPENING_PRICES_E8)
 
 
 def test_build_price_just_crossed_is_refused(bare_chain: LocalChain) -> None:
@@ -243,7 +247,7 @@ def test_build_price_just_crossed_is_refused(bare_chain: LocalChain) -> None:
         base.profile.liquidity_at(edge - 1),
     )
     with pytest.raises(MarketMismatch, match="tick of pool"):
-        Market.build(bare_chain, [crossed], OPENING_PRICES_E8)
+        DevMarket.build(bare_chain, [crossed], OPENING_PRICES_E8)
 
 
 # On a fork
@@ -253,7 +257,7 @@ def test_market_on_a_fork_moves_what_it_cannot_mint() -> None:
     genesis = NodeSettings(genesis_at=GENESIS_AT)
     pairs = [(WBTC, WETH, 3000), (USDC, WETH, 500)]
     with Node.start(genesis) as origin:
-        upstream = Market.build(
+        upstream = DevMarket.build(
             LocalChain(origin.rpc()), opening_pools(OPENING_PRICES_E8), OPENING_PRICES_E8
         )
         liquidity = [pool_state(upstream.chain, p.address)[2] for p in upstream.deployment.pools]
@@ -261,7 +265,7 @@ def test_market_on_a_fork_moves_what_it_cannot_mint() -> None:
             chain = LocalChain(node.rpc())
             prices = {**OPENING_PRICES_E8, "ETH/USD": 2_400_00000000}
             supplies = [supply(chain, token) for token in (WBTC, USDC)]
-            market = Market.on_fork(chain, prices, pairs)
+            market = DevMarket.on_fork(chain, prices, pairs)
             market.step({"ETH/USD": 1_900_00000000}, chain.now() + 60)
 
             assert [pool.address for pool in market.deployment.pools] == [
@@ -273,7 +277,7 @@ def test_market_on_a_fork_moves_what_it_cannot_mint() -> None:
                 assert lowest <= pool_state(chain, pool.address)[0] <= highest
             assert [supply(chain, token) for token in (WBTC, USDC)] == supplies
             with pytest.raises(MarketMismatch, match="pool WBTC/WETH"):
-                Market.on_fork(chain, prices, [(WBTC, WETH, 500)])
+                DevMarket.on_fork(chain, prices, [(WBTC, WETH, 500)])
         after = [pool_state(upstream.chain, p.address)[2] for p in upstream.deployment.pools]
         assert after == liquidity
 
@@ -286,7 +290,7 @@ def supply(chain: LocalChain, token: Token) -> int:
 # Moving
 
 
-def test_step_publishes_rounds_at_its_time(market: Market) -> None:
+def test_step_publishes_rounds_at_its_time(market: DevMarket) -> None:
     at = market.chain.now() + 600
     block = market.step({"ETH/USD": 2_100_00000000, "BTC/USD": 30_300_00000000}, at)
 
@@ -303,7 +307,7 @@ def test_step_publishes_rounds_at_its_time(market: Market) -> None:
 
 
 @pytest.mark.parametrize("factor", [50, 90, 99, 101, 110, 200])
-def test_step_leaves_every_pool_on_its_bound(market: Market, factor: int) -> None:
+def test_step_leaves_every_pool_on_its_bound(market: DevMarket, factor: int) -> None:
     eth = 2_000_00000000 * factor // 100
     market.step({"ETH/USD": eth}, market.chain.now() + 60)
 
@@ -316,7 +320,7 @@ def test_step_leaves_every_pool_on_its_bound(market: Market, factor: int) -> Non
         assert lowest <= price <= highest
 
 
-def test_step_within_the_fee_moves_no_pool(market: Market) -> None:
+def test_step_within_the_fee_moves_no_pool(market: DevMarket) -> None:
     before = [pool_state(market.chain, pool.address) for pool in market.deployment.pools]
     # 4 bp, below the 5 bp of the cheapest pool.
     market.step({"ETH/USD": 2_000_80000000}, market.chain.now() + 60)
@@ -324,22 +328,22 @@ def test_step_within_the_fee_moves_no_pool(market: Market) -> None:
     assert [pool_state(market.chain, pool.address) for pool in market.deployment.pools] == before
 
 
-def test_step_ends_where_the_pool_on_paper_does(market: Market) -> None:
-    told, made = opening_pools(OPENING_PRICES_E8)[1], market.deployment.pools[1]
+def test_step_ends_where_the_pool_on_paper_does(market: DevMarket) -> None:
+    reported, made = opening_pools(OPENING_PRICES_E8)[1], market.deployment.pools[1]
     usdc = contract_at(market.chain.rpc, "MockToken", USDC.address)
     before = usdc.call("balanceOf", made.address)
     market.step({"ETH/USD": 1_950_00000000}, market.chain.now() + 60)
 
     # WETH, token1, got cheaper: the arbitrageur sells it, so USDC leaves the pool.
     bought = before - usdc.call("balanceOf", made.address)
-    sold = told.quote_out(WETH.address, USDC.address, bought)
-    _, on_paper = told.swapped(WETH.address, USDC.address, sold)
+    sold = reported.quote_out(WETH.address, USDC.address, bought)
+    _, on_paper = reported.swapped(WETH.address, USDC.address, sold)
     price, tick, liquidity = pool_state(market.chain, made.address)
     assert (tick, liquidity) == (on_paper.tick, on_paper.liquidity)
     assert price == pytest.approx(on_paper.sqrt_price_x96, rel=1e-12)
 
 
-def test_step_in_the_past_takes_the_chains_time(market: Market) -> None:
+def test_step_in_the_past_takes_the_chains_time(market: DevMarket) -> None:
     now = market.chain.now()
     block = market.step({"ETH/USD": 2_100_00000000}, now - 1000)
 
@@ -349,15 +353,15 @@ def test_step_in_the_past_takes_the_chains_time(market: Market) -> None:
     assert aggregator.call("latestRoundData")[1] == 2_100_00000000
 
 
-def test_step_that_fails_says_why(market: Market) -> None:
+def test_step_that_fails_says_why(market: DevMarket) -> None:
     market.chain.transact(contract_at(market.chain.rpc, "PausableToken", WBTC.address), "pause")
     with pytest.raises(ContractReverted):
         market.step({"BTC/USD": 33_000_00000000}, market.chain.now() + 60)
 
 
-def test_market_found_by_its_addresses_goes_on(market: Market) -> None:
+def test_market_found_by_its_addresses_goes_on(market: DevMarket) -> None:
     market.step({"ETH/USD": 2_200_00000000}, market.chain.now() + 60)
-    again = Market(market.chain, market.deployment)
+    again = DevMarket(market.chain, market.deployment)
     assert again.prices_e8 == {**OPENING_PRICES_E8, "ETH/USD": 2_200_00000000}
     again.step({"BTC/USD": 31_000_00000000}, market.chain.now() + 60)
 

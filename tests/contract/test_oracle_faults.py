@@ -13,8 +13,8 @@ from rebalancer.chain.snapshot import VaultSnapshot, read_block, read_vaults
 from rebalancer.errors import ContractReverted
 from rebalancer.operations.deploy import (
     FeedSpec,
-    Fees,
     SourceSpec,
+    VaultFees,
     set_feed,
     set_source,
 )
@@ -89,7 +89,7 @@ FAULTS: Mapping[Fault, Callable[[Scene], None]] = {
 def scene(world: World) -> Scene:
     """A vault of 40/40/20 with a hub of its own, all prices sound, and bob with shares and a claim."""
     admin, owner = world.admin, world.owner
-    spec = replace(basket_spec(world), fees=Fees(streaming_bps=100))
+    spec = replace(basket_spec(world), fees=VaultFees(streaming_bps=100))
     vault = world.open_vault(spec)
     uptime = admin.deploy("MockAggregator", 0, "sequencer")
     admin.transact(uptime, "pushAt", 0, world.chain.now() - GRACE - DAY)
@@ -132,7 +132,7 @@ def rebalance(scene: Scene) -> None:
     scene.world.keeper.transact(scene.vault, "rebalance", *trade)
 
 
-def look(scene: Scene) -> VaultSnapshot:
+def snapshot_of(scene: Scene) -> VaultSnapshot:
     rpc, lens = scene.world.chain.rpc, scene.world.system.lens
     return read_vaults(rpc, lens, [scene.vault.address], read_block(rpc))[0]
 
@@ -146,7 +146,7 @@ def test_without_a_fault_a_rebalance_fails_only_for_its_route(scene: Scene) -> N
     with pytest.raises(ContractReverted) as caught:
         rebalance(scene)
     assert caught.value.error != "OracleFault"
-    snapshot = look(scene)
+    snapshot = snapshot_of(scene)
     assert snapshot.reason is Reason.BAND_BROKEN
 
 
@@ -158,7 +158,7 @@ def test_fault_stops_rebalancing_with_its_code_and_nothing_else(scene: Scene, fa
 
     with refused("OracleFault", asset=WETH, fault=number):
         rebalance(scene)
-    snapshot = look(scene)
+    snapshot = snapshot_of(scene)
     assert snapshot.reason is Reason.ORACLE_FAULT
     assert snapshot.basket.prices[WETH].fault == fault
     block = read_block(world.chain.rpc)

@@ -21,8 +21,8 @@ from rebalancer.errors import (
     TransactionNotMined,
     WrongChain,
 )
-from rebalancer.send.attempt import Intent, State
-from rebalancer.send.fees import Fees, suggest
+from rebalancer.send.attempt import AttemptState, Intent
+from rebalancer.send.fees import GasFees, suggest
 from rebalancer.send.outbox import Outbox
 from rebalancer.send.signed import SignedTransaction
 from rebalancer.send.signer import devnet_signer
@@ -60,7 +60,7 @@ def deliver(chain: LocalChain, outbox: Outbox, intent: Intent, timeout_s: float 
     return outboxes.deliver(outbox, chain.rpc, SIGNER, intent, fees, timeout_s)
 
 
-def states(outbox: Outbox) -> list[State]:
+def states(outbox: Outbox) -> list[AttemptState]:
     return [attempt.state for attempt in outbox.attempts(CHAIN)]
 
 
@@ -123,21 +123,21 @@ def test_deliver_without_ether_signs_nothing(
     with pytest.raises(InsufficientEther) as caught:
         deliver(chain, outbox, mint(token, 0))
     assert caught.value.balance_wei == 10**9
-    assert states(outbox) == [State.PLANNED]
+    assert states(outbox) == [AttemptState.PLANNED]
 
     monkeypatch.undo()
     chain.set_balance(SIGNER.address, 10**18)
     deliver(chain, outbox, mint(token, 0))
-    assert states(outbox) == [State.FAILED, State.MINED]
+    assert states(outbox) == [AttemptState.FAILED, AttemptState.MINED]
 
 
 def test_deliver_refused_by_the_node_fails_and_its_nonce_is_used_again(
     chain: LocalChain, outbox: Outbox, token: BoundContract
 ) -> None:
     with pytest.raises(RpcRejected):
-        outbox.submit(chain.rpc, [SIGNER], mint(token, 0), Fees(1, 1))
+        outbox.submit(chain.rpc, [SIGNER], mint(token, 0), GasFees(1, 1))
     (refused,) = outbox.attempts(CHAIN)
-    assert refused.state is State.FAILED
+    assert refused.state is AttemptState.FAILED
     assert "refused eth_sendRawTransaction" in refused.note
 
     receipt = deliver(chain, outbox, mint(token, 0))
@@ -158,11 +158,11 @@ def test_deliver_not_mined_in_time_stays_under_way_and_is_not_sent_twice(
         for amount_raw in (1, 2, 3):  # later looks at the market plan something else
             with pytest.raises(TransactionNotMined):
                 deliver(chain, outbox, mint(token, 0, amount_raw=amount_raw), timeout_s=0.01)
-        assert states(outbox) == [State.SENT]
+        assert states(outbox) == [AttemptState.SENT]
         chain.mine()
     receipt = deliver(chain, outbox, mint(token, 0, amount_raw=4))
 
-    assert states(outbox) == [State.MINED]
+    assert states(outbox) == [AttemptState.MINED]
     assert outbox.attempts(CHAIN)[0].transaction_hash == receipt.transaction_hash
     assert supply(chain, token) == 1
     assert nonce(chain) == before + 1
@@ -189,12 +189,12 @@ def test_deliver_cut_off_while_sending_is_sent_again_byte_for_byte(
     with pytest.raises(RpcUnreachable):
         deliver(chain, outbox, mint(token, 0))
     (signed,) = outbox.attempts(CHAIN)
-    assert signed.state is State.SIGNED
+    assert signed.state is AttemptState.SIGNED
     monkeypatch.undo()
     receipt = deliver(chain, outbox, mint(token, 0, amount_raw=2))
 
     (mined,) = outbox.attempts(CHAIN)
-    assert mined.state is State.MINED
+    assert mined.state is AttemptState.MINED
     assert (mined.raw, mined.transaction_hash) == (signed.raw, receipt.transaction_hash)
     assert supply(chain, token) == 1
 
@@ -211,7 +211,7 @@ def test_deliver_two_vaults_under_way_take_two_nonces(
     resumed = outbox.resume(chain.rpc)
 
     assert [attempt.nonce for attempt in resumed] == [first, first + 1]
-    assert states(outbox) == [State.MINED, State.MINED]
+    assert states(outbox) == [AttemptState.MINED, AttemptState.MINED]
     assert supply(chain, token) == 2
 
 
@@ -228,7 +228,7 @@ def test_deliver_sends_what_was_signed_before_it_first(
     outbox.resume(chain.rpc)
 
     assert [attempt.nonce for attempt in outbox.attempts(CHAIN)] == [first, first + 1]
-    assert states(outbox) == [State.MINED, State.MINED]
+    assert states(outbox) == [AttemptState.MINED, AttemptState.MINED]
     assert supply(chain, token) == 2
 
 
@@ -266,7 +266,7 @@ def test_deliver_refused_on_chain_is_raised_and_may_be_tried_again(
     receipt = deliver(chain, outbox, mint(token, 0))
 
     failed, mined = outbox.attempts(CHAIN)
-    assert (failed.state, mined.state) == (State.FAILED, State.MINED)
+    assert (failed.state, mined.state) == (AttemptState.FAILED, AttemptState.MINED)
     assert "ERC20InsufficientAllowance" in failed.note
     assert failed.block_number == receipt.block_number - 1
     assert mined.nonce == (failed.nonce or 0) + 1
@@ -284,7 +284,7 @@ def test_deliver_refused_on_chain_while_away_is_found_and_tried_anew(
         chain.mine()
     deliver(chain, outbox, mint(token, 0))
 
-    assert states(outbox) == [State.FAILED, State.MINED]
+    assert states(outbox) == [AttemptState.FAILED, AttemptState.MINED]
     assert supply(chain, token) == 1
 
 
@@ -301,7 +301,7 @@ def test_nonce_used_by_somebody_else_with_the_key_fails_and_is_tried_anew(
     receipt = deliver(chain, outbox, mint(token, 0))
 
     lost, mined = outbox.attempts(CHAIN)
-    assert (lost.state, mined.state) == (State.FAILED, State.MINED)
+    assert (lost.state, mined.state) == (AttemptState.FAILED, AttemptState.MINED)
     assert "another transaction with its nonce" in lost.note
     assert mined.transaction_hash == receipt.transaction_hash
     assert mined.nonce == (lost.nonce or 0) + 1
@@ -318,13 +318,13 @@ def test_refused_by_one_node_but_mined_by_another_is_not_sent_again(
         with pytest.raises(RpcRejected, match="overloaded"):
             deliver(chain, outbox, mint(token, 0))
     (attempt,) = outbox.attempts(CHAIN)
-    assert attempt.state is State.FAILED
+    assert attempt.state is AttemptState.FAILED
     elsewhere = chain.rpc.call("eth_sendRawTransaction", "0x" + (attempt.raw or b"").hex())
     wait_for_receipt(chain.rpc, elsewhere, 10)
     receipt = deliver(chain, outbox, mint(token, 0))
 
     assert receipt.transaction_hash == attempt.transaction_hash
-    assert states(outbox) == [State.MINED]
+    assert states(outbox) == [AttemptState.MINED]
     assert supply(chain, token) == 1
 
 
@@ -340,7 +340,7 @@ def test_refused_by_one_node_but_pending_at_another_is_replaced_not_joined(
             deliver(chain, outbox, mint(token, 0))
     (attempt,) = outbox.attempts(CHAIN)
     fees = suggest(chain.rpc, CAP_WEI)
-    dearer = Fees(2 * fees.max_fee_per_gas_wei, 2 * fees.max_priority_fee_per_gas_wei)
+    dearer = GasFees(2 * fees.max_fee_per_gas_wei, 2 * fees.max_priority_fee_per_gas_wei)
     with no_blocks(chain):
         chain.rpc.call("eth_sendRawTransaction", "0x" + (attempt.raw or b"").hex())
         with pytest.raises(TransactionNotMined):
@@ -348,7 +348,7 @@ def test_refused_by_one_node_but_pending_at_another_is_replaced_not_joined(
         chain.mine(2)
     deliver(chain, outbox, mint(token, 0))
 
-    assert states(outbox) == [State.FAILED, State.MINED]
+    assert states(outbox) == [AttemptState.FAILED, AttemptState.MINED]
     assert supply(chain, token) == 1
     assert nonce(chain) == before + 1
 
@@ -369,7 +369,7 @@ def test_mined_and_taken_back_by_a_reorg_is_sent_again(
     assert first.transaction_hash == second.transaction_hash
     assert first.block_hash != second.block_hash
     (attempt,) = outbox.attempts(CHAIN)
-    assert (attempt.state, attempt.block_hash) == (State.MINED, second.block_hash)
+    assert (attempt.state, attempt.block_hash) == (AttemptState.MINED, second.block_hash)
     assert supply(chain, token) == 1
 
 

@@ -20,21 +20,21 @@ from rebalancer.errors import (
     ContractReverted,
     FeeAboveLimit,
     ForeignPending,
-    NoFreeLane,
+    NoFreeSender,
     NonceGap,
     NotCancellable,
     SignerUnavailable,
     SpendLimitReached,
     TooManyGaps,
 )
-from rebalancer.send.attempt import Attempt, Intent, Kind, State
-from rebalancer.send.fees import Fees, suggest
-from rebalancer.send.lanes import KeyLimits, Lane
+from rebalancer.send.attempt import Attempt, AttemptState, Intent, Kind
+from rebalancer.send.fees import GasFees, suggest
 from rebalancer.send.lifecycle import SendRules
-from rebalancer.send.nonces import Trouble, clear, clear_on_start, survey
+from rebalancer.send.nonces import NonceFault, clear, clear_on_start, survey
 from rebalancer.send.open_signer import open_signer
 from rebalancer.send.outbox import Outbox
 from rebalancer.send.remote import ExternalSigner, open_external
+from rebalancer.send.sender_accounts import KeyLimits, SenderAccount
 from rebalancer.send.signer import devnet_signer
 from rebalancer.send.wallet import Wallet
 from rebalancer.settings import AccountSettings, RpcUrl
@@ -96,7 +96,7 @@ def only(outbox: Outbox) -> Attempt:
     return attempt
 
 
-def states(outbox: Outbox) -> list[State]:
+def states(outbox: Outbox) -> list[AttemptState]:
     return [attempt.state for attempt in outbox.attempts(CHAIN)]
 
 
@@ -112,7 +112,9 @@ def nonce(chain: LocalChain, address: str = SIGNER.address) -> int:
     return int(chain.rpc.call("eth_getTransactionCount", address, "latest"), 16)
 
 
-def submit(chain: LocalChain, outbox: Outbox, intent: Intent, fees: Fees | None = None) -> Attempt:
+def submit(
+    chain: LocalChain, outbox: Outbox, intent: Intent, fees: GasFees | None = None
+) -> Attempt:
     return outbox.submit(chain.rpc, [SIGNER], intent, fees)
 
 
@@ -129,13 +131,13 @@ def advance(
 def test_advance_with_nothing_under_way_asks_nothing(
     chain: LocalChain, outbox: Outbox, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def asked(*_: object) -> None:
+    def requested(*_: object) -> None:
         raise AssertionError("the node was asked")
 
     chain_id = chain.rpc.chain_id()
     monkeypatch.setattr(chain.rpc, "expected_chain_id", chain_id)
-    monkeypatch.setattr(chain.rpc, "batch", asked)
-    monkeypatch.setattr(chain.rpc, "call", asked)
+    monkeypatch.setattr(chain.rpc, "batch", requested)
+    monkeypatch.setattr(chain.rpc, "call", requested)
     assert outbox.advance(chain.rpc, [SIGNER], 1) == []
 
 
@@ -146,14 +148,14 @@ def test_submit_returns_before_a_block_and_asked_again_signs_nothing(
     first = submit(chain, outbox, mint(token))
     again = submit(chain, outbox, mint(token))
 
-    assert first.state is State.SENT
+    assert first.state is AttemptState.SENT
     assert again == first
     assert [(one.endpoint, one.answer) for one in only(outbox).newest.sendings] == [
         (chain.rpc.endpoint, "")
     ]
     chain.mine()
     (mined,) = advance(chain, outbox, height(chain))
-    assert (mined.state, mined.mined_hash) == (State.MINED, first.transaction_hash)
+    assert (mined.state, mined.mined_hash) == (AttemptState.MINED, first.transaction_hash)
     receipt = find_receipt(chain.rpc, str(first.transaction_hash))
     assert receipt is not None
     assert mined.cost_wei == receipt.cost_wei
@@ -165,9 +167,9 @@ def test_many_vaults_are_advanced_in_one_request(
     chain: LocalChain, outbox: Outbox, token: BoundContract, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     vaults = [f"0x{i:040x}" for i in range(1, 21)]
-    lane = Lane(SIGNER, max_open=20)
+    sender = SenderAccount(SIGNER, max_open=20)
     for vault in vaults:
-        outbox.submit(chain.rpc, [lane], mint(token, 0, vault), Fees(100 * GWEI, GWEI))
+        outbox.submit(chain.rpc, [sender], mint(token, 0, vault), GasFees(100 * GWEI, GWEI))
     chain.mine()
     at = height(chain)
     requests = 0
@@ -180,9 +182,9 @@ def test_many_vaults_are_advanced_in_one_request(
 
     monkeypatch.setattr(chain.rpc, "_post", counting)
     monkeypatch.setattr(chain.rpc, "expected_chain_id", CHAIN)
-    changed = outbox.advance(chain.rpc, [lane], at)
+    changed = outbox.advance(chain.rpc, [sender], at)
 
-    assert [attempt.state for attempt in changed] == [State.MINED] * 20
+    assert [attempt.state for attempt in changed] == [AttemptState.MINED] * 20
     assert requests == 1
     assert supply(chain, token) == 20
 
@@ -202,7 +204,7 @@ def test_not_mined_for_some_blocks_is_bumped_with_the_same_nonce_and_mined_once(
     assert advance(chain, outbox, at + 3) == []
     (again,) = advance(chain, outbox, at + 4)
 
-    assert (bumped.state, again.state) == (State.BUMPED, State.BUMPED)
+    assert (bumped.state, again.state) == (AttemptState.BUMPED, AttemptState.BUMPED)
     assert kinds(again) == [Kind.ORIGINAL, Kind.BUMP, Kind.BUMP]
     assert again.nonce == first.nonce == before
     for cheap, dear in zip(again.versions[:-1], again.versions[1:], strict=True):
@@ -213,7 +215,7 @@ def test_not_mined_for_some_blocks_is_bumped_with_the_same_nonce_and_mined_once(
     chain.mine()
     advance(chain, outbox, height(chain))
     assert (only(outbox).state, only(outbox).mined_hash) == (
-        State.MINED,
+        AttemptState.MINED,
         again.newest.transaction_hash,
     )
     assert (supply(chain, token), nonce(chain)) == (1, before + 1)
@@ -223,7 +225,7 @@ def test_not_mined_for_some_blocks_is_bumped_with_the_same_nonce_and_mined_once(
 def test_gas_dearer_than_the_offer_is_bumped_at_the_next_block(
     chain: LocalChain, outbox: Outbox, token: BoundContract
 ) -> None:
-    submit(chain, outbox, mint(token), Fees(5 * GWEI, GWEI))
+    submit(chain, outbox, mint(token), GasFees(5 * GWEI, GWEI))
     chain.rpc.call("hardhat_setNextBlockBaseFeePerGas", hex(80 * GWEI))
     chain.mine()
     assert supply(chain, token) == 0
@@ -235,7 +237,7 @@ def test_gas_dearer_than_the_offer_is_bumped_at_the_next_block(
     assert "gas costs more" in bumped.note
     chain.mine()
     advance(chain, outbox, height(chain))
-    assert (only(outbox).state, supply(chain, token)) == (State.MINED, 1)
+    assert (only(outbox).state, supply(chain, token)) == (AttemptState.MINED, 1)
 
 
 @pytest.mark.usefixtures("held")
@@ -244,7 +246,7 @@ def test_at_the_cap_it_stays_says_so_once_and_is_sent_again(
 ) -> None:
     rules = replace(RULES, fee_cap_wei=10 * GWEI, bump_after_blocks=1)
     with Outbox(tmp_path / "capped.sqlite", rules) as outbox:
-        submit(chain, outbox, mint(token), Fees(8 * GWEI, GWEI))
+        submit(chain, outbox, mint(token), GasFees(8 * GWEI, GWEI))
         at = height(chain)
         (bumped,) = advance(chain, outbox, at + 1)
         assert bumped.newest.fees.max_fee_per_gas_wei <= 10 * GWEI
@@ -256,7 +258,7 @@ def test_at_the_cap_it_stays_says_so_once_and_is_sent_again(
         advance(chain, outbox, at + 3)
         chain.mine()
         advance(chain, outbox, height(chain))
-        assert (only(outbox).state, supply(chain, token)) == (State.MINED, 1)
+        assert (only(outbox).state, supply(chain, token)) == (AttemptState.MINED, 1)
 
 
 @pytest.mark.usefixtures("held")
@@ -276,7 +278,7 @@ def test_older_version_that_a_block_holds_decides(
     chain.mine()
     (mined,) = advance(chain, outbox, height(chain))
 
-    assert (mined.state, mined.mined_hash) == (State.MINED, first.transaction_hash)
+    assert (mined.state, mined.mined_hash) == (AttemptState.MINED, first.transaction_hash)
     assert supply(chain, token) == 1
 
 
@@ -294,17 +296,17 @@ def test_obsolete_is_replaced_by_nothing_and_its_epoch_may_be_tried_anew(
     assert advance(chain, outbox, at + 1, {VAULT: 0}) == []
     (cancelling,) = advance(chain, outbox, at + 2, {VAULT: 1} if cause == "epoch" else {})
 
-    assert cancelling.state is State.CANCELLING
+    assert cancelling.state is AttemptState.CANCELLING
     assert ("deadline" in cancelling.note) == (cause == "deadline")
     chain.mine()
     (cancelled,) = advance(chain, outbox, height(chain), {VAULT: 1})
-    assert cancelled.state is State.CANCELLED
+    assert cancelled.state is AttemptState.CANCELLED
     assert (supply(chain, token), nonce(chain)) == (0, before + 1)
     anew = submit(chain, outbox, mint(token))
     assert (anew.id, anew.nonce) != (cancelled.id, cancelled.nonce)
     chain.mine()
     advance(chain, outbox, height(chain))
-    assert states(outbox) == [State.CANCELLED, State.MINED]
+    assert states(outbox) == [AttemptState.CANCELLED, AttemptState.MINED]
     assert supply(chain, token) == 1
 
 
@@ -321,7 +323,7 @@ def test_cancellation_that_waits_too_is_bumped_and_stays_a_cancellation(
     assert again.note == "the operator said so"
     chain.mine()
     advance(chain, outbox, height(chain))
-    assert (only(outbox).state, supply(chain, token)) == (State.CANCELLED, 0)
+    assert (only(outbox).state, supply(chain, token)) == (AttemptState.CANCELLED, 0)
 
 
 @pytest.mark.usefixtures("held")
@@ -340,7 +342,7 @@ def test_original_mined_despite_its_cancellation_counts_as_mined(
     chain.mine()
     (mined,) = advance(chain, outbox, height(chain))
 
-    assert (mined.state, mined.mined_hash) == (State.MINED, attempt.transaction_hash)
+    assert (mined.state, mined.mined_hash) == (AttemptState.MINED, attempt.transaction_hash)
     assert supply(chain, token) == 1
 
 
@@ -348,7 +350,7 @@ def test_original_mined_despite_its_cancellation_counts_as_mined(
 def test_cancel_what_is_mined_or_at_the_cap_is_refused(
     chain: LocalChain, outbox: Outbox, token: BoundContract
 ) -> None:
-    attempt = submit(chain, outbox, mint(token), Fees(CAP_WEI, GWEI))
+    attempt = submit(chain, outbox, mint(token), GasFees(CAP_WEI, GWEI))
     with pytest.raises(NotCancellable, match="no room"):
         outbox.cancel(chain.rpc, SIGNER, attempt, "a test")
     chain.mine()
@@ -368,7 +370,7 @@ def test_past_its_deadline_it_is_cancelled_and_says_so(
         assert submit(chain, outbox, intent) == only(outbox)
         chain.mine()
         advance(chain, outbox, height(chain))
-    assert only(outbox).state is State.CANCELLED
+    assert only(outbox).state is AttemptState.CANCELLED
     assert "deadline" in only(outbox).note
     assert supply(chain, token) == 0
 
@@ -384,11 +386,11 @@ def test_final_only_so_many_blocks_deep_and_then_never_asked_about(
     advance(chain, outbox, height(chain))
     chain.mine(2)
     assert advance(chain, outbox, height(chain)) == []
-    assert only(outbox).state is State.MINED
+    assert only(outbox).state is AttemptState.MINED
     chain.mine()
     (final,) = advance(chain, outbox, height(chain))
 
-    assert (final.state, final.is_final) == (State.FINAL, True)
+    assert (final.state, final.is_final) == (AttemptState.FINAL, True)
     assert outbox.journal.watched(CHAIN) == []
     again = submit(chain, outbox, mint(token))
     assert again == final
@@ -402,17 +404,17 @@ def test_reorg_takes_mined_back_to_sent_and_sends_it_again(
     first = submit(chain, outbox, mint(token))
     wait_for_receipt(chain.rpc, str(first.transaction_hash), 10)
     (mined,) = advance(chain, outbox, height(chain))
-    assert mined.state is State.MINED
+    assert mined.state is AttemptState.MINED
     chain.revert(fork)
     with no_blocks(chain):
         chain.mine(3)
         (back,) = advance(chain, outbox, height(chain))
-        assert (back.state, back.block_hash) == (State.SENT, None)
+        assert (back.state, back.block_hash) == (AttemptState.SENT, None)
         assert "reorg" in back.note
         chain.mine()
     (again,) = advance(chain, outbox, height(chain))
 
-    assert (again.state, again.mined_hash) == (State.MINED, first.transaction_hash)
+    assert (again.state, again.mined_hash) == (AttemptState.MINED, first.transaction_hash)
     assert again.block_hash != mined.block_hash
     assert supply(chain, token) == 1
 
@@ -438,9 +440,9 @@ class Inventor(Rpc):
 
     def batch(self, calls: Sequence[Call]) -> list[Any]:
         answers = super().batch(calls)
-        return [self._told(call, answer) for call, answer in zip(calls, answers, strict=True)]
+        return [self._reported(call, answer) for call, answer in zip(calls, answers, strict=True)]
 
-    def _told(self, call: Call, answer: Any) -> Any:
+    def _reported(self, call: Call, answer: Any) -> Any:
         method, params = call
         if method != "eth_getTransactionReceipt" or answer is not None or not self.invents:
             return answer
@@ -468,7 +470,11 @@ def test_mined_whose_receipt_is_gone_is_sent_again_after_two_blocks(
         chain.mine()
         (mined,) = outbox.advance(inventor, [SIGNER], height(chain))
 
-    assert [one.state for one in (believed, again, mined)] == [State.MINED, State.SENT, State.MINED]
+    assert [one.state for one in (believed, again, mined)] == [
+        AttemptState.MINED,
+        AttemptState.SENT,
+        AttemptState.MINED,
+    ]
     assert mined.mined_hash == believed.mined_hash
     assert supply(chain, token) == 1
 
@@ -487,7 +493,7 @@ def test_mined_whose_receipt_is_late_stays_mined(
         chain.mine()
         advance(chain, outbox, height(chain))
 
-    assert only(outbox).state is State.FINAL
+    assert only(outbox).state is AttemptState.FINAL
     assert only(outbox).mined_hash == mined.mined_hash
     assert only(outbox).versions == mined.versions
 
@@ -507,7 +513,7 @@ def test_anvils_own_reorg_is_survived(
         chain.mine()
         advance(chain, outbox, height(chain))
 
-    assert only(outbox).state is State.MINED
+    assert only(outbox).state is AttemptState.MINED
     assert only(outbox).block_hash != mined.block_hash
     assert supply(chain, token) == 1
 
@@ -520,16 +526,16 @@ def test_reorg_of_a_cancellation_sends_the_cancellation_again(
         outbox.cancel(chain.rpc, SIGNER, submit(chain, outbox, mint(token)), "a test")
         chain.mine()
     advance(chain, outbox, height(chain))
-    assert only(outbox).state is State.CANCELLED
+    assert only(outbox).state is AttemptState.CANCELLED
     chain.revert(fork)
     with no_blocks(chain):
         chain.mine(2)
         (back,) = advance(chain, outbox, height(chain))
-        assert back.state is State.CANCELLING
+        assert back.state is AttemptState.CANCELLING
         chain.mine()
     advance(chain, outbox, height(chain))
 
-    assert (only(outbox).state, supply(chain, token)) == (State.CANCELLED, 0)
+    assert (only(outbox).state, supply(chain, token)) == (AttemptState.CANCELLED, 0)
 
 
 def test_reorg_of_a_refused_one_lets_it_succeed(
@@ -545,7 +551,7 @@ def test_reorg_of_a_refused_one_lets_it_succeed(
             replace(mint(token), data=steal),
             suggest(chain.rpc, CAP_WEI),
         )
-    assert only(outbox).state is State.FAILED
+    assert only(outbox).state is AttemptState.FAILED
     chain.revert(fork)
     with chain.impersonating(RECEIVER):
         chain.set_balance(RECEIVER, 10**18)
@@ -553,11 +559,11 @@ def test_reorg_of_a_refused_one_lets_it_succeed(
         chain.transact(token, "approve", SIGNER.address, 7, sender=RECEIVER, gas=100_000)
     with no_blocks(chain):
         advance(chain, outbox, height(chain))
-        assert only(outbox).state is State.SENT
+        assert only(outbox).state is AttemptState.SENT
         chain.mine()
     advance(chain, outbox, height(chain))
 
-    assert only(outbox).state is State.MINED
+    assert only(outbox).state is AttemptState.MINED
     assert token.call("balanceOf", SIGNER.address) == 7
 
 
@@ -580,7 +586,7 @@ def test_nonce_spent_by_another_voids_the_attempt_after_two_blocks(
     assert advance(chain, outbox, at) == advance(chain, outbox, at + 1) == []
     (void,) = advance(chain, outbox, at + 2)
 
-    assert (void.state, void.block_number) == (State.FAILED, None)
+    assert (void.state, void.block_number) == (AttemptState.FAILED, None)
     assert void.nonce == attempt.nonce
     deliver(outbox, chain.rpc, SIGNER, mint(token), suggest(chain.rpc, CAP_WEI))
     assert supply(chain, token) == 1
@@ -631,8 +637,8 @@ def test_gap_is_found_and_filled_on_start_and_what_waited_is_mined(
     before = nonce(chain)
     waiting = gapped(chain, outbox, token, missing=2)
     assert [(s.nonce, s.trouble) for s in survey(outbox, chain.rpc, SIGNER.address)] == [
-        (before, Trouble.GAP),
-        (before + 1, Trouble.GAP),
+        (before, NonceFault.GAP),
+        (before + 1, NonceFault.GAP),
     ]
     with pytest.raises(NonceGap) as caught:
         outbox.resume(chain.rpc)
@@ -643,7 +649,7 @@ def test_gap_is_found_and_filled_on_start_and_what_waited_is_mined(
     advance(chain, outbox, height(chain))
 
     assert [attempt.nonce for attempt in filled] == [before, before + 1]
-    assert states(outbox) == [State.MINED] * 3
+    assert states(outbox) == [AttemptState.MINED] * 3
     assert (supply(chain, token), nonce(chain)) == (1, before + 3)
     assert clear_on_start(outbox, chain.rpc, [SIGNER]) == []
 
@@ -670,14 +676,14 @@ def test_foreign_pending_is_refused_on_start_and_replaced_when_asked(
     assert caught.value.nonces == (before,)
     assert outbox.attempts(CHAIN) == []
     stuck = survey(outbox, chain.rpc, SIGNER.address)
-    (filled,) = clear(outbox, chain.rpc, Lane(SIGNER), stuck)
+    (filled,) = clear(outbox, chain.rpc, SenderAccount(SIGNER), stuck)
     chain.mine()
     advance(chain, outbox, height(chain))
 
     assert filled.newest.fees.max_fee_per_gas_wei > 50 * GWEI
     assert find_receipt(chain.rpc, foreign) is None
     assert nonce(chain) == before + 1
-    assert outbox.attempts(CHAIN)[-1].state is State.MINED
+    assert outbox.attempts(CHAIN)[-1].state is AttemptState.MINED
 
 
 # Lanes and limits
@@ -687,18 +693,18 @@ def test_foreign_pending_is_refused_on_start_and_replaced_when_asked(
 def test_two_lanes_share_the_work_and_an_epoch_has_one_attempt_over_both(
     chain: LocalChain, outbox: Outbox, token: BoundContract
 ) -> None:
-    lanes = [Lane(SIGNER, max_open=1), Lane(OTHER, max_open=1)]
-    one = outbox.submit(chain.rpc, lanes, mint(token, 0, VAULT))
-    two = outbox.submit(chain.rpc, lanes, mint(token, 0, OTHER_VAULT))
+    senders = [SenderAccount(SIGNER, max_open=1), SenderAccount(OTHER, max_open=1)]
+    one = outbox.submit(chain.rpc, senders, mint(token, 0, VAULT))
+    two = outbox.submit(chain.rpc, senders, mint(token, 0, OTHER_VAULT))
     assert {one.sender, two.sender} == {SIGNER.address, OTHER.address}
-    assert outbox.submit(chain.rpc, lanes[::-1], mint(token, 0, VAULT)) == one
-    with pytest.raises(NoFreeLane) as caught:
-        outbox.submit(chain.rpc, lanes, mint(token, 0, RECEIVER))
+    assert outbox.submit(chain.rpc, senders[::-1], mint(token, 0, VAULT)) == one
+    with pytest.raises(NoFreeSender) as caught:
+        outbox.submit(chain.rpc, senders, mint(token, 0, RECEIVER))
     assert (caught.value.allowed, caught.value.busy) == (2, 2)
     chain.mine()
-    outbox.advance(chain.rpc, lanes, height(chain))
+    outbox.advance(chain.rpc, senders, height(chain))
 
-    assert states(outbox) == [State.MINED, State.MINED]
+    assert states(outbox) == [AttemptState.MINED, AttemptState.MINED]
     assert supply(chain, token) == 2
 
 
@@ -706,8 +712,8 @@ def test_two_lanes_share_the_work_and_an_epoch_has_one_attempt_over_both(
 def test_lane_that_may_not_call_the_vault_is_passed_over(
     chain: LocalChain, outbox: Outbox, token: BoundContract
 ) -> None:
-    elsewhere = Lane(SIGNER, KeyLimits(targets=frozenset({OTHER_VAULT})))
-    attempt = outbox.submit(chain.rpc, [elsewhere, Lane(OTHER)], mint(token))
+    elsewhere = SenderAccount(SIGNER, KeyLimits(targets=frozenset({OTHER_VAULT})))
+    attempt = outbox.submit(chain.rpc, [elsewhere, SenderAccount(OTHER)], mint(token))
     assert attempt.sender == OTHER.address
     with pytest.raises(CallNotAllowed) as caught:
         outbox.submit(chain.rpc, [elsewhere], mint(token, 1))
@@ -719,13 +725,19 @@ def test_what_one_node_refused_is_tried_anew_by_the_same_lane(
     chain: LocalChain, outbox: Outbox, token: BoundContract
 ) -> None:
     """Another lane could not replace it, and both might be mined."""
-    lanes = [Lane(SIGNER), Lane(OTHER)]
+    senders = [SenderAccount(SIGNER), SenderAccount(OTHER)]
     failed = outbox.journal.plan(mint(token), OTHER.address)
     outbox.delivery.sign(
-        chain.rpc, Lane(OTHER), failed, Kind.ORIGINAL, nonce(chain, OTHER.address), Fees(1, 1), 0
+        chain.rpc,
+        SenderAccount(OTHER),
+        failed,
+        Kind.ORIGINAL,
+        nonce(chain, OTHER.address),
+        GasFees(1, 1),
+        0,
     )
-    outbox.journal.advance(outbox.journal.get(failed.id), State.FAILED, note="refused")
-    attempt = outbox.submit(chain.rpc, lanes, mint(token))
+    outbox.journal.advance(outbox.journal.get(failed.id), AttemptState.FAILED, note="refused")
+    attempt = outbox.submit(chain.rpc, senders, mint(token))
 
     assert (attempt.sender, attempt.nonce) == (OTHER.address, nonce(chain, OTHER.address))
 
@@ -734,22 +746,22 @@ def test_what_one_node_refused_is_tried_anew_by_the_same_lane(
 def test_spend_of_a_day_is_counted_at_its_worst_until_it_is_mined(
     chain: LocalChain, outbox: Outbox, token: BoundContract
 ) -> None:
-    fees = Fees(10 * GWEI, GWEI)
+    fees = GasFees(10 * GWEI, GWEI)
     worst_wei = 200_000 * 10 * GWEI
-    lane = Lane(SIGNER, KeyLimits(max_spend_per_day_wei=2 * worst_wei - 1))
-    outbox.submit(chain.rpc, [lane], mint(token, 0), fees)
+    sender = SenderAccount(SIGNER, KeyLimits(max_spend_per_day_wei=2 * worst_wei - 1))
+    outbox.submit(chain.rpc, [sender], mint(token, 0), fees)
     with pytest.raises(SpendLimitReached) as caught:
-        outbox.submit(chain.rpc, [lane], mint(token, 1), fees)
+        outbox.submit(chain.rpc, [sender], mint(token, 1), fees)
     assert (caught.value.spent_wei, caught.value.more_wei) == (worst_wei, worst_wei)
     refused = outbox.attempts(CHAIN)[-1]
-    assert (refused.state, refused.note) == (State.FAILED, str(caught.value))
+    assert (refused.state, refused.note) == (AttemptState.FAILED, str(caught.value))
     assert refused.versions == ()
 
     chain.mine()
-    outbox.advance(chain.rpc, [lane], height(chain))
-    outbox.submit(chain.rpc, [lane], mint(token, 1), fees)
+    outbox.advance(chain.rpc, [sender], height(chain))
+    outbox.submit(chain.rpc, [sender], mint(token, 1), fees)
     chain.mine()
-    outbox.advance(chain.rpc, [lane], height(chain))
+    outbox.advance(chain.rpc, [sender], height(chain))
     spent = outbox.journal.spent_wei(CHAIN, SIGNER.address, 2**40)
     actual = [one.cost_wei or 0 for one in outbox.attempts(CHAIN)]
     assert spent == 0
@@ -761,23 +773,23 @@ def test_spend_of_a_day_is_counted_at_its_worst_until_it_is_mined(
 def test_bump_beyond_the_days_limit_is_not_signed_and_says_so(
     chain: LocalChain, outbox: Outbox, token: BoundContract
 ) -> None:
-    fees = Fees(10 * GWEI, GWEI)
-    lane = Lane(SIGNER, KeyLimits(max_spend_per_day_wei=200_000 * 11 * GWEI))
-    outbox.submit(chain.rpc, [lane], mint(token), fees)
-    (waiting,) = outbox.advance(chain.rpc, [lane], height(chain) + 2)
+    fees = GasFees(10 * GWEI, GWEI)
+    sender = SenderAccount(SIGNER, KeyLimits(max_spend_per_day_wei=200_000 * 11 * GWEI))
+    outbox.submit(chain.rpc, [sender], mint(token), fees)
+    (waiting,) = outbox.advance(chain.rpc, [sender], height(chain) + 2)
 
-    assert (waiting.state, len(waiting.versions)) == (State.SENT, 1)
+    assert (waiting.state, len(waiting.versions)) == (AttemptState.SENT, 1)
     assert "the limit is" in waiting.note
 
 
 def test_fee_above_the_keys_limit_signs_nothing(
     chain: LocalChain, outbox: Outbox, token: BoundContract
 ) -> None:
-    lane = Lane(SIGNER, KeyLimits(max_fee_per_gas_wei=GWEI))
+    sender = SenderAccount(SIGNER, KeyLimits(max_fee_per_gas_wei=GWEI))
     with pytest.raises(FeeAboveLimit) as caught:
-        outbox.submit(chain.rpc, [lane], mint(token), Fees(GWEI + 1, 1))
+        outbox.submit(chain.rpc, [sender], mint(token), GasFees(GWEI + 1, 1))
     assert (caught.value.offered_wei, caught.value.limit_wei) == (GWEI + 1, GWEI)
-    assert (only(outbox).state, only(outbox).versions) == (State.FAILED, ())
+    assert (only(outbox).state, only(outbox).versions) == (AttemptState.FAILED, ())
 
 
 def test_external_signer_delivers_what_it_signs(
@@ -823,11 +835,11 @@ def test_however_fast_blocks_come_a_receipt_may_be_late_for_a_while(
     monkeypatch.setattr(chain.rpc, "batch", without_receipts)
     for blocks in range(20):
         advance(chain, outbox, height(chain) + blocks)
-    assert states(outbox) == [State.SENT]
+    assert states(outbox) == [AttemptState.SENT]
 
     monkeypatch.undo()
     advance(chain, outbox, height(chain))
-    assert states(outbox) == [State.MINED]
+    assert states(outbox) == [AttemptState.MINED]
 
 
 def test_however_fast_blocks_come_nothing_is_replaced_at_once(

@@ -13,7 +13,7 @@ from rebalancer.chain.endpoints import Endpoints
 from rebalancer.chain.rpc import Rpc
 from rebalancer.devnet.local import LocalChain
 from rebalancer.errors import NonceGap, RpcMalformed, RpcRejected, RpcUnreachable
-from rebalancer.send.attempt import Attempt, Intent, State
+from rebalancer.send.attempt import Attempt, AttemptState, Intent
 from rebalancer.send.lifecycle import SendRules
 from rebalancer.send.outbox import Outbox
 from rebalancer.send.signer import devnet_signer
@@ -30,12 +30,12 @@ class Tagged(Rpc):
 
     tag = "safe"
     at: int | Exception | None = None
-    asked = 0
+    requested = 0
 
     def call(self, method: str, *params: Any) -> Any:
         if method != "eth_getBlockByNumber" or params[0] != self.tag:
             return super().call(method, *params)
-        self.asked += 1
+        self.requested += 1
         if isinstance(self.at, Exception):
             raise self.at
         return None if self.at is None else super().call(method, hex(self.at), False)
@@ -80,13 +80,13 @@ def test_held_becomes_final_when_its_block_is_safe_and_no_sooner(
     mined = advance(node, outbox)
     number = mined.block_number
     assert number is not None
-    assert node.asked == 0  # nothing was held when it was looked for
+    assert node.requested == 0  # nothing was held when it was looked for
     chain.mine(100)
 
     node.at = number - 1
-    assert advance(node, outbox).state is State.MINED  # however deep it lies
+    assert advance(node, outbox).state is AttemptState.MINED  # however deep it lies
     node.at = number
-    assert advance(node, outbox).state is State.FINAL
+    assert advance(node, outbox).state is AttemptState.FINAL
     assert outbox.journal.watched(CHAIN) == []
 
 
@@ -100,7 +100,7 @@ def test_tag_may_be_finalized(
     advance(node, outbox)
     chain.mine()
 
-    assert advance(node, outbox).state is State.FINAL
+    assert advance(node, outbox).state is AttemptState.FINAL
 
 
 @pytest.mark.parametrize(
@@ -125,12 +125,12 @@ def test_node_without_the_tag_makes_nothing_final_and_it_is_said_once(
     with structlog.testing.capture_logs() as logs:
         for _ in range(3):
             chain.mine(100)
-            assert advance(node, outbox).state is State.MINED
+            assert advance(node, outbox).state is AttemptState.MINED
     warned = [one for one in logs if one["event"] == "no_block_of_tag"]
     assert [(one["tag"], one["log_level"]) for one in warned] == [("safe", "warning")]
 
     node.at = height(node)
-    assert advance(node, outbox).state is State.FINAL
+    assert advance(node, outbox).state is AttemptState.FINAL
 
 
 def test_node_that_does_not_answer_fails_the_look(
@@ -158,18 +158,18 @@ def test_reorg_below_the_safe_block_takes_back_what_is_not_final(
         assert mined.block_number is not None
         node.at = mined.block_number + 1
         back = advance(node, outbox)
-        assert (back.state, back.block_hash) == (State.SENT, None)
+        assert (back.state, back.block_hash) == (AttemptState.SENT, None)
         assert "reorg" in back.note
         chain.mine()
     finally:
         chain.rpc.call("evm_setAutomine", True)
     again = advance(node, outbox)
-    assert again.state is State.MINED
+    assert again.state is AttemptState.MINED
     assert again.block_number is not None
     assert again.block_number > node.at  # not safe yet
 
     node.at = again.block_number
-    assert advance(node, outbox).state is State.FINAL
+    assert advance(node, outbox).state is AttemptState.FINAL
 
 
 def test_reorg_below_what_was_final_is_told_before_anything_is_sent(
@@ -179,11 +179,11 @@ def test_reorg_below_what_was_final_is_told_before_anything_is_sent(
     outbox.submit(node, [SIGNER], mint(0))
     advance(node, outbox)
     node.at = height(node)
-    assert advance(node, outbox).state is State.FINAL
+    assert advance(node, outbox).state is AttemptState.FINAL
     chain.revert(fork)
     chain.mine(3)
 
-    assert advance(node, outbox).state is State.FINAL
+    assert advance(node, outbox).state is AttemptState.FINAL
     with pytest.raises(NonceGap):
         outbox.submit(node, [SIGNER], mint(1))
 
@@ -206,7 +206,7 @@ def test_refused_elsewhere_and_used_by_another_is_final_by_the_tag_too(
     for _ in range(4):
         chain.mine()
         lost = advance(node, outbox)
-    assert (lost.state, lost.is_final) == (State.FAILED, False)
+    assert (lost.state, lost.is_final) == (AttemptState.FAILED, False)
 
     node.at = height(node)
     assert advance(node, outbox).is_final
@@ -224,7 +224,7 @@ def test_endpoint_without_the_tag_does_not_rest_for_it_when_no_other_has_it(
             return super().batch_settled(calls)
 
     with Endpoints([node_url, node_url.replace("127.0.0.1", "localhost")]) as endpoints:
-        for place in endpoints._places:
+        for place in endpoints._ranked:
             place.rpc.__class__ = Before
         outbox.submit(endpoints, [SIGNER], mint(0))
         outbox.advance(endpoints, [SIGNER], height(endpoints))
@@ -233,4 +233,4 @@ def test_endpoint_without_the_tag_does_not_rest_for_it_when_no_other_has_it(
 
         assert [one.failures_in_a_row for one in endpoints.health()] == [0, 0]
     (attempt,) = outbox.attempts(CHAIN)
-    assert attempt.state is State.MINED
+    assert attempt.state is AttemptState.MINED

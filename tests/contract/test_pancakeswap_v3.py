@@ -13,9 +13,9 @@ import pytest
 
 from rebalancer.chain.pools import find_venue, read_pools
 from rebalancer.chain.snapshot import read_block
-from rebalancer.devnet.market import Market
+from rebalancer.devnet.market import DevMarket
 from rebalancer.errors import BadPoolSnapshot, UnsupportedPool
-from rebalancer.venues import PoolRef, Tick, TickProfile, UniswapV3Pool, load, of_class
+from rebalancer.venues import InitializedTick, PoolRef, TickProfile, UniswapV3Pool, load, of_class
 from rebalancer.venues.pancakeswap_v3 import PancakeSwapV3Pool
 from rebalancer.venues.uniswap_v3 import v3_hop
 from rebalancer.venues.uniswap_v3_math import MAX_TICK, sqrt_at_tick
@@ -32,11 +32,11 @@ CHAIN_ID = 31_337
 
 
 @pytest.fixture
-def pancake(market: Market) -> PancakeSwapV3:
+def pancake(market: DevMarket) -> PancakeSwapV3:
     return PancakeSwapV3.install(market.chain, market.chain.accounts[2])
 
 
-def drawn(market: Market, seed: int) -> PancakeSwapV3Pool:
+def drawn(market: DevMarket, seed: int) -> PancakeSwapV3Pool:
     """A random pool on paper, its liquidity in the pieces that `rebuild` provides."""
     pool = random_pool(seed, token_pair(market.chain), PANCAKE_TIERS)
     return as_pancake(replace(pool, profile=in_pieces(pool.profile)))
@@ -49,7 +49,7 @@ def way_of(pool: UniswapV3Pool, *, down: bool) -> Way:
 
 @pytest.mark.parametrize("seed", range(14))
 def test_random_pool_quotes_and_moves_as_the_published_one(
-    market: Market, pancake: PancakeSwapV3, records_steps: bool, seed: int
+    market: DevMarket, pancake: PancakeSwapV3, records_steps: bool, seed: int
 ) -> None:
     """Of every tier, with the protocol's part of the fee that the pool begins with."""
     if records_steps and PANCAKE_TIERS[seed % len(PANCAKE_TIERS)][1] < 50:
@@ -77,13 +77,13 @@ def test_random_pool_quotes_and_moves_as_the_published_one(
 
 @pytest.mark.parametrize("down", [True, False], ids=["down", "up"])
 def test_swap_to_the_end_of_each_step_leaves_the_contracts_state(
-    market: Market, pancake: PancakeSwapV3, down: bool
+    market: DevMarket, pancake: PancakeSwapV3, down: bool
 ) -> None:
     """On initialised ticks and on word edges, where the tick of a falling swap is one lower; then all is exhausted."""
     liquidity, end = 10**15, 50 * 300
     ticks = (
-        *(Tick(-end, 7, 7), Tick(-50, liquidity, liquidity)),
-        *(Tick(50, liquidity, -liquidity), Tick(end, 7, -7)),
+        *(InitializedTick(-end, 7, 7), InitializedTick(-50, liquidity, liquidity)),
+        *(InitializedTick(50, liquidity, -liquidity), InitializedTick(end, 7, -7)),
     )
     profile = TickProfile(2_500, 50, ticks)
     start = UniswapV3Pool(
@@ -108,12 +108,14 @@ def test_swap_to_the_end_of_each_step_leaves_the_contracts_state(
 
 @pytest.mark.parametrize("tick", [850_000, -850_000], ids=["high", "low"])
 def test_pool_over_all_prices_quotes_and_ends_as_the_contract(
-    market: Market, pancake: PancakeSwapV3, tick: int
+    market: DevMarket, pancake: PancakeSwapV3, tick: int
 ) -> None:
     """Over steps so wide that the contract's own products overflow."""
     end, liquidity = MAX_TICK // 16_383 * 16_383, 1 << 90
     profile = TickProfile(
-        3_000, 16_383, (Tick(-end, liquidity, liquidity), Tick(end, liquidity, -liquidity))
+        3_000,
+        16_383,
+        (InitializedTick(-end, liquidity, liquidity), InitializedTick(end, liquidity, -liquidity)),
     )
     start = UniswapV3Pool(
         "0x" + "0" * 40,
@@ -140,7 +142,7 @@ def test_pool_over_all_prices_quotes_and_ends_as_the_contract(
 
 @pytest.mark.parametrize("fees", [(0, 0), (4_000, 1_000), (1_000, 4_000)])
 def test_protocols_part_of_the_fee_changes_no_quote(
-    market: Market, pancake: PancakeSwapV3, fees: tuple[int, int]
+    market: DevMarket, pancake: PancakeSwapV3, fees: tuple[int, int]
 ) -> None:
     """By direction, in ten-thousandths; the Swap event tells it, and the fold does not care."""
     chain, rng = market.chain, random.Random(sum(fees))
@@ -162,7 +164,7 @@ def test_protocols_part_of_the_fee_changes_no_quote(
 
 
 def test_pools_of_both_forks_are_read_with_a_lens_and_with_one_lent(
-    market: Market, pancake: PancakeSwapV3
+    market: DevMarket, pancake: PancakeSwapV3
 ) -> None:
     """And each is told from the other, though they hold the same liquidity."""
     chain = market.chain
@@ -199,7 +201,7 @@ def test_pools_of_both_forks_are_read_with_a_lens_and_with_one_lent(
 
 
 def test_hop_is_that_of_uniswap_v3_and_sells_and_buys(
-    market: Market, pancake: PancakeSwapV3
+    market: DevMarket, pancake: PancakeSwapV3
 ) -> None:
     """One swap under two callbacks: who pays checks who asks, not by which name."""
     pool, desk = pancake.rebuild(drawn(market, 9)), Desk.open(market.chain)

@@ -9,11 +9,11 @@ from dataclasses import replace
 import pytest
 
 from rebalancer.chain.contracts import BoundContract, contract_at
-from rebalancer.devnet.market import USDC, WBTC, WETH, Market
+from rebalancer.devnet.market import USDC, WBTC, WETH, DevMarket
 from rebalancer.devnet.profile import opening_pools
-from rebalancer.plan import Leg, Plan, PlanInput, best_sale, plan_rebalance
-from rebalancer.plan.leg import pools_after
-from rebalancer.plan.legs import route_hops
+from rebalancer.plan import Plan, Problem, Swap, best_sale, plan_rebalance
+from rebalancer.plan.flow_to_swaps import route_hops
+from rebalancer.plan.swap import pools_after
 from rebalancer.route import encode
 from rebalancer.settlement import Asset, Basket, Price
 from rebalancer.units import E18
@@ -26,7 +26,7 @@ USD = {WETH: 2_000, WBTC: 30_000, USDC: 1}
 
 
 @pytest.fixture
-def pools(market: Market) -> tuple[Pool, ...]:
+def pools(market: DevMarket) -> tuple[Pool, ...]:
     """The market's three pools and two more, a little off the price: every pair has two ways, some five."""
     theirs = opening_pools(OPENING_PRICES_E8)
     more = [
@@ -55,18 +55,18 @@ def pools(market: Market) -> tuple[Pool, ...]:
 
 
 @pytest.fixture
-def executor(market: Market) -> BoundContract:
+def executor(market: DevMarket) -> BoundContract:
     """A route executor."""
     return market.chain.deploy("RouteExecutor")
 
 
-def balance(market: Market, token: str, holder: str) -> int:
+def balance(market: DevMarket, token: str, holder: str) -> int:
     """A balance, raw."""
     return int(contract_at(market.chain.rpc, "MockToken", token).call("balanceOf", holder))
 
 
 def execute(
-    market: Market, executor: BoundContract, sales: dict[str, int], route: bytes
+    market: DevMarket, executor: BoundContract, sales: dict[str, int], route: bytes
 ) -> dict[str, int]:
     """Lend the sales to the executor and let it run; what came back, by token."""
     trader = market.chain.accounts[5]
@@ -79,20 +79,20 @@ def execute(
     return {token: balance(market, token, trader) - held for token, held in before.items()}
 
 
-def route_of(sale: Sequence[Leg], bought: Token) -> bytes:
+def route_of(sale: Sequence[Swap], bought: Token) -> bytes:
     return encode(route_hops(sale, {bought.address: 1}))
 
 
-def brought(sale: Sequence[Leg], bought: Token) -> int:
+def brought(sale: Sequence[Swap], bought: Token) -> int:
     """What a sale ends in, raw."""
-    return sum(leg.amount_out_raw for leg in sale if leg.token_out == bought.address)
+    return sum(swap.amount_out_raw for swap in sale if swap.token_out == bought.address)
 
 
 def test_sale_after_sale_pays_what_was_planned(
-    market: Market, executor: BoundContract, pools: tuple[Pool, ...]
+    market: DevMarket, executor: BoundContract, pools: tuple[Pool, ...]
 ) -> None:
     rng = random.Random(7)
-    legs = []
+    swaps = []
     for _ in range(8):
         sold, bought = rng.sample(list(USD), 2)
         usd = 10 ** rng.uniform(2, 7)
@@ -107,17 +107,17 @@ def test_sale_after_sale_pays_what_was_planned(
         for pool in pools:
             assert isinstance(pool, UniswapV3Pool)
             check_state(market.chain, pool)
-        legs.append(len(sale))
-    assert max(legs) >= 4, "no sale was large enough to use every way"
+        swaps.append(len(sale))
+    assert max(swaps) >= 4, "no sale was large enough to use every way"
 
 
 def test_sale_carried_out_after_another_trade_still_sells_all(
-    market: Market, executor: BoundContract, pools: tuple[Pool, ...]
+    market: DevMarket, executor: BoundContract, pools: tuple[Pool, ...]
 ) -> None:
     """The last hop of every token takes what is there: a moved price changes the result, never the sale."""
     amount = 400 * 10**18
     sale = best_sale(pools, {WETH.address: amount}, WBTC.address)
-    assert {leg.token_in for leg in sale} == {WETH.address, USDC.address}
+    assert {swap.token_in for swap in sale} == {WETH.address, USDC.address}
     first = best_sale(pools, {WETH.address: 10 * 10**18}, USDC.address)
     execute(market, executor, {WETH.address: 10 * 10**18}, route_of(first, USDC))
 
@@ -144,17 +144,17 @@ def basket(weth: int, wbtc: int, usdc: int) -> Basket:
     ids=["ether-high", "ether-low", "dollars-low", "dollars-high"],
 )
 def test_plan_carried_out_brings_what_it_expects(
-    market: Market, executor: BoundContract, pools: tuple[Pool, ...], held: tuple[int, int, int]
+    market: DevMarket, executor: BoundContract, pools: tuple[Pool, ...], held: tuple[int, int, int]
 ) -> None:
-    asked = PlanInput.of(basket(*held), pools, slippage_limit_e18=E18 // 100)
-    plan = plan_rebalance(asked)
+    problem = Problem.of(basket(*held), pools, slippage_limit_e18=E18 // 100)
+    plan = plan_rebalance(problem)
     assert isinstance(plan, Plan)
-    sales = {t: raw for t, raw in zip(asked.tokens, plan.sales_raw, strict=True) if raw}
+    sales = {t: raw for t, raw in zip(problem.tokens, plan.sales_raw, strict=True) if raw}
 
     came = execute(market, executor, sales, plan.route)
 
-    assert tuple(came[token] for token in asked.tokens) == plan.expected_buys_raw
+    assert tuple(came[token] for token in problem.tokens) == plan.expected_buys_raw
     assert all(
         bought <= need
-        for bought, need in zip(plan.expected_buys_raw, asked.needs_max_raw, strict=True)
+        for bought, need in zip(plan.expected_buys_raw, problem.needs_max_raw, strict=True)
     )

@@ -15,9 +15,9 @@ import pytest
 
 from rebalancer.chain.pools import read_pools
 from rebalancer.chain.snapshot import VaultSnapshot, read_block, read_vaults
-from rebalancer.devnet.stage import Stage
-from rebalancer.keeper import Site
-from rebalancer.keeper.decide import Conditions, Step
+from rebalancer.devnet.environment import DevEnvironment
+from rebalancer.keeper import KeeperContext
+from rebalancer.keeper.decide import Action, Conditions
 from rebalancer.keeper.planners import Planners
 from rebalancer.reasons import Reason
 from rebalancer.venues import PoolState
@@ -28,11 +28,11 @@ CONDITIONS = Conditions(10**9)
 
 
 @pytest.fixture
-def vaults(stage: Stage) -> list[VaultSnapshot]:
+def vaults(environment: DevEnvironment) -> list[VaultSnapshot]:
     """Sixty vaults out of band, which differ in what they hold."""
-    move(stage, UP_10_PERCENT)
-    rpc = stage.chain.rpc
-    (found,) = read_vaults(rpc, stage.system.lens, [stage.vault], read_block(rpc))
+    move(environment, UP_10_PERCENT)
+    rpc = environment.chain.rpc
+    (found,) = read_vaults(rpc, environment.system.lens, [environment.vault], read_block(rpc))
 
     def other(number: int) -> VaultSnapshot:
         held = tuple(raw * (1_000 + number) // 1_000 for raw in found.basket.held)
@@ -42,10 +42,10 @@ def vaults(stage: Stage) -> list[VaultSnapshot]:
 
 
 @pytest.fixture
-def pools(stage: Stage) -> tuple[PoolState, ...]:
-    site = Site.of(stage.deployment, [])
-    rpc = stage.chain.rpc
-    return read_pools(rpc, site.pools, read_block(rpc), site.chain_id)
+def pools(environment: DevEnvironment) -> tuple[PoolState, ...]:
+    context = KeeperContext.of(environment.deployment, [])
+    rpc = environment.chain.rpc
+    return read_pools(rpc, context.pools, read_block(rpc), context.chain_id)
 
 
 def test_processes_inherit_no_setting(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -67,7 +67,7 @@ def test_many_processes_decide_what_one_does(
         found, alone = (each.decide(vaults, pools, CONDITIONS) for each in (many, one))
 
     assert list(found) == [vault.address for vault in vaults]
-    assert {verdict.step for verdict in found.values()} == {Step.REBALANCE}
+    assert {verdict.step for verdict in found.values()} == {Action.REBALANCE}
     for vault, verdict in found.items():
         mine = alone[vault]
         assert verdict.plan is not None

@@ -23,7 +23,7 @@ from rebalancer.devnet.local import LocalChain
 from rebalancer.devnet.node import NodeKind
 from rebalancer.errors import ContractReverted, PolicyRefused
 from rebalancer.operations.actions import MAX_LOCKED_BPS, MINIMUM_LOCKED_RAW
-from rebalancer.operations.deploy import Fees, VaultSpec, create_vault
+from rebalancer.operations.deploy import VaultFees, VaultSpec, create_vault
 from rebalancer.policy import MAX_HELD_RAW
 from rebalancer.reasons import Reason
 from rebalancer.settlement import (
@@ -132,11 +132,19 @@ def every_function(rng: Random) -> list[Case]:
     need = max(0, worth + rng.choice((-1, 0, 1)))
     his = basket.his_e18
     # Anybody asks for anything: of a sale, all that fits a word.
-    asked = [rng.choice((sale, sale, 2 * sale + 1, (1 << 256) - 1, 0)) for sale in sales]
+    problem = [rng.choice((sale, sale, 2 * sale + 1, (1 << 256) - 1, 0)) for sale in sales]
     most_raw = [min(most, MAX_HELD_RAW) for most in surpluses]
-    fitting = (asked, most_raw, prices, his, units, need, rng.choice((worth, 2 * worth, need // 2)))
+    fitting = (
+        problem,
+        most_raw,
+        prices,
+        his,
+        units,
+        need,
+        rng.choice((worth, 2 * worth, need // 2)),
+    )
     fitted = [
-        min(sale, most) // rng.choice((1, 2)) for sale, most in zip(asked, most_raw, strict=True)
+        min(sale, most) // rng.choice((1, 2)) for sale, most in zip(problem, most_raw, strict=True)
     ]
     least = [rng.choice((0, 1, 2, amount, 1 << 128, (1 << 256) - 1)) for _ in sales]
     scaling = (
@@ -173,7 +181,7 @@ def every_function(rng: Random) -> list[Case]:
         Case(
             "fittedMinimumE18",
             policy.fitted_minimum_e18,
-            (least, prices, asked, fitted, his, units),
+            (least, prices, problem, fitted, his, units),
         ),
         Case("checkTradeSize", policy.check_trade_size, (n, amount, rng.choice((0, price)))),
         Case("allowedSales", policy.allowed_sales, scaling),
@@ -303,7 +311,7 @@ class Arena:
             policy=rules,
             seed_amounts=basket.held,
             initial_shares=10**18,
-            fees=Fees(),
+            fees=VaultFees(),
             fee_recipient=self.world.treasury.address,
             salt=salt,
         )
@@ -415,9 +423,9 @@ class Arena:
 
     def books(self, vault: BoundContract) -> tuple[tuple[int, ...], State]:
         """Ledger and state, as the vault says."""
-        asked = vault.batched
-        held, state = vault.rpc.batch([asked.request("held"), asked.request("state")])
-        return asked.result("held", held), State(*asked.result("state", state))
+        problem = vault.batched
+        held, state = vault.rpc.batch([problem.request("held"), problem.request("state")])
+        return problem.result("held", held), State(*problem.result("state", state))
 
     def lens(self, vaults: Sequence[BoundContract]) -> tuple[bytes, Block]:
         """What VaultLens says of vaults at the latest block."""

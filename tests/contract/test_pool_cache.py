@@ -11,12 +11,12 @@ import pytest
 from rebalancer.abi import Call
 from rebalancer.block import Block
 from rebalancer.chain.contracts import contract_at
-from rebalancer.chain.pool_cache import PoolBook
+from rebalancer.chain.pool_cache import PoolCache
 from rebalancer.chain.pools import read_pools
 from rebalancer.chain.rpc import Rpc
 from rebalancer.chain.snapshot import read_block
 from rebalancer.devnet.local import LocalChain
-from rebalancer.devnet.market import Market
+from rebalancer.devnet.market import DevMarket
 from rebalancer.errors import BlockVanished, LiquidityExhausted, PoolDiverged
 from rebalancer.route import encode
 from rebalancer.venues import (
@@ -83,7 +83,7 @@ def trade(chain: LocalChain, pool: PoolState, rng: random.Random) -> None:
     chain.transact(executor, "executeRoute", encode([hop]), gas=100_000_000)
 
 
-def provide_and_withdraw(market: Market, pool: UniswapV3Pool, rng: random.Random) -> None:
+def provide_and_withdraw(market: DevMarket, pool: UniswapV3Pool, rng: random.Random) -> None:
     """A new position around a random tick; a part of it, or all, is taken out again two times of three."""
     spacing = pool.tick_spacing
     centre = pool.tick // spacing + rng.randint(-30, 30)
@@ -95,7 +95,7 @@ def provide_and_withdraw(market: Market, pool: UniswapV3Pool, rng: random.Random
         withdraw(market, pool, low, high, leaves)
 
 
-def withdraw(market: Market, pool: UniswapV3Pool, low: int, high: int, liquidity: int) -> None:
+def withdraw(market: DevMarket, pool: UniswapV3Pool, low: int, high: int, liquidity: int) -> None:
     chain, driver = market.chain, market.driver.address
     chain.set_balance(driver, 10**18)
     with chain.impersonating(driver) as sender:
@@ -104,7 +104,7 @@ def withdraw(market: Market, pool: UniswapV3Pool, low: int, high: int, liquidity
 
 
 def test_pools_of_all_protocols_follow_a_range_of_blocks_by_one_request(
-    market: Market, endpoint: Endpoint
+    market: DevMarket, endpoint: Endpoint
 ) -> None:
     chain = market.chain
     v4, rng = UniswapV4.install(chain, chain.accounts[2]), random.Random(2)
@@ -113,20 +113,20 @@ def test_pools_of_all_protocols_follow_a_range_of_blocks_by_one_request(
     of_v4 = v4.rebuild(as_v4(random_pool(SEED, token_pair(chain)), (500, 0)))
     weighted = [balancer.rebuild(random_weighted(chain, 3, version)) for version in ("v1", "v2")]
     v3 = rebuild(market, random_pool(SEED, token_pair(chain)))
-    places = [
+    refs = [
         PoolRef(pair.address, fee_pips=3_000, venue="uniswap-v2"),
         PoolRef(v3.address, venue="uniswap-v3"),
         v4_place(of_v4),
         *(PoolRef(pool.address, venue="balancer") for pool in weighted),
     ]
-    book = PoolBook(endpoint, places, now(chain), CHAIN_ID)
-    start = book.pools
+    cache = PoolCache(endpoint, refs, now(chain), CHAIN_ID)
+    start = cache.pools
     made: list[PoolState] = [pair, v3, of_v4, *weighted]
 
     for _ in range(2):
         for pool in made:
-            trade(chain, book.pool(pool.key), rng)
-            book.update(now(chain))
+            trade(chain, cache.pool(pool.key), rng)
+            cache.update(now(chain))
     provide_and_withdraw(market, v3, rng)
     at, deep = of_v4.tick // of_v4.tick_spacing * of_v4.tick_spacing, 10**9
     position = (at - of_v4.tick_spacing, at + of_v4.tick_spacing, deep, b"\0" * 32)
@@ -142,41 +142,41 @@ def test_pools_of_all_protocols_follow_a_range_of_blocks_by_one_request(
     )
     balancer.join(weighted[0], [amount // 7 for amount in weighted[0].balances])
     endpoint.requests = 0
-    assert book.update(now(chain)) == ()
+    assert cache.update(now(chain)) == ()
 
     assert endpoint.requests == 1
-    assert book.check() == ()
-    assert [pool.key for pool in book.pools] == [pool.key for pool in made]
-    kept = book.pool(of_v4.key)
+    assert cache.check() == ()
+    assert [pool.key for pool in cache.pools] == [pool.key for pool in made]
+    kept = cache.pool(of_v4.key)
     assert isinstance(kept, UniswapV4Pool)
     assert kept.protocol_fees_pips == (down, up)
-    assert all(before != after for before, after in zip(start, book.pools, strict=True))
-    assert isinstance(book.pool(pair.address), UniswapV2Pool)
+    assert all(before != after for before, after in zip(start, cache.pools, strict=True))
+    assert isinstance(cache.pool(pair.address), UniswapV2Pool)
 
 
 # Divergence
 
 
-def lost(market: Market, endpoint: Endpoint) -> tuple[PoolBook, str, str]:
+def lost(market: DevMarket, endpoint: Endpoint) -> tuple[PoolCache, str, str]:
     """A book of two pools, of which the endpoint lost a mint of the first; their keys."""
     chain = market.chain
     pools = [rebuild(market, random_pool(SEED, token_pair(chain))) for _ in range(2)]
-    places = [PoolRef(pool.address, venue="uniswap-v3") for pool in pools]
-    book = PoolBook(endpoint, places, now(chain), CHAIN_ID)
+    refs = [PoolRef(pool.address, venue="uniswap-v3") for pool in pools]
+    cache = PoolCache(endpoint, refs, now(chain), CHAIN_ID)
     low = (pools[0].tick // pools[0].tick_spacing - 3) * pools[0].tick_spacing
     high = low + 6 * pools[0].tick_spacing
     endpoint.loses_logs = True
     chain.transact(market.driver, "provide", pools[0].address, [(low, high, 10**12)])
-    assert book.update(now(chain)) == ()
+    assert cache.update(now(chain)) == ()
     endpoint.loses_logs = False
-    return book, pools[0].address, pools[1].address
+    return cache, pools[0].address, pools[1].address
 
 
 def test_lost_log_shows_at_the_next_swap_and_stops_that_pool_alone(
-    market: Market, endpoint: Endpoint
+    market: DevMarket, endpoint: Endpoint
 ) -> None:
-    book, bad, good = lost(market, endpoint)
-    fresh = read_pools(endpoint, [PoolRef(bad, venue="uniswap-v3")], book.block, CHAIN_ID)[0]
+    cache, bad, good = lost(market, endpoint)
+    fresh = read_pools(endpoint, [PoolRef(bad, venue="uniswap-v3")], cache.block, CHAIN_ID)[0]
     way = [token.address for token in fresh.tokens]
     executor = market.chain.deploy("RouteExecutor")
     market.chain.transact(
@@ -185,68 +185,68 @@ def test_lost_log_shows_at_the_next_swap_and_stops_that_pool_alone(
     hop = fresh.hop(way[0], way[1], 0, to_caller=True)
     market.chain.transact(executor, "executeRoute", encode([hop]))
 
-    (diverged,) = book.update(now(market.chain))
+    (diverged,) = cache.update(now(market.chain))
 
-    assert (diverged.pool, diverged.block) == (bad, book.block.number)
+    assert (diverged.pool, diverged.block) == (bad, cache.block.number)
     assert "is not the sum of liquidity_net" in diverged.why
-    assert [pool.key for pool in book.pools] == [good]
+    assert [pool.key for pool in cache.pools] == [good]
     with pytest.raises(PoolDiverged, match="does not trade on it") as refusal:
-        book.pool(bad)
+        cache.pool(bad)
     assert refusal.value is diverged
 
 
 def test_lost_log_shows_in_a_check_and_nothing_heals_it_but_a_person(
-    market: Market, endpoint: Endpoint
+    market: DevMarket, endpoint: Endpoint
 ) -> None:
-    book, bad, good = lost(market, endpoint)
-    assert book.check([good]) == ()
-    assert len(book.pools) == 2
+    cache, bad, good = lost(market, endpoint)
+    assert cache.check([good]) == ()
+    assert len(cache.pools) == 2
 
-    (diverged,) = book.check()
+    (diverged,) = cache.check()
 
     assert diverged.pool == bad
     assert "profile" in diverged.why
-    assert book.check() == ()  # it is known by now
+    assert cache.check() == ()  # it is known by now
     rng = random.Random(3)
-    trade(market.chain, book.pool(good), rng)
-    book.update(now(market.chain))
+    trade(market.chain, cache.pool(good), rng)
+    cache.update(now(market.chain))
     before = market.chain.snapshot()
-    trade(market.chain, book.pool(good), rng)
-    book.update(now(market.chain))
+    trade(market.chain, cache.pool(good), rng)
+    cache.update(now(market.chain))
     market.chain.revert(before)
     market.chain.mine()
-    book.update(now(market.chain))  # a reorg
-    assert [pool.key for pool in book.pools] == [good]
-    assert book.read_again(bad).key == bad
-    assert [pool.key for pool in book.pools] == [bad, good]
-    assert book.check() == ()
+    cache.update(now(market.chain))  # a reorg
+    assert [pool.key for pool in cache.pools] == [good]
+    assert cache.read_again(bad).key == bad
+    assert [pool.key for pool in cache.pools] == [bad, good]
+    assert cache.check() == ()
 
 
 # Reorgs
 
 
-def test_reorg_is_noticed_and_read_anew(market: Market, endpoint: Endpoint) -> None:
+def test_reorg_is_noticed_and_read_anew(market: DevMarket, endpoint: Endpoint) -> None:
     chain, rng = market.chain, random.Random(4)
     pool = rebuild(market, random_pool(SEED, token_pair(chain)))
-    book = PoolBook(endpoint, [PoolRef(pool.address, venue="uniswap-v3")], now(chain), CHAIN_ID)
+    cache = PoolCache(endpoint, [PoolRef(pool.address, venue="uniswap-v3")], now(chain), CHAIN_ID)
     before = chain.snapshot()
     low = (pool.tick // pool.tick_spacing - 3) * pool.tick_spacing
     chain.transact(market.driver, "provide", pool.address, [(low, low + 600, 10**9)])
-    book.update(now(chain))
-    gone = book.block
+    cache.update(now(chain))
+    gone = cache.block
     chain.revert(before)
     chain.mine(at=chain.now() + 100)
     trade(chain, pool, rng)
 
     with pytest.raises(BlockVanished) as refusal:
-        book.update(Block(gone.number + 1, "0x" + "12" * 32, 0))
+        cache.update(Block(gone.number + 1, "0x" + "12" * 32, 0))
     assert (refusal.value.number, refusal.value.block_hash) == (gone.number + 1, "0x" + "12" * 32)
-    assert book.block == gone
-    assert book.update(now(chain)) == ()
+    assert cache.block == gone
+    assert cache.update(now(chain)) == ()
 
-    assert book.block == now(chain)
-    assert book.check() == ()
-    (kept,) = book.pools
+    assert cache.block == now(chain)
+    assert cache.check() == ()
+    (kept,) = cache.pools
     assert isinstance(kept, UniswapV3Pool)
     assert low not in kept.profile.indices
-    assert book.update(book.block) == ()
+    assert cache.update(cache.block) == ()

@@ -13,8 +13,8 @@ from typing import Any
 
 import pytest
 
-from rebalancer.devnet.market import Market
-from rebalancer.devnet.stage import Stage
+from rebalancer.devnet.environment import DevEnvironment
+from rebalancer.devnet.market import DevMarket
 from rebalancer.pool_files import load_pool
 from rebalancer.send.outbox import Outbox
 from rebalancer.venues import PoolRef, UniswapV3Pool, UniswapV4Pool, of_class
@@ -38,7 +38,7 @@ def nobody_elses_settings(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> No
 
 
 @pytest.fixture
-def cli(market: Market, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> Cli:
+def cli(market: DevMarket, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> Cli:
     """Runs `rebalancer pool snapshot POOL …`, without an addresses file."""
     where: tuple[object, ...] = ("--rpc-url", market.chain.rpc.endpoint, "--chain-id", 31_337)
     where = (*where, "--deployment", tmp_path / "none.json")
@@ -54,7 +54,7 @@ def bare(pool: Any) -> Any:
 
 
 def test_snapshot_of_a_v3_pool_is_the_pool_at_one_block(
-    market: Market, cli: Cli, tmp_path: Path
+    market: DevMarket, cli: Cli, tmp_path: Path
 ) -> None:
     known = market.deployment.pools[0]
     file = tmp_path / "pool.json"
@@ -78,7 +78,7 @@ def test_snapshot_of_a_v3_pool_is_the_pool_at_one_block(
 
 
 def test_snapshot_of_other_protocols_finds_out_what_they_are(
-    market: Market, cli: Cli, tmp_path: Path
+    market: DevMarket, cli: Cli, tmp_path: Path
 ) -> None:
     chain = market.chain
     pair = Pair.opened(chain, (10**10, 10**12))
@@ -94,7 +94,7 @@ def test_snapshot_of_other_protocols_finds_out_what_they_are(
 
 
 def test_snapshot_of_a_v4_pool_is_found_by_id_and_by_key(
-    market: Market, cli: Cli, tmp_path: Path
+    market: DevMarket, cli: Cli, tmp_path: Path
 ) -> None:
     v4 = UniswapV4.install(market.chain, market.chain.accounts[2])
     pool = opened(v4, replace(token_pair(market.chain)[0], symbol="COIN"), 11)
@@ -109,7 +109,7 @@ def test_snapshot_of_a_v4_pool_is_found_by_id_and_by_key(
 
 
 def test_snapshot_of_what_is_no_pool_is_refused_and_writes_nothing(
-    market: Market, cli: Cli, tmp_path: Path
+    market: DevMarket, cli: Cli, tmp_path: Path
 ) -> None:
     file = tmp_path / "pool.json"
     token = market.deployment.tokens[0].address
@@ -127,7 +127,7 @@ def test_snapshot_of_what_is_no_pool_is_refused_and_writes_nothing(
     assert not file.exists()
 
 
-def test_snapshot_of_a_v4_pool_with_hooks_is_refused(market: Market, cli: Cli) -> None:
+def test_snapshot_of_a_v4_pool_with_hooks_is_refused(market: DevMarket, cli: Cli) -> None:
     from tests.contract.pools_v4 import key_of
 
     v4 = UniswapV4.install(market.chain, market.chain.accounts[2])
@@ -158,26 +158,33 @@ def hangups(handled: bool) -> Iterator[list[int]]:
 
 @pytest.mark.parametrize("is_keeper", [True, False])
 def test_retry_says_which_pools_cannot_be_read_and_tells_the_keeper_that_runs_here(
-    stage: Stage,
+    environment: DevEnvironment,
     tmp_path: Path,
     capsys: pytest.CaptureFixture[str],
     monkeypatch: pytest.MonkeyPatch,
     is_keeper: bool,
 ) -> None:
-    nothing = PoolRef("0x" + "ab" * 20, stage.deployment.pools[0].tokens, 500)
+    nothing = PoolRef("0x" + "ab" * 20, environment.deployment.pools[0].tokens, 500)
     file, journal = tmp_path / "addresses.json", tmp_path / "outbox.sqlite"
-    replace(stage.deployment, pools=(*stage.deployment.pools, nothing)).save(file)
+    replace(environment.deployment, pools=(*environment.deployment.pools, nothing)).save(file)
     monkeypatch.setenv("REBALANCER_KEEPER__OUTBOX_FILE", str(journal))
-    where = ("--rpc-url", stage.chain.rpc.endpoint, "--chain-id", 31_337, "--deployment", file)
-    with Outbox(journal), hangups(is_keeper) as told:
+    where = (
+        "--rpc-url",
+        environment.chain.rpc.endpoint,
+        "--chain-id",
+        31_337,
+        "--deployment",
+        file,
+    )
+    with Outbox(journal), hangups(is_keeper) as reported:
         ran = run(capsys, *where, "pool", "retry", "--json")
     alone = run(capsys, *where, "pool", "retry", "--json")
 
     assert (ran.code, ran.err) == (0, "")
     found = {one["pool"]: one["failure"] for one in json.loads(ran.out)["pools"]}
     assert [key for key, failure in found.items() if failure] == [nothing.address]
-    assert len(found) == len(stage.deployment.pools) + 1
+    assert len(found) == len(environment.deployment.pools) + 1
     # Whoever has the outbox open and does not take the signal is another command, which it would end.
     assert json.loads(ran.out)["keeper_process"] == (str(os.getpid()) if is_keeper else None)
-    assert told == ([signal.SIGHUP] if is_keeper else [])
+    assert reported == ([signal.SIGHUP] if is_keeper else [])
     assert json.loads(alone.out)["keeper_process"] is None

@@ -13,7 +13,7 @@ from eth_account import Account
 from web3 import Web3
 
 import rebalancer
-from rebalancer.devnet.stage import Actor, Stage
+from rebalancer.devnet.environment import Actor, DevEnvironment
 from rebalancer.errors import (
     ContractMissing,
     DeploymentMissing,
@@ -26,32 +26,34 @@ from rebalancer.errors import (
 _GUIDE = Path(__file__).parents[2] / "docs/python.md"
 
 
-def _drift(stage: Stage) -> None:
+def _drift(environment: DevEnvironment) -> None:
     """Move ether's price so that a band breaks."""
-    up = {"ETH/USD": stage.market.prices_e8["ETH/USD"] * 108 // 100}
-    stage.market.step(stage.market.prices_e8 | up, stage.chain.now() + 900)
+    up = {"ETH/USD": environment.market.prices_e8["ETH/USD"] * 108 // 100}
+    environment.market.step(environment.market.prices_e8 | up, environment.chain.now() + 900)
 
 
 @pytest.fixture
-def chain(stage: Stage) -> rebalancer.Chain:
-    return rebalancer.connect(Web3(Web3.HTTPProvider(stage.chain.rpc.endpoint)), stage.deployment)
+def chain(environment: DevEnvironment) -> rebalancer.Chain:
+    return rebalancer.connect(
+        Web3(Web3.HTTPProvider(environment.chain.rpc.endpoint)), environment.deployment
+    )
 
 
 def test_every_block_of_the_guide_runs(
-    stage: Stage,
+    environment: DevEnvironment,
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
     capsys: pytest.CaptureFixture[str],
 ) -> None:
     monkeypatch.chdir(tmp_path)
-    stage.deployment.save(tmp_path / "deployment.json")
-    _drift(stage)
+    environment.deployment.save(tmp_path / "deployment.json")
+    _drift(environment)
     names: dict[str, object] = {}
     blocks = re.findall(r"```python\n(.*?)```", _GUIDE.read_text(), re.DOTALL)
     assert len(blocks) >= 6
 
     for number, block in enumerate(blocks):
-        code = block.replace("http://127.0.0.1:8545", stage.chain.rpc.endpoint)
+        code = block.replace("http://127.0.0.1:8545", environment.chain.rpc.endpoint)
         exec(compile(code, f"docs/python.md, block {number}", "exec"), names)  # noqa: S102 (our own page)
 
     assert names["verdict"].step == "rebalance"  # type: ignore[attr-defined]
@@ -92,9 +94,9 @@ def test_plan_in_band_asks_for_no_call_and_sends_none(chain: rebalancer.Chain) -
 
 
 def test_rebalance_by_a_stranger_is_refused_before_it_is_sent(
-    stage: Stage, chain: rebalancer.Chain
+    environment: DevEnvironment, chain: rebalancer.Chain
 ) -> None:
-    _drift(stage)
+    _drift(environment)
     verdict = chain.vault().plan()
     stranger = Account.from_key(b"\x01" * 32)
 
@@ -103,10 +105,10 @@ def test_rebalance_by_a_stranger_is_refused_before_it_is_sent(
 
 
 def test_deposit_by_an_eth_account_equals_its_preview(
-    stage: Stage, chain: rebalancer.Chain
+    environment: DevEnvironment, chain: rebalancer.Chain
 ) -> None:
     vault, holder = chain.vault(), Account.create()
-    stage.chain.rpc.call("anvil_setBalance", holder.address, hex(10**20))
+    environment.chain.rpc.call("anvil_setBalance", holder.address, hex(10**20))
 
     preview = vault.preview_deposit("ETH", 10**18, holder.address)
     assert vault.position(holder.address).shares == 0
@@ -121,30 +123,31 @@ def test_deposit_by_an_eth_account_equals_its_preview(
 
 
 def test_any_pool_is_read_by_its_address_and_nothing_else_is(
-    stage: Stage, chain: rebalancer.Chain
+    environment: DevEnvironment, chain: rebalancer.Chain
 ) -> None:
-    ref = stage.deployment.pools[0]
+    ref = environment.deployment.pools[0]
     without = rebalancer.connect(
-        Web3(Web3.HTTPProvider(stage.chain.rpc.endpoint)), replace(stage.deployment, pools=())
+        Web3(Web3.HTTPProvider(environment.chain.rpc.endpoint)),
+        replace(environment.deployment, pools=()),
     )
 
     at = chain.block()
 
     assert without.pool(ref.key.upper().replace("0X", "0x"), at) == chain.pool(ref.key, at)
-    assert len(chain.pools(at)) == len(stage.deployment.pools)
+    assert len(chain.pools(at)) == len(environment.deployment.pools)
     with pytest.raises(UnsupportedPool):
-        chain.pool(stage.vault)
+        chain.pool(environment.vault)
 
 
 def test_what_is_named_wrongly_is_said(
-    stage: Stage, chain: rebalancer.Chain, tmp_path: Path
+    environment: DevEnvironment, chain: rebalancer.Chain, tmp_path: Path
 ) -> None:
-    w3 = Web3(Web3.HTTPProvider(stage.chain.rpc.endpoint))
+    w3 = Web3(Web3.HTTPProvider(environment.chain.rpc.endpoint))
     with pytest.raises(DeploymentMissing):
         rebalancer.connect(w3, tmp_path / "none.json")
     with pytest.raises(WrongChain):
-        rebalancer.connect(w3, replace(stage.deployment, chain_id=1))
+        rebalancer.connect(w3, replace(environment.deployment, chain_id=1))
     with pytest.raises(VaultNotNamed):
-        rebalancer.connect(w3, replace(stage.deployment, vaults=())).vault()
+        rebalancer.connect(w3, replace(environment.deployment, vaults=())).vault()
     with pytest.raises(ContractMissing):
         chain.vault("0x" + "11" * 20)

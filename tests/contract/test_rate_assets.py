@@ -11,10 +11,10 @@ import pytest
 from rebalancer.chain.contracts import contract_at
 from rebalancer.chain.pools import read_pools
 from rebalancer.chain.snapshot import read_block
+from rebalancer.devnet.environment import Actor, raw_for_usd
 from rebalancer.devnet.local import LocalChain
 from rebalancer.devnet.node import Node, NodeKind, NodeSettings
 from rebalancer.devnet.rate_assets import RATE_PRICES_E8, RateEnvironment, build_rate_environment
-from rebalancer.devnet.stage import Actor, raw_for_usd
 from rebalancer.keeper import Decision
 from rebalancer.operations.actions import (
     deposit_in_kind,
@@ -22,7 +22,7 @@ from rebalancer.operations.actions import (
     withdraw_in_kind,
     withdraw_token,
 )
-from rebalancer.plan import Plan, PlanInput, plan_rebalance
+from rebalancer.plan import Plan, Problem, plan_rebalance
 from rebalancer.reasons import Reason
 from rebalancer.send.outbox import Outbox
 from rebalancer.settlement import weigh_basket
@@ -50,11 +50,11 @@ def built(node_kind: NodeKind) -> Iterator[RateEnvironment]:
 @pytest.fixture
 def rates(built: RateEnvironment) -> Iterator[RateEnvironment]:
     """The environment as it was built; all that a test does to it is undone."""
-    before = built.stage.chain.snapshot()
-    built.stage.market.prices_e8 = dict(RATE_PRICES_E8)
+    before = built.environment.chain.snapshot()
+    built.environment.market.prices_e8 = dict(RATE_PRICES_E8)
     built.move(seconds=1)
     yield built
-    built.stage.chain.revert(before)
+    built.environment.chain.revert(before)
 
 
 @pytest.fixture
@@ -65,7 +65,7 @@ def outbox(tmp_path: Path) -> Iterator[Outbox]:
 
 def trade(rates: RateEnvironment, outbox: Outbox) -> list[Decision]:
     """The rebalances of a keeper that looks every 15 minutes until all bands are whole: what is dear waits for the slippage limit to climb."""
-    keeper = keeper_of(rates.stage, (rates.stage.vault,), outbox, receipt_seconds=30)
+    keeper = keeper_of(rates.environment, (rates.environment.vault,), outbox, receipt_seconds=30)
     made: list[Decision] = []
     for _ in range(_MOST_TICKS):
         made += [one for one in keeper.tick() if one.reason is not Reason.POKED]
@@ -85,10 +85,10 @@ def swaps(made: Sequence[Decision]) -> set[tuple[str, str, str]]:
     """Kind of pool, symbol in and symbol out, of each swap that was made."""
     plans = [one.plan for one in made if one.reason is Reason.REBALANCED]
     return {
-        (leg.pool.kind, *(symbol(leg.pool, token) for token in (leg.token_in, leg.token_out)))  # type: ignore[attr-defined]
+        (swap.pool.kind, *(symbol(swap.pool, token) for token in (swap.token_in, swap.token_out)))  # type: ignore[attr-defined]
         for plan in plans
         if plan is not None
-        for leg in plan.legs
+        for swap in plan.swaps
     }
 
 
@@ -108,9 +108,9 @@ def assert_rebalanced(rates: RateEnvironment, made: Sequence[Decision]) -> None:
     assert all_settled[-1].held == after.basket.held
     assert weigh_basket(after.basket).broken is None
     for asset, held in zip(after.basket.assets, after.basket.held, strict=True):
-        token = contract_at(rates.stage.chain.rpc, "IERC20Metadata", asset.token)
-        assert token.call("balanceOf", rates.stage.vault) == held
-        assert token.call("balanceOf", rates.stage.system.executor) == 0
+        token = contract_at(rates.environment.chain.rpc, "IERC20Metadata", asset.token)
+        assert token.call("balanceOf", rates.environment.vault) == held
+        assert token.call("balanceOf", rates.environment.system.executor) == 0
 
 
 def assert_all_as_foreseen(made: Sequence[Decision]) -> None:
@@ -120,7 +120,7 @@ def assert_all_as_foreseen(made: Sequence[Decision]) -> None:
 
 def pools_now(rates: RateEnvironment, *, wrapping: bool = True) -> list[Pool]:
     """The pools at the newest block, with or without those that wrap and unwrap."""
-    rpc, deployment = rates.stage.chain.rpc, rates.stage.deployment
+    rpc, deployment = rates.environment.chain.rpc, rates.environment.deployment
     refs = [ref for ref in deployment.pools if wrapping or ref.venue not in ("erc4626", "wsteth")]
     return list(read_pools(rpc, refs, read_block(rpc), deployment.chain_id))
 
@@ -129,7 +129,7 @@ def losses_bps(rates: RateEnvironment) -> tuple[float, float]:
     """What a rebalance of all that is due would lose now with wrapping and in pools alone, in basis points of what is sold."""
     now, found = rates.snapshot(), []
     for wrapping in (True, False):
-        problem = PlanInput.of(now.basket, pools_now(rates, wrapping=wrapping))
+        problem = Problem.of(now.basket, pools_now(rates, wrapping=wrapping))
         plan = plan_rebalance(problem)
         assert isinstance(plan, Plan)
         sold_e18, bought_e18 = problem.values_e18(plan.sales_raw, plan.expected_buys_raw)
@@ -141,10 +141,10 @@ def losses_bps(rates: RateEnvironment) -> tuple[float, float]:
 
 def assert_pays_in_kind(rates: RateEnvironment) -> None:
     """The owner gets a tenth of everything for a tenth of its shares."""
-    owner, before = rates.stage.wallet(Actor.OWNER), rates.snapshot()
+    owner, before = rates.environment.wallet(Actor.OWNER), rates.snapshot()
     shares = int(rates.vault.call("balanceOf", owner.address)) // 10
 
-    redeemed = withdraw_in_kind(owner, rates.stage.vault, shares)
+    redeemed = withdraw_in_kind(owner, rates.environment.vault, shares)
 
     expected = [held * shares // before.total_supply for held in before.basket.held]
     assert redeemed.amounts == pytest.approx(expected, rel=1e-6)
@@ -310,26 +310,31 @@ def test_vault_of_wrappers_from_deposit_to_redemption(
     rates: RateEnvironment, outbox: Outbox
 ) -> None:
     """In by one token and in kind, a break of the band, a rebalance, a day of rewards, out by one token and in kind."""
-    stage, depositor = rates.stage, rates.stage.wallet(Actor.DEPOSITOR)
-    for token in stage.deployment.tokens:
-        stage.market.deal(
-            token.address, depositor.address, raw_for_usd(stage.market, token.symbol, 10**6)
+    environment, depositor = rates.environment, rates.environment.wallet(Actor.DEPOSITOR)
+    for token in environment.deployment.tokens:
+        environment.market.deal(
+            token.address, depositor.address, raw_for_usd(environment.market, token.symbol, 10**6)
         )
     rates.send(rates.susde, "setCooldown", 0)
     staked = rates.susde.call("totalAssets")
     zapped = partial(
-        deposit_token, depositor, stage.system, stage.vault, rates.usde.address, 10**4 * E18
+        deposit_token,
+        depositor,
+        environment.system,
+        environment.vault,
+        rates.usde.address,
+        10**4 * E18,
     )
-    before = stage.chain.snapshot()
+    before = environment.chain.snapshot()
     in_pools = zapped(pools_now(rates, wrapping=False), _SLIPPAGE_BPS)
     assert rates.susde.call("totalAssets") == staked
-    stage.chain.revert(before)
+    environment.chain.revert(before)
 
     by_token = zapped(pools_now(rates), _SLIPPAGE_BPS)
     assert rates.susde.call("totalAssets") - staked == pytest.approx(2_000 * E18, rel=0.01)
     # A fifth of it saves the pool's fee of 5 bps.
     assert by_token.shares * BPS > in_pools.shares * (BPS + 0.9)
-    in_kind = deposit_in_kind(depositor, stage.vault, 10**4 * E18)
+    in_kind = deposit_in_kind(depositor, environment.vault, 10**4 * E18)
     assert min(in_kind.amounts) > 0
 
     rates.settle(ETHER_UP)
@@ -355,8 +360,8 @@ def test_vault_of_wrappers_from_deposit_to_redemption(
     half = depositor_shares(rates) // 2
     out = withdraw_token(
         depositor,
-        stage.system,
-        stage.vault,
+        environment.system,
+        environment.vault,
         rates.usde.address,
         half,
         pools_now(rates),
@@ -366,7 +371,7 @@ def test_vault_of_wrappers_from_deposit_to_redemption(
     assert rates.usde.call("balanceOf", depositor.address) - dollars == out.amount_raw
     snapshot = rates.snapshot()
     left = depositor_shares(rates)
-    paid = withdraw_in_kind(depositor, stage.vault, left)
+    paid = withdraw_in_kind(depositor, environment.vault, left)
     assert paid.amounts == pytest.approx(
         [held * left // snapshot.total_supply for held in snapshot.basket.held], rel=1e-6
     )
@@ -411,7 +416,7 @@ def test_market_that_leaves_the_rate_stops_trading_and_no_redemption(
     rates: RateEnvironment, outbox: Outbox, token: str
 ) -> None:
     rates.settle(at_premium(RATE_PRICES_E8 | ETHER_UP, token, -1_000))
-    keeper = keeper_of(rates.stage, (rates.stage.vault,), outbox, receipt_seconds=30)
+    keeper = keeper_of(rates.environment, (rates.environment.vault,), outbox, receipt_seconds=30)
 
     (stopped,) = keeper.tick()
 
@@ -429,7 +434,7 @@ def test_rate_that_jumps_away_from_the_market_stops_trading_and_no_redemption(
     """Up by a gift, down by a slashing."""
     rates.settle(ETHER_UP)
     rates.change_staked(change_bps)
-    keeper = keeper_of(rates.stage, (rates.stage.vault,), outbox, receipt_seconds=30)
+    keeper = keeper_of(rates.environment, (rates.environment.vault,), outbox, receipt_seconds=30)
 
     (stopped,) = keeper.tick()
 

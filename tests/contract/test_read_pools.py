@@ -17,7 +17,7 @@ from rebalancer.chain.pools import (
 from rebalancer.chain.rpc import Rpc
 from rebalancer.chain.snapshot import read_block
 from rebalancer.devnet.local import LocalChain
-from rebalancer.devnet.market import Market
+from rebalancer.devnet.market import DevMarket
 from rebalancer.errors import (
     BadPoolSnapshot,
     ContractMissing,
@@ -70,7 +70,7 @@ def v4_place(pool: Any) -> PoolRef:
 
 
 def test_pools_of_all_protocols_are_read_whole_in_a_handful_of_requests(
-    market: Market, counting: Counting
+    market: DevMarket, counting: Counting
 ) -> None:
     """Two of each, so that twice as many take no more requests than one of each."""
     chain = market.chain
@@ -94,26 +94,26 @@ def test_pools_of_all_protocols_are_read_whole_in_a_handful_of_requests(
         made.append((v4_place(of_v4), of_v4))
         weighted = balancer.rebuild(random_weighted(chain, seed, "v1" if seed == 3 else "v2"))
         made.append((PoolRef(weighted.address, venue="balancer"), weighted))
-    places = [place for place, _ in made]
+    refs = [ref for ref, _ in made]
 
     block = read_block(counting)
     counting.requests = 0
-    half = read_pools(counting, places[:4], block, CHAIN_ID)
+    half = read_pools(counting, refs[:4], block, CHAIN_ID)
     of_half, counting.requests = counting.requests, 0
-    found = read_pools(counting, places, block, CHAIN_ID)
+    found = read_pools(counting, refs, block, CHAIN_ID)
 
     assert [bare(pool) for pool in found] == [bare(pool) for _, pool in made]
     assert half == found[:4]
     assert counting.requests == of_half <= 6
-    for place, pool in zip(places, found, strict=True):
+    for ref, pool in zip(refs, found, strict=True):
         assert (pool.block, pool.chain_id) == (block.number, CHAIN_ID)
         assert pool.name.startswith(pool.kind.split()[0])
-        assert pool.ref == replace(place, tokens=pool.ref.tokens, fee_pips=pool.ref.fee_pips)
-        if place.venue != "uniswap-v4":
-            assert find_venue(counting, place.address, block).name == place.venue
+        assert pool.ref == replace(ref, tokens=pool.ref.tokens, fee_pips=pool.ref.fee_pips)
+        if ref.venue != "uniswap-v4":
+            assert find_venue(counting, ref.address, block).name == ref.venue
 
 
-def test_v3_pools_are_read_alike_with_a_lens_and_with_one_lent(market: Market) -> None:
+def test_v3_pools_are_read_alike_with_a_lens_and_with_one_lent(market: DevMarket) -> None:
     """State override, for chains where no lens is deployed."""
     chain = market.chain
     lens = chain.deploy("UniswapV3Lens")
@@ -140,7 +140,7 @@ def test_balance_lent_to_a_coin_changes_nothing_else_of_it(chain: LocalChain) ->
     code = chain.rpc.call("eth_getCode", coin.address, "latest")
     block = read_block(chain.rpc)
 
-    def asked(name: str, *args: object, lent: bool) -> object:
+    def requested(name: str, *args: object, lent: bool) -> object:
         method, (message, at) = coin.batched.request(name, *args, block=block.hash)
         override = [with_balance(coin.address, code, 77)] if lent else []
         (answer,) = chain.rpc.batch_settled(
@@ -148,13 +148,13 @@ def test_balance_lent_to_a_coin_changes_nothing_else_of_it(chain: LocalChain) ->
         )
         return (answer.data, answer.message) if isinstance(answer, RpcRejected) else answer
 
-    assert asked("balanceOf", holder, lent=False) == "0x" + f"{500:064x}"
-    assert asked("balanceOf", holder, lent=True) == "0x" + f"{77:064x}"
+    assert requested("balanceOf", holder, lent=False) == "0x" + f"{500:064x}"
+    assert requested("balanceOf", holder, lent=True) == "0x" + f"{77:064x}"
     for call in (("decimals",), ("symbol",), ("totalSupply",), ("transfer", other, 400)):
-        assert asked(*call, lent=True) == asked(*call, lent=False)
-    refusal = asked("transfer", other, 501, lent=True)
+        assert requested(*call, lent=True) == requested(*call, lent=False)
+    refusal = requested("transfer", other, 501, lent=True)
     assert isinstance(refusal, tuple)
-    assert refusal == asked("transfer", other, 501, lent=False)
+    assert refusal == requested("transfer", other, 501, lent=False)
 
 
 def test_v4_pool_of_ether_is_read_from_storage_alone(chain: LocalChain) -> None:

@@ -16,7 +16,7 @@ from rebalancer.chain.contracts import BoundContract, contract_at
 from rebalancer.chain.interfaces import interface
 from rebalancer.chain.snapshot import VaultSnapshot, read_block, read_vaults
 from rebalancer.errors import ContractReverted
-from rebalancer.operations.deploy import Fees
+from rebalancer.operations.deploy import VaultFees
 from rebalancer.settlement import weigh_basket
 from rebalancer.units import BPS, E18, YEAR_SECONDS
 from tests.baskets import random_targets, random_trade
@@ -226,8 +226,10 @@ def seen_unpriced(auction: tuple[int, ...], at: int) -> tuple[int, ...]:
 
 def rebuild(world: World, vault: BoundContract) -> tuple[Rebuilt, Counter[str]]:
     """A vault's logs and the store's of it, read in order; and how many of each event there are."""
-    asked = {"address": [vault.address, world.system.config_store]}
-    logs = world.chain.rpc.call("eth_getLogs", asked | {"fromBlock": "0x0", "toBlock": "latest"})
+    requested = {"address": [vault.address, world.system.config_store]}
+    logs = world.chain.rpc.call(
+        "eth_getLogs", requested | {"fromBlock": "0x0", "toBlock": "latest"}
+    )
     events = decode_logs(logs, vault.interface, interface("ConfigStore"))
     assert len(events) == len(logs), "every log is an event of the ABI"
     events = [e for e in events if vault.address in (e.address, e.values.get("vault"))]
@@ -580,7 +582,7 @@ class Life:
 
 
 def test_every_view_follows_from_the_logs(world: World) -> None:
-    vault = world.open_vault(replace(basket_spec(world), fees=Fees(300, 1_000, 10, 10)))
+    vault = world.open_vault(replace(basket_spec(world), fees=VaultFees(300, 1_000, 10, 10)))
     life = Life(world, vault, Random(11))
     seen = check(world, vault)
 

@@ -11,9 +11,9 @@ import structlog
 from click.testing import CliRunner
 
 from rebalancer.cli.main import root
-from rebalancer.devnet.stage import Actor, Stage
+from rebalancer.devnet.environment import Actor, DevEnvironment
 from rebalancer.errors import BadRecords, RecordInUse, RecordsMissing
-from rebalancer.keeper import Keeper, KeeperOptions, Site
+from rebalancer.keeper import Keeper, KeeperContext, KeeperOptions
 from rebalancer.keeper.recording import Recorder, read_day, replay
 from rebalancer.keeper.report import Tick
 from rebalancer.reasons import Reason
@@ -26,18 +26,18 @@ REASONS = [Reason.IN_BAND, Reason.REBALANCED, Reason.COOLDOWN, Reason.REBALANCED
 
 
 @pytest.fixture
-def day(stage: Stage, tmp_path: Path) -> Path:
+def day(environment: DevEnvironment, tmp_path: Path) -> Path:
     """Two vaults from band to band, twice."""
     path = tmp_path / "day.jsonl"
-    vaults = (stage.vault, stage.open_vault(1))
+    vaults = (environment.vault, environment.open_vault(1))
     with Outbox(tmp_path / "outbox.sqlite") as outbox, Recorder(path) as recorder:
         keeper = Keeper(
-            stage.chain.rpc,
-            Site.of(stage.deployment, vaults),
+            environment.chain.rpc,
+            KeeperContext.of(environment.deployment, vaults),
             [devnet_signer(Actor.KEEPER)],
             outbox,
             KeeperOptions(fee_cap_wei=10_000 * 10**9),
-            watchers=[recorder],
+            observers=[recorder],
         )
         keeper.start()
         for prices, seconds in (
@@ -46,24 +46,24 @@ def day(stage: Stage, tmp_path: Path) -> Path:
             ({"ETH/USD": 2_600_00000000}, 60),
             ({}, 7_200),
         ):
-            move(stage, prices, seconds)
+            move(environment, prices, seconds)
             keeper.tick()
     return path
 
 
-def test_a_recorded_day_is_decided_the_same_again(day: Path, stage: Stage) -> None:
-    looks = list(replay(day))
+def test_a_recorded_day_is_decided_the_same_again(day: Path, environment: DevEnvironment) -> None:
+    ticks = list(replay(day))
 
-    assert len(looks) == 4
-    assert [look.decided for look in looks] == [2] * 4
-    assert [look.differences for look in looks] == [()] * 4
-    told: dict[str, list[Reason]] = {}
-    for look in looks:
-        for one in look.decisions:
-            told.setdefault(one.vault, []).append(one.reason)
+    assert len(ticks) == 4
+    assert [tick.decided for tick in ticks] == [2] * 4
+    assert [tick.differences for tick in ticks] == [()] * 4
+    reported: dict[str, list[Reason]] = {}
+    for tick in ticks:
+        for one in tick.decisions:
+            reported.setdefault(one.vault, []).append(one.reason)
     # The one that is less far out comes last, when the other has traded.
-    assert stage.vault in told
-    assert sorted(told.values()) == [[*REASONS[:3], Reason.NOT_YET], REASONS]
+    assert environment.vault in reported
+    assert sorted(reported.values()) == [[*REASONS[:3], Reason.NOT_YET], REASONS]
 
 
 def test_what_would_be_decided_otherwise_is_named_with_both_ways(day: Path) -> None:
@@ -129,40 +129,40 @@ def test_the_command_shows_the_day_draws_it_and_ends_with_1_where_it_differs(
     assert len(json.loads(other.output)["differences"]) == 1
 
 
-def looks_of(stage: Stage, recorder: Recorder, *, count: int = 1) -> None:
+def looks_of(environment: DevEnvironment, recorder: Recorder, *, count: int = 1) -> None:
     """So many looks by a keeper that was just started, each of which plans."""
     with recorder:
         keeper = Keeper(
-            stage.chain.rpc,
-            Site.of(stage.deployment, [stage.vault]),
+            environment.chain.rpc,
+            KeeperContext.of(environment.deployment, [environment.vault]),
             [devnet_signer(Actor.KEEPER)],
             None,
             KeeperOptions(dry_run=True),
-            watchers=[recorder],
+            observers=[recorder],
         )
         for _ in range(count):
-            stage.chain.mine()
+            environment.chain.mine()
             assert keeper.tick()[0].reason is Reason.DRY_RUN
 
 
 @pytest.mark.parametrize("name", ["day.jsonl", "day.jsonl.gz"])
 @pytest.mark.parametrize("cut", [1, 7, 2_000])
 def test_a_keeper_goes_on_in_the_record_of_one_that_was_killed(
-    stage: Stage, tmp_path: Path, name: str, cut: int
+    environment: DevEnvironment, tmp_path: Path, name: str, cut: int
 ) -> None:
     path = tmp_path / name
-    move(stage, UP_10_PERCENT)
-    looks_of(stage, Recorder(path), count=2)
-    looks_of(stage, Recorder(path), count=2)
+    move(environment, UP_10_PERCENT)
+    looks_of(environment, Recorder(path), count=2)
+    looks_of(environment, Recorder(path), count=2)
     path.write_bytes(path.read_bytes()[:-cut])
     whole = len(list(replay(path)))
     assert whole < 4 or cut < 2_000
 
-    looks_of(stage, Recorder(path), count=2)
+    looks_of(environment, Recorder(path), count=2)
 
-    looks = list(replay(path))
-    assert len(looks) == whole + 2
-    assert all(look.differences == () for look in looks)
+    ticks = list(replay(path))
+    assert len(ticks) == whole + 2
+    assert all(tick.differences == () for tick in ticks)
     last = json.loads(_lines(path)[-2])
     assert len(last["pools"]) == len(last["in_use"]) > 0, "a restart writes all pools anew"
 
@@ -173,25 +173,25 @@ def _lines(path: Path) -> list[bytes]:
 
 
 def test_a_record_that_cannot_be_written_holds_up_no_trade_and_is_tried_again(
-    stage: Stage, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    environment: DevEnvironment, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     path = tmp_path / "place" / "day.jsonl"
     (tmp_path / "place").write_text("a file where the folder should be")
-    move(stage, UP_10_PERCENT)
+    move(environment, UP_10_PERCENT)
     recorder = Recorder(path)
-    looks_of(stage, recorder, count=2)
+    looks_of(environment, recorder, count=2)
     (tmp_path / "place").unlink()
-    looks_of(stage, recorder)
+    looks_of(environment, recorder)
     assert not path.exists(), "it rests for a minute"
 
     monkeypatch.setattr("rebalancer.keeper.recording._REST_SECONDS", 0.0)
-    looks_of(stage, Recorder(path))
+    looks_of(environment, Recorder(path))
     assert len(list(replay(path))) == 1
     full = Path("/dev/full")
     if full.exists():
         recorder = Recorder(full)
         monkeypatch.setattr("rebalancer.keeper.recording._mend", lambda path: None)
-        looks_of(stage, recorder, count=2)
+        looks_of(environment, recorder, count=2)
         assert recorder._file is None
 
 
@@ -206,15 +206,15 @@ def test_a_record_that_cannot_be_written_holds_up_no_trade_and_is_tried_again(
     ],
 )
 def test_what_is_no_record_stays_as_it_is_and_a_new_file_follows_it(
-    stage: Stage, tmp_path: Path, name: str, content: bytes
+    environment: DevEnvironment, tmp_path: Path, name: str, content: bytes
 ) -> None:
-    move(stage, UP_10_PERCENT)
+    move(environment, UP_10_PERCENT)
     path = tmp_path / name
     path.write_bytes(content)
     stem, _, suffix = name.partition(".")
 
-    looks_of(stage, Recorder(path))
-    looks_of(stage, Recorder(path))
+    looks_of(environment, Recorder(path))
+    looks_of(environment, Recorder(path))
 
     assert path.read_bytes() == content
     assert sorted(each.name for each in tmp_path.iterdir()) == [f"{stem}-2.{suffix}", name]
@@ -222,10 +222,10 @@ def test_what_is_no_record_stays_as_it_is_and_a_new_file_follows_it(
 
 
 @pytest.mark.parametrize("name", ["day.jsonl", "day.jsonl.gz"])
-def test_one_keeper_writes_a_record(stage: Stage, tmp_path: Path, name: str) -> None:
+def test_one_keeper_writes_a_record(environment: DevEnvironment, tmp_path: Path, name: str) -> None:
     path = tmp_path / name
-    move(stage, UP_10_PERCENT)
-    tick = seen(stage)
+    move(environment, UP_10_PERCENT)
+    tick = seen(environment)
     with Recorder(path) as first, Recorder(path) as second:  # both start before there is a file
         with structlog.testing.capture_logs() as logs:
             for each in (first, second, first, second):
@@ -235,31 +235,33 @@ def test_one_keeper_writes_a_record(stage: Stage, tmp_path: Path, name: str) -> 
         with pytest.raises(RecordInUse, match="give each keeper its own"), Recorder(path):
             pass
 
-    assert [look.differences for look in replay(path)] == [(), ()]
+    assert [tick.differences for tick in replay(path)] == [(), ()]
     with Recorder(path) as second:
         second(tick)
     assert len(list(replay(path))) == 3, "the lock ends with who holds it"
 
 
-def seen(stage: Stage) -> Tick:
+def seen(environment: DevEnvironment) -> Tick:
     """A look at the stage."""
     ticks: list[Tick] = []
     keeper = Keeper(
-        stage.chain.rpc,
-        Site.of(stage.deployment, [stage.vault]),
+        environment.chain.rpc,
+        KeeperContext.of(environment.deployment, [environment.vault]),
         [devnet_signer(Actor.KEEPER)],
         None,
         KeeperOptions(dry_run=True),
-        watchers=[ticks.append],
+        observers=[ticks.append],
     )
     keeper.tick()
     return ticks[-1]
 
 
-def test_a_record_may_be_of_one_chain_and_of_one_day(stage: Stage, tmp_path: Path) -> None:
-    move(stage, UP_10_PERCENT)
-    looks_of(stage, Recorder(tmp_path / "other.jsonl", [10]))
-    looks_of(stage, Recorder(tmp_path / "day-%Y.jsonl", [31337]))
+def test_a_record_may_be_of_one_chain_and_of_one_day(
+    environment: DevEnvironment, tmp_path: Path
+) -> None:
+    move(environment, UP_10_PERCENT)
+    looks_of(environment, Recorder(tmp_path / "other.jsonl", [10]))
+    looks_of(environment, Recorder(tmp_path / "day-%Y.jsonl", [31337]))
 
     (path,) = tmp_path.glob("*.jsonl")
     assert path.name.removeprefix("day-20")[:2].isdigit()
@@ -267,12 +269,12 @@ def test_a_record_may_be_of_one_chain_and_of_one_day(stage: Stage, tmp_path: Pat
 
 
 def test_a_long_record_is_gzipped_in_pieces_that_read_as_one(
-    stage: Stage, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    environment: DevEnvironment, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("rebalancer.keeper.recording._MEMBER_LINES", 2)
     path = tmp_path / "day.jsonl.gz"
-    move(stage, UP_10_PERCENT)
-    looks_of(stage, Recorder(path), count=5)
+    move(environment, UP_10_PERCENT)
+    looks_of(environment, Recorder(path), count=5)
 
     assert len(list(replay(path))) == 5
     assert path.read_bytes().count(b"\x1f\x8b\x08") >= 3
@@ -294,11 +296,11 @@ def test_words_of_a_record_steer_no_terminal(day: Path) -> None:
 
 
 def test_a_gzipped_record_that_is_a_bomb_is_refused_and_a_long_one_is_not(
-    stage: Stage, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    environment: DevEnvironment, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     path = tmp_path / "day.jsonl"
-    move(stage, UP_10_PERCENT)
-    looks_of(stage, Recorder(path), count=2)
+    move(environment, UP_10_PERCENT)
+    looks_of(environment, Recorder(path), count=2)
     first, second = path.read_bytes().splitlines(keepends=True)
     monkeypatch.setattr("rebalancer.keeper.recording._MOST_LINE_BYTES", 2 * len(first))
     monkeypatch.setattr("rebalancer.keeper.recording._MOST_RATIO", 3)
@@ -312,10 +314,12 @@ def test_a_gzipped_record_that_is_a_bomb_is_refused_and_a_long_one_is_not(
     assert len(list(read_day(bomb))) == 201
 
 
-def test_a_gzipped_record_that_is_damaged_is_refused(stage: Stage, tmp_path: Path) -> None:
+def test_a_gzipped_record_that_is_damaged_is_refused(
+    environment: DevEnvironment, tmp_path: Path
+) -> None:
     path = tmp_path / "day.jsonl.gz"
-    move(stage, UP_10_PERCENT)
-    looks_of(stage, Recorder(path), count=2)
+    move(environment, UP_10_PERCENT)
+    looks_of(environment, Recorder(path), count=2)
     content = bytearray(path.read_bytes())
     content[40:60] = bytes(20)
     path.write_bytes(content)
@@ -330,12 +334,12 @@ def test_a_damaged_record_is_shown_up_to_the_damage(
     lines = day.read_text().splitlines(keepends=True)
     day.write_text("".join(lines[:2]) + lines[2][:300] + "\n" + lines[3])
 
-    shown, told = run(capsys, "replay", day), run(capsys, "replay", day, "--json")
+    shown, reported = run(capsys, "replay", day), run(capsys, "replay", day, "--json")
 
     assert "2 looks, 4 decisions made again: all as recorded." in shown.out
     assert f"The record {day} is invalid from line 3 on" in shown.sentence
-    assert (shown.code, told.code) == (1, 1)
-    assert (told.json["looks"], told.json["ends_at_line"]) == ("2", "3")
+    assert (shown.code, reported.code) == (1, 1)
+    assert (reported.json["ticks"], reported.json["ends_at_line"]) == ("2", "3")
     day.write_text("nothing of it\n")
     none = run(capsys, "replay", day)
     assert (none.out, none.code) == ("", 1)

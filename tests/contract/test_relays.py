@@ -13,7 +13,7 @@ from rebalancer.chain.contracts import BoundContract
 from rebalancer.chain.rpc import Rpc
 from rebalancer.devnet.local import LocalChain
 from rebalancer.errors import RpcRejected, RpcTimeout
-from rebalancer.send.attempt import Attempt, Intent, State
+from rebalancer.send.attempt import Attempt, AttemptState, Intent
 from rebalancer.send.fees import suggest
 from rebalancer.send.lifecycle import SendRules
 from rebalancer.send.outbox import Outbox
@@ -138,7 +138,7 @@ def test_relays_get_every_version_and_the_public_none(
     chain.rpc.call("eth_sendRawTransaction", raw(bumped))
     chain.mine()
     (mined,) = outbox.advance(chain.rpc, [SIGNER], height(chain))
-    assert (mined.state, token.call("totalSupply")) == (State.MINED, 1)
+    assert (mined.state, token.call("totalSupply")) == (AttemptState.MINED, 1)
 
 
 @pytest.mark.usefixtures("held")
@@ -186,12 +186,12 @@ def test_one_relay_that_fails_is_enough_of_the_other(
     outbox = opened()
     attempt = outbox.submit(chain.rpc, [SIGNER], mint(token))
 
-    assert attempt.state is State.SENT
+    assert attempt.state is AttemptState.SENT
     (attempt,) = outbox.attempts(CHAIN)
-    said = answers(attempt)
-    assert said["https://two.example"] == ""
-    assert "did not answer within 10 s" in said["https://one.example"]
-    assert "secret" not in str(said)
+    message = answers(attempt)
+    assert message["https://two.example"] == ""
+    assert "did not answer within 10 s" in message["https://one.example"]
+    assert "secret" not in str(message)
 
 
 @pytest.mark.usefixtures("held")
@@ -204,11 +204,11 @@ def test_all_relays_silent_leaves_it_signed_and_the_next_block_sends_it_again(
     with pytest.raises(RpcTimeout):
         outbox.submit(chain.rpc, [SIGNER], mint(token))
     (attempt,) = outbox.attempts(CHAIN)
-    assert attempt.state is State.SIGNED
+    assert attempt.state is AttemptState.SIGNED
     relays[0].failure = relays[1].failure = None
     (sent,) = outbox.advance(chain.rpc, [SIGNER], attempt.newest.height)
 
-    assert sent.state is State.SENT
+    assert sent.state is AttemptState.SENT
     assert relays[0].taken == [raw(attempt)] * 2
     assert set(answers(sent).values()) == {""}
 
@@ -223,7 +223,7 @@ def test_all_relays_refusing_fails_it_with_their_words(
     with pytest.raises(RpcRejected, match="do not serve"):
         outbox.submit(chain.rpc, [SIGNER], mint(token))
     (attempt,) = outbox.attempts(CHAIN)
-    assert attempt.state is State.FAILED
+    assert attempt.state is AttemptState.FAILED
     assert "do not serve" in attempt.note
     assert public(chain) == 0
 
@@ -240,7 +240,7 @@ def test_cancellation_goes_to_the_relays_and_to_the_public(
     chain.mine()
     (cancelled,) = outbox.advance(chain.rpc, [SIGNER], height(chain))
 
-    assert cancelled.state is State.CANCELLED
+    assert cancelled.state is AttemptState.CANCELLED
     assert token.call("totalSupply") == 0
 
 
@@ -253,7 +253,7 @@ def test_two_private_ones_in_a_row_take_two_nonces(
     one = outbox.submit(chain.rpc, [SIGNER], mint(token))
     two = outbox.submit(chain.rpc, [SIGNER], replace(mint(token), epoch=1))
     assert two.nonce == (one.nonce or 0) + 1
-    assert [attempt.state for attempt in outbox.resume(chain.rpc)] == [State.SENT] * 2
+    assert [attempt.state for attempt in outbox.resume(chain.rpc)] == [AttemptState.SENT] * 2
 
 
 def test_relay_that_is_a_real_endpoint_delivers(

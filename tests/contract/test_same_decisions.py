@@ -12,14 +12,14 @@ from pathlib import Path
 
 from rebalancer.block import Block
 from rebalancer.chain.snapshot import read_block
-from rebalancer.devnet.stage import Actor, Stage
+from rebalancer.devnet.environment import Actor, DevEnvironment
 from rebalancer.keeper import (
     Decision,
     Evaluator,
     EvaluatorOptions,
     Keeper,
+    KeeperContext,
     KeeperOptions,
-    Site,
 )
 from rebalancer.reasons import LENS_REASONS, Reason
 from rebalancer.send.outbox import Outbox
@@ -32,7 +32,7 @@ RESTARTS = tuple(range(3, 43, 4))
 Said = tuple[int, str, str, int, int | None, str]
 
 
-def tape(stage: Stage, step: int) -> dict[str, int]:
+def tape(environment: DevEnvironment, step: int) -> dict[str, int]:
     """Prices of a step: two waves and a jump, so that bands break again and again."""
     opening = {"ETH/USD": 2_000_00000000, "BTC/USD": 30_000_00000000}
     wave = math.sin(step / 3) * 0.09 + (0.12 if step > STEPS // 2 else 0.0)
@@ -41,74 +41,76 @@ def tape(stage: Stage, step: int) -> dict[str, int]:
         "ETH/USD": int(opening["ETH/USD"] * (1 + wave)),
         "BTC/USD": int(opening["BTC/USD"] * (1 + other)),
     }
-    return stage.market.prices_e8 | moved
+    return environment.market.prices_e8 | moved
 
 
 def play(
-    stage: Stage,
+    environment: DevEnvironment,
     vaults: tuple[str, ...],
     journal: Path,
     restarts: Collection[int],
 ) -> list[Said]:
     """Everything that is decided on the tape, by a keeper that is started anew before some of its looks."""
-    rpc, chain = stage.chain.rpc, stage.chain
-    before, prices = chain.snapshot(), dict(stage.market.prices_e8)
+    rpc, chain = environment.chain.rpc, environment.chain
+    before, prices = chain.snapshot(), dict(environment.market.prices_e8)
     began = chain.now()
-    told: list[Decision] = []
-    looks = 0
+    reported: list[Decision] = []
+    ticks = 0
     with ExitStack() as all_of_it:
         stack = all_of_it.enter_context(ExitStack())
 
         def begun() -> Keeper:
-            site = Site.of(stage.deployment, vaults)
+            context = KeeperContext.of(environment.deployment, vaults)
             keeper = Keeper(
                 rpc,
-                site,
+                context,
                 [devnet_signer(Actor.KEEPER)],
                 stack.enter_context(Outbox(journal)),
                 KeeperOptions(fee_cap_wei=10_000 * 10**9, receipt_seconds=0),
-                evaluator=Evaluator(rpc, site, EvaluatorOptions(exact_vaults=0)),
+                evaluator=Evaluator(rpc, context, EvaluatorOptions(exact_vaults=0)),
             )
             keeper.start()
             return keeper
 
         keeper = begun()
 
-        def look(block: Block) -> None:
-            nonlocal keeper, looks
-            if looks in restarts:
+        def tick_at(block: Block) -> None:
+            nonlocal keeper, ticks
+            if ticks in restarts:
                 stack.close()
                 keeper = begun()
-            looks += 1
-            told.extend(keeper.tick(block))
+            ticks += 1
+            reported.extend(keeper.tick(block))
 
         rpc.call("evm_setAutomine", False)
         all_of_it.callback(rpc.call, "evm_setAutomine", True)
         for step in range(STEPS):
             at = began + 1_800 * (step + 1)
             rpc.call("evm_setAutomine", True)
-            mined = stage.market.step(tape(stage, step), at)
+            mined = environment.market.step(tape(environment, step), at)
             rpc.call("evm_setAutomine", False)
-            look(Block(mined.number, mined.hash, mined.timestamp))
+            tick_at(Block(mined.number, mined.hash, mined.timestamp))
             chain.mine(at=at + 60)
-            look(read_block(rpc))
+            tick_at(read_block(rpc))
     chain.revert(before)
-    stage.market.prices_e8 = prices
+    environment.market.prices_e8 = prices
     # Of vaults that the book finds quiet only changes are told, and what was told before is not kept over a restart.
     return [
         (one.block.number, one.vault, one.reason.value, one.epoch, one.drift_bps, one.text)
-        for one in told
+        for one in reported
         if one.reason not in LENS_REASONS
     ]
 
 
-def test_ten_restarts_in_the_middle_change_no_decision(stage: Stage, tmp_path: Path) -> None:
-    vaults = (stage.vault, stage.open_vault(1))
-    alone = play(stage, vaults, tmp_path / "alone.sqlite", ())
-    restarted = play(stage, vaults, tmp_path / "restarted.sqlite", RESTARTS)
+def test_ten_restarts_in_the_middle_change_no_decision(
+    environment: DevEnvironment, tmp_path: Path
+) -> None:
+    vaults = (environment.vault, environment.open_vault(1))
+    alone = play(environment, vaults, tmp_path / "alone.sqlite", ())
+    restarted = play(environment, vaults, tmp_path / "restarted.sqlite", RESTARTS)
 
     assert len(RESTARTS) == 10
-    done = [said for said in alone if said[2] == Reason.REBALANCED]
+    done = [message for message in alone if message[2] == Reason.REBALANCED]
     assert len(done) > 6, "the tape must break bands often"
-    assert {said[1] for said in done} == set(vaults)
+    assert {message[1] for message in done} == set(vaults)
     assert restarted == alone

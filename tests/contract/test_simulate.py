@@ -12,11 +12,11 @@ from rebalancer.chain.contracts import BoundContract
 from rebalancer.chain.interfaces import interface
 from rebalancer.chain.receipt import Receipt
 from rebalancer.chain.rpc import Rpc
+from rebalancer.devnet.environment import Actor, DevEnvironment
 from rebalancer.devnet.local import LocalChain
-from rebalancer.devnet.stage import Actor, Stage
 from rebalancer.errors import RpcRejected, SimulationDiffers, SimulationRefused
 from rebalancer.reasons import Reason
-from rebalancer.send.attempt import State
+from rebalancer.send.attempt import AttemptState
 from rebalancer.send.outbox import Outbox
 from rebalancer.send.simulate import Simulator, check_changes
 from tests.contract.test_keeper import keeper_of, move, tick
@@ -37,9 +37,9 @@ def token(chain: LocalChain) -> BoundContract:
     return chain.deploy("MockToken", "Coin", "COIN", 6)
 
 
-def rebalanced(stage: Stage, outbox: Outbox) -> Receipt:
-    move(stage, {"ETH/USD": 2_200_00000000})
-    outcome = tick(keeper_of(stage, outbox)).outcome
+def rebalanced(environment: DevEnvironment, outbox: Outbox) -> Receipt:
+    move(environment, {"ETH/USD": 2_200_00000000})
+    outcome = tick(keeper_of(environment, outbox)).outcome
     assert outcome is not None
     return outcome.receipt
 
@@ -72,11 +72,11 @@ def test_simulated_call_leaves_its_logs_and_no_trace(
 def test_node_without_the_method_is_asked_for_it_once(
     chain: LocalChain, token: BoundContract, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    asked: list[str] = []
+    requested: list[str] = []
     call = chain.rpc.call
 
     def without(method: str, *params: Any) -> Any:
-        asked.append(method)
+        requested.append(method)
         if method == "eth_simulateV1":
             raise RpcRejected(method, -32601, "the method does not exist")
         return call(method, *params)
@@ -88,25 +88,27 @@ def test_node_without_the_method_is_asked_for_it_once(
         assert simulator.logs(chain.accounts[0], token.address, data, GAS) is None
     with pytest.raises(SimulationRefused):
         simulator.logs(chain.accounts[0], token.address, "0x12345678", GAS)
-    assert asked.count("eth_simulateV1") == 1
-    assert asked.count("eth_call") == 4
+    assert requested.count("eth_simulateV1") == 1
+    assert requested.count("eth_call") == 4
 
 
 @pytest.mark.parametrize("answer", [None, [], [{}], [{"calls": []}], [{"calls": [{"status": 1}]}]])
 def test_after_an_answer_that_is_no_simulation_the_call_itself_is_asked(answer: Any) -> None:
-    asked = []
+    requested = []
 
     class OddRpc(Rpc):
         def call(self, method: str, *params: Any) -> Any:
-            asked.append(method)
+            requested.append(method)
             return {"timestamp": "0x1"} if method == "eth_getBlockByNumber" else answer
 
     assert Simulator(OddRpc("http://127.0.0.1:1")).logs("0xaa", "0xbb", "0x", GAS) is None
-    assert asked[-2:] == ["eth_simulateV1", "eth_call"]
+    assert requested[-2:] == ["eth_simulateV1", "eth_call"]
 
 
-def test_changes_that_are_not_the_plans_are_named(stage: Stage, outbox: Outbox) -> None:
-    receipt = rebalanced(stage, outbox)
+def test_changes_that_are_not_the_plans_are_named(
+    environment: DevEnvironment, outbox: Outbox
+) -> None:
+    receipt = rebalanced(environment, outbox)
     known = interface("BasketVault")
     (event,) = (
         event
@@ -117,11 +119,11 @@ def test_changes_that_are_not_the_plans_are_named(stage: Stage, outbox: Outbox) 
     sales = [max(0, -change) for change in changes]
     buys = [max(0, change) for change in changes]
     sold, bought = sales.index(max(sales)), buys.index(max(buys))
-    check_changes(receipt.logs, stage.vault, sales, buys)
+    check_changes(receipt.logs, environment.vault, sales, buys)
 
     buys[bought] += 1
     with pytest.raises(SimulationDiffers) as caught:
-        check_changes(receipt.logs, stage.vault, sales, buys)
+        check_changes(receipt.logs, environment.vault, sales, buys)
     assert (caught.value.asset, caught.value.planned_raw, caught.value.simulated_raw) == (
         *(bought, buys[bought], buys[bought] - 1),
     )
@@ -129,28 +131,28 @@ def test_changes_that_are_not_the_plans_are_named(stage: Stage, outbox: Outbox) 
     for difference in (-1, 1):
         sales[sold] += difference
         with pytest.raises(SimulationDiffers) as caught:
-            check_changes(receipt.logs, stage.vault, sales, buys)
+            check_changes(receipt.logs, environment.vault, sales, buys)
         assert caught.value.asset == sold
         sales[sold] -= difference
     with pytest.raises(SimulationDiffers):
         check_changes(receipt.logs, Actor.KEEPER.address, sales, buys)
     with pytest.raises(SimulationDiffers):
-        check_changes([], stage.vault, sales, buys)
+        check_changes([], environment.vault, sales, buys)
 
 
 def test_keeper_whose_simulation_differs_signs_nothing_and_says_why(
-    stage: Stage, outbox: Outbox, monkeypatch: pytest.MonkeyPatch
+    environment: DevEnvironment, outbox: Outbox, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The market moves between the plan and the signature."""
     monkeypatch.setattr(Simulator, "logs", lambda *_: [])
-    move(stage, {"ETH/USD": 2_200_00000000})
-    decision = tick(keeper_of(stage, outbox))
+    move(environment, {"ETH/USD": 2_200_00000000})
+    decision = tick(keeper_of(environment, outbox))
 
     assert decision.reason is Reason.SIMULATION_REFUSED
     assert "and the plan allows" in decision.text
     # A node that cannot simulate swaps apart has it planned again without single pools, which helps no more.
     attempts = outbox.attempts(31337)
-    assert {(one.state, one.versions) for one in attempts} == {(State.FAILED, ())}
+    assert {(one.state, one.versions) for one in attempts} == {(AttemptState.FAILED, ())}
     assert decision.text in {one.note for one in attempts}
     monkeypatch.undo()
-    assert tick(keeper_of(stage, outbox)).reason is Reason.REBALANCED
+    assert tick(keeper_of(environment, outbox)).reason is Reason.REBALANCED

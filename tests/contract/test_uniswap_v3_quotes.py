@@ -15,13 +15,13 @@ import pytest
 
 from rebalancer.chain.contracts import BoundContract, contract_at
 from rebalancer.devnet.local import LocalChain
-from rebalancer.devnet.market import Market
+from rebalancer.devnet.market import DevMarket
 from rebalancer.errors import ContractReverted, LiquidityExhausted
 from rebalancer.pool_files import load_pool
 from rebalancer.route import encode
 from rebalancer.venues import (
     MAX_AMOUNT_RAW,
-    Tick,
+    InitializedTick,
     TickProfile,
     Token,
     UniswapV3Pool,
@@ -66,7 +66,9 @@ def random_pool(
             move = moves.setdefault(at, [0, 0])
             move[0] += liquidity
             move[1] += net
-    profile = TickProfile(fee_pips, spacing, tuple(Tick(at, *moves[at]) for at in sorted(moves)))
+    profile = TickProfile(
+        fee_pips, spacing, tuple(InitializedTick(at, *moves[at]) for at in sorted(moves))
+    )
     tick = rng.choice([*profile.indices, centre * spacing]) + rng.choice(
         [-1, 0, 0, 1, spacing // 2]
     )
@@ -94,7 +96,7 @@ def amounts_for(rng: random.Random, possible: int, landmarks: Iterable[int]) -> 
     return sorted(amount for amount in amounts if 0 < amount <= MAX_AMOUNT_RAW)
 
 
-def check_quotes(market: Market, pool: UniswapV3Pool, rng: random.Random) -> int:
+def check_quotes(market: DevMarket, pool: UniswapV3Pool, rng: random.Random) -> int:
     """Every quote of the pool on paper is the quoter's; how many were compared."""
     compared = 0
     for down in (True, False):
@@ -132,7 +134,11 @@ def ends_at(pool: UniswapV3Pool, token_in: str, token_out: str, sqrt_x96: int) -
 
 
 def ask_quoter(
-    market: Market, function: str, pool: UniswapV3Pool, way: tuple[str, str], amounts: Sequence[int]
+    market: DevMarket,
+    function: str,
+    pool: UniswapV3Pool,
+    way: tuple[str, str],
+    amounts: Sequence[int],
 ) -> list[tuple[int, int] | None]:
     """QuoterV2's (amount, price after) without a limit for each amount; None where it reverts."""
     quoter = contract_at(
@@ -150,7 +156,7 @@ def ask_quoter(
 
 
 def check_exact_in(
-    market: Market, pool: UniswapV3Pool, way: tuple[str, str], amounts: Sequence[int]
+    market: DevMarket, pool: UniswapV3Pool, way: tuple[str, str], amounts: Sequence[int]
 ) -> None:
     answers = ask_quoter(market, "quoteExactInputSingle", pool, way, amounts)
     for amount, answer in zip(amounts, answers, strict=True):
@@ -173,7 +179,7 @@ def check_exact_in(
 
 
 def check_exact_out(
-    market: Market, pool: UniswapV3Pool, way: tuple[str, str], amounts: Sequence[int]
+    market: DevMarket, pool: UniswapV3Pool, way: tuple[str, str], amounts: Sequence[int]
 ) -> None:
     answers = ask_quoter(market, "quoteExactOutputSingle", pool, way, amounts)
     for amount, answer in zip(amounts, answers, strict=True):
@@ -186,7 +192,7 @@ def check_exact_out(
 
 
 def swap(
-    market: Market, executor: BoundContract, pool: UniswapV3Pool, down: bool, amount: int
+    market: DevMarket, executor: BoundContract, pool: UniswapV3Pool, down: bool, amount: int
 ) -> int:
     """Swap on chain through the executor; what came out."""
     token_in, token_out = (
@@ -204,7 +210,7 @@ def swap(
 
 @pytest.mark.parametrize("seed", range(14))
 def test_random_pool_quotes_and_moves_as_the_contract(
-    market: Market, records_steps: bool, seed: int
+    market: DevMarket, records_steps: bool, seed: int
 ) -> None:
     if records_steps and (seed >= len(TIERS) or TIERS[seed][1] < 60):
         pytest.skip(TOO_MANY_STEPS)
@@ -238,14 +244,15 @@ def test_random_pool_quotes_and_moves_as_the_contract(
     ids=["last-ticks", "wide-high", "wide-low"],
 )
 def test_pool_over_all_prices_quotes_and_ends_as_the_contract(
-    market: Market, records_steps: bool, tier: tuple[int, int], liquidity: int, tick: int
+    market: DevMarket, records_steps: bool, tier: tuple[int, int], liquidity: int, tick: int
 ) -> None:
     """To the very last ticks, and over steps so wide that the contract's own products overflow."""
     if records_steps and tier[1] < 60:
         pytest.skip(TOO_MANY_STEPS)
     end = MAX_TICK // tier[1] * tier[1]
     profile = TickProfile(
-        *tier, (Tick(-end, liquidity, liquidity), Tick(end, liquidity, -liquidity))
+        *tier,
+        (InitializedTick(-end, liquidity, liquidity), InitializedTick(end, liquidity, -liquidity)),
     )
     start = UniswapV3Pool(
         "0x" + "0" * 40, *token_pair(market.chain), profile, sqrt_at_tick(tick) + 1, tick, liquidity
@@ -267,16 +274,16 @@ def test_pool_over_all_prices_quotes_and_ends_as_the_contract(
 
 @pytest.mark.parametrize("down", [True, False], ids=["down", "up"])
 def test_swap_to_the_end_of_each_step_leaves_the_contracts_state(
-    market: Market, down: bool
+    market: DevMarket, down: bool
 ) -> None:
     """On initialised ticks and on word edges, where the tick of a falling swap is one lower."""
     tokens = token_pair(market.chain)
     liquidity = 10**15
     ticks = (
-        Tick(-60 * 300, 7, 7),
-        Tick(-60, liquidity, liquidity),
-        Tick(60, liquidity, -liquidity),
-        Tick(60 * 300, 7, -7),
+        InitializedTick(-60 * 300, 7, 7),
+        InitializedTick(-60, liquidity, liquidity),
+        InitializedTick(60, liquidity, -liquidity),
+        InitializedTick(60 * 300, 7, -7),
     )
     profile = TickProfile(3_000, 60, ticks)
     pool = rebuild(
@@ -305,7 +312,7 @@ def test_swap_to_the_end_of_each_step_leaves_the_contracts_state(
 
 @pytest.mark.real
 def test_real_pool_rebuilt_quotes_as_the_contract(
-    market: Market, records_steps: bool, shared_data: Path
+    market: DevMarket, records_steps: bool, shared_data: Path
 ) -> None:
     """Mainnet's WBTC/WETH 0.3 % with all 458 ticks, between tokens that can be minted here."""
     if records_steps:

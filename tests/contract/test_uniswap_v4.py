@@ -12,14 +12,14 @@ import pytest
 
 from rebalancer.chain.contracts import BoundContract, contract_at
 from rebalancer.devnet.local import LocalChain
-from rebalancer.devnet.market import Market
+from rebalancer.devnet.market import DevMarket
 from rebalancer.errors import BadAmount, ContractReverted, LiquidityExhausted
 from rebalancer.pool_files import load_pool
 from rebalancer.route import Hop, encode
 from rebalancer.units import E18
 from rebalancer.venues import (
     MAX_AMOUNT_RAW,
-    Tick,
+    InitializedTick,
     TickProfile,
     Token,
     UniswapV3Pool,
@@ -100,7 +100,7 @@ def check_quotes(v4: UniswapV4, pool: UniswapV4Pool, rng: random.Random) -> int:
 # The third holds more than 2^127 of a token, which PoolManager cannot book.
 @pytest.mark.parametrize("seed", sorted({*range(15)} - {3}))
 def test_random_pool_quotes_and_moves_as_pool_manager(
-    market: Market, records_steps: bool, seed: int
+    market: DevMarket, records_steps: bool, seed: int
 ) -> None:
     """With a protocol fee of its own in each direction, in every other pool."""
     if records_steps and (seed >= len(TIERS) or TIERS[seed][1] < 60):
@@ -143,7 +143,10 @@ def opened(v4: UniswapV4, token: Token, ends: int) -> UniswapV4Pool:
     sqrt_x96 = sqrt_price_x96(1, 10**ends, 0, 0)
     end = MAX_TICK // 60 * 60
     liquidity = isqrt(10**22 * 10 ** (22 - ends))  # ten thousand ether, and as much of the token
-    ticks = (Tick(-end, liquidity, liquidity), Tick(end, liquidity, -liquidity))
+    ticks = (
+        InitializedTick(-end, liquidity, liquidity),
+        InitializedTick(end, liquidity, -liquidity),
+    )
     profile = TickProfile(3_000, 60, ticks)
     return v4.rebuild(
         UniswapV4Pool(
@@ -182,7 +185,9 @@ def test_pool_of_ether_that_takes_only_a_part_leaves_the_rest_as_weth(world: Wor
     v4 = UniswapV4.install(world.chain, world.admin.address)
     pool = opened(v4, Token(world.usdc.address, "USDC", 6), 9)
     profile = TickProfile(
-        500, 10, (Tick(-207_300, 10**14, 10**14), Tick(-207_200, 10**14, -(10**14)))
+        500,
+        10,
+        (InitializedTick(-207_300, 10**14, 10**14), InitializedTick(-207_200, 10**14, -(10**14))),
     )
     narrow = v4.rebuild(
         replace(

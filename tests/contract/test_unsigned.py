@@ -15,7 +15,7 @@ from rebalancer.chain.contracts import BoundContract, contract_at
 from rebalancer.chain.deployment import Deployment
 from rebalancer.chain.system import Role, System
 from rebalancer.devnet.local import LocalChain
-from rebalancer.devnet.market import Market
+from rebalancer.devnet.market import DevMarket
 from rebalancer.errors import ContractReverted
 from rebalancer.operations.governance import read_permissions
 from rebalancer.operations.launch import Governance, launch, prepare
@@ -74,7 +74,7 @@ WEALTH = {"WETH": 10 * E18, "WBTC": 10**8, "USDC": 50_000 * 10**6}
 class House:
     """A system whose admin, owner, curator and guardian is one Safe, with a delay of two days."""
 
-    market: Market
+    market: DevMarket
     deployment: Deployment
     safe: Safe
     deployer: Wallet
@@ -105,7 +105,7 @@ class House:
 @pytest.fixture(scope="session")
 def session_house(session_chain: LocalChain, session_market: Deployment) -> House:
     """Built once a chain, beside the session's market."""
-    market = Market(session_chain, session_market)
+    market = DevMarket(session_chain, session_market)
     safe, deployer = (
         make_safe(session_chain),
         Wallet(session_chain.rpc, devnet_signer(0), 10**13),
@@ -130,7 +130,7 @@ def session_house(session_chain: LocalChain, session_market: Deployment) -> Hous
 
 
 @pytest.fixture
-def house(session_house: House, market: Market) -> House:
+def house(session_house: House, market: DevMarket) -> House:
     """With fresh prices, and a Safe that owns something; all that a test does is undone."""
     fresh = replace(session_house, market=market)
     fresh.wait(1)
@@ -177,7 +177,7 @@ _count = iter(range(10**6))
 def ask(house: House, cli: Cli) -> Callable[..., Written]:
     """Has a command written down for the Safe, and checks what holds of every such file."""
 
-    def asked(*arguments: object) -> Written:
+    def requested(*arguments: object) -> Written:
         file = Path(f"calls-{next(_count)}.json")
         before = house.chain.block()["hash"]
         ran = cli(*arguments, "--unsigned", file, "--from", house.safe.address)
@@ -206,7 +206,7 @@ def ask(house: House, cli: Cli) -> Callable[..., Written]:
             batches.append(batch)
         return Written(raw, *batches)
 
-    return asked
+    return requested
 
 
 @pytest.fixture
@@ -424,7 +424,7 @@ def test_what_would_be_refused_now_is_told_and_nothing_is_written(
     house: House, vault: BoundContract, cli: Cli
 ) -> None:
     stranger = "0x" + "34" * 20
-    for command, sender, said in (
+    for command, sender, message in (
         (("vault", "deposit", "--shares", "1000000000"), house.safe.address, "holds"),
         (("vault", "sync", "--token", "USDC"), house.safe.address, "NothingLost"),
         (("vault", "set-bands", "--band", "WETH=200"), stranger, "may not call setBands"),
@@ -433,7 +433,7 @@ def test_what_would_be_refused_now_is_told_and_nothing_is_written(
         ran = cli(
             *command, "--vault", vault.address, "--unsigned", "refused.json", "--from", sender
         )
-        assert said in ran.sentence, command
+        assert message in ran.sentence, command
         assert ran.code in (10, 16)
     assert list(Path().glob("refused*")) == []
 

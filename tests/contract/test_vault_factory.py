@@ -8,7 +8,7 @@ from dataclasses import astuple, replace
 import pytest
 
 from rebalancer.chain.contracts import BoundContract, contract_at
-from rebalancer.operations.deploy import Fees, VaultSpec, create_vault
+from rebalancer.operations.deploy import VaultFees, VaultSpec, create_vault
 from rebalancer.settlement import Asset
 from rebalancer.units import E18
 from tests.baskets import DECIMALS
@@ -36,12 +36,12 @@ def create(world: World, spec: VaultSpec) -> BoundContract:
 
 def many(world: World, decimals: Sequence[int], spec: VaultSpec) -> VaultSpec:
     """The same with one new token of each number of decimals, ten whole tokens of each, or the least seed, and equal targets."""
-    tokens = [world.new_token(places) for places in decimals]
+    tokens = [world.new_token(refs) for refs in decimals]
     targets = [E18 // len(tokens)] * len(tokens)
     targets[0] += E18 - sum(targets)
     assets = tuple(
-        Asset(token.address, target, 200, places)
-        for token, target, places in zip(tokens, targets, decimals, strict=True)
+        Asset(token.address, target, 200, refs)
+        for token, target, refs in zip(tokens, targets, decimals, strict=True)
     )
     return replace(
         spec, assets=assets, seed_amounts=tuple(max(LEAST_SEED_RAW, 10 * 10**d) for d in decimals)
@@ -76,7 +76,7 @@ def test_vault_lies_where_the_factory_said(world: World, spec: VaultSpec) -> Non
 def test_vault_starts_as_it_was_asked_to(world: World, spec: VaultSpec) -> None:
     before = world.balances(world.admin)
 
-    made = create(world, replace(spec, fees=Fees(150, 1_000, 20, 30)))
+    made = create(world, replace(spec, fees=VaultFees(150, 1_000, 20, 30)))
 
     views = ("name", "symbol", "decimals", "authority", "oracle", "feeRecipient", "MINIMUM_SHARES")
     assert [world.read(made, view) for view in views] == [
@@ -125,7 +125,7 @@ def test_vault_of_the_fewest_and_the_most_assets_lives(
     admin = world.admin.address
     world.admin.transact(made, "redeemInKind", shares, admin, admin, list(out))
 
-    assert out == tuple(max(LEAST_SEED_RAW, 10 * 10**places) // 4 for places in decimals)
+    assert out == tuple(max(LEAST_SEED_RAW, 10 * 10**refs) // 4 for refs in decimals)
 
 
 # Refused
@@ -228,7 +228,7 @@ def test_name_fee_or_receiver_out_of_range_is_refused(world: World, spec: VaultS
         with refused("BadName", name=name):
             create(world, replace(spec, symbol=name))
     with refused("FeeOutOfRange", feeBps=501, maximum=500):
-        create(world, replace(spec, fees=Fees(501)))
+        create(world, replace(spec, fees=VaultFees(501)))
     with refused("BadFeeRecipient", recipient=ZERO_ADDRESS):
         create(world, replace(spec, fee_recipient=ZERO_ADDRESS))
     own = world.read(world.factory, "vaultAddress", world.admin.address, bytes(32))

@@ -9,7 +9,7 @@ import pytest
 
 from rebalancer.chain.contracts import BoundContract
 from rebalancer.chain.receipt import Receipt
-from rebalancer.operations.deploy import Fees
+from rebalancer.operations.deploy import VaultFees
 from rebalancer.units import BPS, YEAR_SECONDS, mul_div_down, mul_div_up
 from tests.contract.world import INITIAL_SHARES, SEEDS, Wallet, World, basket_spec, refused
 
@@ -69,7 +69,7 @@ class Books:
 @pytest.fixture
 def charging(world: World) -> BoundContract:
     """The vault with a fee of 2 % a year."""
-    return world.open_vault(replace(basket_spec(world), fees=Fees(FEE_BPS)))
+    return world.open_vault(replace(basket_spec(world), fees=VaultFees(FEE_BPS)))
 
 
 def opened(world: World, vault: BoundContract) -> Books:

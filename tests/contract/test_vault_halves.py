@@ -25,7 +25,7 @@ def compiled(repo_root: Path) -> Compiled:
     """
     selection = {"*": {"*": ["abi", "storageLayout", "evm.methodIdentifiers"]}}
     remappings = [f"{scope}/=node_modules/{scope}/" for scope in ("@openzeppelin", "@uniswap")]
-    asked = {
+    requested = {
         "language": "Solidity",
         "sources": {
             name: {"content": (repo_root / name).read_text()}
@@ -42,7 +42,7 @@ def compiled(repo_root: Path) -> Compiled:
     answer = json.loads(
         subprocess.run(
             program,
-            input=json.dumps(asked),
+            input=json.dumps(requested),
             cwd=repo_root,
             check=True,
             capture_output=True,

@@ -11,7 +11,7 @@ from rebalancer.abi import Call
 from rebalancer.chain.contracts import BoundContract
 from rebalancer.chain.heads import Heads
 from rebalancer.chain.snapshot import read_block, read_vaults
-from rebalancer.chain.vault_index import VaultBook
+from rebalancer.chain.vault_index import VaultIndex
 from rebalancer.errors import BlockVanished, UnknownVault
 from rebalancer.reasons import Reason
 from rebalancer.units import E18
@@ -35,20 +35,20 @@ def vaults(world: World) -> list[BoundContract]:
     return [world.open_vault(replace(each, salt=salt)) for salt, each in enumerate(specs, 1)]
 
 
-def book_of(world: World, vaults: list[BoundContract], **settings: int) -> VaultBook:
-    book = VaultBook(
+def book_of(world: World, vaults: list[BoundContract], **settings: int) -> VaultIndex:
+    index = VaultIndex(
         world.chain.rpc, world.system.lens, [vault.address for vault in vaults], **settings
     )
-    book.load(read_block(world.chain.rpc))
-    return book
+    index.load(read_block(world.chain.rpc))
+    return index
 
 
-def check(world: World, book: VaultBook) -> tuple[Reason, ...]:
+def check(world: World, index: VaultIndex) -> tuple[Reason, ...]:
     """The book's reasons are the lens's, its candidates those that have something to do, its numbers near the exact ones."""
-    block = book.block
+    block = index.block
     assert block is not None
-    judged = book.judge(block)
-    exact = read_vaults(world.chain.rpc, world.system.lens, book.vaults, block)
+    judged = index.judge(block)
+    exact = read_vaults(world.chain.rpc, world.system.lens, index.vaults, block)
     assert judged.reasons == tuple(each.reason for each in exact)
     due = {
         each.address
@@ -66,30 +66,30 @@ def check(world: World, book: VaultBook) -> tuple[Reason, ...]:
     return judged.reasons
 
 
-def follow(book: VaultBook, heads: Heads) -> tuple[str, ...]:
+def follow(index: VaultIndex, heads: Heads) -> tuple[str, ...]:
     head = heads.next(0)
     assert head is not None
-    return book.advance(head)
+    return index.advance(head)
 
 
 def counted(world: World, monkeypatch: pytest.MonkeyPatch) -> list[Call]:
     """Every call from now on; a batch is one request, and is noted as one."""
-    asked: list[Call] = []
+    requested: list[Call] = []
     rpc = world.chain.rpc
     plain = rpc.batch_settled
 
     def noted(calls: Any) -> Any:
-        asked.append(calls[0])
+        requested.append(calls[0])
         return plain(calls)
 
     monkeypatch.setattr(rpc, "batch_settled", noted)
-    return asked
+    return requested
 
 
 def test_an_address_that_is_no_vault_is_refused(world: World) -> None:
     for address in (world.weth.address, world.stranger.address):
         with pytest.raises(UnknownVault, match=address):
-            VaultBook(world.chain.rpc, world.system.lens, [address]).load(
+            VaultIndex(world.chain.rpc, world.system.lens, [address]).load(
                 read_block(world.chain.rpc)
             )
 
@@ -97,9 +97,9 @@ def test_an_address_that_is_no_vault_is_refused(world: World) -> None:
 def test_a_vault_that_is_not_in_the_book_is_not_looked_at(
     world: World, vaults: list[BoundContract]
 ) -> None:
-    book = book_of(world, vaults[:1])
+    index = book_of(world, vaults[:1])
     with pytest.raises(UnknownVault):
-        book.look([vaults[1].address], read_block(world.chain.rpc))
+        index.read([vaults[1].address], read_block(world.chain.rpc))
 
 
 def test_the_book_says_what_the_lens_says_after_everything_that_happens(
@@ -107,30 +107,30 @@ def test_the_book_says_what_the_lens_says_after_everything_that_happens(
 ) -> None:
     heads = Heads(world.chain.rpc, poll_seconds=0.01)
     heads.next(0)
-    book = book_of(world, vaults)
+    index = book_of(world, vaults)
     one, two, three, *_ = (vault.address for vault in vaults)
-    assert check(world, book)[:4] == (Reason.IN_BAND,) * 4
+    assert check(world, index)[:4] == (Reason.IN_BAND,) * 4
 
     # Prices move, and nothing else: no vault is read again, all are judged anew.
     world.move_market({"ETH": 2_200}, seconds=60)
-    assert follow(book, heads) == ()
-    assert check(world, book)[:3] == (Reason.BAND_BROKEN,) * 3
+    assert follow(index, heads) == ()
+    assert check(world, index)[:3] == (Reason.BAND_BROKEN,) * 3
 
     # Out of band they are stamped; back inside, the stamp is to be cleared.
     world.stranger.transact(vaults[0], "poke")
-    assert follow(book, heads) == (one,)
+    assert follow(index, heads) == (one,)
     world.move_market({"ETH": 2_000}, seconds=60)
-    follow(book, heads)
-    assert check(world, book)[0] is Reason.IN_BAND
-    assert one in book.judge(read_block(world.chain.rpc)).candidates
+    follow(index, heads)
+    assert check(world, index)[0] is Reason.IN_BAND
+    assert one in index.judge(read_block(world.chain.rpc)).candidates
 
     # Deposits, withdrawals, pauses, targets that glide, bands, assets left out.
     world.give(world.alice, SEEDS)
     world.approve(world.alice, vaults[1], SEEDS)
     world.alice.transact(vaults[1], "mintInKind", 10 * E18, world.alice.address, SEEDS)
     world.guardian.transact(vaults[2], "pauseRebalance")
-    assert follow(book, heads) == (two, three)
-    assert check(world, book)[2] is Reason.PAUSED
+    assert follow(index, heads) == (two, three)
+    assert check(world, index)[2] is Reason.PAUSED
     world.alice.transact(
         vaults[1], "redeemInKind", 5 * E18, world.alice.address, world.alice.address, [0, 0, 0]
     )
@@ -138,37 +138,37 @@ def test_the_book_says_what_the_lens_says_after_everything_that_happens(
     world.curator.transact(vaults[0], "setTargets", glide, 7_200)
     world.curator.transact(vaults[3], "setBands", [(100, 0, 0), (100, 50, 0), (100, 0, 0)])
     world.owner.transact(vaults[4], "excludeAsset", 2)
-    follow(book, heads)
-    check(world, book)
+    follow(index, heads)
+    check(world, index)
     for _ in range(4):
         world.move_market(seconds=1_900)
-        follow(book, heads)
-        check(world, book)
+        follow(index, heads)
+        check(world, index)
 
     # A feed that falls silent is a fault of those that hold its token.
     world.guardian.transact(world.oracle, "removeFeed", world.wbtc.address)
-    follow(book, heads)
-    assert set(check(world, book)) == {Reason.ORACLE_FAULT, Reason.PAUSED}
+    follow(index, heads)
+    assert set(check(world, index)) == {Reason.ORACLE_FAULT, Reason.PAUSED}
 
 
 def test_candidates_come_by_the_value_that_is_out_of_place(
     world: World, vaults: list[BoundContract]
 ) -> None:
-    book = book_of(world, vaults[:3])
+    index = book_of(world, vaults[:3])
     world.give(world.alice, SEEDS)
     world.approve(world.alice, vaults[1], SEEDS)
     world.alice.transact(vaults[1], "mintInKind", 1_000 * E18, world.alice.address, SEEDS)
     world.move_market({"ETH": 2_200}, seconds=60)
-    book.load(read_block(world.chain.rpc))
-    block = book.block
+    index.load(read_block(world.chain.rpc))
+    block = index.block
     assert block is not None
 
-    judged = book.judge(block)
-    exact = book.look(judged.candidates, block)
+    judged = index.judge(block)
+    exact = index.read(judged.candidates, block)
 
     assert [each.address for each in exact] == list(judged.candidates)
     assert judged.candidates[0] == vaults[1].address
-    assert judged.out_of_place[1] > judged.out_of_place[0]
+    assert judged.misallocated[1] > judged.misallocated[0]
 
 
 def test_a_block_costs_the_same_few_requests_however_many_vaults(
@@ -181,14 +181,14 @@ def test_a_block_costs_the_same_few_requests_however_many_vaults(
     head = heads.next(0)
     assert head is not None
     costs = []
-    for book in books:
+    for index in books:
         with monkeypatch.context() as patch:
-            asked = counted(world, patch)
-            assert book.advance(head) == ()
-            block = book.block
+            requested = counted(world, patch)
+            assert index.advance(head) == ()
+            block = index.block
             assert block is not None
-            book.judge(block)
-            costs.append([method for method, _ in asked])
+            index.judge(block)
+            costs.append([method for method, _ in requested])
 
     assert costs[0] == costs[1] == ["eth_getLogs", "eth_call"]
 
@@ -196,20 +196,22 @@ def test_a_block_costs_the_same_few_requests_however_many_vaults(
 def test_a_vault_is_read_in_pages(
     world: World, vaults: list[BoundContract], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    asked = counted(world, monkeypatch)
-    book = book_of(world, vaults, page=2)
+    requested = counted(world, monkeypatch)
+    index = book_of(world, vaults, page=2)
 
-    assert len([call for call in asked if call[0] == "eth_call"]) == 1 + 3, "oracles, and 3 pages"
-    check(world, book)
+    assert len([call for call in requested if call[0] == "eth_call"]) == 1 + 3, (
+        "oracles, and 3 pages"
+    )
+    check(world, index)
 
 
 def test_the_audit_tells_what_no_log_told(world: World, vaults: list[BoundContract]) -> None:
     if not world.chain.rpc.call("web3_clientVersion").startswith("anvil"):
         pytest.skip("only Anvil's storage is tampered with here")
-    book = book_of(world, vaults[:3])
-    block = book.block
+    index = book_of(world, vaults[:3])
+    block = index.block
     assert block is not None
-    assert book.audit(block, 3) == ()
+    assert index.audit(block, 3) == ()
     vault = vaults[1]
     held = world.read(vault, "held")
     (slot,) = [
@@ -223,11 +225,11 @@ def test_the_audit_tells_what_no_log_told(world: World, vaults: list[BoundContra
     world.chain.rpc.call("evm_mine")
     after = read_block(world.chain.rpc)
 
-    assert [each.vault for each in book.audit(after, 1)] == []
-    (differs,) = book.audit(after, 1)
+    assert [each.vault for each in index.audit(after, 1)] == []
+    (differs,) = index.audit(after, 1)
     assert differs.vault == vault.address
     assert len(differs.words) == 1
-    assert book.audit(after, 3) == (), "what the chain says is booked"
+    assert index.audit(after, 3) == (), "what the chain says is booked"
 
 
 def test_a_block_that_a_failed_look_has_booked_and_a_reorg_took_back_leaves_no_trace(
@@ -235,19 +237,19 @@ def test_a_block_that_a_failed_look_has_booked_and_a_reorg_took_back_leaves_no_t
 ) -> None:
     heads = Heads(world.chain.rpc, poll_seconds=0.01)
     heads.next(0)
-    book = book_of(world, vaults)
+    index = book_of(world, vaults)
     before = world.chain.snapshot()
     world.guardian.transact(vaults[1], "pauseRebalance")
     first = heads.next(0)
     assert first is not None
-    book.advance(first)  # and then the look fails
+    index.advance(first)  # and then the look fails
     world.chain.revert(before)
     world.chain.mine()
     then = heads.next(0)
     assert then is not None
 
-    assert book.advance(then.after(first)) == (vaults[1].address,)
-    assert check(world, book)[1] is Reason.IN_BAND
+    assert index.advance(then.after(first)) == (vaults[1].address,)
+    assert check(world, index)[1] is Reason.IN_BAND
 
 
 def test_a_book_that_was_read_at_a_block_that_is_taken_back_is_read_again(
@@ -258,25 +260,25 @@ def test_a_book_that_was_read_at_a_block_that_is_taken_back_is_read_again(
     before = world.chain.snapshot()
     world.guardian.transact(vaults[1], "pauseRebalance")
     heads.next(0)
-    book = book_of(world, vaults)
-    assert check(world, book)[1] is Reason.PAUSED
+    index = book_of(world, vaults)
+    assert check(world, index)[1] is Reason.PAUSED
     world.chain.revert(before)
     world.chain.mine()
 
-    assert follow(book, heads) == book.vaults
-    assert check(world, book)[1] is Reason.IN_BAND
+    assert follow(index, heads) == index.vaults
+    assert check(world, index)[1] is Reason.IN_BAND
 
 
 def test_a_head_that_does_not_follow_on_the_book_has_it_read_again(
     world: World, vaults: list[BoundContract]
 ) -> None:
-    book = book_of(world, vaults)
+    index = book_of(world, vaults)
     world.guardian.transact(vaults[1], "pauseRebalance")
     world.chain.mine()
 
-    follow(book, Heads(world.chain.rpc, poll_seconds=0.01))
+    follow(index, Heads(world.chain.rpc, poll_seconds=0.01))
 
-    assert check(world, book)[1] is Reason.PAUSED
+    assert check(world, index)[1] is Reason.PAUSED
 
 
 def test_logs_of_an_endpoint_that_does_not_have_the_head_yet_are_not_believed(
@@ -284,7 +286,7 @@ def test_logs_of_an_endpoint_that_does_not_have_the_head_yet_are_not_believed(
 ) -> None:
     heads = Heads(world.chain.rpc, poll_seconds=0.01)
     heads.next(0)
-    book = book_of(world, vaults)
+    index = book_of(world, vaults)
     world.guardian.transact(vaults[1], "pauseRebalance")
     world.chain.mine()
     head = heads.next(0)
@@ -301,7 +303,7 @@ def test_logs_of_an_endpoint_that_does_not_have_the_head_yet_are_not_believed(
     with monkeypatch.context() as patch:
         patch.setattr(rpc, "batch_settled", behind)
         with pytest.raises(BlockVanished):
-            book.advance(head)
-    book.advance(head)
+            index.advance(head)
+    index.advance(head)
 
-    assert check(world, book)[1] is Reason.PAUSED
+    assert check(world, index)[1] is Reason.PAUSED

@@ -53,9 +53,9 @@ def test_loss_falls_on_holders_and_claims_alike(world: World, claiming: BoundCon
     lost_e18 = div_up((balance - left) * E18, balance)
     assert world.read(claiming, "lossE18", usdc) == lost_e18
     events = [(event.name, event.values) for event in world.events(receipt, claiming)]
-    told = {"token": usdc, "heldBefore": held, "heldAfter": after[0]}
+    reported = {"token": usdc, "heldBefore": held, "heldAfter": after[0]}
     assert events == [
-        ("Synced", told | {"claimsBefore": owed, "claimsAfter": after[1]}),
+        ("Synced", reported | {"claimsBefore": owed, "claimsAfter": after[1]}),
         ("PurchasesBarred", {"token": usdc, "lossE18": lost_e18}),
         ("RebalancePaused", {"caller": claiming.address}),
     ]

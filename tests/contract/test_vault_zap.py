@@ -219,11 +219,11 @@ def test_zap_in_by_amounts_out_leaves_only_what_was_paid_with(
     world: World, vault: BoundContract, usdc_in: ZapIn
 ) -> None:
     shares = INITIAL_SHARES // 20
-    asked = list(world.read(vault, "previewMintInKind", shares))
+    requested = list(world.read(vault, "previewMintInKind", shares))
     quoter = world.uniswap("QuoterV2")
     hops: list[Hop] = []
-    cost = asked[2]
-    for token, amount in ((world.weth, asked[0]), (world.wbtc, asked[1])):
+    cost = requested[2]
+    for token, amount in ((world.weth, requested[0]), (world.wbtc, requested[1])):
         pool = world.pool(world.usdc, token)
         fee = world.read(contract_at(world.chain.rpc, "UniswapV3Pool", pool), "fee")
         hop = v3_hop(pool, 0, world.usdc.address, token.address, to_caller=True)
@@ -231,7 +231,7 @@ def test_zap_in_by_amounts_out_leaves_only_what_was_paid_with(
         quoted = (world.usdc.address, token.address, amount, fee, 0)
         cost += world.read(quoter, "quoteExactOutputSingle", quoted)[0]
     order = replace(
-        usdc_in, swap_amount=PAID_USDC - asked[2], min_shares=shares, route=encode(hops)
+        usdc_in, swap_amount=PAID_USDC - requested[2], min_shares=shares, route=encode(hops)
     )
 
     zap_in(world, world.alice, order)

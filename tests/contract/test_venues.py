@@ -23,7 +23,7 @@ from rebalancer.venues.any_call import call_hop
 from rebalancer.venues.balancer_weighted import balancer_hop
 from rebalancer.venues.curve_stable import curve_hop
 from rebalancer.venues.uniswap_v2 import pair_hop
-from rebalancer.venues.uniswap_v3 import Tick, TickProfile
+from rebalancer.venues.uniswap_v3 import InitializedTick, TickProfile
 from rebalancer.venues.uniswap_v3_math import sqrt_price_x96, tick_at_sqrt
 from rebalancer.venues.uniswap_v4 import v4_hop
 from tests.contract.routes import pool_hop, quote
@@ -103,7 +103,10 @@ def v4(world: World, *, ether: bool) -> Place:
         sender=world.admin.address,
         value_wei=2 * DEEP_WETH if ether else 0,
     )
-    ends = (Tick(-LAST_TICK, liquidity, liquidity), Tick(LAST_TICK, liquidity, -liquidity))
+    ends = (
+        InitializedTick(-LAST_TICK, liquidity, liquidity),
+        InitializedTick(LAST_TICK, liquidity, -liquidity),
+    )
     profile = TickProfile(FEE_PIPS, TICK_SPACING, ends)
     tick = tick_at_sqrt(sqrt_x96)
     # A pool of V4 without hooks moves as one of V3.
@@ -337,7 +340,7 @@ PLACES: dict[str, Callable[[World], Place]] = {
 
 
 @pytest.fixture(params=PLACES)
-def place(world: World, request: pytest.FixtureRequest) -> Place:
+def ref(world: World, request: pytest.FixtureRequest) -> Place:
     """Each venue in turn; the market stands where the pools do."""
     world.move_market({"ETH": ETHER_USD})
     return PLACES[request.param](world)
@@ -347,12 +350,12 @@ def execute(world: World, route: bytes) -> None:
     world.alice.transact(world.executor, "executeRoute", route)
 
 
-def assert_nothing_left_behind(world: World, place: Place) -> None:
+def assert_nothing_left_behind(world: World, ref: Place) -> None:
     """No token, ether or allowance stays with the executor."""
     assert world.balances(world.executor) == [0, 0, 0]
     assert world.chain.balance_wei(world.executor.address) == 0
     for token in world.tokens:
-        assert world.read(token, "allowance", world.executor.address, place.spender) == 0
+        assert world.read(token, "allowance", world.executor.address, ref.spender) == 0
 
 
 def kept(hop: Hop) -> Hop:
@@ -361,82 +364,82 @@ def kept(hop: Hop) -> Hop:
 
 
 @pytest.mark.parametrize("straight", [True, False], ids=["straight", "kept"])
-def test_sale_at_a_venue_brings_what_it_quotes(world: World, place: Place, straight: bool) -> None:
-    bought = place.quote_sell(SOLD_RAW)
+def test_sale_at_a_venue_brings_what_it_quotes(world: World, ref: Place, straight: bool) -> None:
+    bought = ref.quote_sell(SOLD_RAW)
     world.give(world.executor, [SOLD_RAW, 0, 0])
 
-    execute(world, encode([place.sell if straight else kept(place.sell)]))
+    execute(world, encode([ref.sell if straight else kept(ref.sell)]))
 
     assert bought > 0
     assert world.balances(world.alice) == [0, bought, 0]
-    assert_nothing_left_behind(world, place)
+    assert_nothing_left_behind(world, ref)
 
 
-def test_purchase_at_a_venue_brings_what_it_quotes(world: World, place: Place) -> None:
+def test_purchase_at_a_venue_brings_what_it_quotes(world: World, ref: Place) -> None:
     sold = 10**8 // 2
-    bought = place.quote_buy(sold)
+    bought = ref.quote_buy(sold)
     world.give(world.executor, [0, sold, 0])
 
-    execute(world, encode([place.buy]))
+    execute(world, encode([ref.buy]))
 
     assert bought > 0
     assert world.balances(world.alice) == [bought, 0, 0]
-    assert_nothing_left_behind(world, place)
+    assert_nothing_left_behind(world, ref)
 
 
-def test_sale_of_a_part_returns_the_rest(world: World, place: Place) -> None:
-    bought = place.quote_sell(E18)
+def test_sale_of_a_part_returns_the_rest(world: World, ref: Place) -> None:
+    bought = ref.quote_sell(E18)
     world.give(world.executor, [SOLD_RAW, 0, 0])
 
-    execute(world, encode([replace(place.sell, amount_raw=E18)]))
+    execute(world, encode([replace(ref.sell, amount_raw=E18)]))
 
     assert world.balances(world.alice) == [SOLD_RAW - E18, bought, 0]
-    assert_nothing_left_behind(world, place)
+    assert_nothing_left_behind(world, ref)
 
 
-def test_result_of_a_venue_goes_on_to_the_next(world: World, place: Place) -> None:
+def test_result_of_a_venue_goes_on_to_the_next(world: World, ref: Place) -> None:
     """WETH to WBTC there, WBTC to USDC on Uniswap V3: the second hop takes all the first brought."""
-    first = place.quote_sell(SOLD_RAW)
+    first = ref.quote_sell(SOLD_RAW)
     second = quote(world, first, (1, 2))
     world.give(world.executor, [SOLD_RAW, 0, 0])
 
-    execute(world, encode([kept(place.sell), pool_hop(world, 0, 1, 2, True)]))
+    execute(world, encode([kept(ref.sell), pool_hop(world, 0, 1, 2, True)]))
 
     assert world.balances(world.alice) == [0, 0, second]
-    assert_nothing_left_behind(world, place)
+    assert_nothing_left_behind(world, ref)
 
 
-def test_vault_rebalances_at_a_venue(world: World, vault: BoundContract, place: Place) -> None:
-    bought = place.quote_sell(SOLD_RAW)
+def test_vault_rebalances_at_a_venue(world: World, vault: BoundContract, ref: Place) -> None:
+    bought = ref.quote_sell(SOLD_RAW)
 
-    rebalance(world, vault, [0, bought, 0], encode([place.sell]))
+    rebalance(world, vault, [0, bought, 0], encode([ref.sell]))
 
     assert list(world.read(vault, "held")) == [SEEDS[0] - SOLD_RAW, SEEDS[1] + bought, SEEDS[2]]
     assert snapshot_of(world, vault).state.epoch == 1
-    assert_nothing_left_behind(world, place)
+    assert_nothing_left_behind(world, ref)
 
 
 def test_vault_splits_a_sale_over_all_venues(world: World, vault: BoundContract) -> None:
     """An equal part of the sale each; the last takes what is left."""
     world.move_market({"ETH": ETHER_USD})
     # Without one of the two that trade on the market's own pool: each quotes as if it were first.
-    places = [build(world) for name, build in PLACES.items() if name != "UniversalRouter, V3"]
-    part = SOLD_RAW // len(places)
-    last = SOLD_RAW - part * (len(places) - 1)
-    bought = sum(p.quote_sell(part) for p in places[:-1]) + places[-1].quote_sell(last)
-    hops = [replace(p.sell, amount_raw=part) for p in places[:-1]] + [places[-1].sell]
+    refs = [build(world) for name, build in PLACES.items() if name != "UniversalRouter, V3"]
+    part = SOLD_RAW // len(refs)
+    last = SOLD_RAW - part * (len(refs) - 1)
+    bought = sum(p.quote_sell(part) for p in refs[:-1]) + refs[-1].quote_sell(last)
+    hops = [replace(p.sell, amount_raw=part) for p in refs[:-1]] + [refs[-1].sell]
 
     rebalance(world, vault, [0, bought, 0], encode(hops))
 
     assert list(world.read(vault, "held")) == [SEEDS[0] - SOLD_RAW, SEEDS[1] + bought, SEEDS[2]]
-    for p in places:
+    for p in refs:
         assert_nothing_left_behind(world, p)
 
 
 def test_pair_with_a_fee_too_low_refuses(world: World) -> None:
-    place = pair(world)
+    ref = pair(world)
     world.give(world.executor, [SOLD_RAW, 0, 0])
-    too_low = replace(place.sell, body=place.sell.body[:-2] + (29).to_bytes(2))
+    too_low = replace(ref.sell, body=ref.sell.body[:-2] + (29).to_bytes(2))
 
     with pytest.raises(Exception, match="UniswapV2: K"):
         execute(world, encode([too_low]))

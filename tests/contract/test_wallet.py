@@ -178,9 +178,9 @@ def test_refused_for_lack_of_gas_is_told_so(
         chain.rpc.call("evm_setAutomine", True)
     receipt = find_receipt(chain.rpc, tx_hash)
     assert receipt is not None
-    told = refusal(chain.rpc, receipt)
-    assert told.error == "OutOfGas"
-    assert told.values == {"gas_limit": 30_000}
+    reported = refusal(chain.rpc, receipt)
+    assert reported.error == "OutOfGas"
+    assert reported.values == {"gas_limit": 30_000}
 
 
 def test_transact_is_signed_here_mined_and_paid(chain: LocalChain, wallet: Wallet) -> None:

@@ -11,17 +11,17 @@ from rebalancer.chain.contracts import contract_at
 from rebalancer.chain.deployment import Deployment
 from rebalancer.chain.pools import read_pools
 from rebalancer.chain.snapshot import read_block
+from rebalancer.devnet.environment import Actor, DevEnvironment, raw_for_usd
 from rebalancer.devnet.market import USDC, WBTC, WETH
-from rebalancer.devnet.stage import Actor, Stage, raw_for_usd
 from rebalancer.operations.actions import ETH, deposit_token, withdraw_token
-from rebalancer.plan.zap import Books, plan_zap_in, plan_zap_out
+from rebalancer.plan.zap import VaultLedger, plan_zap_in, plan_zap_out
 from rebalancer.send.wallet import Wallet
 from rebalancer.units import E18
 from rebalancer.venues import (
     BalancerWeightedPool,
+    InitializedTick,
     Pool,
     PoolRef,
-    Tick,
     TickProfile,
     UniswapV2Pool,
     UniswapV3Pool,
@@ -44,75 +44,80 @@ KINDS: dict[str, set[type]] = {
 class Scene:
     """The stage with a vault that charges nothing, more pools, and somebody with a million dollars of each token."""
 
-    stage: Stage
+    environment: DevEnvironment
     deployment: Deployment
     depositor: Wallet
 
     def pools(self) -> tuple[Pool, ...]:
         """All pools as they are now, as a command reads them."""
-        rpc, weth = self.stage.chain.rpc, WETH
-        lens = self.stage.system.uniswap_v3_lens
+        rpc, weth = self.environment.chain.rpc, WETH
+        lens = self.environment.system.uniswap_v3_lens
         block = read_block(rpc)
         found = read_pools(rpc, self.deployment.pools, block, 31_337, lens=lens)
         return tuple(pool.as_traded(weth) for pool in found)
 
-    def books(self) -> Books:
-        vault = contract_at(self.stage.chain.rpc, "BasketVault", self.stage.vault)
+    def books(self) -> VaultLedger:
+        vault = contract_at(self.environment.chain.rpc, "BasketVault", self.environment.vault)
         tokens = tuple(asset[0] for asset in vault.call("assets"))
-        return Books(tokens, tuple(vault.call("held")), vault.call("totalSupply"))
+        return VaultLedger(tokens, tuple(vault.call("held")), vault.call("totalSupply"))
 
     def shares(self) -> int:
-        vault = contract_at(self.stage.chain.rpc, "BasketVault", self.stage.vault)
+        vault = contract_at(self.environment.chain.rpc, "BasketVault", self.environment.vault)
         return int(vault.call("balanceOf", self.depositor.address))
 
 
 @pytest.fixture
-def scene(stage: Stage) -> Scene:
-    chain = stage.chain
+def scene(environment: DevEnvironment) -> Scene:
+    chain = environment.chain
     chain.mine(at=chain.now() + 60)
-    vault = contract_at(chain.rpc, "BasketVault", stage.vault)
-    stage.wallet(Actor.OWNER).transact(vault, "setFees", (0, 0, 0, 0), Actor.FEE_RECIPIENT.address)
-    depositor = stage.wallet(Actor.DEPOSITOR)
-    for token in stage.deployment.tokens:
-        amount = raw_for_usd(stage.market, token.symbol, 10**6)
-        stage.market.deal(token.address, depositor.address, amount)
-    ours = (pair_of(stage), ether_pool_of(stage), weighted_of(stage))
+    vault = contract_at(chain.rpc, "BasketVault", environment.vault)
+    environment.wallet(Actor.OWNER).transact(
+        vault, "setFees", (0, 0, 0, 0), Actor.FEE_RECIPIENT.address
+    )
+    depositor = environment.wallet(Actor.DEPOSITOR)
+    for token in environment.deployment.tokens:
+        amount = raw_for_usd(environment.market, token.symbol, 10**6)
+        environment.market.deal(token.address, depositor.address, amount)
+    ours = (pair_of(environment), ether_pool_of(environment), weighted_of(environment))
     return Scene(
-        stage,
-        replace(stage.deployment, pools=(*stage.deployment.pools, *ours)),
+        environment,
+        replace(environment.deployment, pools=(*environment.deployment.pools, *ours)),
         depositor,
     )
 
 
-def pair_of(stage: Stage) -> PoolRef:
+def pair_of(environment: DevEnvironment) -> PoolRef:
     """A hundred bitcoins and their worth of dollars in Uniswap V2."""
-    chain = stage.chain
+    chain = environment.chain
     factory = chain.deploy("UniswapV2Factory", chain.accounts[0])
     ends = (WBTC.address, USDC.address)
     chain.transact(factory, "createPair", *ends)
     pair = contract_at(chain.rpc, "UniswapV2Pair", factory.call("getPair", *ends))
     for token, amount in ((WBTC, 100 * 10**8), (USDC, 3_000_000 * 10**6)):
-        stage.market.deal(token.address, pair.address, amount)
+        environment.market.deal(token.address, pair.address, amount)
     chain.transact(pair, "mint", chain.accounts[0])
     return PoolRef(pair.address, ends, 3_000, "uniswap-v2")
 
 
-def ether_pool_of(stage: Stage) -> PoolRef:
+def ether_pool_of(environment: DevEnvironment) -> PoolRef:
     """A thousand ether and their worth of dollars in Uniswap V4, at 0.05 %."""
     sqrt_x96 = sqrt_price_x96(2_000, 1, 18, 6)
     end, liquidity = MAX_TICK // 10 * 10, isqrt(1_000 * E18 * 2_000_000 * 10**6)
-    ticks = (Tick(-end, liquidity, liquidity), Tick(end, liquidity, -liquidity))
+    ticks = (
+        InitializedTick(-end, liquidity, liquidity),
+        InitializedTick(end, liquidity, -liquidity),
+    )
     profile = TickProfile(500, 10, ticks)
     paper = UniswapV4Pool(
         NOBODY, *(ETHER, USDC, profile), *(sqrt_x96, tick_at_sqrt(sqrt_x96), liquidity)
     )
-    made = UniswapV4.install(stage.chain, stage.chain.accounts[2]).rebuild(paper)
+    made = UniswapV4.install(environment.chain, environment.chain.accounts[2]).rebuild(paper)
     return made.ref
 
 
-def weighted_of(stage: Stage) -> PoolRef:
+def weighted_of(environment: DevEnvironment) -> PoolRef:
     """Bitcoins, dollars and a third token in Balancer, 0.1 %."""
-    (coin,) = coins(stage.chain, [18])
+    (coin,) = coins(environment.chain, [18])
     held = {WBTC: (100 * 10**8, 40), USDC: (3_000_000 * 10**6, 40), coin: (10**24, 20)}
     tokens = tuple(sorted(held, key=lambda token: int(token.address, 16)))
     paper = BalancerWeightedPool(
@@ -125,7 +130,7 @@ def weighted_of(stage: Stage) -> PoolRef:
         fee_e18=10**15,
         pow_version="v2",
     )
-    made = BalancerV2.install(stage.chain, stage.chain.accounts[2]).rebuild(paper)
+    made = BalancerV2.install(environment.chain, environment.chain.accounts[2]).rebuild(paper)
     ends = tuple(token.address for token in tokens)
     return PoolRef(made.address, ends, venue="balancer")
 
@@ -135,15 +140,15 @@ def test_deposit_over_all_protocols_mints_what_was_promised_to_the_unit(
     scene: Scene, symbol: str
 ) -> None:
     paid = ETH if symbol == "ETH" else scene.deployment.listed(symbol).address
-    amount = raw_for_usd(scene.stage.market, "WETH" if symbol == "ETH" else symbol, 500_000)
+    amount = raw_for_usd(scene.environment.market, "WETH" if symbol == "ETH" else symbol, 500_000)
     seen, wrapped = scene.pools(), WETH.address if symbol == "ETH" else paid
     found = plan_zap_in(scene.books(), seen, wrapped, amount, 50)
     v3_alone = plan_zap_in(scene.books(), seen[:3], wrapped, amount, 50)
 
-    system = scene.stage.system
-    done = deposit_token(scene.depositor, system, scene.stage.vault, paid, amount, seen, 50)
+    system = scene.environment.system
+    done = deposit_token(scene.depositor, system, scene.environment.vault, paid, amount, seen, 50)
 
-    assert {type(leg.pool) for leg in found.legs} >= KINDS[symbol]
+    assert {type(swap.pool) for swap in found.swaps} >= KINDS[symbol]
     assert done.shares == done.expected_shares == found.shares == scene.shares()
     assert done.amounts == found.minted_raw
     left = dict(zip(scene.books().tokens, found.left_raw, strict=True))
@@ -159,7 +164,7 @@ def test_deposit_over_all_protocols_mints_what_was_promised_to_the_unit(
 def test_withdrawal_over_all_protocols_pays_what_was_promised_to_the_unit(
     scene: Scene, symbol: str
 ) -> None:
-    system, vault = scene.stage.system, scene.stage.vault
+    system, vault = scene.environment.system, scene.environment.vault
     dollars = 600_000 * 10**6
     deposit_token(scene.depositor, system, vault, USDC.address, dollars, scene.pools(), 50)
     paid = ETH if symbol == "ETH" else scene.deployment.listed(symbol).address
@@ -169,7 +174,7 @@ def test_withdrawal_over_all_protocols_pays_what_was_promised_to_the_unit(
 
     done = withdraw_token(scene.depositor, system, vault, paid, shares, seen, 50)
 
-    assert {type(leg.pool) for leg in found.legs} >= KINDS[symbol]
+    assert {type(swap.pool) for swap in found.swaps} >= KINDS[symbol]
     assert done.amount_raw == done.expected_raw == found.amount_out_raw
     assert done.returned == {}
     assert scene.shares() == 0

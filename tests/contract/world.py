@@ -15,9 +15,15 @@ from rebalancer.chain.receipt import Receipt
 from rebalancer.chain.rpc import Rpc
 from rebalancer.chain.system import System
 from rebalancer.devnet.local import LocalChain
-from rebalancer.devnet.market import USDC, WBTC, WETH, Market
+from rebalancer.devnet.market import USDC, WBTC, WETH, DevMarket
 from rebalancer.errors import ContractReverted
-from rebalancer.operations.deploy import FeedSpec, Fees, VaultSpec, assign_vault_roles, create_vault
+from rebalancer.operations.deploy import (
+    FeedSpec,
+    VaultFees,
+    VaultSpec,
+    assign_vault_roles,
+    create_vault,
+)
 from rebalancer.settlement import Asset, Policy
 from rebalancer.units import E18
 
@@ -60,7 +66,7 @@ class World:
     """A chain with a market and the system on it, and its people by role; nobody's role has a delay."""
 
     chain: LocalChain
-    market: Market
+    market: DevMarket
     system: System
     admin: Wallet
     owner: Wallet
@@ -208,8 +214,8 @@ def basket_spec(world: World) -> VaultSpec:
     targets = (4 * E18 // 10, 4 * E18 // 10, 2 * E18 // 10)
     decimals = (18, 8, 6)
     assets = tuple(
-        Asset(token.address, target, 200, places)
-        for token, target, places in zip(world.tokens, targets, decimals, strict=True)
+        Asset(token.address, target, 200, refs)
+        for token, target, refs in zip(world.tokens, targets, decimals, strict=True)
     )
     return VaultSpec(
         name="Big three",
@@ -218,7 +224,7 @@ def basket_spec(world: World) -> VaultSpec:
         policy=policy,
         seed_amounts=SEEDS,
         initial_shares=INITIAL_SHARES,
-        fees=Fees(),
+        fees=VaultFees(),
         fee_recipient=world.treasury.address,
     )
 

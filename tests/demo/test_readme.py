@@ -77,5 +77,5 @@ def test_readme_commands_exist(readme: str) -> None:
             command = command.get_command(click.Context(command), words.pop(0))
         assert command is not None, line
         known = {option for parameter in command.params for option in parameter.opts}
-        asked = set(re.findall(r"--[a-z-]+", line))
-        assert asked <= known, line
+        requested = set(re.findall(r"--[a-z-]+", line))
+        assert requested <= known, line

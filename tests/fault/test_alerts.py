@@ -16,9 +16,9 @@ from structlog.testing import capture_logs
 from rebalancer.errors import ConfigError
 from rebalancer.redact import HIDDEN, Redactor
 from rebalancer.settings import AlertSettings, AlertUrl
-from rebalancer.watch.alarms import Limits
+from rebalancer.watch.alarm_state import Alarms, Notice
+from rebalancer.watch.alarms import AlarmLimits
 from rebalancer.watch.alerts import Alerts
-from rebalancer.watch.notices import Alarms, Notice
 from tests.clocks import wait_for
 from tests.ticks import NOON, breaker, endpoint, tick, vault
 
@@ -32,17 +32,17 @@ class Place:
         self.got: list[dict[str, Any]] = []
         self.paths: list[str] = []
         self.released = threading.Event()
-        place = self
+        destination = self
 
         class Handler(BaseHTTPRequestHandler):
             def do_POST(self) -> None:
                 if hangs:
-                    place.released.wait(600)
+                    destination.released.wait(600)
                 body = self.rfile.read(int(self.headers["Content-Length"]))
                 status = answers.pop(0) if answers else 200
-                place.paths.append(self.path)
+                destination.paths.append(self.path)
                 if status == 200:
-                    place.got.append(json.loads(body))
+                    destination.got.append(json.loads(body))
                 self.send_response(status, f"no, {SECRET}" if status != 200 else None)
                 self.send_header("Content-Length", "0")
                 self.end_headers()
@@ -66,11 +66,11 @@ class Place:
         self.thread.join()
 
 
-MakePlace = Callable[..., Place]
+MakePoolRef = Callable[..., Place]
 
 
 @pytest.fixture
-def place() -> Iterator[MakePlace]:
+def destination() -> Iterator[MakePoolRef]:
     """Makes places that are closed after the test."""
     made: list[Place] = []
 
@@ -83,7 +83,7 @@ def place() -> Iterator[MakePlace]:
         each.close()
 
 
-class Told:
+class Reported:
     """Alerts with a count of what became of them."""
 
     def __init__(self, *urls: str, **settings: Any) -> None:
@@ -96,12 +96,12 @@ class Told:
         )
 
 
-def notices(**changes: Any) -> tuple[Notice, ...]:
+def alarm_state(**changes: Any) -> tuple[Notice, ...]:
     """What a look begins."""
-    return Alarms(Limits(0), 60).observe(tick(**changes))
+    return Alarms(AlarmLimits(0), 60).observe(tick(**changes))
 
 
-DIFFERS = notices(differing_vaults=(vault(1),))
+DIFFERS = alarm_state(differing_vaults=(vault(1),))
 
 
 # What goes wrong
@@ -118,102 +118,102 @@ def test_place_that_apprise_cannot_use_is_refused_without_its_address(
     assert str(caught.value).startswith(
         f"alerts.urls in the settings: Apprise cannot use number 2 ({kind}://…): "
     )
-    said = str(caught.value) + caplog.text + "".join(capfd.readouterr())
-    assert SECRET not in said
+    message = str(caught.value) + caplog.text + "".join(capfd.readouterr())
+    assert SECRET not in message
 
 
-def test_place_that_refuses_is_tried_again(place: MakePlace) -> None:
-    there = place(500, 429)
-    told = Told(there.url)
-    with told.alerts:
-        told.alerts.tell(DIFFERS)
-        wait_for("what the place is told", lambda: told.outcomes)
+def test_place_that_refuses_is_tried_again(destination: MakePoolRef) -> None:
+    there = destination(500, 429)
+    reported = Reported(there.url)
+    with reported.alerts:
+        reported.alerts.report(DIFFERS)
+        wait_for("what the place is told", lambda: reported.outcomes)
 
     assert [got["title"] for got in there.got] == ["[critical] chain 1: VaultBookDiffers"]
-    assert told.outcomes == ["sent"]
+    assert reported.outcomes == ["sent"]
     assert len(there.paths) == 3
 
 
 def test_place_that_keeps_refusing_is_given_up_and_logged_without_its_address(
-    place: MakePlace, caplog: pytest.LogCaptureFixture, capfd: pytest.CaptureFixture[str]
+    destination: MakePoolRef, caplog: pytest.LogCaptureFixture, capfd: pytest.CaptureFixture[str]
 ) -> None:
-    there = place(500, 500, 500)
-    told = Told(there.url)
-    with capture_logs() as logs, caplog.at_level(logging.WARNING), told.alerts:
-        told.alerts.tell(DIFFERS)
-        wait_for("what the places are told", lambda: bool(told.outcomes))
+    there = destination(500, 500, 500)
+    reported = Reported(there.url)
+    with capture_logs() as logs, caplog.at_level(logging.WARNING), reported.alerts:
+        reported.alerts.report(DIFFERS)
+        wait_for("what the places are told", lambda: bool(reported.outcomes))
 
-    assert told.outcomes == ["failed"]
+    assert reported.outcomes == ["failed"]
     assert [(entry["event"], entry["place"]) for entry in logs] == [("alert_failed", "1 (json)")]
     assert SECRET in there.paths[0]
-    said = repr(logs) + caplog.text + "".join(capfd.readouterr())
-    assert SECRET not in said
-    assert str(there.server.server_address[1]) not in said
+    message = repr(logs) + caplog.text + "".join(capfd.readouterr())
+    assert SECRET not in message
+    assert str(there.server.server_address[1]) not in message
 
 
-def test_place_that_is_gone_keeps_no_other_from_being_told(place: MakePlace) -> None:
+def test_place_that_is_gone_keeps_no_other_from_being_told(destination: MakePoolRef) -> None:
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         gone = f"json://127.0.0.1:{probe.getsockname()[1]}/{SECRET}"
-        there = place()
-        told = Told(gone, there.url)
-        with told.alerts:
-            told.alerts.tell(DIFFERS)
-            wait_for("what the places are told", lambda: len(told.outcomes) == 2)
+        there = destination()
+        reported = Reported(gone, there.url)
+        with reported.alerts:
+            reported.alerts.report(DIFFERS)
+            wait_for("what the places are told", lambda: len(reported.outcomes) == 2)
 
-    assert sorted(told.outcomes) == ["failed", "sent"]
+    assert sorted(reported.outcomes) == ["failed", "sent"]
     assert len(there.got) == 1
 
 
-def test_place_that_hangs_delays_neither_a_look_nor_another_place(place: MakePlace) -> None:
-    hanging, there = place(hangs=True), place()
-    told = Told(hanging.url, there.url)
-    with told.alerts:
+def test_place_that_hangs_delays_neither_a_look_nor_another_place(destination: MakePoolRef) -> None:
+    hanging, there = destination(hangs=True), destination()
+    reported = Reported(hanging.url, there.url)
+    with reported.alerts:
         for _ in range(20):
-            told.alerts.tell(DIFFERS)
+            reported.alerts.report(DIFFERS)
         wait_for("what the places are told", lambda: len(there.got) == 20)
         assert hanging.got == []
         hanging.released.set()
 
 
-def test_place_that_hangs_drops_what_is_too_much_and_says_so(place: MakePlace) -> None:
-    hanging = place(hangs=True)
-    told = Told(hanging.url)
-    with capture_logs() as logs, told.alerts:
+def test_place_that_hangs_drops_what_is_too_much_and_says_so(destination: MakePoolRef) -> None:
+    hanging = destination(hangs=True)
+    reported = Reported(hanging.url)
+    with capture_logs() as logs, reported.alerts:
         for _ in range(150):
-            told.alerts.tell(DIFFERS)
-        assert told.outcomes.count("dropped") in (49, 50)  # one may be under way
+            reported.alerts.report(DIFFERS)
+        assert reported.outcomes.count("dropped") in (49, 50)  # one may be under way
         assert {entry["event"] for entry in logs} == {"alert_dropped"}
         hanging.released.set()
 
 
 def test_end_does_not_wait_for_a_place_that_hangs(
-    place: MakePlace, monkeypatch: pytest.MonkeyPatch
+    destination: MakePoolRef, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("rebalancer.watch.alerts._LAST_SECONDS", 0.1)
-    hanging = place(hangs=True)
-    told = Told(hanging.url)
-    told.alerts.tell(DIFFERS)
-    told.alerts.close()
+    hanging = destination(hangs=True)
+    reported = Reported(hanging.url)
+    reported.alerts.report(DIFFERS)
+    reported.alerts.close()
 
     assert not hanging.released.is_set()
-    assert told.outcomes == []
+    assert reported.outcomes == []
 
 
 # What is told
 
 
-def test_alert_says_what_began_and_what_ended(place: MakePlace) -> None:
-    there = place()
-    alarms = Alarms(Limits(0), 60)
-    told = Told(there.url)
-    with told.alerts:
-        for look in (
+def test_alert_says_what_began_and_what_ended(destination: MakePoolRef) -> None:
+    there = destination()
+    alarms = Alarms(AlarmLimits(0), 60)
+    reported = Reported(there.url)
+    with reported.alerts:
+        for made in (
             tick(breakers=(breaker(why="5 looks failed"),)),
             tick(NOON + 30),
             tick(NOON + 90),
         ):
-            told.alerts.tell(alarms.observe(look))
+            reported.alerts.report(alarms.observe(made))
         wait_for("what the places are told", lambda: len(there.got) == 2)
 
     began, ended = there.got
@@ -231,29 +231,31 @@ def test_alert_says_what_began_and_what_ended(place: MakePlace) -> None:
     ],
 )
 def test_places_are_told_of_nothing_less_severe_than_they_want(
-    place: MakePlace, least: str, kinds: list[str]
+    destination: MakePoolRef, least: str, kinds: list[str]
 ) -> None:
-    there = place()
-    alarms = Alarms(Limits(0), 10_000)
-    told = Told(there.url, min_severity=least)
+    there = destination()
+    alarms = Alarms(AlarmLimits(0), 10_000)
+    reported = Reported(there.url, min_severity=least)
     matters: dict[str, Any] = {
         "endpoints": (endpoint("https://a", usable=False), endpoint("https://b")),
         "waiting_blocks": 40,
         "differing_vaults": (vault(1),),
     }
-    with told.alerts:
+    with reported.alerts:
         for after in (0, 900):
-            told.alerts.tell(alarms.observe(tick(NOON + after, **matters)))
-        wait_for("what the places are told", lambda: len(told.outcomes) == len(kinds))
+            reported.alerts.report(alarms.observe(tick(NOON + after, **matters)))
+        wait_for("what the places are told", lambda: len(reported.outcomes) == len(kinds))
 
     assert sorted(got["type"] for got in there.got) == kinds
 
 
-def test_secret_in_what_another_wrote_is_not_sent(place: MakePlace) -> None:
-    there = place()
-    told = Told(there.url)
-    with told.alerts:
-        told.alerts.tell(notices(breakers=(breaker(why=f"https://node/{SECRET} failed"),)))
+def test_secret_in_what_another_wrote_is_not_sent(destination: MakePoolRef) -> None:
+    there = destination()
+    reported = Reported(there.url)
+    with reported.alerts:
+        reported.alerts.report(
+            alarm_state(breakers=(breaker(why=f"https://node/{SECRET} failed"),))
+        )
         wait_for("what the places are told", lambda: bool(there.got))
 
     assert SECRET not in json.dumps(there.got)
@@ -261,8 +263,8 @@ def test_secret_in_what_another_wrote_is_not_sent(place: MakePlace) -> None:
 
 
 def test_no_place_is_told_nothing() -> None:
-    told = Told()
-    with told.alerts:
-        told.alerts.tell(DIFFERS)
+    reported = Reported()
+    with reported.alerts:
+        reported.alerts.report(DIFFERS)
 
-    assert told.outcomes == []
+    assert reported.outcomes == []

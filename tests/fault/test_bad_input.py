@@ -24,15 +24,21 @@ from rebalancer.chain.deployment import Deployment
 from rebalancer.chain.rpc import Rpc
 from rebalancer.chain.snapshot import VaultSnapshot, read_block, read_vaults
 from rebalancer.chain.system import Role
-from rebalancer.cli.advice import sentence
+from rebalancer.cli.remedies import sentence
+from rebalancer.devnet.environment import (
+    DEMO_POLICY,
+    Actor,
+    DevEnvironment,
+    build_environment,
+    raw_for_usd,
+)
 from rebalancer.devnet.local import LocalChain
 from rebalancer.devnet.node import Node, NodeSettings
-from rebalancer.devnet.stage import DEMO_POLICY, Actor, Stage, build_stage, raw_for_usd
 from rebalancer.errors import ContractReverted, RpcUnreachable
-from rebalancer.keeper import Keeper, KeeperOptions, Site
+from rebalancer.keeper import Keeper, KeeperContext, KeeperOptions
 from rebalancer.operations import actions
 from rebalancer.operations.actions import ETH
-from rebalancer.send.attempt import State
+from rebalancer.send.attempt import AttemptState
 from rebalancer.send.outbox import Outbox
 from rebalancer.send.signer import devnet_signer
 from rebalancer.units import E18
@@ -59,32 +65,34 @@ def nobody_elses_settings(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> No
 
 
 @pytest.fixture
-def cli(stage: Stage, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> Cli:
+def cli(environment: DevEnvironment, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> Cli:
     """Runs a command against the stage."""
     file = tmp_path / "deployment.json"
-    stage.deployment.save(file)
+    environment.deployment.save(file)
 
     def command(*arguments: object) -> Ran:
-        return run(capsys, "--rpc-url", stage.chain.rpc.endpoint, "--deployment", file, *arguments)
+        return run(
+            capsys, "--rpc-url", environment.chain.rpc.endpoint, "--deployment", file, *arguments
+        )
 
     return command
 
 
 @pytest.fixture
-def unchanged(stage: Stage) -> Iterator[None]:
+def unchanged(environment: DevEnvironment) -> Iterator[None]:
     """Nothing may be sent: the chain ends with the block it began with."""
-    before = stage.chain.block()["hash"]
+    before = environment.chain.block()["hash"]
     yield
-    assert stage.chain.block()["hash"] == before
+    assert environment.chain.block()["hash"] == before
 
 
 @pytest.fixture
-def pockets(stage: Stage) -> None:
+def pockets(environment: DevEnvironment) -> None:
     """The owner and the depositor have a thousand dollars of each token."""
     for actor in (Actor.OWNER, Actor.DEPOSITOR):
-        for token in stage.deployment.tokens:
-            amount_raw = raw_for_usd(stage.market, token.symbol, 1_000)
-            stage.market.deal(token.address, actor.address, amount_raw)
+        for token in environment.deployment.tokens:
+            amount_raw = raw_for_usd(environment.market, token.symbol, 1_000)
+            environment.market.deal(token.address, actor.address, amount_raw)
 
 
 @pytest.fixture
@@ -117,30 +125,32 @@ def test_chain_id_of_another_chain(cli: Cli, unchanged: None) -> None:
         assert "serves chain 31337, not chain 5: change the RPC address" in ran.sentence
 
 
-def test_addresses_of_another_chain(stage: Stage, cli: Cli, tmp_path: Path) -> None:
+def test_addresses_of_another_chain(environment: DevEnvironment, cli: Cli, tmp_path: Path) -> None:
     other = tmp_path / "other.json"
     Deployment(1).save(other)
     ran = cli("--deployment", other, "vault", "status")
     assert (ran.code, "it is of chain 1, and the settings say 31337" in ran.sentence) == (10, True)
 
 
-def test_addresses_file_missing_or_without_a_system(stage: Stage, cli: Cli, tmp_path: Path) -> None:
+def test_addresses_file_missing_or_without_a_system(
+    environment: DevEnvironment, cli: Cli, tmp_path: Path
+) -> None:
     missing = cli("--deployment", "none.json", "vault", "status")
     assert "There is no addresses file at none.json: start a devnet" in missing.sentence
     bare = tmp_path / "bare.json"
     Deployment(31337).save(bare)
-    ran = cli("--deployment", bare, "vault", "status", "--vault", stage.vault)
+    ran = cli("--deployment", bare, "vault", "status", "--vault", environment.vault)
     assert ran.code == 10
     assert "rebalancer deploy" in ran.sentence
 
 
 def test_symbols_that_look_like_markup_are_shown_as_they_are(
-    stage: Stage, cli: Cli, tmp_path: Path, unchanged: None
+    environment: DevEnvironment, cli: Cli, tmp_path: Path, unchanged: None
 ) -> None:
-    first, *others = stage.deployment.tokens
+    first, *others = environment.deployment.tokens
     evil = tmp_path / "evil.json"
     tokens = (replace(first, symbol="[/nope]\x1b[7m\u202e"), *others)
-    replace(stage.deployment, tokens=tokens).save(evil)
+    replace(environment.deployment, tokens=tokens).save(evil)
 
     for command in (("vault", "status"), ("prices",), ("doctor",), ("plan",)):
         ran = cli("--deployment", evil, *command)
@@ -162,8 +172,8 @@ def test_vault_that_is_none(cli: Cli, unchanged: None) -> None:
         assert f"No BasketVault is deployed at {Actor.KEEPER.address}" in ran.sentence, command
 
 
-def test_contract_that_is_no_vault(stage: Stage, cli: Cli, unchanged: None) -> None:
-    system, usdc = stage.system, stage.deployment.listed("USDC").address
+def test_contract_that_is_no_vault(environment: DevEnvironment, cli: Cli, unchanged: None) -> None:
+    system, usdc = environment.system, environment.deployment.listed("USDC").address
     for address in (system.lens, system.oracle, system.authority, usdc):
         for command in (
             ("vault", "status"),
@@ -180,17 +190,17 @@ def test_contract_that_is_no_vault(stage: Stage, cli: Cli, unchanged: None) -> N
 
 
 def test_what_stands_where_a_vault_should_be_is_named(
-    stage: Stage, cli: Cli, tmp_path: Path, unchanged: None
+    environment: DevEnvironment, cli: Cli, tmp_path: Path, unchanged: None
 ) -> None:
-    other = stage.chain.accounts[9]
-    system, usdc = stage.system, stage.deployment.listed("USDC").address
+    other = environment.chain.accounts[9]
+    system, usdc = environment.system, environment.deployment.listed("USDC").address
     for address, there in (
         (system.oracle, "the OracleHub of the addresses file"),
         (usdc, "the token USDC"),
         (other, "an account without code"),
-        (stage.deployment.pools[0].address, "another contract"),
+        (environment.deployment.pools[0].address, "another contract"),
     ):
-        Path("rebalancer.toml").write_text(f'vaults = ["{stage.vault}", "{address}"]\n')
+        Path("rebalancer.toml").write_text(f'vaults = ["{environment.vault}", "{address}"]\n')
         named = f"No BasketVault is deployed at {address}, which is {there}: check the address"
         for command in (
             ("keeper", "run", "--once", "--dry-run", *KEEPER),
@@ -213,7 +223,7 @@ def test_deployment_without_a_file_of_the_chain(cli: Cli, unchanged: None) -> No
 
 
 @pytest.mark.parametrize(
-    ("arguments", "code", "said"),
+    ("arguments", "code", "message"),
     [
         (("deposit", "--shares", "0"), 16, "must be above 0: give a larger amount"),
         (
@@ -251,41 +261,45 @@ def test_deployment_without_a_file_of_the_chain(cli: Cli, unchanged: None) -> No
     ],
 )
 def test_deposit_or_withdrawal_that_cannot_be(
-    cli: Cli, pockets: None, unchanged: None, arguments: tuple[str, ...], code: int, said: str
+    cli: Cli, pockets: None, unchanged: None, arguments: tuple[str, ...], code: int, message: str
 ) -> None:
     ran = cli("vault", *arguments, *DEPOSITOR)
-    assert said in ran.sentence
+    assert message in ran.sentence
     assert (ran.code, ran.out) == (code, "")
 
 
-def test_deposit_without_an_allowance_says_what_to_approve(stage: Stage, pockets: None) -> None:
+def test_deposit_without_an_allowance_says_what_to_approve(
+    environment: DevEnvironment, pockets: None
+) -> None:
     """The command line grants allowances itself; whoever calls the vault directly is told by the token."""
-    wallet = stage.wallet(Actor.DEPOSITOR)
-    vault = contract_at(stage.chain.rpc, "BasketVault", stage.vault)
-    weth = contract_at(stage.chain.rpc, "WETH9", stage.deployment.listed("WETH").address)
+    wallet = environment.wallet(Actor.DEPOSITOR)
+    vault = contract_at(environment.chain.rpc, "BasketVault", environment.vault)
+    weth = contract_at(
+        environment.chain.rpc, "WETH9", environment.deployment.listed("WETH").address
+    )
     most = [2**255] * 3
-    before = stage.chain.block()["hash"]
+    before = environment.chain.block()["hash"]
     with pytest.raises(ContractReverted) as caught:
         wallet.transact(vault, "mintInKind", E18, wallet.address, most)
     assert "check balances and allowances" in sentence(caught.value)  # WETH9 gives no reason
-    assert stage.chain.block()["hash"] == before
+    assert environment.chain.block()["hash"] == before
 
     wallet.transact(weth, "approve", vault.address, E18)
-    before = stage.chain.block()["hash"]
+    before = environment.chain.block()["hash"]
     with pytest.raises(ContractReverted) as caught:
         wallet.transact(vault, "mintInKind", E18, wallet.address, most)
-    asked = vault.call("previewMintInKind", E18)[1]
+    requested = vault.call("previewMintInKind", E18)[1]
     assert caught.value.error == "ERC20InsufficientAllowance"
-    assert (caught.value.values["allowance"], caught.value.values["needed"]) == (0, asked)
+    assert (caught.value.values["allowance"], caught.value.values["needed"]) == (0, requested)
     assert "approve at least what is needed" in sentence(caught.value)
-    assert stage.chain.block()["hash"] == before
+    assert environment.chain.block()["hash"] == before
 
 
 # Targets and new vaults
 
 
 @pytest.mark.parametrize(
-    ("options", "code", "said"),
+    ("options", "code", "message"),
     [
         ((), 2, "Give at least one of --band, --relative and --min-trade"),
         (("--band", "WETH=1.5%"), 16, "basis points are a whole number, such as 150 for 1.5 %"),
@@ -296,15 +310,15 @@ def test_deposit_without_an_allowance_says_what_to_approve(stage: Stage, pockets
     ],
 )
 def test_bands_that_cannot_be(
-    cli: Cli, unchanged: None, options: tuple[str, ...], code: int, said: str
+    cli: Cli, unchanged: None, options: tuple[str, ...], code: int, message: str
 ) -> None:
     ran = cli("vault", "set-bands", *options, *CURATOR)
     assert ran.code == code
-    assert said in ran.err
+    assert message in ran.err
 
 
 @pytest.mark.parametrize(
-    ("targets", "account", "code", "said"),
+    ("targets", "account", "code", "message"),
     [
         ("50% 30% 21%", CURATOR, 16, "101 %, which is 1 % above 100 %"),
         ("50% 30% 19.9999%", CURATOR, 16, "which is 0.0001 % below 100 %"),
@@ -315,12 +329,12 @@ def test_bands_that_cannot_be(
     ],
 )
 def test_targets_that_cannot_be(
-    cli: Cli, unchanged: None, targets: str, account: tuple[Any, ...], code: int, said: str
+    cli: Cli, unchanged: None, targets: str, account: tuple[Any, ...], code: int, message: str
 ) -> None:
     pairs = zip(("WETH", "WBTC", "USDC"), targets.split(), strict=False)
     options = [part for name, target in pairs for part in ("--target", f"{name}={target}")]
     ran = cli("vault", "set-targets", *options, *account)
-    assert said in ran.sentence
+    assert message in ran.sentence
     assert ran.code == code
 
 
@@ -334,7 +348,7 @@ ASSET = '[[assets]]\ntoken = "WETH"\ntarget = "0"\nband_bps = 150\nseed = "0"\n'
 
 
 @pytest.mark.parametrize(
-    ("old", "new", "code", "said"),
+    ("old", "new", "code", "message"),
     [
         ('token = "USDC"', 'token = "DAI"', 10, "The token DAI is not in the addresses file"),
         ('"20%"', '"19%"', 16, "99 %, which is 1 % below 100 %"),
@@ -370,39 +384,39 @@ def test_vault_that_cannot_be(
     old: str,
     new: str,
     code: int,
-    said: str,
+    message: str,
 ) -> None:
     ran = cli("vault", "create", "--spec", spec(old, new), *OWNER)
-    assert said in ran.sentence
+    assert message in ran.sentence
     assert (ran.code, ran.out) == (code, "")
 
 
 def test_vault_that_could_not_be_handed_to_its_roles(
-    stage: Stage, cli: Cli, pockets: None, spec: Callable[..., Path]
+    environment: DevEnvironment, cli: Cli, pockets: None, spec: Callable[..., Path]
 ) -> None:
-    authority = contract_at(stage.chain.rpc, "AccessManager", stage.system.authority)
-    revoke = (authority, "revokeRole", Role.ADMIN.value, stage.system.vault_roles)
-    stage.wallet(Actor.OWNER).transact(*revoke)
-    before = stage.chain.block()["hash"]
+    authority = contract_at(environment.chain.rpc, "AccessManager", environment.system.authority)
+    revoke = (authority, "revokeRole", Role.ADMIN.value, environment.system.vault_roles)
+    environment.wallet(Actor.OWNER).transact(*revoke)
+    before = environment.chain.block()["hash"]
 
     ran = cli("vault", "create", "--spec", spec(), *DEPOSITOR)
 
     assert "may not call setTargetFunctionRole" in ran.sentence
     assert ran.code == 16
-    assert stage.chain.block()["hash"] == before
+    assert environment.chain.block()["hash"] == before
 
 
 # Prices
 
 
-def spoil(stage: Stage, answer: int | None) -> None:
+def spoil(environment: DevEnvironment, answer: int | None) -> None:
     """Let ETH/USD answer this, or, for None, nothing for a day."""
-    feed = next(feed for feed in stage.deployment.feeds if feed.name == "ETH/USD")
+    feed = next(feed for feed in environment.deployment.feeds if feed.name == "ETH/USD")
     if answer is None:
-        stage.chain.mine(at=stage.chain.now() + 86_400)
+        environment.chain.mine(at=environment.chain.now() + 86_400)
     else:
-        aggregator = contract_at(stage.chain.rpc, "MockAggregator", str(feed.aggregator))
-        stage.chain.transact(aggregator, "push", answer)
+        aggregator = contract_at(environment.chain.rpc, "MockAggregator", str(feed.aggregator))
+        environment.chain.transact(aggregator, "push", answer)
 
 
 @pytest.mark.parametrize(
@@ -414,7 +428,7 @@ def spoil(stage: Stage, answer: int | None) -> None:
     ],
 )
 def test_price_that_is_none(
-    stage: Stage,
+    environment: DevEnvironment,
     cli: Cli,
     pockets: None,
     spec: Callable[..., Path],
@@ -422,8 +436,8 @@ def test_price_that_is_none(
     fault: str,
     why: str,
 ) -> None:
-    spoil(stage, answer)
-    before = stage.chain.block()["hash"]
+    spoil(environment, answer)
+    before = environment.chain.block()["hash"]
 
     deployed = cli("deploy", "--anew", *OWNER)
     assert why in deployed.sentence
@@ -441,7 +455,7 @@ def test_price_that_is_none(
     shown = " ".join(cli("vault", "status").out.split())
     assert f"worth unknown: {status['unknown']}" in shown
     assert "$0.00" not in shown
-    assert stage.deployment.listed("WETH").address not in shown
+    assert environment.deployment.listed("WETH").address not in shown
     assert "WETH" in cli("plan", *KEEPER).out
     known = {one["token"]: one for one in cli("prices", "--json").json["prices"]}
     assert known[weth["token"]]["primary_e18"] is None
@@ -450,31 +464,38 @@ def test_price_that_is_none(
     assert all("chain_id=31337" in line for line in kept.err.splitlines())
     assert kept.err
     assert (kept.code, kept.json["reason"], kept.json["plan"]) == (0, "OracleFault", None)
-    assert stage.chain.block()["hash"] == before
+    assert environment.chain.block()["hash"] == before
 
     # Nobody needs a price to put in or take out in kind.
     assert cli("vault", "deposit", "--shares", "10", *DEPOSITOR).code == 0
     assert cli("vault", "withdraw", "--all", *DEPOSITOR).code == 0
 
 
-def chain_file(stage: Stage, tmp_path: Path, decimals: int) -> Path:
+def chain_file(environment: DevEnvironment, tmp_path: Path, decimals: int) -> Path:
     """The stage's chain, as a person would describe it who takes feeds to have these decimals."""
     feeds = "".join(
-        f'[[feeds]]\ntoken = "{stage.deployment.listed(feed.token).address}"\n'
+        f'[[feeds]]\ntoken = "{environment.deployment.listed(feed.token).address}"\n'
         f'address = "{feed.address}"\nheartbeat_seconds = 3600\ndecimals = {decimals}\n'
-        for feed in stage.deployment.feeds
+        for feed in environment.deployment.feeds
     )
-    tokens = ", ".join(f'"{token.address}"' for token in stage.deployment.tokens)
-    pools = ", ".join(f'"{pool.address}"' for pool in stage.deployment.pools)
-    weth = stage.deployment.uniswap["WETH9"]
+    tokens = ", ".join(f'"{token.address}"' for token in environment.deployment.tokens)
+    pools = ", ".join(f'"{pool.address}"' for pool in environment.deployment.pools)
+    weth = environment.deployment.uniswap["WETH9"]
     path = tmp_path / "chain.toml"
     path.write_text(f'wrapped_native = "{weth}"\ntokens = [{tokens}]\npools = [{pools}]\n{feeds}')
     return path
 
 
-def test_feed_of_other_decimals(stage: Stage, cli: Cli, tmp_path: Path, unchanged: None) -> None:
+def test_feed_of_other_decimals(
+    environment: DevEnvironment, cli: Cli, tmp_path: Path, unchanged: None
+) -> None:
     ran = cli(
-        "--deployment", "new.json", "deploy", "--chain", chain_file(stage, tmp_path, 18), *OWNER
+        "--deployment",
+        "new.json",
+        "deploy",
+        "--chain",
+        chain_file(environment, tmp_path, 18),
+        *OWNER,
     )
     assert "it has 8 decimals, not 18): name the right feed" in ran.sentence
     assert ran.code == 16
@@ -482,13 +503,13 @@ def test_feed_of_other_decimals(stage: Stage, cli: Cli, tmp_path: Path, unchange
 
 
 def test_feed_or_token_that_is_none(
-    stage: Stage, cli: Cli, tmp_path: Path, unchanged: None
+    environment: DevEnvironment, cli: Cli, tmp_path: Path, unchanged: None
 ) -> None:
-    path = chain_file(stage, tmp_path, 8)
+    path = chain_file(environment, tmp_path, 8)
     good = path.read_text()
     for wrong, name in (
-        (stage.deployment.feeds[0].address, "AggregatorV3Interface"),
-        (stage.deployment.tokens[1].address, "IERC20Metadata"),
+        (environment.deployment.feeds[0].address, "AggregatorV3Interface"),
+        (environment.deployment.tokens[1].address, "IERC20Metadata"),
     ):
         path.write_text(good.replace(wrong, Actor.KEEPER.address))
         ran = cli("--deployment", "new.json", "deploy", "--chain", path, *OWNER)
@@ -517,9 +538,9 @@ def full_disk() -> Iterator[None]:
 
 
 def test_deployment_on_a_full_disk_is_never_begun(
-    stage: Stage, cli: Cli, tmp_path: Path, unchanged: None
+    environment: DevEnvironment, cli: Cli, tmp_path: Path, unchanged: None
 ) -> None:
-    chain = chain_file(stage, tmp_path, 8)
+    chain = chain_file(environment, tmp_path, 8)
     with full_disk():
         ran = cli("--deployment", "new.json", "deploy", "--chain", chain, *OWNER)
     assert ran.sentence.startswith("new.json cannot be written (File too large): check the path")
@@ -542,7 +563,7 @@ def test_vault_on_a_full_disk_is_never_begun(
 
 
 @pytest.mark.parametrize(
-    ("blocked", "code", "said"),
+    ("blocked", "code", "message"),
     [
         ("file/new.json", 26, "cannot be written (File exists)"),
         ("/dev/null", 16, "/dev/null is not overwritten because it is no addresses file"),
@@ -550,18 +571,24 @@ def test_vault_on_a_full_disk_is_never_begun(
     ],
 )
 def test_deployment_to_a_path_that_is_no_place_for_it_is_never_begun(
-    stage: Stage, cli: Cli, tmp_path: Path, unchanged: None, blocked: str, code: int, said: str
+    environment: DevEnvironment,
+    cli: Cli,
+    tmp_path: Path,
+    unchanged: None,
+    blocked: str,
+    code: int,
+    message: str,
 ) -> None:
     Path("file").write_text("where a folder should be")
     Deployment(1).save(Path("mainnet.json"))
-    chain = chain_file(stage, tmp_path, 8)
+    chain = chain_file(environment, tmp_path, 8)
     ran = cli("--deployment", blocked, "deploy", "--chain", chain, *OWNER)
-    assert said in ran.sentence
+    assert message in ran.sentence
     assert ran.code == code
 
 
 def test_addresses_that_cannot_be_saved_after_all_are_printed(
-    stage: Stage,
+    environment: DevEnvironment,
     cli: Cli,
     pockets: None,
     spec: Callable[..., Path],
@@ -569,7 +596,7 @@ def test_addresses_that_cannot_be_saved_after_all_are_printed(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     """The disk fills up while transactions are mined; what is printed is gone on from."""
-    chain, path, saved = chain_file(stage, tmp_path, 8), spec(), tmp_path / "printed.json"
+    chain, path, saved = chain_file(environment, tmp_path, 8), spec(), tmp_path / "printed.json"
     save, states = Deployment.save, []
 
     def full(*_: object) -> None:
@@ -587,32 +614,38 @@ def test_addresses_that_cannot_be_saved_after_all_are_printed(
     begun = Deployment.load(saved).unfinished
     assert begun is not None
     assert list(begun.contracts) == ["AccessManager", "OracleHub", "ConfigStore"]
-    assert all(stage.chain.code(address) for address in begun.contracts.values())
+    assert all(environment.chain.code(address) for address in begun.contracts.values())
     monkeypatch.setattr(Deployment, "save", save)
     assert cli("--deployment", saved, "deploy", "--chain", chain, *OWNER).code == 0
     system = Deployment.load(saved)
     assert begun.contracts.items() <= system.contracts.items()
-    assert stage.chain.code(system.contracts["VaultFactory"])
+    assert environment.chain.code(system.contracts["VaultFactory"])
 
     monkeypatch.setattr(Deployment, "save", full)
     made = cli("--deployment", saved, "vault", "create", "--spec", path, "--json", *OWNER)
     assert made.code == 26
     saved.write_text(made.out)
     (vault,) = Deployment.load(saved).vaults
-    assert stage.chain.code(vault)
+    assert environment.chain.code(vault)
 
 
 # And all of it right
 
 
 def test_right_input_goes_all_the_way(
-    stage: Stage, cli: Cli, pockets: None, spec: Callable[..., Path], tmp_path: Path
+    environment: DevEnvironment, cli: Cli, pockets: None, spec: Callable[..., Path], tmp_path: Path
 ) -> None:
     """A system, a vault, money in, a broken band, a rebalance, money out: every step by command."""
     new = tmp_path / "new.json"
     roles = ("--keeper", Actor.KEEPER.address, "--curator", Actor.CURATOR.address)
     deployed = cli(
-        "--deployment", new, "deploy", "--chain", chain_file(stage, tmp_path, 8), *roles, *OWNER
+        "--deployment",
+        new,
+        "deploy",
+        "--chain",
+        chain_file(environment, tmp_path, 8),
+        *roles,
+        *OWNER,
     )
     assert deployed.code == 0, deployed.err
     assert all(line.startswith("sent ") for line in deployed.err.splitlines())
@@ -647,14 +680,16 @@ def test_right_input_goes_all_the_way(
     assert on("vault", "status").out.count("WETH") >= 1
 
 
-def test_glide_and_bands_by_command_are_shown_by_status(stage: Stage, cli: Cli) -> None:
-    curator, vault = CURATOR, contract_at(stage.chain.rpc, "BasketVault", stage.vault)
+def test_glide_and_bands_by_command_are_shown_by_status(
+    environment: DevEnvironment, cli: Cli
+) -> None:
+    curator, vault = CURATOR, contract_at(environment.chain.rpc, "BasketVault", environment.vault)
     options = ("--target", "WETH=20%", "--target", "WBTC=60%", "--target", "USDC=20%")
     begun = cli("vault", "set-targets", *options, "--glide", 1_000, *curator).out
-    until = utc(look(stage).basket.glide_end)
-    said = " ".join(begun.split())
-    assert f"The targets glide until {until}: WETH now 40.00 %, then 20.00 %; WBTC now " in said
-    assert "in force" not in said
+    until = utc(snapshot_of(environment).basket.glide_end)
+    message = " ".join(begun.split())
+    assert f"The targets glide until {until}: WETH now 40.00 %, then 20.00 %; WBTC now " in message
+    assert "in force" not in message
     bands = ("--band", "WBTC=300", "--relative", "WETH=100", "--min-trade", "USDC=12.5")
     assert cli("vault", "set-bands", *bands, "--json", *curator).json["in_force"] is True
     set_at = vault.call("assets")
@@ -663,24 +698,24 @@ def test_glide_and_bands_by_command_are_shown_by_status(stage: Stage, cli: Cli) 
         (300, 0, 0),
         (100, 0, 12_500_000),
     ]
-    stage.chain.mine(at=look(stage).basket.glide_start + 500)
+    environment.chain.mine(at=snapshot_of(environment).basket.glide_start + 500)
 
     shown = cli("vault", "status").out
-    told = cli("vault", "status", "--json").json
+    reported = cli("vault", "status", "--json").json
 
     assert "30.00 % → 20.00 %" in shown
     assert "targets glide until" in shown
     assert "due since" not in shown
-    weth, wbtc, usdc = told["assets"]
+    weth, wbtc, usdc = reported["assets"]
     assert (weth["target_e18"], weth["end_target_e18"]) == (str(3 * E18 // 10), str(2 * E18 // 10))
     # A hundredth of the target now: 0.3 %.
     assert weth["band_e18"] == str(30 * E18 // 10_000)
     assert (wbtc["band_e18"], usdc["min_trade_raw"]) == (str(3 * E18 // 100), "12500000")
-    assert told["reason"] == "BandBroken"
+    assert reported["reason"] == "BandBroken"
 
 
 def test_minimum_trade_that_no_band_releases_is_said_beforehand(
-    stage: Stage, cli: Cli, spec: Callable[..., Path]
+    environment: DevEnvironment, cli: Cli, spec: Callable[..., Path]
 ) -> None:
     made = cli("vault", "create", "--spec", spec('#min_trade = "0.005"', 'min_trade = "9"'), *OWNER)
     fits = cli("vault", "set-bands", "--min-trade", "WETH=0.1", "--json", *CURATOR)
@@ -697,13 +732,13 @@ def test_minimum_trade_that_no_band_releases_is_said_beforehand(
 
 
 def test_bands_of_a_token_the_vault_has_not_are_refused(
-    stage: Stage, cli: Cli, tmp_path: Path, unchanged: None
+    environment: DevEnvironment, cli: Cli, tmp_path: Path, unchanged: None
 ) -> None:
     ran = cli("vault", "set-bands", "--band", "DAI=100", *CURATOR)
     assert "The token DAI is not" in ran.sentence
-    lacking = stage.deployment.tokens[-1]
+    lacking = environment.deployment.tokens[-1]
     shrunk = replace(lacking, symbol="LINK", address="0x" + 40 * "5")
-    replace(stage.deployment, tokens=(*stage.deployment.tokens, shrunk)).save(
+    replace(environment.deployment, tokens=(*environment.deployment.tokens, shrunk)).save(
         tmp_path / "deployment.json"
     )
     for command in (("set-bands", "--band", "LINK=100", *CURATOR), ("sync", "--token", "LINK")):
@@ -715,51 +750,57 @@ def test_bands_of_a_token_the_vault_has_not_are_refused(
     assert cli("vault", "set-bands", "--band", "WETH", *CURATOR).code == 2
 
 
-def test_calendar_fees_and_what_is_left_out_are_shown_by_status(stage: Stage, cli: Cli) -> None:
+def test_calendar_fees_and_what_is_left_out_are_shown_by_status(
+    environment: DevEnvironment, cli: Cli
+) -> None:
     vault, owner, day = (
-        contract_at(stage.chain.rpc, "BasketVault", stage.vault),
-        stage.wallet(Actor.OWNER),
+        contract_at(environment.chain.rpc, "BasketVault", environment.vault),
+        environment.wallet(Actor.OWNER),
         86_400,
     )
     rules = replace(DEMO_POLICY, calendar_seconds=day, open_after_seconds=3_600)
     owner.transact(vault, "setPolicy", astuple(rules))
     owner.transact(vault, "setFees", (50, 1_000, 5, 10), Actor.FEE_RECIPIENT.address)
     owner.transact(vault, "excludeAsset", 2)
-    at = stage.chain.now() // day * day + day + 60
-    stage.market.step(stage.market.prices_e8 | {"ETH/USD": 2_010_00000000}, at)
+    at = environment.chain.now() // day * day + day + 60
+    environment.market.step(environment.market.prices_e8 | {"ETH/USD": 2_010_00000000}, at)
 
     shown = " ".join(cli("vault", "status").out.split())
-    told = cli("vault", "status", "--json").json
+    reported = cli("vault", "status", "--json").json
 
     assert "CalendarDue: the calendar asks for a rebalance" in shown
     assert "USDC │ 100,000 │ excluded │" in shown.replace("┃", "│")
     assert "0.50 % a year, 10.00 % of gains, 0.05 % on entry, 0.10 % on exit" in shown
-    assert list(told["fees"].values()) == ["50", "1000", "5", "10"]
-    assert [asset["excluded"] for asset in told["assets"]] == [False, False, True]
-    assert (told["due_since"], told["opens_at"]) == ("0", "0"), "nobody has told the vault"
+    assert list(reported["fees"].values()) == ["50", "1000", "5", "10"]
+    assert [asset["excluded"] for asset in reported["assets"]] == [False, False, True]
+    assert (reported["due_since"], reported["opens_at"]) == ("0", "0"), "nobody has told the vault"
 
-    stage.wallet(Actor.DEPOSITOR).transact(vault, "poke")
-    due = stage.chain.now()
+    environment.wallet(Actor.DEPOSITOR).transact(vault, "poke")
+    due = environment.chain.now()
     shown = " ".join(cli("vault", "status").out.split())
-    told = cli("vault", "status", "--json").json
-    assert (told["due_since"], told["opens_at"]) == (str(due), str(due + 3_600))
+    reported = cli("vault", "status", "--json").json
+    assert (reported["due_since"], reported["opens_at"]) == (str(due), str(due + 3_600))
     assert f"{utc(due + 3_600)} (in " in shown
 
 
-def test_losses_and_claims_are_shown_and_mended(stage: Stage, cli: Cli, pockets: None) -> None:
+def test_losses_and_claims_are_shown_and_mended(
+    environment: DevEnvironment, cli: Cli, pockets: None
+) -> None:
     """A holder whom USDC has blocked leaves; USDC is lost, written down, collected, and allowed again."""
-    usdc = contract_at(stage.chain.rpc, "BlocklistToken", stage.deployment.listed("USDC").address)
+    usdc = contract_at(
+        environment.chain.rpc, "BlocklistToken", environment.deployment.listed("USDC").address
+    )
     depositor = Actor.DEPOSITOR.address
     assert cli("vault", "deposit", "--shares", "100", *DEPOSITOR).code == 0
-    stage.chain.transact(usdc, "blacklist", depositor)
+    environment.chain.transact(usdc, "blacklist", depositor)
     assert "could not be sent" in cli("vault", "withdraw", "--all", *DEPOSITOR).out
     assert "are owed to who redeemed" in cli("vault", "status").out
     refused = cli("vault", "claim", "--token", "USDC", *DEPOSITOR)
     assert (
         "the token still cannot be sent; try again later or to another receiver" in refused.sentence
     )
-    balance = usdc.call("balanceOf", stage.vault)
-    stage.chain.set_token_balance(usdc.address, stage.vault, balance // 2)
+    balance = usdc.call("balanceOf", environment.vault)
+    environment.chain.set_token_balance(usdc.address, environment.vault, balance // 2)
     shown = " ".join(cli("vault", "status").out.split())
     assert "USDC are missing: `rebalancer vault sync` writes the loss down." in shown
     assert "LossNotWrittenDown: " in shown
@@ -769,29 +810,29 @@ def test_losses_and_claims_are_shown_and_mended(stage: Stage, cli: Cli, pockets:
     ran = cli("vault", "sync", "--token", "USDC", *KEEPER)
 
     assert "It may not be bought now, and trading is paused." in " ".join(ran.out.split())
-    told = cli("vault", "status", "--json").json
-    assert [asset["barred"] for asset in told["assets"]] == [False, False, True]
-    assert [asset["missing_raw"] for asset in told["assets"]] == ["0", "0", "0"]
+    reported = cli("vault", "status", "--json").json
+    assert [asset["barred"] for asset in reported["assets"]] == [False, False, True]
+    assert [asset["missing_raw"] for asset in reported["assets"]] == ["0", "0", "0"]
     shown = " ".join(cli("vault", "status").out.split())
     assert "USDC lost balance and may not be bought until the owner allows it." in shown
-    stage.chain.transact(usdc, "unBlacklist", depositor)
+    environment.chain.transact(usdc, "unBlacklist", depositor)
     claim = ("vault", "claim", "--token", "USDC")
     part = cli(*claim, "--amount", "0.5", "--receiver", OWNER_ADDRESS, *DEPOSITOR)
     assert f"Collected 0.5 USDC for {OWNER_ADDRESS}." in " ".join(part.out.split())
     rest = cli(*claim, "--holder", depositor, "--json", *KEEPER).json
-    owed = int(told["assets"][2]["claims_raw"])
+    owed = int(reported["assets"][2]["claims_raw"])
     assert int(rest["amount_raw"]) == owed - 500_000
     assert rest["receiver"] == depositor.lower()
-    call = ("admin", "call", "--contract", stage.vault, "--function")
+    call = ("admin", "call", "--contract", environment.vault, "--function")
     assert "Done." in cli(*call, "allowPurchases", "--arg", "2", *OWNER).out
     assert "may be bought already" in cli(*call, "allowPurchases", "--arg", "2", *OWNER).sentence
     assert "Done." in cli(*call, "resumeRebalance", *OWNER).out
     assert cli("vault", "status", "--json").json["reason"] == "BandBroken"
 
 
-def look(stage: Stage) -> VaultSnapshot:
-    rpc = stage.chain.rpc
-    return read_vaults(rpc, stage.system.lens, [stage.vault], read_block(rpc))[0]
+def snapshot_of(environment: DevEnvironment) -> VaultSnapshot:
+    rpc = environment.chain.rpc
+    return read_vaults(rpc, environment.system.lens, [environment.vault], read_block(rpc))[0]
 
 
 def test_right_input_is_told_to_people_too(cli: Cli, pockets: None, tmp_path: Path) -> None:
@@ -805,8 +846,8 @@ def test_right_input_is_told_to_people_too(cli: Cli, pockets: None, tmp_path: Pa
     assert "in force" in cli("vault", "set-targets", *options, *CURATOR).out
     picture = tmp_path / "plan.svg"
     planned = cli("plan", "--picture", picture, *KEEPER).out
-    for said in ("DryRun", "Trades", "Route", "pool fees", "price impact", "gas"):
-        assert said in planned
+    for message in ("DryRun", "Trades", "Route", "pool fees", "price impact", "gas"):
+        assert message in planned
     assert "What the vault will find" in planned
     assert "short of the best there could be" in " ".join(planned.split())
     assert picture.read_text(encoding="utf-8").lstrip().startswith("<?xml")
@@ -820,13 +861,13 @@ def test_right_input_is_told_to_people_too(cli: Cli, pockets: None, tmp_path: Pa
 
 
 @pytest.fixture
-def doomed() -> Iterator[tuple[Node, Stage]]:
+def doomed() -> Iterator[tuple[Node, DevEnvironment]]:
     """A node of its own, on which a band is broken."""
     prices_e8 = {"ETH/USD": 2_000 * 10**8, "BTC/USD": 30_000 * 10**8, "USDC/USD": 10**8}
     with Node.start(NodeSettings()) as node, node.rpc(timeout_s=60) as rpc:
-        stage = build_stage(LocalChain(rpc), prices_e8)
-        stage.market.step(prices_e8 | UP_10_PERCENT, stage.chain.now() + 60)
-        yield node, stage
+        environment = build_environment(LocalChain(rpc), prices_e8)
+        environment.market.step(prices_e8 | UP_10_PERCENT, environment.chain.now() + 60)
+        yield node, environment
 
 
 def dies_at(monkeypatch: pytest.MonkeyPatch, node: Node, method: str, *, after: bool) -> None:
@@ -834,11 +875,11 @@ def dies_at(monkeypatch: pytest.MonkeyPatch, node: Node, method: str, *, after: 
     settle = Rpc.batch_settled
 
     def killing(self: Rpc, calls: Any) -> list[Any]:
-        asked = any(name == method for name, _ in calls)
-        if asked and not after:
+        requested = any(name == method for name, _ in calls)
+        if requested and not after:
             node.kill()
         answers = settle(self, calls)
-        if asked and after:
+        if requested and after:
             node.kill()
         return answers
 
@@ -852,23 +893,23 @@ def dies_at(monkeypatch: pytest.MonkeyPatch, node: Node, method: str, *, after: 
         ("eth_feeHistory", False, []),
         ("eth_estimateGas", False, []),
         ("eth_estimateGas", True, []),
-        ("eth_sendRawTransaction", False, [State.SIGNED]),
-        ("eth_sendRawTransaction", True, [State.SENT]),
+        ("eth_sendRawTransaction", False, [AttemptState.SIGNED]),
+        ("eth_sendRawTransaction", True, [AttemptState.SENT]),
     ],
 )
 def test_node_killed_in_mid_tick_leaves_a_journal_that_says_how_far_it_came(
-    doomed: tuple[Node, Stage],
+    doomed: tuple[Node, DevEnvironment],
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
     method: str,
     after: bool,
-    states: list[State],
+    states: list[AttemptState],
 ) -> None:
-    node, stage = doomed
+    node, environment = doomed
     with Outbox(tmp_path / "outbox.sqlite") as outbox:
         keeper = Keeper(
-            stage.chain.rpc,
-            Site.of(stage.deployment, [stage.vault]),
+            environment.chain.rpc,
+            KeeperContext.of(environment.deployment, [environment.vault]),
             [devnet_signer(Actor.KEEPER)],
             outbox,
             KeeperOptions(fee_cap_wei=10**13, receipt_seconds=1),
@@ -881,14 +922,14 @@ def test_node_killed_in_mid_tick_leaves_a_journal_that_says_how_far_it_came(
 
 
 def test_node_killed_in_mid_tick_ends_the_command_with_a_sentence(
-    doomed: tuple[Node, Stage],
+    doomed: tuple[Node, DevEnvironment],
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
     capsys: pytest.CaptureFixture[str],
 ) -> None:
-    node, stage = doomed
+    node, environment = doomed
     file = tmp_path / "deployment.json"
-    stage.deployment.save(file)
+    environment.deployment.save(file)
     dies_at(monkeypatch, node, "eth_estimateGas", after=False)
     monkeypatch.setenv("REBALANCER_KEEPER__MAX_CONSECUTIVE_FAILURES", "3")
     monkeypatch.setenv("REBALANCER_KEEPER__LISTEN", "off")
@@ -905,14 +946,14 @@ def test_node_killed_in_mid_tick_ends_the_command_with_a_sentence(
 
 
 def test_node_killed_during_a_deposit_ends_the_command_with_a_sentence(
-    doomed: tuple[Node, Stage],
+    doomed: tuple[Node, DevEnvironment],
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
     capsys: pytest.CaptureFixture[str],
 ) -> None:
-    node, stage = doomed
+    node, environment = doomed
     file = tmp_path / "deployment.json"
-    stage.deployment.save(file)
+    environment.deployment.save(file)
     dies_at(monkeypatch, node, "eth_sendRawTransaction", after=False)
     ran = run(
         capsys,
@@ -929,47 +970,51 @@ def test_node_killed_during_a_deposit_ends_the_command_with_a_sentence(
 
 @pytest.mark.usefixtures("pockets")
 def test_a_dry_run_shows_what_a_deposit_would_do_and_sends_nothing(
-    stage: Stage, cli: Cli, unchanged: None
+    environment: DevEnvironment, cli: Cli, unchanged: None
 ) -> None:
     paid = ("vault", "deposit", "--token", "USDC", "--amount", "500", "--dry-run", *DEPOSITOR)
     shown = " ".join(cli(*paid).out.split())
-    told = cli(*paid, "--json").json
+    reported = cli(*paid, "--json").json
 
-    usdc, zap = stage.deployment.listed("USDC").address, stage.system.zap
+    usdc, zap = environment.deployment.listed("USDC").address, environment.system.zap
     assert "gives 498." in shown
     assert "at most 500 USDC" in shown
     assert "known once" not in shown, "the node tells what the zap takes after the approval"
     assert f"approval first 500 USDC to {zap} (" in shown
     assert "swaps cost $" in shown
-    assert told["at_most_raw"] == {usdc: "500000000"}
-    (approval,) = told["approvals"]
+    assert reported["at_most_raw"] == {usdc: "500000000"}
+    (approval,) = reported["approvals"]
     assert (approval["token"], approval["spender"], approval["amount_raw"]) == (
         *(usdc, zap),
         "500000000",
     )
     assert 20_000 < int(approval["gas"]) < 100_000
-    assert 200_000 < int(told["gas"]) < 1_000_000, "after the approval, as the node simulates it"
-    shares, least = (int(told[name][stage.vault]) for name in ("gets_raw", "at_least_raw"))
+    assert 200_000 < int(reported["gas"]) < 1_000_000, (
+        "after the approval, as the node simulates it"
+    )
+    shares, least = (
+        int(reported[name][environment.vault]) for name in ("gets_raw", "at_least_raw")
+    )
     assert least == shares * 9_950 // 10_000
-    given, got, swaps = (int(told[name]) for name in ("given_e18", "got_e18", "swap_cost_e18"))
+    given, got, swaps = (int(reported[name]) for name in ("given_e18", "got_e18", "swap_cost_e18"))
     assert 497 * E18 < given < 500 * E18
     assert 0 < swaps <= given - got + 10**12 < E18
 
     in_kind = ("vault", "deposit", "--shares", "10", "--dry-run", "--json", *DEPOSITOR)
-    told = cli(*in_kind).json
-    assert (len(told["approvals"]), told["swap_cost_e18"]) == (3, "0")
-    assert told["gets_raw"] == {stage.vault: str(10 * E18)}
+    reported = cli(*in_kind).json
+    assert (len(reported["approvals"]), reported["swap_cost_e18"]) == (3, "0")
+    assert reported["gets_raw"] == {environment.vault: str(10 * E18)}
 
 
 def test_a_dry_run_of_a_withdrawal_says_what_comes_out_at_least(
-    stage: Stage, cli: Cli, pockets: None
+    environment: DevEnvironment, cli: Cli, pockets: None
 ) -> None:
     assert cli("vault", "deposit", "--shares", "100", *DEPOSITOR).code == 0
-    before = stage.chain.block()["hash"]
+    before = environment.chain.block()["hash"]
     options = ("vault", "withdraw", "--all", "--dry-run", "--json", *DEPOSITOR)
     in_kind, ether = cli(*options).json, cli(*options, "--token", "ETH").json
-    spoil(stage, None)
-    before_spoiled = stage.chain.block()["hash"]
+    spoil(environment, None)
+    before_spoiled = environment.chain.block()["hash"]
     unknown = cli(*options).json
     shown = cli(*[each for each in options if each != "--json"]).out
 
@@ -979,17 +1024,17 @@ def test_a_dry_run_of_a_withdrawal_says_what_comes_out_at_least(
     (got,) = ether["gets_raw"].values()
     assert list(ether["gets_raw"]) == [ETH]
     assert int(ether["at_least_raw"][ETH]) == int(got) * 9_950 // 10_000
-    assert [one["token"] for one in ether["approvals"]] == [stage.vault]
+    assert [one["token"] for one in ether["approvals"]] == [environment.vault]
     assert (unknown["given_e18"], unknown["got_e18"]) == (None, None)
     assert "unknown: a price is not sound" in shown
-    assert before != before_spoiled == stage.chain.block()["hash"]
+    assert before != before_spoiled == environment.chain.block()["hash"]
 
 
 @pytest.mark.parametrize("given", [("--token", "USDC", "--amount", "500"), ("--shares", "10")])
 def test_ether_for_the_approvals_alone_approves_nothing(
-    stage: Stage, cli: Cli, pockets: None, unchanged: None, given: tuple[str, ...]
+    environment: DevEnvironment, cli: Cli, pockets: None, unchanged: None, given: tuple[str, ...]
 ) -> None:
-    stage.chain.set_balance(Actor.DEPOSITOR.address, 15 * 10**13)  # 150,000 gas
+    environment.chain.set_balance(Actor.DEPOSITOR.address, 15 * 10**13)  # 150,000 gas
     deposit = ("vault", "deposit", *given, *DEPOSITOR)
 
     dry = cli(*deposit, "--dry-run")
@@ -997,13 +1042,13 @@ def test_ether_for_the_approvals_alone_approves_nothing(
 
     assert (dry.code, ran.code) == (0, 10)
     assert "Warning: " in dry.err
-    for said in (dry.err, ran.err):
-        assert "holds 0.00015 ether and needs up to 0.000" in said
-        assert "sent approve" not in said
+    for message in (dry.err, ran.err):
+        assert "holds 0.00015 ether and needs up to 0.000" in message
+        assert "sent approve" not in message
 
 
 def test_second_deposit_in_kind_approves_each_token_once(
-    stage: Stage, cli: Cli, pockets: None
+    environment: DevEnvironment, cli: Cli, pockets: None
 ) -> None:
     """What the first was allowed and did not take is no reason to allow 0 first."""
     deposit = ("vault", "deposit", "--shares", "10", *DEPOSITOR)
@@ -1012,8 +1057,8 @@ def test_second_deposit_in_kind_approves_each_token_once(
     ran = cli(*deposit)
 
     assert ran.code == 0, ran.err
-    told = [line.split(" to ")[0] for line in ran.err.splitlines()]
-    assert told == ["sent approve"] * 3 + ["sent mintInKind"]
+    reported = [line.split(" to ")[0] for line in ran.err.splitlines()]
+    assert reported == ["sent approve"] * 3 + ["sent mintInKind"]
 
 
 def test_gas_of_a_withdrawal_is_previewed_as_it_is_used(cli: Cli, pockets: None) -> None:
@@ -1021,18 +1066,18 @@ def test_gas_of_a_withdrawal_is_previewed_as_it_is_used(cli: Cli, pockets: None)
     assert cli("vault", "deposit", "--shares", "100", *DEPOSITOR).code == 0
     withdraw = ("vault", "withdraw", "--shares", "50", "--json", *DEPOSITOR)
 
-    told, done = cli(*withdraw, "--dry-run").json, cli(*withdraw).json
+    reported, done = cli(*withdraw, "--dry-run").json, cli(*withdraw).json
 
-    assert abs(int(told["gas"]) - int(done["gas_used"])) < 10_000
+    assert abs(int(reported["gas"]) - int(done["gas_used"])) < 10_000
 
 
 def test_money_moves_on_a_real_chain_only_after_a_yes(
-    stage: Stage, cli: Cli, pockets: None, monkeypatch: pytest.MonkeyPatch
+    environment: DevEnvironment, cli: Cli, pockets: None, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The stage's chain, taken for a real one where it is asked whether to ask."""
     monkeypatch.setattr("rebalancer.cli.preview.DEVNET_CHAIN_ID", 5)
     deposit = ("vault", "deposit", "--shares", "1", *DEPOSITOR)
-    before = stage.chain.block()["hash"]
+    before = environment.chain.block()["hash"]
 
     ran = cli(*deposit)
     assert (ran.code, "say --yes, or answer at a terminal" in ran.err) == (2, True)
@@ -1043,26 +1088,26 @@ def test_money_moves_on_a_real_chain_only_after_a_yes(
         monkeypatch.setattr("sys.stdin", stdin)
         ran = cli(*deposit)
         assert (ran.code, "Send it?" in ran.err, "Aborted!" in ran.err) == (1, True, True)
-    assert stage.chain.block()["hash"] == before
+    assert environment.chain.block()["hash"] == before
 
     sent = cli(*deposit, "--yes")
     assert (sent.code, "Minted 1 shares" in sent.out) == (0, True)
-    told = [line.split(" to ")[0] for line in sent.err.splitlines()]
-    assert told == ["sent approve"] * 3 + ["sent mintInKind"]
+    reported = [line.split(" to ")[0] for line in sent.err.splitlines()]
+    assert reported == ["sent approve"] * 3 + ["sent mintInKind"]
     assert all(len(line.rpartition("transaction 0x")[2]) == 64 for line in sent.err.splitlines())
 
 
 @pytest.mark.parametrize("token", ["USDC", "ETH"])
 def test_all_of_a_token_is_deposited_but_what_the_gas_may_cost(
-    stage: Stage, cli: Cli, pockets: None, token: str
+    environment: DevEnvironment, cli: Cli, pockets: None, token: str
 ) -> None:
-    rpc, account = stage.chain.rpc, Actor.DEPOSITOR.address
-    stage.chain.set_balance(account, 2 * E18)
+    rpc, account = environment.chain.rpc, Actor.DEPOSITOR.address
+    environment.chain.set_balance(account, 2 * E18)
 
     ran = cli("vault", "deposit", "--token", token, "--amount", "max", "--json", *DEPOSITOR)
 
     assert ran.code == 0, ran.err
-    usdc = contract_at(rpc, "IERC20Metadata", stage.deployment.listed("USDC").address)
+    usdc = contract_at(rpc, "IERC20Metadata", environment.deployment.listed("USDC").address)
     left_wei = int(rpc.call("eth_getBalance", account, "latest"), 16)
     if token == "ETH":
         assert int(ran.json["amount_raw"]) > 199 * E18 // 100
@@ -1070,66 +1115,68 @@ def test_all_of_a_token_is_deposited_but_what_the_gas_may_cost(
     else:
         assert ran.json["amount_raw"] == "1000000000"
         assert usdc.call("balanceOf", account) == int(ran.json["returned"].get(usdc.address, "0"))
-    stage.chain.set_balance(account, 10**12)
+    environment.chain.set_balance(account, 10**12)
     poor = cli("vault", "deposit", "--token", "ETH", "--amount", "max", *DEPOSITOR)
     assert "no more than the gas costs: send it some first" in poor.sentence
     assert poor.code == 16
 
 
 def test_a_deposit_that_is_interrupted_names_the_transaction_and_what_may_still_be_taken(
-    stage: Stage, pockets: None
+    environment: DevEnvironment, pockets: None
 ) -> None:
     sent: dict[str, str] = {}
 
-    def told(what: str, transaction_hash: str) -> None:
+    def reported(what: str, transaction_hash: str) -> None:
         sent[what] = transaction_hash
         if what.startswith("approve") and len(sent) == 3:
             raise KeyboardInterrupt
 
-    wallet = stage.wallet(Actor.DEPOSITOR)
-    wallet.on_sent = told
+    wallet = environment.wallet(Actor.DEPOSITOR)
+    wallet.on_sent = reported
     with pytest.raises(KeyboardInterrupt) as stopped:
-        actions.deposit_in_kind(wallet, stage.vault, E18)
+        actions.deposit_in_kind(wallet, environment.vault, E18)
 
     notes = stopped.value.__notes__
     what, transaction_hash = list(sent.items())[-1]
     assert notes[0] == f"It may still be mined: {what}, transaction {transaction_hash}."
     assert len(notes) == 4
-    assert all(f"{stage.vault} may still take " in note for note in notes[1:])
+    assert all(f"{environment.vault} may still take " in note for note in notes[1:])
     assert "USDC" in notes[3]
 
 
 def test_position_shows_shares_content_worth_and_claims(
-    stage: Stage, cli: Cli, pockets: None
+    environment: DevEnvironment, cli: Cli, pockets: None
 ) -> None:
-    usdc = contract_at(stage.chain.rpc, "BlocklistToken", stage.deployment.listed("USDC").address)
+    usdc = contract_at(
+        environment.chain.rpc, "BlocklistToken", environment.deployment.listed("USDC").address
+    )
     depositor = Actor.DEPOSITOR.address.lower()
     nothing = cli("vault", "position", "--json", *DEPOSITOR).json
     assert (nothing["shares"], nothing["worth_e18"], nothing["claims_raw"]) == ("0", "0", {})
 
     assert cli("vault", "deposit", "--shares", "100", *DEPOSITOR).code == 0
-    stage.chain.transact(usdc, "blacklist", depositor)
+    environment.chain.transact(usdc, "blacklist", depositor)
     left = cli("vault", "withdraw", "--shares", "40", "--json", *DEPOSITOR).json
     shown = " ".join(cli("vault", "position", "--address", depositor).out.split())
-    told = cli("vault", "position", "--address", depositor, "--json").json
+    reported = cli("vault", "position", "--address", depositor, "--json").json
 
     owed = int(left["claims"][usdc.address])
     assert [int(sent) for sent in left["sent"]][2] == 0 < owed == int(left["amounts"][2])
-    assert told["claims_raw"] == {usdc.address: str(owed)}
-    assert abs(int(told["claims_e18"]) - 8 * E18) < E18 // 100
-    assert (told["shares"], told["holder"]) == (str(60 * E18), depositor)
-    assert int(told["part_e18"]) == 60 * E18 * E18 // int(told["supply"])
-    assert abs(int(told["worth_e18"]) - 60 * E18) < E18 // 10
+    assert reported["claims_raw"] == {usdc.address: str(owed)}
+    assert abs(int(reported["claims_e18"]) - 8 * E18) < E18 // 100
+    assert (reported["shares"], reported["holder"]) == (str(60 * E18), depositor)
+    assert int(reported["part_e18"]) == 60 * E18 * E18 // int(reported["supply"])
+    assert abs(int(reported["worth_e18"]) - 60 * E18) < E18 // 10
     assert "shares 60, 0.0120 % of all" in shown
     assert "USDC, worth $" in shown
     assert "`rebalancer vault claim` collects them" in shown
 
     refused = cli("vault", "claim", *DEPOSITOR)
     assert "the token still cannot be sent" in refused.sentence
-    stage.chain.transact(usdc, "unBlacklist", depositor)
+    environment.chain.transact(usdc, "unBlacklist", depositor)
     (collected,) = cli("vault", "claim", "--json", *DEPOSITOR).json
     assert int(collected["amount_raw"]) == owed
-    spoil(stage, None)
+    spoil(environment, None)
     assert cli("vault", "position", "--json", *DEPOSITOR).json["worth_e18"] is None
     assert "worth unknown" in " ".join(cli("vault", "position", *DEPOSITOR).out.split())
 
@@ -1139,10 +1186,14 @@ def test_position_shows_shares_content_worth_and_claims(
 
 @pytest.mark.parametrize("width", [80, 60, 40])
 def test_no_number_and_no_address_is_cut_in_a_narrow_terminal(
-    stage: Stage, cli: Cli, pockets: None, monkeypatch: pytest.MonkeyPatch, width: int
+    environment: DevEnvironment,
+    cli: Cli,
+    pockets: None,
+    monkeypatch: pytest.MonkeyPatch,
+    width: int,
 ) -> None:
     move = {"ETH/USD": 2_200_00000000, "BTC/USD": 123_456_00000000}
-    stage.market.step(stage.market.prices_e8 | move, stage.chain.now() + 900)
+    environment.market.step(environment.market.prices_e8 | move, environment.chain.now() + 900)
     for command in (
         ("vault", "status"),
         ("vault", "position", *DEPOSITOR),
@@ -1152,9 +1203,9 @@ def test_no_number_and_no_address_is_cut_in_a_narrow_terminal(
         ("admin", "show"),
         ("doctor",),
     ):
-        monkeypatch.setattr("rebalancer.cli.show._PLAIN_WIDTH", 400)
+        monkeypatch.setattr("rebalancer.cli.format._PLAIN_WIDTH", 400)
         wide = cli(*command).out
-        monkeypatch.setattr("rebalancer.cli.show._PLAIN_WIDTH", width)
+        monkeypatch.setattr("rebalancer.cli.format._PLAIN_WIDTH", width)
         narrow = cli(*command).out
 
         # A line is longer only where an address or a hash is in it, which stays in one piece.

@@ -21,19 +21,19 @@ from rebalancer.chain.deployment import Deployment
 from rebalancer.chain.rpc import Rpc
 from rebalancer.chain.snapshot import read_block
 from rebalancer.cli.devnet import _Steps
+from rebalancer.devnet.environment import Actor, DevEnvironment, set_up_environment
 from rebalancer.devnet.local import LocalChain
-from rebalancer.devnet.market import USDC, WBTC, WETH, Market
+from rebalancer.devnet.market import USDC, WBTC, WETH, DevMarket
 from rebalancer.devnet.node import Node, NodeKind, NodeSettings
 from rebalancer.devnet.profile import opening_pools
 from rebalancer.devnet.rate_assets import build_rate_environment
-from rebalancer.devnet.stage import Actor, Stage, set_stage
 from rebalancer.devnet.uniswap import pool_address
 from rebalancer.errors import NodePortBusy, RpcUnreachable
 from rebalancer.operations.addresses import check_devnets
 from rebalancer.reasons import Reason
 from rebalancer.send.outbox import Outbox
 from tests.commands import run
-from tests.contract.test_keeper import keeper_of, look, tick
+from tests.contract.test_keeper import keeper_of, snapshot_of, tick
 from tests.contract.test_market import pool_state
 from tests.fixtures_chain import GENESIS_AT, OPENING_PRICES_E8
 
@@ -76,8 +76,8 @@ def first_object(process: subprocess.Popen[str]) -> Any:
 def ended(process: subprocess.Popen[str]) -> tuple[int, str]:
     """Ends a command as Ctrl-C does; its exit code, and what it told."""
     process.send_signal(signal.SIGINT)
-    _, told = process.communicate(timeout=SECONDS)
-    return process.returncode, told
+    _, reported = process.communicate(timeout=SECONDS)
+    return process.returncode, reported
 
 
 def test_devnet_is_ready_when_it_says_so_and_gone_after_ctrl_c(
@@ -93,8 +93,8 @@ def test_devnet_is_ready_when_it_says_so_and_gone_after_ctrl_c(
         paid = ("--token", "USDC", "--amount", "1000000", "--account", Actor.DEPOSITOR.value)
         assert run(capsys, *where, "vault", "deposit", *paid).code == 0
 
-        code, told = ended(net)
-        assert (code, "Traceback" in told) == (0, False)
+        code, reported = ended(net)
+        assert (code, "Traceback" in reported) == (0, False)
         with Rpc(ready["rpc_url"]) as rpc, pytest.raises(RpcUnreachable):
             rpc.chain_id()
 
@@ -119,11 +119,11 @@ def test_market_of_rate_assets_earns_once_a_day_and_follows_its_rates(node_kind:
     with Node.start(settings) as node, node.rpc(timeout_s=SECONDS) as rpc:
         chain = LocalChain(rpc)
         rates = build_rate_environment(chain)
-        steps = _Steps(rates.stage.market, Console(file=StringIO()), rates)
+        steps = _Steps(rates.environment.market, Console(file=StringIO()), rates)
         begun, seen = chain.now(), [rates.prices_at_rates_e8(2_000 * 10**8)]
         for hours in (1, 23, 26, 34):
             steps.step({"ETH/USD": 2_000 * 10**8, "BTC/USD": 1}, begun + hours * 3_600)
-            seen.append(dict(rates.stage.market.prices_e8))
+            seen.append(dict(rates.environment.market.prices_e8))
 
     first, still, before, stepped, later = (prices["SUSDE/USD"] for prices in seen)
     assert first == still == before <= stepped < later
@@ -141,11 +141,11 @@ def test_devnet_plays_its_tape_while_a_keeper_looks_on(tmp_path: Path) -> None:
             ) as keeper:
                 assert keeper.stdout is not None
                 seen = [json.loads(keeper.stdout.readline())["block"]["number"] for _ in range(5)]
-                code, told = ended(keeper)
+                code, reported = ended(keeper)
             after = read_block(rpc)
 
         assert len(set(seen)) == 5
-        assert (code, "event=stopping" in told, "event=stopped" in told) == (0, True, True)
+        assert (code, "event=stopping" in reported, "event=stopped" in reported) == (0, True, True)
         assert after.timestamp > before.timestamp
         assert ended(net)[0] == 0
 
@@ -214,22 +214,24 @@ def test_devnet_writes_over_no_file_but_a_devnets(
     assert {path.name for path in tmp_path.iterdir()} == {"rebalancer.toml", "mainnet.json"}
 
 
-def test_devnet_outlives_a_token_that_is_paused(stage: Stage) -> None:
-    told = Console(file=StringIO(), width=200)
-    steps = _Steps(stage.market, told)
-    usdc = contract_at(stage.chain.rpc, "BlocklistToken", stage.deployment.listed("USDC").address)
-    up = stage.market.prices_e8 | {"ETH/USD": 2_200_00000000}
-    before = pool_states(stage.market)
+def test_devnet_outlives_a_token_that_is_paused(environment: DevEnvironment) -> None:
+    reported = Console(file=StringIO(), width=200)
+    steps = _Steps(environment.market, reported)
+    usdc = contract_at(
+        environment.chain.rpc, "BlocklistToken", environment.deployment.listed("USDC").address
+    )
+    up = environment.market.prices_e8 | {"ETH/USD": 2_200_00000000}
+    before = pool_states(environment.market)
 
-    stage.chain.transact(usdc, "pause")
+    environment.chain.transact(usdc, "pause")
     for _ in range(3):
-        steps.step(up, stage.chain.now() + 60)
-    assert pool_states(stage.market) == before
-    stage.chain.transact(usdc, "unpause")
-    steps.step(up, stage.chain.now() + 60)
+        steps.step(up, environment.chain.now() + 60)
+    assert pool_states(environment.market) == before
+    environment.chain.transact(usdc, "unpause")
+    steps.step(up, environment.chain.now() + 60)
 
-    assert pool_states(stage.market) != before
-    assert told.file.getvalue().count("No price or pool moves for now.") == 1  # type: ignore[attr-defined]
+    assert pool_states(environment.market) != before
+    assert reported.file.getvalue().count("No price or pool moves for now.") == 1  # type: ignore[attr-defined]
 
 
 def test_devnet_writes_over_what_a_devnet_wrote(tmp_path: Path) -> None:
@@ -253,29 +255,31 @@ def test_devnet_forks_a_live_chain_as_it_is(tmp_path: Path) -> None:
 def test_a_fork_is_deployed_onto_and_rebalances_while_the_original_stays(tmp_path: Path) -> None:
     with Node.start(NodeSettings(genesis_at=GENESIS_AT)) as origin, origin.rpc() as upstream:
         original = LocalChain(upstream)
-        built = Market.build(original, opening_pools(OPENING_PRICES_E8), OPENING_PRICES_E8)
+        built = DevMarket.build(original, opening_pools(OPENING_PRICES_E8), OPENING_PRICES_E8)
         before = (read_block(upstream), pool_states(built))
         with (
             started(tmp_path, "devnet", "--port", "0", "--fork", origin.url, "--json") as net,
             Rpc(first_object(net)["rpc_url"]) as forked,
         ):
             chain = LocalChain(forked)
-            stage = set_stage(Market.on_fork(chain, OPENING_PRICES_E8, PAIRS))
-            stage.market.step(OPENING_PRICES_E8 | {"ETH/USD": 2_200_00000000}, chain.now() + 900)
-            drifted = look(stage)
+            environment = set_up_environment(DevMarket.on_fork(chain, OPENING_PRICES_E8, PAIRS))
+            environment.market.step(
+                OPENING_PRICES_E8 | {"ETH/USD": 2_200_00000000}, chain.now() + 900
+            )
+            drifted = snapshot_of(environment)
             with Outbox(tmp_path / "outbox.sqlite") as journal:
-                decision = tick(keeper_of(stage, journal))
+                decision = tick(keeper_of(environment, journal))
 
             assert decision.reason is Reason.REBALANCED
-            assert look(stage).state.epoch == 1
-            assert look(stage).drift_bps < drifted.drift_bps
-            assert pool_states(stage.market) != before[1]
-            assert original.code(stage.vault) == b""
+            assert snapshot_of(environment).state.epoch == 1
+            assert snapshot_of(environment).drift_bps < drifted.drift_bps
+            assert pool_states(environment.market) != before[1]
+            assert original.code(environment.vault) == b""
             assert ended(net)[0] == 0
         assert (read_block(upstream), pool_states(built)) == before
 
 
-def pool_states(market: Market) -> list[tuple[int, ...]]:
+def pool_states(market: DevMarket) -> list[tuple[int, ...]]:
     """Price, tick and liquidity of the pools of PAIRS."""
     return [
         pool_state(market.chain, pool_address(a.address, b.address, fee)) for a, b, fee in PAIRS

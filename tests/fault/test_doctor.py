@@ -17,9 +17,9 @@ from rebalancer.block import Block
 from rebalancer.chain.contracts import contract_at
 from rebalancer.chain.rpc import Rpc
 from rebalancer.chain.system import Role
+from rebalancer.devnet.environment import DEMO_POLICY, Actor, DevEnvironment, build_environment
 from rebalancer.devnet.local import LocalChain
 from rebalancer.devnet.node import Node, NodeSettings
-from rebalancer.devnet.stage import DEMO_POLICY, Actor, Stage, build_stage
 from rebalancer.errors import ConfigError, RpcRejected
 from rebalancer.operations.deploy import FeedSpec, set_feed
 from rebalancer.operations.doctor import Finding, _deployer, _finality, diagnose
@@ -39,14 +39,14 @@ PASSWORD = "correct horse"
 
 
 @pytest.fixture(scope="module")
-def built() -> Iterator[Stage]:
+def built() -> Iterator[DevEnvironment]:
     """A devnet with a vault."""
     with Node.start() as node, node.rpc(timeout_s=60) as rpc:
-        yield build_stage(LocalChain(rpc), PRICES_E8)
+        yield build_environment(LocalChain(rpc), PRICES_E8)
 
 
 @pytest.fixture
-def stage(built: Stage) -> Iterator[Stage]:
+def environment(built: DevEnvironment) -> Iterator[DevEnvironment]:
     """The devnet; all that a test does to it is undone."""
     before = built.chain.snapshot()
     yield built
@@ -54,13 +54,13 @@ def stage(built: Stage) -> Iterator[Stage]:
 
 
 @pytest.fixture
-def settings(stage: Stage, tmp_path: Path) -> Settings:
+def settings(environment: DevEnvironment, tmp_path: Path) -> Settings:
     """Settings that fit the devnet."""
     path = tmp_path / "deployment.json"
-    stage.deployment.save(path)
+    environment.deployment.save(path)
     keeper = {"outbox_file": tmp_path / "outbox.sqlite", "devnet_account": Actor.KEEPER.value}
     return Settings(
-        rpc_url=stage.chain.rpc.endpoint,  # type: ignore[arg-type]  # parsed into the secret type
+        rpc_url=environment.chain.rpc.endpoint,  # type: ignore[arg-type]  # parsed into the secret type
         deployment=path,
         keeper=KeeperSettings(**keeper),  # type: ignore[arg-type]  # a dict of mixed values
     )
@@ -84,9 +84,9 @@ def wrong(settings: Settings | ConfigError, now: int | None = None) -> dict[str,
 
 
 def test_healthy_devnet_has_nothing_wrong_and_is_left_as_it_was(
-    settings: Settings, stage: Stage, tmp_path: Path
+    settings: Settings, environment: DevEnvironment, tmp_path: Path
 ) -> None:
-    before = (stage.chain.block()["hash"], sorted(tmp_path.iterdir()))
+    before = (environment.chain.block()["hash"], sorted(tmp_path.iterdir()))
     findings = diagnose(settings)
 
     assert [finding for finding in findings if not finding.ok] == []
@@ -99,7 +99,7 @@ def test_healthy_devnet_has_nothing_wrong_and_is_left_as_it_was(
         "The price of WBTC is sound: 28,000.00 USD.",
         "The price of USDC is sound: 1.00 USD.",
     ]
-    assert before == (stage.chain.block()["hash"], sorted(tmp_path.iterdir()))
+    assert before == (environment.chain.block()["hash"], sorted(tmp_path.iterdir()))
 
 
 def test_settings_of_two_chains_are_looked_through_chain_by_chain(
@@ -124,15 +124,16 @@ def test_settings_of_two_chains_are_looked_through_chain_by_chain(
         """
     )
 
-    told, shown = run(capsys, "doctor", "--json"), run(capsys, "doctor")
+    reported, shown = run(capsys, "doctor", "--json"), run(capsys, "doctor")
 
     of = {
-        chain: [one for one in told.json if one["chain_id"] == chain] for chain in ("31337", "10")
+        chain: [one for one in reported.json if one["chain_id"] == chain]
+        for chain in ("31337", "10")
     }
     assert all(one["ok"] for one in of["31337"])
     assert {one["check"] for one in of["10"] if not one["ok"]} >= {"rpc", "deployment"}
-    assert len(of["31337"]) + len(of["10"]) == len(told.json)
-    assert told.code == shown.code == 1
+    assert len(of["31337"]) + len(of["10"]) == len(reported.json)
+    assert reported.code == shown.code == 1
     assert shown.out.index("Chain 31337") < shown.out.index("Chain 10")
 
 
@@ -187,20 +188,22 @@ def test_missing_deployment_is_found(settings: Settings) -> None:
     assert "`rebalancer deploy`" in found["deployment"].remedy
 
 
-def test_deployment_without_the_system_is_found(settings: Settings, stage: Stage) -> None:
-    replace(stage.deployment, contracts={}).save(settings.deployment)
+def test_deployment_without_the_system_is_found(
+    settings: Settings, environment: DevEnvironment
+) -> None:
+    replace(environment.deployment, contracts={}).save(settings.deployment)
     assert "does not name" in wrong(settings)["deployment"].sentence
 
 
-def test_contract_without_code_is_found(settings: Settings, stage: Stage) -> None:
-    stage.chain.set_code(stage.system.lens, b"")
+def test_contract_without_code_is_found(settings: Settings, environment: DevEnvironment) -> None:
+    environment.chain.set_code(environment.system.lens, b"")
     found = wrong(settings)
     assert list(found) == ["contracts"]
-    assert f"No VaultLens is at {stage.system.lens}" in found["contracts"].sentence
+    assert f"No VaultLens is at {environment.system.lens}" in found["contracts"].sentence
 
 
 @pytest.mark.parametrize(
-    ("key", "said"),
+    ("key", "message"),
     [
         ("BasketVault", "IMPLEMENTATION of the VaultFactory"),
         ("VaultExtension", "EXTENSION of the BasketVault"),
@@ -208,33 +211,35 @@ def test_contract_without_code_is_found(settings: Settings, stage: Stage) -> Non
     ],
 )
 def test_contract_of_another_deployment_is_found(
-    settings: Settings, stage: Stage, key: str, said: str
+    settings: Settings, environment: DevEnvironment, key: str, message: str
 ) -> None:
     """Another of the same kind, which the vaults do not run."""
-    owner = stage.wallet(Actor.OWNER)
+    owner = environment.wallet(Actor.OWNER)
     arguments = {
-        "BasketVault": [stage.system.extension],
-        "VaultExtension": [stage.system.config_store],
+        "BasketVault": [environment.system.extension],
+        "VaultExtension": [environment.system.config_store],
     }
     other = owner.deploy(key, *arguments.get(key, []))
-    stage.deployment.with_contracts({**stage.deployment.contracts, key: other.address}).save(
-        settings.deployment
-    )
+    environment.deployment.with_contracts(
+        {**environment.deployment.contracts, key: other.address}
+    ).save(settings.deployment)
     found = wrong(settings)
     assert list(found) == ["contracts"]
-    assert said in found["contracts"].sentence
+    assert message in found["contracts"].sentence
     assert other.address.lower() in found["contracts"].sentence.lower()
 
 
 @pytest.mark.parametrize("venue", VENUES, ids=lambda venue: venue.name)
-def test_pool_that_is_none_is_found(settings: Settings, stage: Stage, venue: Venue) -> None:
-    token = stage.deployment.tokens[1].address
-    tokens = (token, stage.deployment.tokens[2].address)
+def test_pool_that_is_none_is_found(
+    settings: Settings, environment: DevEnvironment, venue: Venue
+) -> None:
+    token = environment.deployment.tokens[1].address
+    tokens = (token, environment.deployment.tokens[2].address)
     ref = v4_ref(token, *tokens, 3_000, 60)
     if venue.name != ref.venue:
         ref = replace(ref, venue=venue.name, key="")
-    known = (*stage.deployment.pools, ref)
-    replace(stage.deployment, pools=known).save(settings.deployment)
+    known = (*environment.deployment.pools, ref)
+    replace(environment.deployment, pools=known).save(settings.deployment)
 
     found = wrong(settings)
 
@@ -242,41 +247,41 @@ def test_pool_that_is_none_is_found(settings: Settings, stage: Stage, venue: Ven
     assert found["pools"].sentence.startswith(f"The pool at {token} cannot be read: ")
 
 
-def test_excluded_asset_needs_no_price(settings: Settings, stage: Stage) -> None:
-    vault = contract_at(stage.chain.rpc, "BasketVault", stage.vault)
-    stage.wallet(Actor.OWNER).transact(vault, "excludeAsset", 0)
-    stage.wallet(Actor.GUARDIAN).transact(
-        contract_at(stage.chain.rpc, "OracleHub", stage.system.oracle),
+def test_excluded_asset_needs_no_price(settings: Settings, environment: DevEnvironment) -> None:
+    vault = contract_at(environment.chain.rpc, "BasketVault", environment.vault)
+    environment.wallet(Actor.OWNER).transact(vault, "excludeAsset", 0)
+    environment.wallet(Actor.GUARDIAN).transact(
+        contract_at(environment.chain.rpc, "OracleHub", environment.system.oracle),
         "removeFeed",
-        stage.deployment.listed("WETH").address,
+        environment.deployment.listed("WETH").address,
     )
     assert wrong(settings) == {}
-    assert f"WETH is excluded from {stage.vault}: it needs no price." in [
+    assert f"WETH is excluded from {environment.vault}: it needs no price." in [
         finding.sentence for finding in diagnose(settings)
     ]
 
 
-def test_address_that_is_no_vault_is_found(settings: Settings, stage: Stage) -> None:
-    found = wrong(changed(settings, vaults=(STRANGER, stage.vault)))
+def test_address_that_is_no_vault_is_found(settings: Settings, environment: DevEnvironment) -> None:
+    found = wrong(changed(settings, vaults=(STRANGER, environment.vault)))
     assert list(found) == ["vaults"]
     assert STRANGER in found["vaults"].sentence
 
 
-def test_no_vault_at_all_is_found(settings: Settings, stage: Stage) -> None:
-    replace(stage.deployment, vaults=()).save(settings.deployment)
+def test_no_vault_at_all_is_found(settings: Settings, environment: DevEnvironment) -> None:
+    replace(environment.deployment, vaults=()).save(settings.deployment)
     assert wrong(settings)["vaults"].sentence == "No vault is named."
 
 
-def test_paused_vault_is_found(settings: Settings, stage: Stage) -> None:
-    vault = contract_at(stage.chain.rpc, "BasketVault", stage.vault)
-    stage.wallet(Actor.GUARDIAN).transact(vault, "pauseRebalance")
+def test_paused_vault_is_found(settings: Settings, environment: DevEnvironment) -> None:
+    vault = contract_at(environment.chain.rpc, "BasketVault", environment.vault)
+    environment.wallet(Actor.GUARDIAN).transact(vault, "pauseRebalance")
     found = wrong(settings)
     assert list(found) == ["vaults"]
     assert "paused" in found["vaults"].sentence
 
 
-def test_stale_feed_is_found(settings: Settings, stage: Stage) -> None:
-    stage.chain.mine(at=stage.chain.now() + 3 * 86_400)
+def test_stale_feed_is_found(settings: Settings, environment: DevEnvironment) -> None:
+    environment.chain.mine(at=environment.chain.now() + 3 * 86_400)
     findings = [finding for finding in diagnose(settings) if not finding.ok]
     assert [finding.sentence for finding in findings] == [
         f"The price of {symbol} is unsound (Stale): its answer is older than its heartbeat."
@@ -284,10 +289,10 @@ def test_stale_feed_is_found(settings: Settings, stage: Stage) -> None:
     ]
 
 
-def test_removed_feed_is_found(settings: Settings, stage: Stage) -> None:
-    hub = contract_at(stage.chain.rpc, "OracleHub", stage.system.oracle)
-    token = stage.deployment.listed("WBTC").address
-    stage.wallet(Actor.GUARDIAN).transact(hub, "removeFeed", token)
+def test_removed_feed_is_found(settings: Settings, environment: DevEnvironment) -> None:
+    hub = contract_at(environment.chain.rpc, "OracleHub", environment.system.oracle)
+    token = environment.deployment.listed("WBTC").address
+    environment.wallet(Actor.GUARDIAN).transact(hub, "removeFeed", token)
     found = wrong(settings)
     assert list(found) == ["feeds"]
     assert (
@@ -297,23 +302,25 @@ def test_removed_feed_is_found(settings: Settings, stage: Stage) -> None:
 
 
 def test_account_without_the_role_is_found_where_the_vault_never_opens(
-    settings: Settings, stage: Stage
+    settings: Settings, environment: DevEnvironment
 ) -> None:
     assert wrong(changed(settings, keeper={"devnet_account": 9})) == {}
-    told = [one.sentence for one in diagnose(changed(settings, keeper={"devnet_account": 9}))]
-    assert any("and may rebalance it 1 h after it became due." in sentence for sentence in told)
-    vault = contract_at(stage.chain.rpc, "BasketVault", stage.vault)
+    reported = [one.sentence for one in diagnose(changed(settings, keeper={"devnet_account": 9}))]
+    assert any("and may rebalance it 1 h after it became due." in sentence for sentence in reported)
+    vault = contract_at(environment.chain.rpc, "BasketVault", environment.vault)
     closed = astuple(replace(DEMO_POLICY, open_after_seconds=0))
-    stage.wallet(Actor.OWNER).transact(vault, "setPolicy", closed)
+    environment.wallet(Actor.OWNER).transact(vault, "setPolicy", closed)
     found = wrong(changed(settings, keeper={"devnet_account": 9}))
     assert list(found) == ["role"]
     assert devnet_signer(9).address in found["role"].sentence
 
 
-def test_feed_that_left_the_market_is_found(settings: Settings, stage: Stage) -> None:
-    feed = next(one for one in stage.deployment.feeds if one.token == "WETH")
-    aggregator = contract_at(stage.chain.rpc, "MockAggregator", str(feed.aggregator))
-    stage.chain.transact(aggregator, "push", 1_700 * 10**8)
+def test_feed_that_left_the_market_is_found(
+    settings: Settings, environment: DevEnvironment
+) -> None:
+    feed = next(one for one in environment.deployment.feeds if one.token == "WETH")
+    aggregator = contract_at(environment.chain.rpc, "MockAggregator", str(feed.aggregator))
+    environment.chain.transact(aggregator, "push", 1_700 * 10**8)
     found = wrong(settings)
     assert list(found) == ["feeds"]
     assert found["feeds"].sentence == (
@@ -322,12 +329,12 @@ def test_feed_that_left_the_market_is_found(settings: Settings, stage: Stage) ->
     )
 
 
-def test_feed_of_another_token_is_found(settings: Settings, stage: Stage) -> None:
-    other = stage.wallet(Actor.OWNER).deploy("MockAggregator", 8, "BTC / USD")
-    stage.chain.transact(other, "push", 1_800 * 10**8)
+def test_feed_of_another_token_is_found(settings: Settings, environment: DevEnvironment) -> None:
+    other = environment.wallet(Actor.OWNER).deploy("MockAggregator", 8, "BTC / USD")
+    environment.chain.transact(other, "push", 1_800 * 10**8)
     spec = FeedSpec(other.address, 8, 3_600, 1, 10**30)
-    weth = stage.deployment.listed("WETH").address
-    set_feed(stage.wallet(Actor.OWNER), stage.system.oracle, weth, spec)
+    weth = environment.deployment.listed("WETH").address
+    set_feed(environment.wallet(Actor.OWNER), environment.system.oracle, weth, spec)
     found = wrong(settings)
     assert list(found) == ["feeds"]
     assert "it calls itself 'BTC / USD', not WETH / USD" in found["feeds"].sentence
@@ -353,15 +360,15 @@ class Refusing(Rpc):
 
 @pytest.mark.parametrize("most", [10**9, 7])
 def test_admins_are_looked_up_from_the_block_of_the_deployment_on(
-    settings: Settings, stage: Stage, monkeypatch: pytest.MonkeyPatch, most: int
+    settings: Settings, environment: DevEnvironment, monkeypatch: pytest.MonkeyPatch, most: int
 ) -> None:
-    block = stage.deployment.block
+    block = environment.deployment.block
     assert block
     monkeypatch.setattr(Refusing, "first", block)
     monkeypatch.setattr(Refusing, "most", most)
     monkeypatch.setattr("rebalancer.operations.doctor.Rpc", Refusing)
-    told = [one for one in diagnose(settings) if one.check == "admins"]
-    assert [(one.ok, one.sentence) for one in told] == [
+    reported = [one for one in diagnose(settings) if one.check == "admins"]
+    assert [(one.ok, one.sentence) for one in reported] == [
         (True, "Admins wait at least as long as owner and curator.")
     ]
 
@@ -413,8 +420,8 @@ def test_plain_account_that_deployed_is_admin_only_where_it_is_everything(
     found = Permissions(
         block, (*held, Holder(Role.ADMIN, "x", 1, 0, "VaultRoles")), (), (), "deployer"
     )
-    said = [one.ok for one in _deployer(rpc, found, 1)]  # type: ignore[arg-type]  # of an Rpc it needs no more
-    assert said == ([] if ok is None else [ok])
+    message = [one.ok for one in _deployer(rpc, found, 1)]  # type: ignore[arg-type]  # of an Rpc it needs no more
+    assert message == ([] if ok is None else [ok])
     assert not list(_deployer(rpc, found, 31337))  # type: ignore[arg-type]  # as above
     contract = Answers({"eth_getCode": "0x6001"})
     assert not list(_deployer(contract, found, 1))  # type: ignore[arg-type]  # as above
@@ -430,8 +437,8 @@ class Answers:
         return self.answers[method]
 
 
-def test_account_without_ether_is_found(settings: Settings, stage: Stage) -> None:
-    stage.chain.set_balance(Actor.KEEPER.address, 10**9)
+def test_account_without_ether_is_found(settings: Settings, environment: DevEnvironment) -> None:
+    environment.chain.set_balance(Actor.KEEPER.address, 10**9)
     found = wrong(settings)
     assert list(found) == ["ether"]
     assert found["ether"].remedy.startswith("send it 0.")
@@ -464,9 +471,9 @@ def test_keystore_missing_or_of_another_kind_is_found(settings: Settings, tmp_pa
 def test_keystore_whose_password_will_be_asked_for_is_judged_by_its_address(
     settings: Settings, keystore: Path
 ) -> None:
-    asked = changed(settings, keeper={"keystore": keystore})
-    assert wrong(asked) == {}
-    (sentence,) = [one.sentence for one in diagnose(asked) if one.check == "keystore"]
+    requested = changed(settings, keeper={"keystore": keystore})
+    assert wrong(requested) == {}
+    (sentence,) = [one.sentence for one in diagnose(requested) if one.check == "keystore"]
     assert Actor.KEEPER.address in sentence
     assert "will be asked for" in sentence
 
@@ -477,14 +484,14 @@ def test_password_that_is_wrong_or_open_to_others_is_found(
     password = tmp_path / "password"
     password.write_text("wrong")
     password.chmod(0o644)
-    told = changed(settings, keeper={"keystore": keystore, "keystore_password_file": password})
-    found = wrong(told)
+    reported = changed(settings, keeper={"keystore": keystore, "keystore_password_file": password})
+    found = wrong(reported)
     assert set(found) == {"password", "keystore"}
     assert found["password"].remedy == f"run `chmod 600 {password}`."
 
     password.write_text(PASSWORD)
     password.chmod(0o600)
-    assert wrong(told) == {}
+    assert wrong(reported) == {}
 
 
 @pytest.mark.parametrize(
@@ -514,15 +521,15 @@ def test_files_that_others_can_open_are_found_each_by_its_name(
     outbox = settings.keeper.outbox_file
     Outbox(outbox).close()
     secret = tmp_path / "lane-password"
-    lane = settings.keeper.model_copy(
+    sender = settings.keeper.model_copy(
         update={"keystore_password_file": secret, "extra_accounts": ()}
     )
-    told = changed(
+    reported = changed(
         settings,
         keeper={
             "keystore": keystore,
             "record_file": tmp_path / "day-%Y-%m-%d.jsonl.gz",
-            "extra_accounts": (lane,),
+            "extra_accounts": (sender,),
         },
     )
     lock = outbox.with_name(outbox.name + ".lock")
@@ -530,11 +537,11 @@ def test_files_that_others_can_open_are_found_each_by_its_name(
     for path in paths:
         path.touch()
         path.chmod(0o600)
-    assert wrong(told) == {}
+    assert wrong(reported) == {}
 
     for path in paths:
         path.chmod(0o640)
-    found = [one for one in diagnose(told) if not one.ok]
+    found = [one for one in diagnose(reported) if not one.ok]
 
     assert [one.remedy for one in found] == [f"run `chmod 600 {path}`." for path in paths]
     assert [one.check for one in found] == [

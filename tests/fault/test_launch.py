@@ -19,9 +19,9 @@ from rebalancer.chain.deployment import Deployment, Unfinished
 from rebalancer.chain.price_sources import PRICE_SOURCES
 from rebalancer.chain.receipt import Receipt, wait_for_receipt
 from rebalancer.chain.system import Role, System
+from rebalancer.devnet.environment import Actor, DevEnvironment
 from rebalancer.devnet.local import LocalChain
 from rebalancer.devnet.node import Node
-from rebalancer.devnet.stage import Actor, Stage
 from rebalancer.errors import FactoryMissing, SequencerUnwatched
 from rebalancer.operations.governance import read_permissions
 from rebalancer.operations.launch import Governance, launch, prepare
@@ -43,35 +43,38 @@ Cli = Callable[..., Ran]
 def nobody_elses_settings(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """No settings but what a test makes."""
     monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr("rebalancer.cli.show._PLAIN_WIDTH", 400)  # no cell wraps
+    monkeypatch.setattr("rebalancer.cli.format._PLAIN_WIDTH", 400)  # no cell wraps
     for name in [name for name in os.environ if name.startswith("REBALANCER_")]:
         monkeypatch.delenv(name)
 
 
 @pytest.fixture
-def chain_toml(stage: Stage, tmp_path: Path) -> Path:
+def chain_toml(environment: DevEnvironment, tmp_path: Path) -> Path:
     """The stage's tokens, pools and feeds, as a person names them: without ranges."""
     feeds = "".join(
-        f'[[feeds]]\ntoken = "{stage.deployment.listed(feed.token).address}"\n'
+        f'[[feeds]]\ntoken = "{environment.deployment.listed(feed.token).address}"\n'
         f'address = "{feed.address}"\nheartbeat_seconds = 3600\n'
-        for feed in stage.deployment.feeds
+        for feed in environment.deployment.feeds
     )
-    pools = ", ".join(f'"{pool.address}"' for pool in stage.deployment.pools)
+    pools = ", ".join(f'"{pool.address}"' for pool in environment.deployment.pools)
     path = tmp_path / "chain.toml"
     path.write_text(
-        f'wrapped_native = "{stage.deployment.wrapped_native}"\ntokens = []\npools = [{pools}]\n{feeds}'
+        f'wrapped_native = "{environment.deployment.wrapped_native}"\ntokens = []\npools = [{pools}]\n{feeds}'
     )
     return path
 
 
 @pytest.fixture
 def deploy(
-    stage: Stage, chain_toml: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    environment: DevEnvironment,
+    chain_toml: Path,
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
 ) -> Cli:
     """Deploys onto the stage's chain into an addresses file of its own."""
 
     def command(*options: object) -> Ran:
-        where = ("--rpc-url", stage.chain.rpc.endpoint, "--deployment", tmp_path / "new.json")
+        where = ("--rpc-url", environment.chain.rpc.endpoint, "--deployment", tmp_path / "new.json")
         return run(capsys, *where, "deploy", "--chain", chain_toml, *OWNER, *options)
 
     return command
@@ -82,20 +85,20 @@ def file(tmp_path: Path) -> Path:
     return tmp_path / "new.json"
 
 
-def sent(stage: Stage, account: str = Actor.OWNER.address) -> int:
+def sent(environment: DevEnvironment, account: str = Actor.OWNER.address) -> int:
     """How many transactions an account has sent."""
-    return int(stage.chain.rpc.call("eth_getTransactionCount", account, "latest"), 16)
+    return int(environment.chain.rpc.call("eth_getTransactionCount", account, "latest"), 16)
 
 
-def holders(stage: Stage, file: Path) -> dict[tuple[str, str], int]:
+def holders(environment: DevEnvironment, file: Path) -> dict[tuple[str, str], int]:
     system = System.of(Deployment.load(file))
-    found = read_permissions(stage.chain.rpc, system)
+    found = read_permissions(environment.chain.rpc, system)
     return {(h.role.name, h.contract or h.account): h.delay_seconds for h in found.holders}
 
 
-def feed_of(stage: Stage, answer_e8: int, called: str) -> BoundContract:
-    feed = stage.wallet(Actor.OWNER).deploy("MockAggregator", 8, called)
-    stage.wallet(Actor.OWNER).transact(feed, "push", answer_e8)
+def feed_of(environment: DevEnvironment, answer_e8: int, called: str) -> BoundContract:
+    feed = environment.wallet(Actor.OWNER).deploy("MockAggregator", 8, called)
+    environment.wallet(Actor.OWNER).transact(feed, "push", answer_e8)
     return feed
 
 
@@ -103,16 +106,16 @@ def feed_of(stage: Stage, answer_e8: int, called: str) -> BoundContract:
 
 
 def test_admin_that_is_a_contract_is_the_only_one_when_the_launch_ends(
-    stage: Stage, deploy: Cli, file: Path
+    environment: DevEnvironment, deploy: Cli, file: Path
 ) -> None:
-    safe, guardian = stage.system.gate, Actor.GUARDIAN.address
-    before = sent(stage)
+    safe, guardian = environment.system.gate, Actor.GUARDIAN.address
+    before = sent(environment)
 
     ran = deploy("--admin", safe, "--owner", safe, "--guardian", guardian, "--delay-hours", "48")
 
     assert ran.code == 0, ran.err
-    assert sent(stage) - before == TRANSACTIONS
-    assert holders(stage, file) == {
+    assert sent(environment) - before == TRANSACTIONS
+    assert holders(environment, file) == {
         ("ADMIN", safe): 48 * 3_600,
         ("ADMIN", "VaultRoles"): 0,
         ("OWNER", safe): 48 * 3_600,
@@ -126,23 +129,23 @@ def test_admin_that_is_a_contract_is_the_only_one_when_the_launch_ends(
 
 
 def test_admin_that_is_nobody_is_refused_before_anything_is_sent(
-    stage: Stage, deploy: Cli, file: Path
+    environment: DevEnvironment, deploy: Cli, file: Path
 ) -> None:
     """A mistyped admin cannot be taken back: there is none but it."""
-    before = sent(stage)
+    before = sent(environment)
 
     ran = deploy("--admin", NOWHERE)
 
     assert ran.code == 16
     assert ran.sentence.startswith(f"The admin {NOWHERE} is neither a contract on this chain nor")
-    assert (sent(stage), file.exists()) == (before, False)
+    assert (sent(environment), file.exists()) == (before, False)
 
 
 # What feeds it takes
 
 
 @pytest.mark.parametrize(
-    ("answer_e8", "called", "said"),
+    ("answer_e8", "called", "message"),
     [
         (112_000_000, "ETH / USD", "the feed says 1.12 USD, and the listed pools, by depth"),
         (112_000_000, "a feed", "the feed says 1.12 USD, and the listed pools, by depth"),
@@ -152,26 +155,32 @@ def test_admin_that_is_nobody_is_refused_before_anything_is_sent(
     ],
 )
 def test_feed_of_another_unit_or_token_is_refused_in_one_sentence(
-    stage: Stage, deploy: Cli, chain_toml: Path, file: Path, answer_e8: int, called: str, said: str
+    environment: DevEnvironment,
+    deploy: Cli,
+    chain_toml: Path,
+    file: Path,
+    answer_e8: int,
+    called: str,
+    message: str,
 ) -> None:
-    right = next(feed.address for feed in stage.deployment.feeds if feed.token == "WETH")
-    wrong = feed_of(stage, answer_e8, called).address
+    right = next(feed.address for feed in environment.deployment.feeds if feed.token == "WETH")
+    wrong = feed_of(environment, answer_e8, called).address
     chain_toml.write_text(chain_toml.read_text().replace(right, wrong))
-    before = sent(stage)
+    before = sent(environment)
 
     ran = deploy()
 
     assert ran.code == 16
     assert ran.sentence.startswith(f"The feed {wrong} cannot be used (for WETH, ")
-    assert said in ran.sentence
-    assert (sent(stage), file.exists()) == (before, False)
+    assert message in ran.sentence
+    assert (sent(environment), file.exists()) == (before, False)
 
 
 def test_feed_of_another_name_is_taken_where_a_person_says_so_and_the_pools_agree(
-    stage: Stage, deploy: Cli, chain_toml: Path, file: Path
+    environment: DevEnvironment, deploy: Cli, chain_toml: Path, file: Path
 ) -> None:
-    right = next(feed.address for feed in stage.deployment.feeds if feed.token == "WETH")
-    other = feed_of(stage, 2_000 * 10**8, "Ether price").address
+    right = next(feed.address for feed in environment.deployment.feeds if feed.token == "WETH")
+    other = feed_of(environment, 2_000 * 10**8, "Ether price").address
     text = chain_toml.read_text().replace(right, other)
     chain_toml.write_text(
         text.replace(f'address = "{other}"', f'address = "{other}"\ndescription = "Ether price"')
@@ -181,9 +190,11 @@ def test_feed_of_another_name_is_taken_where_a_person_says_so_and_the_pools_agre
     assert {feed.description for feed in Deployment.load(file).feeds} == {None, "Ether price"}
 
 
-def test_feed_that_nothing_confirms_is_refused(stage: Stage, deploy: Cli, chain_toml: Path) -> None:
-    right = next(feed.address for feed in stage.deployment.feeds if feed.token == "WETH")
-    silent = feed_of(stage, 2_000 * 10**8, "a feed").address
+def test_feed_that_nothing_confirms_is_refused(
+    environment: DevEnvironment, deploy: Cli, chain_toml: Path
+) -> None:
+    right = next(feed.address for feed in environment.deployment.feeds if feed.token == "WETH")
+    silent = feed_of(environment, 2_000 * 10**8, "a feed").address
     text = chain_toml.read_text().replace(right, silent)
     start, end = text.index("pools = ["), text.index("]\n[[feeds]]")
     chain_toml.write_text(text[:start] + "pools = [" + text[end:])
@@ -194,40 +205,42 @@ def test_feed_that_nothing_confirms_is_refused(stage: Stage, deploy: Cli, chain_
 
 
 def test_owner_is_refused_the_same_feeds(
-    stage: Stage, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    environment: DevEnvironment, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     known = tmp_path / "known.json"
-    stage.deployment.save(known)
-    weth = stage.deployment.listed("WETH").address
-    wrong, right = (feed_of(stage, usd * 10**6, "ETH / USD").address for usd in (112, 200_000))
+    environment.deployment.save(known)
+    weth = environment.deployment.listed("WETH").address
+    wrong, right = (
+        feed_of(environment, usd * 10**6, "ETH / USD").address for usd in (112, 200_000)
+    )
 
     def set_feed(feed: str, *more: str) -> Ran:
         values = [weth, feed, 8, 3_600, 1, 10**30]
         arguments = [part for value in values for part in ("--arg", value)]
-        where = ("--rpc-url", stage.chain.rpc.endpoint, "--deployment", known)
+        where = ("--rpc-url", environment.chain.rpc.endpoint, "--deployment", known)
         call = ("admin", "call", "--contract", "OracleHub", "--function", "setFeed")
         return run(capsys, *where, *call, *arguments, *OWNER, *more)
 
-    before = sent(stage)
+    before = sent(environment)
     ran = set_feed(wrong)
     assert ran.code == 16
     assert "for WETH, the feed says 1.12 USD, and the listed pools" in ran.sentence
     assert "not 'Ether'" in set_feed(right, "--description", "Ether").sentence
-    assert sent(stage) == before
+    assert sent(environment) == before
     assert set_feed(right).out.startswith("Done.")
 
 
 def test_owner_is_refused_the_same_feeds_behind_an_adapter(
-    stage: Stage, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    environment: DevEnvironment, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     known = tmp_path / "known.json"
-    stage.deployment.save(known)
-    weth = stage.deployment.listed("WETH").address
-    owner, row = stage.wallet(Actor.OWNER), PRICE_SOURCES["pausable_feed"]
+    environment.deployment.save(known)
+    weth = environment.deployment.listed("WETH").address
+    owner, row = environment.wallet(Actor.OWNER), PRICE_SOURCES["pausable_feed"]
     pauser = owner.deploy("MockPauser")
-    adapter = stage.deployment.contracts["PausableFeed"]
+    adapter = environment.deployment.contracts["PausableFeed"]
     wrong, right, other = (
-        feed_of(stage, usd * 10**6, called).address
+        feed_of(environment, usd * 10**6, called).address
         for usd, called in ((112, "ETH / USD"), (200_000, "ETH / USD"), (200_000, "BTC / USD"))
     )
 
@@ -235,14 +248,14 @@ def test_owner_is_refused_the_same_feeds_behind_an_adapter(
         params = "0x" + row.params(feed, 8, pauser.address).hex()
         values = [weth, adapter, 3_600, 1, 10**30, "0x" + "00" * 20, params]
         arguments = [part for value in values for part in ("--arg", value)]
-        where = ("--rpc-url", stage.chain.rpc.endpoint, "--deployment", known)
+        where = ("--rpc-url", environment.chain.rpc.endpoint, "--deployment", known)
         call = ("admin", "call", "--contract", "OracleHub", "--function", "setAdaptedFeed")
         return run(capsys, *where, *call, *arguments, *OWNER)
 
-    before = sent(stage)
+    before = sent(environment)
     assert "for WETH, the feed says 1.12 USD, and the listed pools" in set_feed(wrong).sentence
     assert "it calls itself 'BTC / USD', not WETH / USD" in set_feed(other).sentence
-    assert sent(stage) == before
+    assert sent(environment) == before
     owner.transact(pauser, "setOraclePaused", True)
     assert "its issuer has paused its price" in set_feed(right).sentence
     owner.transact(pauser, "setOraclePaused", False)
@@ -271,27 +284,29 @@ def test_chain_with_a_sequencer_is_not_priced_without_its_feed(chain_id: int) ->
 
 @pytest.mark.parametrize("moment", ["before it is sent", "after it is mined"])
 def test_launch_that_is_killed_at_every_transaction_does_each_once(
-    stage: Stage, file: Path, monkeypatch: pytest.MonkeyPatch, moment: str
+    environment: DevEnvironment, file: Path, monkeypatch: pytest.MonkeyPatch, moment: str
 ) -> None:
-    owner = stage.wallet(Actor.OWNER)
+    owner = environment.wallet(Actor.OWNER)
     lines = [
-        FeedLine(stage.deployment.listed(feed.token).address, feed.address, 3_600, 8, 1, 10**30)
-        for feed in stage.deployment.feeds
+        FeedLine(
+            environment.deployment.listed(feed.token).address, feed.address, 3_600, 8, 1, 10**30
+        )
+        for feed in environment.deployment.feeds
     ]
     someone = Actor.CURATOR.address
-    roles = Governance(stage.system.gate, someone, someone, someone, someone, 0)
-    weth, feeds = stage.deployment.wrapped_native, read_feeds(stage.chain.rpc, lines)
+    roles = Governance(environment.system.gate, someone, someone, someone, someone, 0)
+    weth, feeds = environment.deployment.wrapped_native, read_feeds(environment.chain.rpc, lines)
     plan = prepare(owner.address, weth, feeds, roles)
-    wanted, before, allowed = plan.system.contracts(), sent(stage), 0
+    wanted, before, allowed = plan.system.contracts(), sent(environment), 0
 
     def hand_over(self: Wallet, signed: Any) -> None:
-        if moment == "before it is sent" and sent(stage) - before >= allowed:
+        if moment == "before it is sent" and sent(environment) - before >= allowed:
             raise KeyboardInterrupt
         send(self, signed)
 
     def receipt(*arguments: Any) -> Receipt:
         found = wait(*arguments)
-        if moment == "after it is mined" and sent(stage) - before > allowed:
+        if moment == "after it is mined" and sent(environment) - before > allowed:
             raise KeyboardInterrupt
         return found
 
@@ -299,7 +314,7 @@ def test_launch_that_is_killed_at_every_transaction_does_each_once(
     monkeypatch.setattr(Wallet, "_hand_over", hand_over)
     monkeypatch.setattr(wallets, "wait_for_receipt", receipt)
     Deployment(31337, uniswap={"WETH9": weth}).save(file)
-    begun_at = int(stage.chain.block()["number"], 16)
+    begun_at = int(environment.chain.block()["number"], 16)
     for allowed in range(TRANSACTIONS):
         with pytest.raises(KeyboardInterrupt):
             launch(owner, Deployment.load(file), plan, lambda state: state.save(file))
@@ -313,14 +328,14 @@ def test_launch_that_is_killed_at_every_transaction_does_each_once(
 
     made = Deployment.load(file)
     assert (made.contracts, made.block, made.unfinished) == (wanted, begun_at, None)
-    assert sent(stage) - before == TRANSACTIONS
-    assert {account for role, account in holders(stage, file) if role == "ADMIN"} == {
-        *(stage.system.gate, "VaultRoles")
+    assert sent(environment) - before == TRANSACTIONS
+    assert {account for role, account in holders(environment, file) if role == "ADMIN"} == {
+        *(environment.system.gate, "VaultRoles")
     }
 
 
 def test_unfinished_system_is_used_by_nobody_and_finished_by_who_began_it(
-    stage: Stage,
+    environment: DevEnvironment,
     deploy: Cli,
     chain_toml: Path,
     file: Path,
@@ -328,7 +343,7 @@ def test_unfinished_system_is_used_by_nobody_and_finished_by_who_began_it(
 ) -> None:
     begun = Unfinished(Actor.OWNER.address, 0, 1)
     Deployment(31337, unfinished=begun).save(file)
-    where = ("--rpc-url", stage.chain.rpc.endpoint, "--deployment", file)
+    where = ("--rpc-url", environment.chain.rpc.endpoint, "--deployment", file)
 
     ran = run(capsys, *where, "admin", "show")
     assert f"have {Actor.OWNER.address} run `rebalancer deploy` again" in ran.sentence
@@ -343,10 +358,10 @@ def test_unfinished_system_is_used_by_nobody_and_finished_by_who_began_it(
 
 
 def test_file_that_is_lost_is_made_again_and_one_that_is_damaged_is_kept(
-    stage: Stage, deploy: Cli, file: Path
+    environment: DevEnvironment, deploy: Cli, file: Path
 ) -> None:
     assert deploy().code == 0
-    first, before = Deployment.load(file), sent(stage)
+    first, before = Deployment.load(file), sent(environment)
     whole = file.read_text()
     file.write_text(whole[: len(whole) // 2])
     damaged = deploy()
@@ -363,14 +378,16 @@ def test_file_that_is_lost_is_made_again_and_one_that_is_damaged_is_kept(
 
     assert again.code == 0, again.err
     assert Deployment.load(file) == replace(first, block=None)
-    assert sent(stage) == before
+    assert sent(environment) == before
 
 
-def test_second_system_is_at_other_addresses(stage: Stage, deploy: Cli, file: Path) -> None:
+def test_second_system_is_at_other_addresses(
+    environment: DevEnvironment, deploy: Cli, file: Path
+) -> None:
     assert deploy().code == 0
     first = Deployment.load(file).contracts
 
-    Deployment.load(file).with_vault(stage.vault).save(file)
+    Deployment.load(file).with_vault(environment.vault).save(file)
 
     assert deploy("--anew").code == 0
 
@@ -384,26 +401,26 @@ def test_second_system_is_at_other_addresses(stage: Stage, deploy: Cli, file: Pa
 
 
 def test_launch_that_the_account_cannot_pay_is_not_begun(
-    stage: Stage, deploy: Cli, file: Path
+    environment: DevEnvironment, deploy: Cli, file: Path
 ) -> None:
-    stage.chain.set_balance(Actor.OWNER.address, 10**16)
-    before = sent(stage)
+    environment.chain.set_balance(Actor.OWNER.address, 10**16)
+    before = sent(environment)
 
     ran = deploy()
 
     assert ran.code == 10
     assert f"{Actor.OWNER.address} holds 0.01 ether" in ran.sentence
-    assert (sent(stage), file.exists()) == (before, False)
+    assert (sent(environment), file.exists()) == (before, False)
 
 
 def test_launch_that_runs_out_of_money_half_way_goes_on_when_there_is_some(
-    stage: Stage, deploy: Cli, file: Path, monkeypatch: pytest.MonkeyPatch
+    environment: DevEnvironment, deploy: Cli, file: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    before, send = sent(stage), Wallet.send
+    before, send = sent(environment), Wallet.send
 
     def spend(self: Wallet, *arguments: Any, **options: Any) -> Receipt:
-        if sent(stage) - before == 5:
-            stage.chain.set_balance(Actor.OWNER.address, 10**12)
+        if sent(environment) - before == 5:
+            environment.chain.set_balance(Actor.OWNER.address, 10**12)
         return send(self, *arguments, **options)
 
     monkeypatch.setattr(Wallet, "send", spend)
@@ -414,25 +431,25 @@ def test_launch_that_runs_out_of_money_half_way_goes_on_when_there_is_some(
         ran.sentence
     )
     monkeypatch.setattr(Wallet, "send", send)
-    stage.chain.set_balance(Actor.OWNER.address, 10**21)
+    environment.chain.set_balance(Actor.OWNER.address, 10**21)
 
     assert deploy().code == 0
-    assert sent(stage) - before == TRANSACTIONS
+    assert sent(environment) - before == TRANSACTIONS
 
 
 def test_plan_tells_all_calls_and_their_gas_and_sends_nothing(
-    stage: Stage, deploy: Cli, file: Path
+    environment: DevEnvironment, deploy: Cli, file: Path
 ) -> None:
-    before = (stage.chain.block()["hash"], sent(stage))
-    plan = deploy("--plan", "--json", "--admin", stage.system.gate).json
-    shown = deploy("--plan", "--admin", stage.system.gate).out
-    assert (stage.chain.block()["hash"], sent(stage)) == before
+    before = (environment.chain.block()["hash"], sent(environment))
+    plan = deploy("--plan", "--json", "--admin", environment.system.gate).json
+    shown = deploy("--plan", "--admin", environment.system.gate).out
+    assert (environment.chain.block()["hash"], sent(environment)) == before
     assert not file.exists()
     *creations, last = plan["transactions"]
     assert {one["to"] for one in creations} == {FACTORY}
     assert last["to"] == plan["contracts"]["AccessManager"]
-    told = [call.partition("(")[0] for call in last["calls"]]
-    assert told.count("OracleHub.setFeed") == 3
+    reported = [call.partition("(")[0] for call in last["calls"]]
+    assert reported.count("OracleHub.setFeed") == 3
     assert "AccessManager.setRoleGuardian(role OWNER, guardian GUARDIAN)" in last["calls"]
     assert "AccessManager.setRoleAdmin(role KEEPER, admin GUARDIAN)" in last["calls"]
     assert any("functions [setFeed, " in call for call in last["calls"])
@@ -440,14 +457,14 @@ def test_plan_tells_all_calls_and_their_gas_and_sends_nothing(
         "functions [0x" in call or ", 0x" in call.partition("functions [")[2]
         for call in last["calls"]
     )
-    assert told[-2:] == ["AccessManager.grantRole", "AccessManager.renounceRole"]
+    assert reported[-2:] == ["AccessManager.grantRole", "AccessManager.renounceRole"]
     assert "Nothing was sent." in shown
     assert all(call in shown for call in last["calls"])
 
-    assert deploy("--admin", stage.system.gate).code == 0
+    assert deploy("--admin", environment.system.gate).code == 0
 
-    end = int(stage.chain.block()["number"], 16) + 1
-    used = [int(stage.chain.block(n)["gasUsed"], 16) for n in range(end - TRANSACTIONS, end)]
+    end = int(environment.chain.block()["number"], 16) + 1
+    used = [int(environment.chain.block(n)["gasUsed"], 16) for n in range(end - TRANSACTIONS, end)]
     expected = [int(one["gas"]) for one in plan["transactions"]]
     assert all(abs(one - other) <= other // 100 for one, other in zip(expected, used, strict=True))
     assert int(plan["gas"]) == sum(expected)
@@ -485,9 +502,9 @@ def test_addresses_are_the_same_on_every_chain_but_for_what_hangs_on_the_chain()
     roles = Governance(someone, someone, someone, someone, someone, 172_800)
 
     def contracts(**changed: Any) -> dict[str, str]:
-        asked: dict[str, Any] = {"weth": NOWHERE, "governance": roles} | changed
-        sender = asked.pop("deployer", deployer)
-        return prepare(sender, asked.pop("weth"), {}, **asked).system.contracts()
+        requested: dict[str, Any] = {"weth": NOWHERE, "governance": roles} | changed
+        sender = requested.pop("deployer", deployer)
+        return prepare(sender, requested.pop("weth"), {}, **requested).system.contracts()
 
     def moved(**changed: Any) -> set[str]:
         return {name for name, place in contracts(**changed).items() if place != here[name]}

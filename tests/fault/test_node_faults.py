@@ -114,10 +114,10 @@ def test_address_that_is_forked_is_in_no_command_line_and_no_error(
     with pytest.raises((NodeDied, NodeNotReady)) as caught:
         Node.start(settings)
 
-    said = f"{caught.value} {settings} {(tmp_path / 'arguments').read_text()}"
-    assert "--fork-url" in said
-    assert "127.0.0.1:1" in said  # its configuration had the address
-    assert not any(secret in said for secret in ("reader", "hunter22", "qzkvjxwpbtmc"))
+    message = f"{caught.value} {settings} {(tmp_path / 'arguments').read_text()}"
+    assert "--fork-url" in message
+    assert "127.0.0.1:1" in message  # its configuration had the address
+    assert not any(secret in message for secret in ("reader", "hunter22", "qzkvjxwpbtmc"))
 
 
 def test_child_inherits_no_setting(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -24,8 +24,8 @@ from rebalancer.errors import (
     OutboxUnwritable,
     SpendingUnwritable,
 )
-from rebalancer.send.attempt import Intent, State
-from rebalancer.send.fees import Fees
+from rebalancer.send.attempt import AttemptState, Intent
+from rebalancer.send.fees import GasFees
 from rebalancer.send.journal import read_attempts
 from rebalancer.send.lifecycle import SendRules
 from rebalancer.send.outbox import Outbox
@@ -48,7 +48,7 @@ class NothingSentRpc(Rpc):
 
 
 def deliver(outbox: Outbox) -> None:
-    outbox.submit(NothingSentRpc(), [devnet_signer(0)], INTENT, Fees(1, 1))
+    outbox.submit(NothingSentRpc(), [devnet_signer(0)], INTENT, GasFees(1, 1))
 
 
 @pytest.fixture
@@ -194,7 +194,7 @@ def test_deliver_on_a_full_disk_sends_nothing(path: Path) -> None:
         outbox.journal.connection.execute(f"PRAGMA max_page_count = {pages}")
         wide = Intent(31337, "0x" + "aa" * 20, 0, "0x" + "bb" * 20, "0x" + "00" * 9000, 1, "a test")
         with pytest.raises(OutboxUnwritable, match="full"):
-            outbox.submit(NothingSentRpc(), [devnet_signer(0)], wide, Fees(1, 1))
+            outbox.submit(NothingSentRpc(), [devnet_signer(0)], wide, GasFees(1, 1))
         assert outbox.attempts(31337) == []
 
 
@@ -248,7 +248,7 @@ def test_version_that_does_not_fit_on_the_disk_is_not_sent(
             outbox.submit(chain.rpc, [signer], wide)
             chain.mine()
             outbox.advance(chain.rpc, [signer], int(chain.block()["number"], 16))
-            assert outbox.attempts(31337)[-1].state is State.MINED
+            assert outbox.attempts(31337)[-1].state is AttemptState.MINED
     finally:
         chain.rpc.call("evm_setAutomine", True)
 

@@ -17,7 +17,7 @@ import pytest
 from rebalancer.chain.contracts import BoundContract
 from rebalancer.chain.receipt import wait_for_receipt
 from rebalancer.devnet.local import LocalChain
-from rebalancer.send.attempt import Kind, State
+from rebalancer.send.attempt import AttemptState, Kind
 from rebalancer.send.fees import suggest
 from rebalancer.send.outbox import Outbox
 from rebalancer.send.signer import devnet_signer
@@ -30,13 +30,13 @@ RECEIVER = "0x6c9fc64a53c1b71fb3f9af64d1ae3a4931a5f4e9"
 
 # Where it is killed → what the journal then says, and what resuming finds.
 POINTS = {
-    "planned": (State.PLANNED, State.FAILED),
-    "signed, not stored": (State.PLANNED, State.FAILED),
-    "signed": (State.SIGNED, State.SENT),
-    "sent, not stored": (State.SIGNED, State.MINED),
-    "sent": (State.SENT, State.MINED),
-    "mined, not stored": (State.SENT, State.MINED),
-    "mined": (State.MINED, State.MINED),
+    "planned": (AttemptState.PLANNED, AttemptState.FAILED),
+    "signed, not stored": (AttemptState.PLANNED, AttemptState.FAILED),
+    "signed": (AttemptState.SIGNED, AttemptState.SENT),
+    "sent, not stored": (AttemptState.SIGNED, AttemptState.MINED),
+    "sent": (AttemptState.SENT, AttemptState.MINED),
+    "mined, not stored": (AttemptState.SENT, AttemptState.MINED),
+    "mined": (AttemptState.MINED, AttemptState.MINED),
 }
 
 
@@ -74,7 +74,7 @@ def test_killed_then_resumed_and_asked_again_is_mined_once(
     before = nonce(chain)
     deliver_and_kill(node_url, path, point, token)
     left, found = POINTS[point]
-    if found is State.MINED:
+    if found is AttemptState.MINED:
         await_nonce(chain, before + 1)
     with Outbox(path) as outbox:
         (attempt,) = outbox.attempts(31337)
@@ -82,13 +82,13 @@ def test_killed_then_resumed_and_asked_again_is_mined_once(
         resumed = outbox.resume(chain.rpc)
         (attempt,) = outbox.attempts(31337)
         assert attempt.state is found
-        assert [one.id for one in resumed] == ([] if left is State.MINED else [attempt.id])
+        assert [one.id for one in resumed] == ([] if left is AttemptState.MINED else [attempt.id])
 
         wanted = intent(token.address, token.data("mint", RECEIVER, 1))
         fees = suggest(chain.rpc, CAP_WEI)
         receipt = deliver(outbox, chain.rpc, devnet_signer(SIGNER), wanted, fees)
         again = deliver(outbox, chain.rpc, devnet_signer(SIGNER), wanted, fees)
-        mined = [one for one in outbox.attempts(31337) if one.state is State.MINED]
+        mined = [one for one in outbox.attempts(31337) if one.state is AttemptState.MINED]
 
     assert receipt == again
     assert token.call("totalSupply") == 1
@@ -117,12 +117,12 @@ def test_killed_before_a_block_came_is_mined_once(
         with Outbox(path) as outbox:
             for _ in range(2):
                 (resumed,) = outbox.resume(chain.rpc)
-                assert resumed.state is State.SENT
+                assert resumed.state is AttemptState.SENT
         assert len(chain.rpc.call("txpool_content")["pending"]) == 1
         chain.mine()
         with Outbox(path) as outbox:
             (resumed,) = outbox.resume(chain.rpc)
-            assert resumed.state is State.MINED
+            assert resumed.state is AttemptState.MINED
     finally:
         chain.rpc.call("evm_setAutomine", True)
 
@@ -139,7 +139,7 @@ def test_killed_twice_in_a_row_is_mined_once(
     with Outbox(path) as outbox:
         states = [attempt.state for attempt in outbox.attempts(31337)]
 
-    assert states == [State.FAILED, State.MINED]
+    assert states == [AttemptState.FAILED, AttemptState.MINED]
     assert token.call("totalSupply") == 1
 
 
@@ -190,13 +190,13 @@ def test_killed_while_replacing_takes_effect_at_most_once(
                 *([kind] if stored else []),
             ]
             (resumed,) = outbox.resume(chain.rpc)
-            assert resumed.state is (attempt.standing if stored else State.SENT)
+            assert resumed.state is (attempt.standing if stored else AttemptState.SENT)
             chain.mine()
             outbox.advance(chain.rpc, [devnet_signer(SIGNER)], height(chain))
             (settled,) = outbox.attempts(31337)
 
     cancelled = step == "cancel" and stored
-    assert settled.state is (State.CANCELLED if cancelled else State.MINED)
+    assert settled.state is (AttemptState.CANCELLED if cancelled else AttemptState.MINED)
     assert settled.mined_hash == settled.newest.transaction_hash
     assert token.call("totalSupply") == (0 if cancelled else 1)
     assert nonce(chain) == before + 1
@@ -216,14 +216,14 @@ def test_killed_while_a_reorg_is_dealt_with_is_mined_once(
         deliver_and_kill(node_url, path, f"reorg: {point}", token)
         with Outbox(path, RULES) as outbox:
             (attempt,) = outbox.attempts(31337)
-            assert attempt.state is State.SENT
+            assert attempt.state is AttemptState.SENT
             (resumed,) = outbox.resume(chain.rpc)
             assert resumed.versions[0].raw == attempt.versions[0].raw
             chain.mine()
             outbox.advance(chain.rpc, [], height(chain))
             (settled,) = outbox.attempts(31337)
 
-    assert settled.state is State.MINED
+    assert settled.state is AttemptState.MINED
     assert token.call("totalSupply") == 1
     assert nonce(chain) == before + 1
 
@@ -237,7 +237,7 @@ def test_killed_before_and_after_it_is_final_stays_so(
     deliver_and_kill(node_url, path, "final: done", token)
     with Outbox(path, RULES) as outbox:
         (attempt,) = outbox.attempts(31337)
-        assert attempt.state is State.FINAL
+        assert attempt.state is AttemptState.FINAL
         assert outbox.resume(chain.rpc) == []
         assert wait_for_receipt(chain.rpc, str(attempt.mined_hash), 1).block_hash == (
             attempt.block_hash

@@ -11,8 +11,8 @@ from rebalancer.chain.contracts import BoundContract
 from rebalancer.devnet.local import LocalChain
 from rebalancer.errors import OutboxUnreadable
 from rebalancer.send import journal_file
-from rebalancer.send.attempt import Kind, State
-from rebalancer.send.fees import Fees
+from rebalancer.send.attempt import AttemptState, Kind
+from rebalancer.send.fees import GasFees
 from rebalancer.send.journal import Journal, read_attempts
 from rebalancer.send.outbox import Outbox
 from rebalancer.send.signed import SignedTransaction
@@ -88,19 +88,25 @@ def test_every_attempt_of_version_1_is_kept(tmp_path: Path) -> None:
     journal.close()
 
     assert [attempt.state for attempt in attempts] == [
-        *(State.MINED, State.SENT, State.SIGNED, State.PLANNED, State.FAILED),
+        *(
+            AttemptState.MINED,
+            AttemptState.SENT,
+            AttemptState.SIGNED,
+            AttemptState.PLANNED,
+            AttemptState.FAILED,
+        ),
     ]
     assert [attempt.intent.epoch for attempt in attempts] == [0, 1, 2, 3, 4]
     for attempt, transaction in zip(attempts, transactions, strict=True):
         assert (attempt.intent.deadline_block, attempt.planned_at) == (None, 100)
-        if attempt.state is State.PLANNED:
+        if attempt.state is AttemptState.PLANNED:
             assert attempt.versions == ()
             continue
         (only,) = attempt.versions
         assert (only.kind, only.raw, only.transaction_hash) == (
             *(Kind.ORIGINAL, transaction.raw, transaction.hash),
         )
-        assert only.fees == Fees(50 * GWEI, 2 * GWEI)
+        assert only.fees == GasFees(50 * GWEI, 2 * GWEI)
         assert (attempt.raw, attempt.transaction_hash) == (transaction.raw, transaction.hash)
     assert attempts[0].block_number == attempts[4].block_number == 5
     assert attempts[4].note == "the contract refused"
@@ -114,7 +120,7 @@ def test_migration_that_is_cut_off_leaves_version_1(
     path = tmp_path / "outbox.sqlite"
     old_file(path, VAULT, "0x1234", 7)
 
-    def cut_off(raw: bytes) -> Fees:
+    def cut_off(raw: bytes) -> GasFees:
         raise KeyboardInterrupt
 
     with monkeypatch.context() as patch:
@@ -178,5 +184,11 @@ def test_what_version_1_had_sent_is_mined_once_after_the_migration(
         outbox.resume(chain.rpc)
         states = [attempt.state for attempt in outbox.attempts(CHAIN)]
 
-    assert states == [State.MINED, State.MINED, State.MINED, State.FAILED, State.FAILED]
+    assert states == [
+        AttemptState.MINED,
+        AttemptState.MINED,
+        AttemptState.MINED,
+        AttemptState.FAILED,
+        AttemptState.FAILED,
+    ]
     assert token.call("totalSupply") == 2

@@ -14,7 +14,7 @@ import pytest
 
 from rebalancer.chain.contracts import BoundContract, contract_at
 from rebalancer.chain.deployment import Deployment
-from rebalancer.devnet.stage import Actor, Stage
+from rebalancer.devnet.environment import Actor, DevEnvironment
 from rebalancer.units import E18
 from tests.commands import Ran, run
 
@@ -35,41 +35,45 @@ def nobody_elses_settings(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> No
 
 
 @pytest.fixture
-def cli(stage: Stage, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> Cli:
+def cli(environment: DevEnvironment, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> Cli:
     """Runs a command against the stage, with an addresses file of its own."""
 
     def command(*arguments: object) -> Ran:
         file = tmp_path / "new.json"
-        return run(capsys, "--rpc-url", stage.chain.rpc.endpoint, "--deployment", file, *arguments)
+        return run(
+            capsys, "--rpc-url", environment.chain.rpc.endpoint, "--deployment", file, *arguments
+        )
 
     return command
 
 
-def made(stage: Stage, name: str, *args: object) -> BoundContract:
-    return stage.wallet(Actor.OWNER).deploy(name, *args)
+def made(environment: DevEnvironment, name: str, *args: object) -> BoundContract:
+    return environment.wallet(Actor.OWNER).deploy(name, *args)
 
 
-def feed_of(stage: Stage, answer: int, decimals: int = 8, called: str = "feed") -> BoundContract:
-    feed = made(stage, "MockAggregator", decimals, called)
-    stage.wallet(Actor.OWNER).transact(feed, "push", answer)
+def feed_of(
+    environment: DevEnvironment, answer: int, decimals: int = 8, called: str = "feed"
+) -> BoundContract:
+    feed = made(environment, "MockAggregator", decimals, called)
+    environment.wallet(Actor.OWNER).transact(feed, "push", answer)
     return feed
 
 
 @pytest.fixture
-def chain_toml(stage: Stage, tmp_path: Path) -> Path:
+def chain_toml(environment: DevEnvironment, tmp_path: Path) -> Path:
     """WETH by its feed and another one, WBTC in bitcoins and by its pool, a staked ether, a vault of USDC, and a sequencer."""
-    owner = stage.wallet(Actor.OWNER)
-    weth, wbtc, usdc = (stage.deployment.listed(s).address for s in ("WETH", "WBTC", "USDC"))
-    pool = next(p for p in stage.deployment.pools if set(p.tokens) == {weth, wbtc})
-    contract = contract_at(stage.chain.rpc, "UniswapV3Pool", pool.address)
+    owner = environment.wallet(Actor.OWNER)
+    weth, wbtc, usdc = (environment.deployment.listed(s).address for s in ("WETH", "WBTC", "USDC"))
+    pool = next(p for p in environment.deployment.pools if set(p.tokens) == {weth, wbtc})
+    contract = contract_at(environment.chain.rpc, "UniswapV3Pool", pool.address)
     owner.transact(contract, "increaseObservationCardinalityNext", 16)
-    stage.market.step(stage.market.prices_e8, stage.chain.now() + 3_600)
-    stage.market.step(stage.market.prices_e8, stage.chain.now() + 3_600)
-    staked = made(stage, "MockStakedToken", 12 * E18 // 10).address
-    shares = made(stage, "MockShareVault", usdc, 7).address
-    uptime = made(stage, "MockAggregator", 0, "sequencer")
-    owner.transact(uptime, "pushAt", 0, stage.chain.now() - DAY)
-    feeds = {name.token: name.address for name in stage.deployment.feeds}
+    environment.market.step(environment.market.prices_e8, environment.chain.now() + 3_600)
+    environment.market.step(environment.market.prices_e8, environment.chain.now() + 3_600)
+    staked = made(environment, "MockStakedToken", 12 * E18 // 10).address
+    shares = made(environment, "MockShareVault", usdc, 7).address
+    uptime = made(environment, "MockAggregator", 0, "sequencer")
+    owner.transact(uptime, "pushAt", 0, environment.chain.now() - DAY)
+    feeds = {name.token: name.address for name in environment.deployment.feeds}
     text = f"""
 wrapped_native = "{weth}"
 tokens = ["{weth}", "{wbtc}", "{usdc}"]
@@ -86,7 +90,7 @@ heartbeat_seconds = 3600
 
 [[feeds]]
 token = "{wbtc}"
-address = "{feed_of(stage, 999 * E18 // 1_000, 18, "WBTC / BTC").address}"
+address = "{feed_of(environment, 999 * E18 // 1_000, 18, "WBTC / BTC").address}"
 heartbeat_seconds = 86400
 quote = "{BITCOIN}"
 min_price = 10000
@@ -105,19 +109,19 @@ heartbeat_seconds = 86400
 
 [[feeds]]
 token = "{staked}"
-address = "{feed_of(stage, 2_401 * 10**8, called="WSTETH / USD").address}"
+address = "{feed_of(environment, 2_401 * 10**8, called="WSTETH / USD").address}"
 heartbeat_seconds = 86400
 
 [[feeds]]
 token = "{shares}"
-address = "{feed_of(stage, 10**8, called="Vault share").address}"
+address = "{feed_of(environment, 10**8, called="Vault share").address}"
 heartbeat_seconds = 86400
 description = "Vault share"
 
 [[sources]]
 token = "{weth}"
 kind = "feed"
-address = "{feed_of(stage, 2_004 * 10**8).address}"
+address = "{feed_of(environment, 2_004 * 10**8).address}"
 heartbeat_seconds = 7200
 decimals = 8
 max_divergence_bps = 50
@@ -152,7 +156,7 @@ def deploy(cli: Cli, path: Path) -> Ran:
 
 
 def test_every_kind_of_source_goes_from_the_file_to_the_chain(
-    stage: Stage, cli: Cli, chain_toml: Path, tmp_path: Path
+    environment: DevEnvironment, cli: Cli, chain_toml: Path, tmp_path: Path
 ) -> None:
     deployed = deploy(cli, chain_toml)
     assert deployed.code == 0, deployed.err
@@ -160,7 +164,7 @@ def test_every_kind_of_source_goes_from_the_file_to_the_chain(
     assert [feed.name for feed in known.feeds] == [
         *("WETH/USD", "WBTC/BTC", "USDC/USD", "wstETH/USD", "SHARE/USD"),
     ]
-    hub = contract_at(stage.chain.rpc, "OracleHub", known.contracts["OracleHub"])
+    hub = contract_at(environment.chain.rpc, "OracleHub", known.contracts["OracleHub"])
     assert hub.call("GRACE_SECONDS") == 3_600
 
     shown = {one["token"]: one for one in cli("prices", "--json").json["prices"]}
@@ -187,12 +191,14 @@ def test_every_kind_of_source_goes_from_the_file_to_the_chain(
 
 
 def test_prices_say_in_words_what_is_wrong_and_the_doctor_says_it_of_a_vault(
-    stage: Stage, cli: Cli, chain_toml: Path, tmp_path: Path
+    environment: DevEnvironment, cli: Cli, chain_toml: Path, tmp_path: Path
 ) -> None:
     assert deploy(cli, chain_toml).code == 0
     source = next(line for line in chain_toml.read_text().split("[[sources]]") if "7200" in line)
-    second = contract_at(stage.chain.rpc, "MockAggregator", source.split('address = "')[1][:42])
-    owner = stage.wallet(Actor.OWNER)
+    second = contract_at(
+        environment.chain.rpc, "MockAggregator", source.split('address = "')[1][:42]
+    )
+    owner = environment.wallet(Actor.OWNER)
     owner.transact(second, "push", 2_020 * 10**8)
 
     apart = cli("prices", "--token", "WETH").out
@@ -205,23 +211,23 @@ def test_prices_say_in_words_what_is_wrong_and_the_doctor_says_it_of_a_vault(
 
 
 @pytest.fixture
-def adapted_toml(stage: Stage, chain_toml: Path) -> Path:
+def adapted_toml(environment: DevEnvironment, chain_toml: Path) -> Path:
     """The same, and a token whose issuer can pause its price, and one by another's feed and its own rate, with a second source."""
-    stock = made(stage, "MockToken", "Stock", "STOCK", 18).address
-    pauser = made(stage, "MockPauser").address
-    rated = made(stage, "MockStakedToken", 12 * E18 // 10).address
+    stock = made(environment, "MockToken", "Stock", "STOCK", 18).address
+    pauser = made(environment, "MockPauser").address
+    rated = made(environment, "MockStakedToken", 12 * E18 // 10).address
     text = f"""
 [[feeds]]
 token = "{stock}"
 kind = "pausable_feed"
-address = "{feed_of(stage, 50 * 10**8, called="STOCK / USD").address}"
+address = "{feed_of(environment, 50 * 10**8, called="STOCK / USD").address}"
 heartbeat_seconds = 86400
 paused_by = "{pauser}"
 
 [[feeds]]
 token = "{rated}"
 kind = "exchange_rate_feed"
-address = "{feed_of(stage, 2_001 * 10**8, called="STETH / USD").address}"
+address = "{feed_of(environment, 2_001 * 10**8, called="STETH / USD").address}"
 heartbeat_seconds = 86400
 description = "STETH / USD"
 rate_function = "stEthPerToken()"
@@ -232,7 +238,7 @@ max_rate = "1.25"
 [[sources]]
 token = "{rated}"
 kind = "feed"
-address = "{feed_of(stage, 2_410 * 10**8).address}"
+address = "{feed_of(environment, 2_410 * 10**8).address}"
 heartbeat_seconds = 86400
 max_divergence_bps = 100
 """
@@ -247,7 +253,7 @@ def named_in(path: Path, kind: str, key: str) -> str:
 
 
 def test_feeds_through_adapters_go_from_the_file_to_the_chain(
-    stage: Stage, cli: Cli, adapted_toml: Path, tmp_path: Path
+    environment: DevEnvironment, cli: Cli, adapted_toml: Path, tmp_path: Path
 ) -> None:
     deployed = deploy(cli, adapted_toml)
     assert deployed.code == 0, deployed.err
@@ -267,19 +273,19 @@ def test_feeds_through_adapters_go_from_the_file_to_the_chain(
     doctor = cli("doctor").out
     assert "is not what it is taken for" not in " ".join(doctor.split())
 
-    owner = stage.wallet(Actor.OWNER)
+    owner = environment.wallet(Actor.OWNER)
     pauser = contract_at(
-        stage.chain.rpc, "MockPauser", named_in(adapted_toml, "pausable_feed", "paused_by")
+        environment.chain.rpc, "MockPauser", named_in(adapted_toml, "pausable_feed", "paused_by")
     )
     owner.transact(pauser, "setOraclePaused", True)
     assert shown(stock)["sentence"] == "its issuer has paused its price"
     # A gift to whatever the rate is of, or a mistake there.
-    owner.transact(contract_at(stage.chain.rpc, "MockStakedToken", rated), "setRate", 2 * E18)
+    owner.transact(contract_at(environment.chain.rpc, "MockStakedToken", rated), "setRate", 2 * E18)
     assert shown(rated)["fault"] == "OutOfRange"
 
 
 @pytest.mark.parametrize(
-    ("old", "new", "code", "said"),
+    ("old", "new", "code", "message"),
     [
         ('kind = "pausable_feed"', 'kind = "getter"', 17, "getter can only be a second source"),
         ('max_rate = "1.25"', 'max_rate = "1.1999"', 16, "its rate times 1e18 is 12000"),
@@ -292,27 +298,35 @@ def test_feeds_through_adapters_go_from_the_file_to_the_chain(
     ],
 )
 def test_wrong_line_of_an_adapted_feed_is_named_and_nothing_is_sent(
-    stage: Stage, cli: Cli, adapted_toml: Path, old: str, new: str, code: int, said: str
+    environment: DevEnvironment,
+    cli: Cli,
+    adapted_toml: Path,
+    old: str,
+    new: str,
+    code: int,
+    message: str,
 ) -> None:
     text = adapted_toml.read_text()
     assert old in text
     at = text.rindex(old)
     adapted_toml.write_text(text[:at] + new + text[at + len(old) :])
-    before = stage.chain.block()["hash"]
+    before = environment.chain.block()["hash"]
 
     ran = deploy(cli, adapted_toml)
 
     assert ran.code == code, ran.err
-    assert re.search(said, ran.sentence), ran.sentence
-    assert stage.chain.block()["hash"] == before
+    assert re.search(message, ran.sentence), ran.sentence
+    assert environment.chain.block()["hash"] == before
 
 
 def test_price_that_is_paused_is_refused_before_anything_is_sent(
-    stage: Stage, cli: Cli, adapted_toml: Path
+    environment: DevEnvironment, cli: Cli, adapted_toml: Path
 ) -> None:
     pauser = named_in(adapted_toml, "pausable_feed", "paused_by")
-    owner = stage.wallet(Actor.OWNER)
-    owner.transact(contract_at(stage.chain.rpc, "MockPauser", pauser), "setOraclePaused", True)
+    owner = environment.wallet(Actor.OWNER)
+    owner.transact(
+        contract_at(environment.chain.rpc, "MockPauser", pauser), "setOraclePaused", True
+    )
 
     ran = deploy(cli, adapted_toml)
 
@@ -321,7 +335,7 @@ def test_price_that_is_paused_is_refused_before_anything_is_sent(
 
 
 @pytest.mark.parametrize(
-    ("old", "new", "code", "said"),
+    ("old", "new", "code", "message"),
     [
         ("heartbeat_seconds = 3600\n", "", 17, r"feeds\[1\].heartbeat_seconds in"),
         (
@@ -357,33 +371,35 @@ def test_price_that_is_paused_is_refused_before_anything_is_sent(
     ],
 )
 def test_wrong_line_is_named_in_one_sentence_and_nothing_is_sent(
-    stage: Stage,
+    environment: DevEnvironment,
     cli: Cli,
     chain_toml: Path,
     tmp_path: Path,
     old: str,
     new: str,
     code: int,
-    said: str,
+    message: str,
 ) -> None:
     text = chain_toml.read_text()
     assert old in text
     chain_toml.write_text(text.replace(old, new, 1))
-    before = stage.chain.block()["hash"]
+    before = environment.chain.block()["hash"]
 
     ran = deploy(cli, chain_toml)
 
     assert ran.code == code, ran.err
-    assert re.search(said, ran.sentence), ran.sentence
-    assert stage.chain.block()["hash"] == before
+    assert re.search(message, ran.sentence), ran.sentence
+    assert environment.chain.block()["hash"] == before
     assert not (tmp_path / "new.json").exists()
 
 
-def test_pool_of_other_tokens_is_named(stage: Stage, cli: Cli, chain_toml: Path) -> None:
+def test_pool_of_other_tokens_is_named(
+    environment: DevEnvironment, cli: Cli, chain_toml: Path
+) -> None:
     other = next(
         pool
-        for pool in stage.deployment.pools
-        if stage.deployment.listed("WBTC").address not in pool.tokens
+        for pool in environment.deployment.pools
+        if environment.deployment.listed("WBTC").address not in pool.tokens
     )
     text = chain_toml.read_text()
     at = text.index('pool = "') + len('pool = "')
@@ -409,7 +425,7 @@ def test_token_named_twice_is_refused(cli: Cli, chain_toml: Path, section: str) 
 
 
 def test_source_of_a_token_without_a_feed_is_refused(
-    stage: Stage, cli: Cli, chain_toml: Path
+    environment: DevEnvironment, cli: Cli, chain_toml: Path
 ) -> None:
     stranger = Actor.KEEPER.address
     source = f'\n[[sources]]\ntoken = "{stranger}"\nkind = "erc4626"\nmax_divergence_bps = 10\n'
@@ -420,9 +436,11 @@ def test_source_of_a_token_without_a_feed_is_refused(
     assert f"sources[5].token in {chain_toml}: {stranger} has no feed" in ran.sentence
 
 
-def test_quote_without_a_feed_in_usd_is_refused(stage: Stage, cli: Cli, chain_toml: Path) -> None:
-    wbtc = stage.deployment.listed("WBTC").address
-    weth = stage.deployment.listed("WETH").address
+def test_quote_without_a_feed_in_usd_is_refused(
+    environment: DevEnvironment, cli: Cli, chain_toml: Path
+) -> None:
+    wbtc = environment.deployment.listed("WBTC").address
+    weth = environment.deployment.listed("WETH").address
     text = chain_toml.read_text()
     assert f'quote = "{weth}"' in text
     chain_toml.write_text(text.replace(f'quote = "{weth}"', f'quote = "{wbtc}"'))
@@ -434,15 +452,17 @@ def test_quote_without_a_feed_in_usd_is_refused(stage: Stage, cli: Cli, chain_to
 
 @pytest.mark.parametrize("shared", ["feed", "quote"])
 def test_source_that_rests_on_what_the_feed_rests_on_is_refused(
-    stage: Stage, cli: Cli, chain_toml: Path, shared: str
+    environment: DevEnvironment, cli: Cli, chain_toml: Path, shared: str
 ) -> None:
     """The staked ether's second source is a rate in WETH: its feed may be neither WETH's own nor one that answers in WETH."""
-    weth = stage.deployment.listed("WETH").address
+    weth = environment.deployment.listed("WETH").address
     parts = chain_toml.read_text().split("[[feeds]]")
     of_weth, of_staked = (parts[n].split('address = "')[1][:42] for n in (1, 5))
     new = of_weth
     if shared == "quote":
-        new = feed_of(stage, 12 * E18 // 10, 18, "wstETH / ETH").address + f'"\nquote = "{weth}'
+        new = (
+            feed_of(environment, 12 * E18 // 10, 18, "wstETH / ETH").address + f'"\nquote = "{weth}'
+        )
     parts[5] = parts[5].replace(of_staked, new)
     chain_toml.write_text("[[feeds]]".join(parts))
 
@@ -453,24 +473,26 @@ def test_source_that_rests_on_what_the_feed_rests_on_is_refused(
     assert ran.code == 16
 
 
-def test_sequencer_that_is_down_is_refused(stage: Stage, cli: Cli, chain_toml: Path) -> None:
+def test_sequencer_that_is_down_is_refused(
+    environment: DevEnvironment, cli: Cli, chain_toml: Path
+) -> None:
     uptime = contract_at(
-        stage.chain.rpc, "MockAggregator", chain_toml.read_text().split('feed = "')[1][:42]
+        environment.chain.rpc, "MockAggregator", chain_toml.read_text().split('feed = "')[1][:42]
     )
-    stage.wallet(Actor.OWNER).transact(uptime, "push", 1)
+    environment.wallet(Actor.OWNER).transact(uptime, "push", 1)
     assert "it says that the sequencer is down" in deploy(cli, chain_toml).sentence
-    stage.wallet(Actor.OWNER).transact(uptime, "push", 2_000 * 10**8)
+    environment.wallet(Actor.OWNER).transact(uptime, "push", 2_000 * 10**8)
     assert "a sequencer's is 0 or 1" in deploy(cli, chain_toml).sentence
 
 
 def test_second_system_of_a_real_chain_needs_its_file_again(
-    cli: Cli, chain_toml: Path, stage: Stage
+    cli: Cli, chain_toml: Path, environment: DevEnvironment
 ) -> None:
     """The addresses file holds no ranges and no second sources: a system without them would be a weaker one."""
     assert deploy(cli, chain_toml).code == 0
-    before = stage.chain.block()["hash"]
+    before = environment.chain.block()["hash"]
 
     ran = cli("deploy", "--anew", *OWNER)
 
     assert "--chain: name the TOML file of this chain's price sources" in ran.sentence
-    assert stage.chain.block()["hash"] == before
+    assert environment.chain.block()["hash"] == before

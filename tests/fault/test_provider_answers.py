@@ -215,14 +215,14 @@ def test_an_endpoint_that_asks_to_wait_is_left_alone_for_so_long(nodes: list[Nod
     nodes[0].refuses(-32007, "50/second request limit reached", 429)
     nodes[0].wait = "90"
     rpc.call("eth_call")
-    asked = len(nodes[0].bodies)
+    requested = len(nodes[0].bodies)
     nodes[1].fault = lambda body: (500, "")
 
     for seconds in (1, 80, 89):
         now[0] = seconds
         with pytest.raises(ChainError):
             rpc.call("eth_call")
-    assert len(nodes[0].bodies) == asked
+    assert len(nodes[0].bodies) == requested
 
     now[0], nodes[0].fault = 91, None
     assert rpc.call("eth_call") == "0x01"
@@ -284,8 +284,8 @@ def test_batches_are_asked_in_pieces_that_the_endpoint_takes(
         calls = body if isinstance(body, list) else [body]
         sizes.append(len(calls))
         if len(calls) > most:
-            status, told = refusal(body)
-            return status, told if isinstance(told, str) else json.dumps(told)
+            status, reported = refusal(body)
+            return status, reported if isinstance(reported, str) else json.dumps(reported)
         found = [{"id": one["id"], "result": hex(one["params"][0])} for one in calls]
         return 200, json.dumps(found if isinstance(body, list) else found[0])
 

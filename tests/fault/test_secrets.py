@@ -16,9 +16,9 @@ import pytest
 import urllib3
 from eth_account import Account
 
+from rebalancer.devnet.environment import Actor, DevEnvironment, build_environment
 from rebalancer.devnet.local import LocalChain
 from rebalancer.devnet.node import Node, NodeSettings
-from rebalancer.devnet.stage import Actor, Stage, build_stage
 from rebalancer.errors import TooManyFailures
 from rebalancer.redact import HIDDEN
 from rebalancer.send.signer import devnet_signer
@@ -43,12 +43,12 @@ class Provider:
 
     def __init__(self, node_url: str) -> None:
         self.spiteful = False
-        self.asked = 0
+        self.requested = 0
         provider = self
 
         class Handler(BaseHTTPRequestHandler):
             def do_POST(self) -> None:
-                provider.asked += 1
+                provider.requested += 1
                 body = self.rfile.read(int(self.headers["Content-Length"]))
                 status, answer = 200, b""
                 if not provider.spiteful:
@@ -63,7 +63,7 @@ class Provider:
                         (404, f"<html>{whole} is not found</html>"),
                         (302, ""),
                     ]
-                    status, text = ways[provider.asked % len(ways)]
+                    status, text = ways[provider.requested % len(ways)]
                     answer = text.encode()
                 self.send_response(status, f"see {self.path}" if status != 200 else None)
                 if status == 302:
@@ -108,19 +108,19 @@ def serve(handler: type[BaseHTTPRequestHandler]) -> ThreadingHTTPServer:
 
 
 @pytest.fixture
-def market() -> Iterator[tuple[Node, Stage]]:
+def market() -> Iterator[tuple[Node, DevEnvironment]]:
     """A node of its own, on which a band is broken."""
     with Node.start(NodeSettings()) as node, node.rpc(timeout_s=60) as rpc:
-        stage = build_stage(LocalChain(rpc), PRICES_E8)
-        stage.market.step(PRICES_E8 | UP_10_PERCENT, stage.chain.now() + 60)
-        yield node, stage
+        devnet = build_environment(LocalChain(rpc), PRICES_E8)
+        devnet.market.step(PRICES_E8 | UP_10_PERCENT, devnet.chain.now() + 60)
+        yield node, devnet
 
 
 def test_nothing_a_keeper_writes_serves_or_sends_has_a_secret(
-    market: tuple[Node, Stage], tmp_path: Path
+    market: tuple[Node, DevEnvironment], tmp_path: Path
 ) -> None:
-    node, stage = market
-    stage.deployment.save(tmp_path / "deployment.json")
+    node, devnet = market
+    devnet.deployment.save(tmp_path / "deployment.json")
     keystore = Account.encrypt(KEEPER_KEY, PASSWORD, "pbkdf2", iterations=2)
     (tmp_path / "keystore.json").write_text(json.dumps(keystore))
     first, second, inbox = Provider(node.url), Provider(node.url), Inbox()
@@ -177,7 +177,7 @@ def test_nothing_a_keeper_writes_serves_or_sends_has_a_secret(
     for server in (first.server, second.server, inbox.server):
         server.shutdown()
         server.server_close()
-    told = {
+    reported = {
         "log": (tmp_path / "err").read_text(),
         "decisions": (tmp_path / "out").read_text(),
         "pages": "".join(served),
@@ -185,9 +185,11 @@ def test_nothing_a_keeper_writes_serves_or_sends_has_a_secret(
         "outbox": (tmp_path / ".rebalancer/outbox.sqlite").read_bytes().decode("latin-1"),
     }
 
-    assert code == TooManyFailures.exit_code, told["log"][-2_000:]
-    assert {where for where, text in told.items() for secret in SECRETS if secret in text} == set()
-    assert HIDDEN in told["log"]  # or the spite was never heard
+    assert code == TooManyFailures.exit_code, reported["log"][-2_000:]
+    assert {
+        where for where, text in reported.items() for secret in SECRETS if secret in text
+    } == set()
+    assert HIDDEN in reported["log"]  # or the spite was never heard
     for where, part in (
         ("log", "event=tick_failed"),
         ("decisions", '"Rebalanced"'),
@@ -195,4 +197,4 @@ def test_nothing_a_keeper_writes_serves_or_sends_has_a_secret(
         ("pages", f"http://127.0.0.1:{first.port}"),
         ("alerts", "SignerLow"),
     ):
-        assert part in told[where]
+        assert part in reported[where]

@@ -14,8 +14,8 @@ from rebalancer.devnet.local import LocalChain
 from rebalancer.errors import SpendingUnwritable, SpendLimitReached
 from rebalancer.send.attempt import Intent
 from rebalancer.send.from_settings import outbox_of
-from rebalancer.send.lanes import KeyLimits, Lane
 from rebalancer.send.outbox import Outbox
+from rebalancer.send.sender_accounts import KeyLimits, SenderAccount
 from rebalancer.send.signer import devnet_signer
 from rebalancer.send.spending import Spending
 from rebalancer.settings import KeeperSettings, Settings
@@ -40,8 +40,8 @@ def send(chain: LocalChain, token: BoundContract) -> Send:
     def submit(outbox: Outbox, epoch: int, limit_wei: int) -> Any:
         data = token.data("mint", RECEIVER, 1)
         intent = Intent(CHAIN, VAULT, epoch, token.address, data, 90_000, "drift")
-        lane = Lane(SIGNER, KeyLimits(max_spend_per_day_wei=limit_wei))
-        return outbox.submit(chain.rpc, [lane], intent)
+        sender = SenderAccount(SIGNER, KeyLimits(max_spend_per_day_wei=limit_wei))
+        return outbox.submit(chain.rpc, [sender], intent)
 
     return submit
 
@@ -65,14 +65,14 @@ def test_key_begins_no_day_anew_in_another_folder(tmp_path: Path, send: Send) ->
 
 
 def test_key_begins_no_day_anew_when_its_outbox_is_removed(tmp_path: Path, send: Send) -> None:
-    told = settings(tmp_path, "outbox.sqlite")
-    with outbox_of(told) as before:
+    reported = settings(tmp_path, "outbox.sqlite")
+    with outbox_of(reported) as before:
         send(before, 1, 10**18)
         spent_wei = before.journal.spent_wei(CHAIN, SIGNER.address, int(time.time()))
     for file in tmp_path.glob("outbox.sqlite*"):
         file.unlink()
 
-    with outbox_of(told) as after, pytest.raises(SpendLimitReached) as caught:
+    with outbox_of(reported) as after, pytest.raises(SpendLimitReached) as caught:
         send(after, 2, spent_wei + 1)
 
     assert caught.value.spent_wei == spent_wei

@@ -23,11 +23,11 @@ from rebalancer.keeper.outages import LeftOut
 from rebalancer.keeper.report import EndpointState
 from rebalancer.reasons import Reason
 from rebalancer.units import E18
-from rebalancer.watch.alarms import Limits
-from rebalancer.watch.board import Board
+from rebalancer.watch.alarm_state import Alarms
+from rebalancer.watch.alarms import AlarmLimits
 from rebalancer.watch.metrics import Metrics
-from rebalancer.watch.notices import Alarms
 from rebalancer.watch.server import Server
+from rebalancer.watch.status import StatusStore
 from tests.clocks import wait_for
 from tests.commands import run
 from tests.ticks import CHAIN, NOON, SIGNER, breaker, decision, endpoint, outcome, tick, vault
@@ -46,20 +46,20 @@ class Keeper:
 
     def __init__(self) -> None:
         self.now = NOON
-        self.alarms = Alarms(Limits(E18 // 20), 3_600)
-        self.board = Board([CHAIN, 10], self.alarms, clock=lambda: self.now)
-        self.server = Server(("127.0.0.1", 0), self.board, Metrics(self.alarms))
+        self.alarms = Alarms(AlarmLimits(E18 // 20), 3_600)
+        self.status_store = StatusStore([CHAIN, 10], self.alarms, clock=lambda: self.now)
+        self.server = Server(("127.0.0.1", 0), self.status_store, Metrics(self.alarms))
         self.url = f"http://127.0.0.1:{self.server.port}"
 
-    def looks(self, **changes: Any) -> None:
-        look = tick(self.now, **changes)
-        self.board(look)
-        self.alarms.observe(look)
+    def ticks(self, **changes: Any) -> None:
+        made = tick(self.now, **changes)
+        self.status_store(made)
+        self.alarms.observe(made)
 
     def drawn(self, width: int = 100, rows: int = 8) -> str:
         """The picture, as text."""
         out = Console(width=width, record=True, file=open(os.devnull, "w"))  # noqa: SIM115, PTH123 (nobody reads it)
-        state = json.loads(json.dumps(self.board.status()))
+        state = json.loads(json.dumps(self.status_store.status()))
         out.print(picture(state, "http://127.0.0.1:9464", rows, width))
         out.file.close()
         return re.sub(r"[ │]+", " ", out.export_text())
@@ -145,7 +145,7 @@ def test_somebody_else_is_no_keeper(
 def test_settings_say_where_the_keeper_listens(
     keeper: Keeper, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    keeper.looks()
+    keeper.ticks()
     Path("rebalancer.toml").write_text(f'[keeper]\nlisten = "0.0.0.0:{keeper.server.port}"\n')
     ran = run(capsys, "status", "--once")
 
@@ -157,7 +157,7 @@ def test_settings_say_where_the_keeper_listens(
 def test_keeper_of_many_chains_is_one_keeper(
     keeper: Keeper, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    keeper.looks()
+    keeper.ticks()
     chains = "".join(f"[[chains]]\nchain_id = {number}\n" for number in (1, 10))
     listen = f'[keeper]\nlisten = "127.0.0.1:{keeper.server.port}"\n'
     Path("rebalancer.toml").write_text(listen + chains)
@@ -166,14 +166,14 @@ def test_keeper_of_many_chains_is_one_keeper(
 
 
 def test_json_is_what_the_keeper_says(keeper: Keeper, capsys: pytest.CaptureFixture[str]) -> None:
-    keeper.looks()
+    keeper.ticks()
     ran = run(capsys, "status", "--url", keeper.url, "--json")
 
-    assert ran.json == json.loads(json.dumps(keeper.board.status()))
+    assert ran.json == json.loads(json.dumps(keeper.status_store.status()))
 
 
 def test_pipe_gets_one_plain_picture(keeper: Keeper) -> None:
-    keeper.looks()
+    keeper.ticks()
     ran = subprocess.run(
         [sys.executable, "-m", "rebalancer", "status", "--url", keeper.url],
         capture_output=True,
@@ -188,7 +188,7 @@ def test_pipe_gets_one_plain_picture(keeper: Keeper) -> None:
 
 def test_terminal_is_drawn_anew_until_interrupted(keeper: Keeper) -> None:
     pty = pytest.importorskip("pty", reason="there are no terminals to make here")
-    keeper.looks()
+    keeper.ticks()
     master, slave = pty.openpty()
     command = [sys.executable, "-m", "rebalancer", "status", "--url", keeper.url, "--every", "0.2"]
     shown = subprocess.Popen(command, stdout=slave, stderr=slave, stdin=slave)
@@ -206,7 +206,7 @@ def test_terminal_is_drawn_anew_until_interrupted(keeper: Keeper) -> None:
     thread.start()
     try:
         wait_for("the picture", lambda: b"1 BudgetSpent" not in seen and b"2 InBand" in plain(seen))
-        keeper.looks(reasons={vault(1): Reason.BUDGET_SPENT})
+        keeper.ticks(reasons={vault(1): Reason.BUDGET_SPENT})
         wait_for("the picture", lambda: b"1 BudgetSpent" in plain(seen))
         keeper.server.close()
         wait_for("the picture", lambda: b"No keeper answers" in plain(seen))
@@ -240,7 +240,7 @@ def test_chain_not_looked_at_yet_says_so(keeper: Keeper) -> None:
 def test_picture_shows_all_that_an_operator_asks_for(keeper: Keeper, width: int) -> None:
     keeper.now += 3_600
     mined = decision(1, Reason.REBALANCED, at=keeper.now, outcome=outcome(48_213, 17))
-    keeper.looks(
+    keeper.ticks(
         decisions=(decision(2, Reason.BUDGET_SPENT, "no budget left", at=keeper.now), mined),
         reasons={vault(1): Reason.IN_BAND, vault(2): Reason.BUDGET_SPENT},
         drifts_bps={vault(1): 30, vault(2): 480},
@@ -286,7 +286,7 @@ def test_picture_shows_all_that_an_operator_asks_for(keeper: Keeper, width: int)
 def test_picture_keeps_to_its_width(keeper: Keeper, width: int) -> None:
     long = "a sentence that is far too long for one line of a terminal, " * 4
     every = {vault(i): reason for i in range(60) for reason in [list(Reason)[i % len(Reason)]]}
-    keeper.looks(
+    keeper.ticks(
         failure=long,
         failures_in_a_row=3,
         reasons=every,
@@ -296,7 +296,7 @@ def test_picture_keeps_to_its_width(keeper: Keeper, width: int) -> None:
         endpoints=tuple(endpoint(f"https://{'x' * i}.example") for i in range(30, 34)),
     )
     out = Console(width=width, record=True, file=open(os.devnull, "w"))  # noqa: SIM115, PTH123 (nobody reads it)
-    out.print(picture(keeper.board.status(), "http://127.0.0.1:9464", 8, width))
+    out.print(picture(keeper.status_store.status(), "http://127.0.0.1:9464", 8, width))
     out.file.close()
     text = out.export_text()
 
@@ -310,14 +310,14 @@ def test_picture_keeps_to_its_width(keeper: Keeper, width: int) -> None:
 
 def test_rows_are_no_more_than_asked_for(keeper: Keeper) -> None:
     every = {vault(i): Reason.BAND_BROKEN for i in range(40)}
-    keeper.looks(reasons=every, decisions=tuple(decision(i) for i in range(40)))
+    keeper.ticks(reasons=every, decisions=tuple(decision(i) for i in range(40)))
 
     assert keeper.drawn(rows=3).count("BandBroken") == 1 + 3 + 3
     assert keeper.drawn(rows=20).count("BandBroken") == 1 + 20 + 20
 
 
 def test_text_of_others_steers_no_terminal(keeper: Keeper) -> None:
-    keeper.looks(failure="\x1b]0;owned\x07 [red]bold[/]", failures_in_a_row=1)
+    keeper.ticks(failure="\x1b]0;owned\x07 [red]bold[/]", failures_in_a_row=1)
     drawn = keeper.drawn()
 
     assert "\x1b" not in drawn

@@ -12,7 +12,7 @@ import pytest
 from rebalancer.chain.contracts import BoundContract
 from rebalancer.devnet.local import LocalChain
 from rebalancer.errors import AttemptNotNamed
-from rebalancer.send.attempt import Attempt, Intent, State
+from rebalancer.send.attempt import Attempt, AttemptState, Intent
 from rebalancer.send.outbox import Outbox
 from rebalancer.send.signer import devnet_signer
 from tests.commands import Ran, run
@@ -141,7 +141,10 @@ def test_cancel_replaces_it_and_it_never_takes_effect(
     advance(chain)
 
     (cancelled,) = attempts()
-    assert (cancelled.state, cancelled.note) == (State.CANCELLED, "cancelled by the operator")
+    assert (cancelled.state, cancelled.note) == (
+        AttemptState.CANCELLED,
+        "cancelled by the operator",
+    )
     assert token.call("totalSupply") == 0
 
 
@@ -196,8 +199,8 @@ def test_clear_replaces_what_is_not_in_the_outbox(
     advance(chain)
 
     ours, *offers = attempts()
-    assert (ours.state, offers[-1].state) == (State.MINED, State.MINED)
-    assert {offer.state for offer in offers[:-1]} <= {State.FAILED}  # too low to replace it
+    assert (ours.state, offers[-1].state) == (AttemptState.MINED, AttemptState.MINED)
+    assert {offer.state for offer in offers[:-1]} <= {AttemptState.FAILED}  # too low to replace it
     assert chain.balance_wei(RECEIVER) == before_wei
     assert token.call("totalSupply") == 1
 

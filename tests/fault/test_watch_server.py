@@ -20,12 +20,12 @@ from rebalancer.reasons import Reason
 from rebalancer.redact import HIDDEN, Redactor
 from rebalancer.settings import AlertSettings, KeeperSettings, Settings
 from rebalancer.units import E18
-from rebalancer.watch import watchers_of
-from rebalancer.watch.alarms import SILENT_SECONDS, Limits
-from rebalancer.watch.board import MOST_DECISIONS, MOST_LISTED, MOST_VAULTS, Board
+from rebalancer.watch import observers_of
+from rebalancer.watch.alarm_state import Alarms
+from rebalancer.watch.alarms import SILENT_SECONDS, AlarmLimits
 from rebalancer.watch.metrics import Metrics
-from rebalancer.watch.notices import Alarms
 from rebalancer.watch.server import MOST_CONNECTIONS, Server
+from rebalancer.watch.status import MOST_DECISIONS, MOST_LISTED, MOST_VAULTS, StatusStore
 from tests.clocks import calls_made
 from tests.commands import free_port
 from tests.ticks import CHAIN, NOON, SIGNER, breaker, decision, endpoint, outcome, tick, vault
@@ -36,10 +36,12 @@ class Served:
 
     def __init__(self) -> None:
         self.now = NOON
-        self.alarms = Alarms(Limits(0), 60)
-        self.board = Board([CHAIN], self.alarms, Redactor(["hunter22"]), lambda: self.now)
+        self.alarms = Alarms(AlarmLimits(0), 60)
+        self.status_store = StatusStore(
+            [CHAIN], self.alarms, Redactor(["hunter22"]), lambda: self.now
+        )
         self.metrics = Metrics(self.alarms)
-        self.server = Server(("127.0.0.1", 0), self.board, self.metrics)
+        self.server = Server(("127.0.0.1", 0), self.status_store, self.metrics)
 
     def get(self, path: str, method: str = "GET") -> urllib3.BaseHTTPResponse:
         return urllib3.request(method, f"http://127.0.0.1:{self.server.port}{path}", retries=False)
@@ -66,7 +68,7 @@ def test_keeper_that_just_began_is_healthy_and_not_ready(served: Served) -> None
 
 
 def test_keeper_that_looks_is_healthy_and_ready(served: Served) -> None:
-    served.board(tick())
+    served.status_store(tick())
 
     for path in ("/healthz", "/readyz"):
         answer = served.get(path)
@@ -74,7 +76,7 @@ def test_keeper_that_looks_is_healthy_and_ready(served: Served) -> None:
 
 
 def test_keeper_that_looks_no_more_is_neither(served: Served) -> None:
-    served.board(tick())
+    served.status_store(tick())
     served.now = NOON + SILENT_SECONDS + 1
 
     for path in ("/healthz", "/readyz"):
@@ -91,7 +93,7 @@ def test_keeper_that_never_looks_is_unhealthy_in_the_end(served: Served) -> None
 
 
 def test_chain_that_rests_is_healthy_and_not_ready(served: Served) -> None:
-    served.board(tick(breakers=(breaker(why="it failed 5 times.", until=NOON + 3_600),)))
+    served.status_store(tick(breakers=(breaker(why="it failed 5 times.", until=NOON + 3_600),)))
     served.now = NOON + 3_600
 
     assert served.get("/healthz").status == 200
@@ -123,20 +125,20 @@ def test_chain_that_rests_is_healthy_and_not_ready(served: Served) -> None:
 def test_what_keeps_it_from_its_work_is_one_sentence(
     served: Served, changes: dict[str, Any], sentence: str
 ) -> None:
-    served.board(tick(**changes))
+    served.status_store(tick(**changes))
 
     assert served.get("/healthz").status == 200
     assert served.get("/readyz").data.decode() == sentence + "\n"
 
 
 def test_vault_whose_breaker_is_open_keeps_nothing_else_from_its_work(served: Served) -> None:
-    served.board(tick(breakers=(breaker(vault(1)),)))
+    served.status_store(tick(breakers=(breaker(vault(1)),)))
     assert served.get("/readyz").status == 200
 
 
 def test_look_that_fails_after_a_good_one_leaves_it_ready(served: Served) -> None:
-    served.board(tick())
-    served.board(tick(block=None, failure="no answer", failures_in_a_row=1))
+    served.status_store(tick())
+    served.status_store(tick(block=None, failure="no answer", failures_in_a_row=1))
     assert served.get("/readyz").status == 200
 
 
@@ -268,7 +270,9 @@ def test_loopback_names_are_its_own(served: Served, host: str) -> None:
 
 
 def test_bound_host_reached_address_and_named_hosts_are_its_own(served: Served) -> None:
-    with Server(("0.0.0.0", 0), served.board, served.metrics, ["Keeper", "[fd00::7]"]) as server:  # noqa: S104 (a container's)
+    everywhere = ("0.0.0.0", 0)  # noqa: S104 (a container's)
+    names = ["Keeper", "[fd00::7]"]
+    with Server(everywhere, served.status_store, served.metrics, names) as server:
         for host in ("0.0.0.0", "keeper:9464", "fd00::7", "127.0.0.1"):  # noqa: S104 (as above)
             assert asked_as(server.port, host) == 200
         assert asked_as(server.port, "10.0.0.9") == 421
@@ -277,7 +281,7 @@ def test_bound_host_reached_address_and_named_hosts_are_its_own(served: Served) 
 def test_port_that_is_taken_is_refused_in_one_sentence(served: Served) -> None:
     at = ("127.0.0.1", served.server.port)
     with pytest.raises(ListenFailed) as caught:
-        Server(at, served.board, served.metrics)
+        Server(at, served.status_store, served.metrics)
 
     assert caught.value.where == f"127.0.0.1:{served.server.port}"
     assert str(caught.value).startswith(f"The keeper cannot listen at 127.0.0.1:{at[1]} (Address")
@@ -286,19 +290,19 @@ def test_port_that_is_taken_is_refused_in_one_sentence(served: Served) -> None:
 
 def test_host_that_is_another_machines_is_refused(served: Served) -> None:
     with pytest.raises(ListenFailed):
-        Server(("192.0.2.1", 0), served.board, served.metrics)
+        Server(("192.0.2.1", 0), served.status_store, served.metrics)
 
 
 # Status
 
 
 def test_status_before_the_first_look_says_so(served: Served) -> None:
-    assert served.status["chains"] == [{"chain_id": CHAIN, "looks": 0}]
+    assert served.status["chains"] == [{"chain_id": CHAIN, "ticks": 0}]
 
 
 def test_status_tells_the_newest_look(served: Served) -> None:
-    served.board(tick())
-    served.board(
+    served.status_store(tick())
+    served.status_store(
         tick(
             NOON + 12,
             seconds=0.5,
@@ -309,7 +313,7 @@ def test_status_tells_the_newest_look(served: Served) -> None:
     )
     (chain,) = served.status["chains"]
 
-    assert (chain["looks"], chain["at"], chain["seconds"]) == (2, NOON + 12, 0.5)
+    assert (chain["ticks"], chain["at"], chain["seconds"]) == (2, NOON + 12, 0.5)
     assert chain["block"]["number"] == 100
     assert chain["reasons"] == {"InBand": 2}
     assert chain["attempts"] == {"sent": 1}
@@ -325,8 +329,8 @@ def test_status_tells_the_newest_look(served: Served) -> None:
 
 
 def test_status_keeps_the_last_block_through_a_failed_look(served: Served) -> None:
-    served.board(tick())
-    served.board(tick(block=None, failure="no answer"))
+    served.status_store(tick())
+    served.status_store(tick(block=None, failure="no answer"))
     (chain,) = served.status["chains"]
 
     assert chain["block"]["number"] == 100
@@ -342,7 +346,7 @@ def test_vaults_out_of_band_come_before_those_that_are_furthest_inside(served: S
     }
     drifts = {vault(1): 190, vault(2): 210, vault(3): 20, vault(4): 0}
     broken = decision(2, text="a weight is 210 bps off its target")
-    served.board(tick(reasons=reasons, drifts_bps=drifts, decisions=(broken,)))
+    served.status_store(tick(reasons=reasons, drifts_bps=drifts, decisions=(broken,)))
     (chain,) = served.status["chains"]
 
     assert [one["vault"] for one in chain["furthest"]] == [vault(2), vault(4), vault(1), vault(3)]
@@ -356,8 +360,8 @@ def test_vaults_out_of_band_come_before_those_that_are_furthest_inside(served: S
 
 
 def test_sentence_goes_with_its_reason(served: Served) -> None:
-    served.board(tick(reasons={vault(1): Reason.BAND_BROKEN}, decisions=(decision(1),)))
-    served.board(tick(reasons={vault(1): Reason.IN_BAND}))
+    served.status_store(tick(reasons={vault(1): Reason.BAND_BROKEN}, decisions=(decision(1),)))
+    served.status_store(tick(reasons={vault(1): Reason.IN_BAND}))
     (chain,) = served.status["chains"]
 
     assert chain["furthest"][0]["text"] == ""
@@ -365,11 +369,11 @@ def test_sentence_goes_with_its_reason(served: Served) -> None:
 
 def test_decision_made_again_is_one_line(served: Served) -> None:
     for after in range(5):
-        served.board(
+        served.status_store(
             tick(NOON + after, decisions=(decision(1, Reason.NOT_WORTH_GAS, at=NOON + after),))
         )
     quiet = decision(2, Reason.IN_BAND)
-    served.board(tick(NOON + 9, decisions=(quiet, decision(2, Reason.COOLDOWN))))
+    served.status_store(tick(NOON + 9, decisions=(quiet, decision(2, Reason.COOLDOWN))))
     (chain,) = served.status["chains"]
 
     assert [(one["reason"], one["times"]) for one in chain["decisions"]] == [
@@ -381,19 +385,23 @@ def test_decision_made_again_is_one_line(served: Served) -> None:
 
 def test_rebalance_is_told_with_its_cost(served: Served) -> None:
     mined = decision(reason=Reason.REBALANCED, outcome=outcome(10_000, 12), transaction_hash="0x7e")
-    served.board(tick(decisions=(mined,)))
+    served.status_store(tick(decisions=(mined,)))
     (chain,) = served.status["chains"]
-    told = chain["decisions"][0]
+    reported = chain["decisions"][0]
 
-    assert (told["sold_usd"], told["loss_usd"], told["loss_bps"]) == (10_000.0, 12.0, 12.0)
-    assert (told["drift_bps"], told["drift_after_bps"]) == (240, 30)
-    assert told["transaction_hash"] == "0x7e"
+    assert (reported["sold_usd"], reported["loss_usd"], reported["loss_bps"]) == (
+        10_000.0,
+        12.0,
+        12.0,
+    )
+    assert (reported["drift_bps"], reported["drift_after_bps"]) == (240, 30)
+    assert reported["transaction_hash"] == "0x7e"
 
 
 def test_size_of_status_does_not_grow_with_vaults(served: Served) -> None:
     def page(vaults: int) -> bytes:
         every = [vault(i) for i in range(vaults)]
-        look = tick(
+        made = tick(
             reasons=dict.fromkeys(every, Reason.ORACLE_FAULT),
             decisions=tuple(decision(i, Reason.ORACLE_FAULT) for i in range(vaults)),
             breakers=tuple(breaker(each) for each in every),
@@ -401,8 +409,8 @@ def test_size_of_status_does_not_grow_with_vaults(served: Served) -> None:
             diverged_pools=tuple(every),
             left_out=tuple(LeftOut(each, "TF", 0.0, 60.0) for each in every),
         )
-        served.board(look)
-        served.alarms.observe(look)
+        served.status_store(made)
+        served.alarms.observe(made)
         return served.get("/status").data
 
     small, large = len(page(100)), page(10_000)
@@ -417,7 +425,7 @@ def test_size_of_status_does_not_grow_with_vaults(served: Served) -> None:
 
 
 def test_texts_of_others_are_cleaned_and_cut(served: Served) -> None:
-    served.board(
+    served.status_store(
         tick(
             failure="no hunter22 " + "x" * 400,
             breakers=(breaker(why="hunter22"),),
@@ -447,16 +455,16 @@ def test_looks_and_questions_at_once_do_not_disturb_each_other(served: Served) -
 
         return run
 
-    served.board(tick())
+    served.status_store(tick())
     threads = [threading.Thread(target=ask(path)) for path in ("/status", "/metrics", "/readyz")]
     for thread in threads:
         thread.start()
     for number in range(300):
         reasons = {vault(i): Reason.BAND_BROKEN for i in range(number % 7, number % 31)}
-        look = tick(reasons=reasons, decisions=(decision(number, Reason.BUDGET_SPENT),))
-        served.board(look)
-        served.metrics(look)
-        served.alarms.observe(look)
+        made = tick(reasons=reasons, decisions=(decision(number, Reason.BUDGET_SPENT),))
+        served.status_store(made)
+        served.metrics(made)
+        served.alarms.observe(made)
     ended.set()
     for thread in threads:
         thread.join()
@@ -475,9 +483,9 @@ def settings(listen: str, **alerts: Any) -> Settings:
 
 def test_watchers_serve_what_they_are_told_until_they_end() -> None:
     url = f"127.0.0.1:{free_port()}"
-    with watchers_of(settings(url)) as watchers:
-        for watcher in watchers:
-            watcher(tick(differing_vaults=(vault(1),)))
+    with observers_of(settings(url)) as observers:
+        for observer in observers:
+            observer(tick(differing_vaults=(vault(1),)))
         status = urllib3.request("GET", f"http://{url}/status", retries=False).json()
         metrics = urllib3.request("GET", f"http://{url}/metrics", retries=False).data.decode()
 
@@ -490,24 +498,24 @@ def test_watchers_serve_what_they_are_told_until_they_end() -> None:
 
 
 def test_watchers_of_a_keeper_that_listens_nowhere_still_watch() -> None:
-    with watchers_of(settings("off")) as watchers:
-        for watcher in watchers:
-            watcher(tick())
+    with observers_of(settings("off")) as observers:
+        for observer in observers:
+            observer(tick())
 
 
 def test_keeper_that_listens_to_other_machines_is_warned_of(
     capsys: pytest.CaptureFixture[str],
 ) -> None:
     for listen, warned in ((f"127.0.0.1:{free_port()}", False), (f"0.0.0.0:{free_port()}", True)):
-        with watchers_of(settings(listen)):
-            said = capsys.readouterr().out
-        assert ("listens_beyond_this_machine" in said) is warned
+        with observers_of(settings(listen)):
+            message = capsys.readouterr().out
+        assert ("listens_beyond_this_machine" in message) is warned
 
 
 def test_mistake_of_a_watcher_stops_nothing(capsys: pytest.CaptureFixture[str]) -> None:
-    with watchers_of(settings("off")) as watchers:
-        for watcher in watchers:
-            watcher(tick(seconds="long"))
+    with observers_of(settings("off")) as observers:
+        for observer in observers:
+            observer(tick(seconds="long"))
 
     assert "watcher_failed" in capsys.readouterr().out
 
@@ -515,10 +523,10 @@ def test_mistake_of_a_watcher_stops_nothing(capsys: pytest.CaptureFixture[str]) 
 def test_watchers_do_little_for_each_of_ten_thousand_vaults() -> None:
     every = {vault(i): Reason.IN_BAND for i in range(10_000)}
     drifts = {each: i % 200 for i, each in enumerate(every)}
-    with watchers_of(settings("off")) as watchers:
+    with observers_of(settings("off")) as observers:
         calls = []
         for after in range(3):
-            look = tick(NOON + after, reasons=every, drifts_bps=drifts)
-            calls.append(calls_made(lambda: [watcher(look) for watcher in watchers]))  # noqa: B023 (called before the loop goes on)
+            made = tick(NOON + after, reasons=every, drifts_bps=drifts)
+            calls.append(calls_made(lambda: [observer(made) for observer in observers]))  # noqa: B023 (called before the loop goes on)
 
     assert max(calls) < len(every)

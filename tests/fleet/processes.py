@@ -19,7 +19,7 @@ from typing import Any
 import redis
 from urllib3 import PoolManager
 
-from rebalancer.devnet.stage import Stage
+from rebalancer.devnet.environment import DevEnvironment
 from tests.clocks import LONGEST_SECONDS, wait_for
 
 __all__ = ["Fleet", "Gate", "Machine"]
@@ -30,19 +30,19 @@ class Machine:
     """One process, and all it says."""
 
     name: str
-    said: Path
-    told: Path
+    text: Path
+    reported: Path
     process: subprocess.Popen[bytes]
 
     @property
     def log(self) -> str:
         """Its log so far."""
-        return self.said.read_text()
+        return self.text.read_text()
 
     @property
     def decisions(self) -> list[dict[str, Any]]:
         """What it decided so far; a line that is being written is left out."""
-        lines = self.told.read_text().split("\n")[:-1]
+        lines = self.reported.read_text().split("\n")[:-1]
         return [json.loads(line) for line in lines]
 
     def says(self, event: str, seconds: float = LONGEST_SECONDS) -> None:
@@ -67,7 +67,7 @@ class Machine:
 class Fleet:
     """Where machines run, and against what."""
 
-    stage: Stage
+    environment: DevEnvironment
     vaults: tuple[str, ...]
     redis_url: str
     folder: Path
@@ -81,10 +81,10 @@ class Fleet:
         """A worker, or a leader with a journal of its own, which asks the node by `url` if given; `keeper` is one alone."""
         settings = self.folder / f"{name}.toml"
         deployment = self.folder / "deployment.json"
-        self.stage.deployment.save(deployment)
+        self.environment.deployment.save(deployment)
         settings.write_text(
             f"""
-            rpc_url = "{url or self.stage.chain.rpc.endpoint}"
+            rpc_url = "{url or self.environment.chain.rpc.endpoint}"
             deployment = "{deployment}"
             vaults = {json.dumps(list(self.vaults))}
             log_format = "logfmt"
@@ -109,9 +109,9 @@ class Fleet:
         if kind != "worker":
             arguments = ("--json", *arguments)
         clean = {k: v for k, v in os.environ.items() if not k.startswith("REBALANCER_")}
-        said = self.folder / f"{name}-{len(self.machines)}.log"
-        told = said.with_suffix(".out")
-        with said.open("wb") as log, told.open("wb") as out:
+        text = self.folder / f"{name}-{len(self.machines)}.log"
+        reported = text.with_suffix(".out")
+        with text.open("wb") as log, reported.open("wb") as out:
             process = subprocess.Popen(
                 [sys.executable, "-m", "rebalancer", "--config", settings, *command, *arguments],
                 stdout=out,
@@ -119,7 +119,7 @@ class Fleet:
                 cwd=self.folder,
                 env=clean,
             )
-        machine = Machine(name, said, told, process)
+        machine = Machine(name, text, reported, process)
         self.machines.append(machine)
         return machine
 
@@ -132,10 +132,10 @@ class Fleet:
 
     def end_leases(self) -> None:
         """Have the leases that are held be over, as they are some time after their holders' death."""
-        with redis.Redis.from_url(self.redis_url) as shared:
-            held = list(shared.scan_iter(match="test:lease:*"))
+        with redis.Redis.from_url(self.redis_url) as state:
+            held = list(state.scan_iter(match="test:lease:*"))
             assert held
-            shared.delete(*held)
+            state.delete(*held)
 
     def close(self) -> None:
         """End all that are left, stopped ones too."""

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 import urllib3
 
-from rebalancer.devnet.stage import Stage
+from rebalancer.devnet.environment import DevEnvironment
 from rebalancer.reasons import Reason
 from tests.clocks import wait_for
 from tests.commands import free_port, run
@@ -20,9 +20,9 @@ from tests.fleet.processes import Fleet
 
 
 @pytest.fixture
-def alone(stage: Stage, tmp_path: Path) -> Iterator[Fleet]:
+def alone(environment: DevEnvironment, tmp_path: Path) -> Iterator[Fleet]:
     """A fleet without Redis."""
-    found = Fleet(stage, (stage.vault, stage.open_vault(1)), "", tmp_path)
+    found = Fleet(environment, (environment.vault, environment.open_vault(1)), "", tmp_path)
     yield found
     found.close()
 
@@ -37,16 +37,18 @@ def test_worker_without_redis_is_refused(
     assert "fleet.redis_url" in ran.sentence
 
 
-def test_leader_without_redis_keeps_vaults_in_one_process(stage: Stage, alone: Fleet) -> None:
+def test_leader_without_redis_keeps_vaults_in_one_process(
+    environment: DevEnvironment, alone: Fleet
+) -> None:
     leader = alone.start("leader", "lena", "--workers", "3")
     leader.says("started")
-    move(stage, {"ETH/USD": 2_200_00000000})
+    move(environment, {"ETH/USD": 2_200_00000000})
 
     def done() -> bool:
-        stage.chain.mine()
+        environment.chain.mine()
         time.sleep(0.1)
-        told = [one["vault"] for one in leader.decisions if one["reason"] == Reason.REBALANCED]
-        return sorted(told) == sorted(alone.vaults)
+        reported = [one["vault"] for one in leader.decisions if one["reason"] == Reason.REBALANCED]
+        return sorted(reported) == sorted(alone.vaults)
 
     wait_for("both rebalances", done)
     leader.signal(signal.SIGTERM)
@@ -55,9 +57,9 @@ def test_leader_without_redis_keeps_vaults_in_one_process(stage: Stage, alone: F
 
 
 def test_standby_that_is_told_to_stop_ends_at_once(
-    stage: Stage, redis_server: RedisServer, tmp_path: Path
+    environment: DevEnvironment, redis_server: RedisServer, tmp_path: Path
 ) -> None:
-    fleet = Fleet(stage, (stage.vault,), redis_server.url, tmp_path)
+    fleet = Fleet(environment, (environment.vault,), redis_server.url, tmp_path)
     try:
         leader = fleet.start("leader", "lena")
         leader.says("started")
@@ -72,9 +74,9 @@ def test_standby_that_is_told_to_stop_ends_at_once(
 
 
 def test_worker_and_standby_say_how_they_stand(
-    stage: Stage, redis_server: RedisServer, tmp_path: Path
+    environment: DevEnvironment, redis_server: RedisServer, tmp_path: Path
 ) -> None:
-    fleet = Fleet(stage, (stage.vault,), redis_server.url, tmp_path)
+    fleet = Fleet(environment, (environment.vault,), redis_server.url, tmp_path)
     try:
         fleet.start("leader", "lena").says("started")
         for kind, name, role, event in (

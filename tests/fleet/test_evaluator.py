@@ -12,16 +12,16 @@ import pytest
 
 from rebalancer.chain.heads import Head, Heads
 from rebalancer.chain.rpc import Rpc
-from rebalancer.devnet.stage import Stage
+from rebalancer.devnet.environment import DevEnvironment
 from rebalancer.errors import ChainError, LeaseLost, RpcUnreachable
-from rebalancer.fleet.crew import local_crew
 from rebalancer.fleet.evaluator import FleetEvaluator
 from rebalancer.fleet.placement import place
-from rebalancer.fleet.shared import LocalShared
+from rebalancer.fleet.redis_state import LocalState
+from rebalancer.fleet.transport import local_transport
 from rebalancer.fleet.worker import Heartbeat, Worker, group_of
-from rebalancer.keeper import Evaluator, EvaluatorOptions, Site
+from rebalancer.keeper import Evaluator, EvaluatorOptions, KeeperContext
 from rebalancer.keeper.decide import Conditions, Verdict
-from rebalancer.keeper.evaluator import Evaluation, out_of_place_e18
+from rebalancer.keeper.evaluator import Evaluation, misallocated_e18
 from rebalancer.reasons import Reason
 from tests.clocks import wait_for
 from tests.contract.test_keeper import move
@@ -34,16 +34,18 @@ NAMES = ("anna", "bert", "carl", "dora")
 class Fleet:
     """Workers in this process, the evaluator that asks them, and a plain one to hold it against."""
 
-    def __init__(self, stage: Stage, vaults: tuple[str, ...], stack: ExitStack) -> None:
-        self.rpc = stage.chain.rpc
-        self.site = Site.of(stage.deployment, vaults)
-        self.shared = LocalShared()
+    def __init__(
+        self, environment: DevEnvironment, vaults: tuple[str, ...], stack: ExitStack
+    ) -> None:
+        self.rpc = environment.chain.rpc
+        self.context = KeeperContext.of(environment.deployment, vaults)
+        self.state = LocalState()
         self.workers = {
             name: Worker(
                 name,
                 stack.enter_context(Rpc(self.rpc.endpoint)),
-                replace(self.site, vaults=()),
-                self.shared,
+                replace(self.context, vaults=()),
+                self.state,
             )
             for name in NAMES
         }
@@ -51,7 +53,7 @@ class Fleet:
             name: stack.enter_context(Heartbeat(worker, 30.0))
             for name, worker in self.workers.items()
         }
-        self.crew = stack.enter_context(local_crew(list(self.workers.values()), "test"))
+        self.transport = stack.enter_context(local_transport(list(self.workers.values()), "test"))
         self.heads = Heads(self.rpc)
 
     def evaluator(
@@ -59,11 +61,11 @@ class Fleet:
     ) -> FleetEvaluator:
         options = EvaluatorOptions(exact_vaults=exact_vaults)
         return FleetEvaluator(
-            self.rpc, self.site, self.shared, self.crew, worker_timeout_seconds, options
+            self.rpc, self.context, self.state, self.transport, worker_timeout_seconds, options
         )
 
     def alone(self, *, exact_vaults: int = 50) -> Evaluator:
-        return Evaluator(self.rpc, self.site, EvaluatorOptions(exact_vaults=exact_vaults))
+        return Evaluator(self.rpc, self.context, EvaluatorOptions(exact_vaults=exact_vaults))
 
     def head(self) -> Head:
         head = self.heads.next(0)
@@ -72,41 +74,41 @@ class Fleet:
 
     def say_again(self, name: str) -> None:
         """What a heartbeat does."""
-        said = str(self.workers[name].handled)
-        self.shared.announce(group_of(self.site.chain_id), name, said, 3_600.0)
+        text = str(self.workers[name].handled)
+        self.state.announce(group_of(self.context.chain_id), name, text, 3_600.0)
 
 
 @pytest.fixture
-def vaults(stage: Stage) -> tuple[str, ...]:
-    return stage.vault, *(stage.open_vault(salt) for salt in range(1, 6))
+def vaults(environment: DevEnvironment) -> tuple[str, ...]:
+    return environment.vault, *(environment.open_vault(salt) for salt in range(1, 6))
 
 
 @pytest.fixture
-def fleet(stage: Stage, vaults: tuple[str, ...]) -> Iterator[Fleet]:
+def fleet(environment: DevEnvironment, vaults: tuple[str, ...]) -> Iterator[Fleet]:
     with ExitStack() as stack:
-        yield Fleet(stage, vaults, stack)
+        yield Fleet(environment, vaults, stack)
 
 
-def told(verdict: Verdict) -> object:
+def reported(verdict: Verdict) -> object:
     """All of a verdict but the states of pools."""
     plan = verdict.plan
-    legs = plan and [
+    swaps = plan and [
         (
-            leg.pool.key,
-            leg.pool.fee_pips,
-            leg.pool.tokens,
-            leg.token_in,
-            leg.token_out,
-            leg.amount_in_raw,
-            leg.amount_out_raw,
+            swap.pool.key,
+            swap.pool.fee_pips,
+            swap.pool.tokens,
+            swap.token_in,
+            swap.token_out,
+            swap.amount_in_raw,
+            swap.amount_out_raw,
         )
-        for leg in plan.legs
+        for swap in plan.swaps
     ]
-    return replace(verdict, plan=plan and replace(plan, legs=())), legs
+    return replace(verdict, plan=plan and replace(plan, swaps=())), swaps
 
 
 def same(one: Evaluation, other: Evaluation) -> None:
-    assert [told(verdict) for verdict in one.verdicts] == [told(v) for v in other.verdicts]
+    assert [reported(verdict) for verdict in one.verdicts] == [reported(v) for v in other.verdicts]
     assert dict(one.reasons) == dict(other.reasons)
     assert dict(one.epochs) == dict(other.epochs)
     assert dict(one.drifts_bps) == dict(other.drifts_bps)
@@ -116,17 +118,17 @@ def same(one: Evaluation, other: Evaluation) -> None:
 
 @pytest.mark.parametrize("exact_vaults", [50, 0], ids=["read exactly", "by the books"])
 def test_fleet_of_four_says_what_one_says_block_after_block(
-    stage: Stage, fleet: Fleet, exact_vaults: int
+    environment: DevEnvironment, fleet: Fleet, exact_vaults: int
 ) -> None:
     many, one = fleet.evaluator(exact_vaults=exact_vaults), fleet.alone(exact_vaults=exact_vaults)
     found = []
     for price in (2_000, 2_010, 2_200, 2_190, 2_400, 2_000):
-        move(stage, {"ETH/USD": price * 10**8})
+        move(environment, {"ETH/USD": price * 10**8})
         head = fleet.head()
         found.append(one.evaluate(head, CONDITIONS))
         same(many.evaluate(head, CONDITIONS), found[-1])
 
-    shares = place(fleet.site.vaults, NAMES)
+    shares = place(fleet.context.vaults, NAMES)
     assert len([share for share in shares.values() if share]) > 1
     assert {n: w.handled for n, w in fleet.workers.items()} == {
         n: 6 if shares[n] else 0 for n in NAMES
@@ -136,19 +138,21 @@ def test_fleet_of_four_says_what_one_says_block_after_block(
 
 
 def test_shares_together_are_all_vaults_and_each_worker_has_its_own(
-    stage: Stage, fleet: Fleet
+    environment: DevEnvironment, fleet: Fleet
 ) -> None:
     fleet.evaluator().evaluate(fleet.head(), CONDITIONS)
 
-    shares = place(fleet.site.vaults, NAMES)
+    shares = place(fleet.context.vaults, NAMES)
     for name, worker in fleet.workers.items():
         known = [vault for bench in worker._benches for vault in bench.vaults]
         assert sorted(known) == sorted(shares[name])
 
 
-def test_no_trades_are_sought_for_what_is_under_way(stage: Stage, fleet: Fleet) -> None:
-    move(stage, UP_10_PERCENT)
-    head, busy = fleet.head(), fleet.site.vaults[:2]
+def test_no_trades_are_sought_for_what_is_under_way(
+    environment: DevEnvironment, fleet: Fleet
+) -> None:
+    move(environment, UP_10_PERCENT)
+    head, busy = fleet.head(), fleet.context.vaults[:2]
 
     found = fleet.evaluator().evaluate(head, CONDITIONS, busy)
 
@@ -157,8 +161,8 @@ def test_no_trades_are_sought_for_what_is_under_way(stage: Stage, fleet: Fleet) 
     assert all(found.reasons[vault] is Reason.UNDER_WAY for vault in busy)
 
 
-def test_settlement_is_the_leaders_own(stage: Stage, fleet: Fleet) -> None:
-    move(stage, UP_10_PERCENT)
+def test_settlement_is_the_leaders_own(environment: DevEnvironment, fleet: Fleet) -> None:
+    move(environment, UP_10_PERCENT)
     found = fleet.evaluator().evaluate(fleet.head(), CONDITIONS)
 
     for verdict in found.verdicts:
@@ -172,12 +176,14 @@ def test_settlement_is_the_leaders_own(stage: Stage, fleet: Fleet) -> None:
 
 def without_workers(fleet: Fleet) -> None:
     for name in NAMES:
-        fleet.shared.leave(group_of(fleet.site.chain_id), name)
+        fleet.state.leave(group_of(fleet.context.chain_id), name)
 
 
-def test_without_workers_the_leader_evaluates_everything_itself(stage: Stage, fleet: Fleet) -> None:
+def test_without_workers_the_leader_evaluates_everything_itself(
+    environment: DevEnvironment, fleet: Fleet
+) -> None:
     without_workers(fleet)
-    move(stage, UP_10_PERCENT)
+    move(environment, UP_10_PERCENT)
     head = fleet.head()
 
     same(fleet.evaluator().evaluate(head, CONDITIONS), fleet.alone().evaluate(head, CONDITIONS))
@@ -222,33 +228,33 @@ def lied(
     answer = worker.answer
 
     def lying(text: str) -> str:
-        told = json.loads(answer(text))
-        change(told)
-        return json.dumps(told)
+        reported = json.loads(answer(text))
+        change(reported)
+        return json.dumps(reported)
 
     patch.setattr(worker, "answer", lying)
 
 
 def answers_for_others(worker: Worker, patch: pytest.MonkeyPatch) -> None:
-    def change(told: dict[str, object]) -> None:
-        told["epochs"] = [0, 0]
-        told["reasons"] = ["InBand", "InBand"]
+    def change(reported: dict[str, object]) -> None:
+        reported["epochs"] = [0, 0]
+        reported["reasons"] = ["InBand", "InBand"]
 
     lied(worker, patch, change)
 
 
 def contradicts_itself(worker: Worker, patch: pytest.MonkeyPatch) -> None:
-    def change(told: dict[str, object]) -> None:
-        reasons = told["reasons"]
+    def change(reported: dict[str, object]) -> None:
+        reasons = reported["reasons"]
         assert isinstance(reasons, list)
-        told["reasons"] = ["InBand"] * len(reasons)
+        reported["reasons"] = ["InBand"] * len(reasons)
 
     lied(worker, patch, change)
 
 
 def speaks_of_another_vault(worker: Worker, patch: pytest.MonkeyPatch) -> None:
-    def change(told: dict[str, object]) -> None:
-        verdicts = told["verdicts"]
+    def change(reported: dict[str, object]) -> None:
+        verdicts = reported["verdicts"]
         assert isinstance(verdicts, list)
         verdicts[0]["snapshot"]["address"] = "0x" + "12" * 20
 
@@ -256,8 +262,8 @@ def speaks_of_another_vault(worker: Worker, patch: pytest.MonkeyPatch) -> None:
 
 
 def sells_too_much(worker: Worker, patch: pytest.MonkeyPatch) -> None:
-    def change(told: dict[str, object]) -> None:
-        verdicts = told["verdicts"]
+    def change(reported: dict[str, object]) -> None:
+        verdicts = reported["verdicts"]
         assert isinstance(verdicts, list)
         for verdict in verdicts:
             verdict["plan"]["sales_raw"] = [3 * raw for raw in verdict["plan"]["sales_raw"]]
@@ -266,8 +272,8 @@ def sells_too_much(worker: Worker, patch: pytest.MonkeyPatch) -> None:
 
 
 def plans_nothing_to_send(worker: Worker, patch: pytest.MonkeyPatch) -> None:
-    def change(told: dict[str, object]) -> None:
-        verdicts = told["verdicts"]
+    def change(reported: dict[str, object]) -> None:
+        verdicts = reported["verdicts"]
         assert isinstance(verdicts, list)
         for verdict in verdicts:
             verdict["plan"] = None
@@ -291,18 +297,18 @@ def plans_nothing_to_send(worker: Worker, patch: pytest.MonkeyPatch) -> None:
 )
 @pytest.mark.parametrize("count", [1, 3, 4], ids=["one", "three", "all"])
 def test_what_workers_fail_to_say_others_say(
-    stage: Stage,
+    environment: DevEnvironment,
     vaults: tuple[str, ...],
     monkeypatch: pytest.MonkeyPatch,
     failing: Failing,
     count: int,
 ) -> None:
     with ExitStack() as stack:
-        fleet = Fleet(stage, vaults, stack)
+        fleet = Fleet(environment, vaults, stack)
         shares = place(vaults, NAMES)
         for name in sorted(NAMES, key=lambda name: -len(shares[name]))[:count]:
             failing(fleet.workers[name], monkeypatch)
-        move(stage, UP_10_PERCENT)
+        move(environment, UP_10_PERCENT)
         head = fleet.head()
 
         found = fleet.evaluator(worker_timeout_seconds=0.4).evaluate(head, CONDITIONS)
@@ -311,11 +317,11 @@ def test_what_workers_fail_to_say_others_say(
 
 
 def test_silent_worker_is_asked_again_when_it_is_heard_of(
-    stage: Stage, fleet: Fleet, monkeypatch: pytest.MonkeyPatch
+    environment: DevEnvironment, fleet: Fleet, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("rebalancer.fleet.evaluator._SILENT_SECONDS", 3_600.0)
     evaluator = fleet.evaluator(worker_timeout_seconds=0.3)
-    busy = place(fleet.site.vaults, NAMES)
+    busy = place(fleet.context.vaults, NAMES)
     name = max(NAMES, key=lambda name: len(busy[name]))
     worker = fleet.workers[name]
     with worker._lock:  # it is busy
@@ -331,27 +337,29 @@ def test_silent_worker_is_asked_again_when_it_is_heard_of(
 
 
 def test_worker_that_comes_takes_a_part_and_one_that_leaves_gives_it_back(
-    stage: Stage, fleet: Fleet
+    environment: DevEnvironment, fleet: Fleet
 ) -> None:
     many, one = fleet.evaluator(exact_vaults=0), fleet.alone(exact_vaults=0)
-    group = group_of(fleet.site.chain_id)
+    group = group_of(fleet.context.chain_id)
     for gone in ((), ("anna",), ("anna", "bert", "carl"), ("anna",), ()):
         for name in NAMES:
-            fleet.say_again(name) if name not in gone else fleet.shared.leave(group, name)
-        move(stage, {"ETH/USD": (2_000 + 50 * len(gone)) * 10**8})
+            fleet.say_again(name) if name not in gone else fleet.state.leave(group, name)
+        move(environment, {"ETH/USD": (2_000 + 50 * len(gone)) * 10**8})
         head = fleet.head()
         same(many.evaluate(head, CONDITIONS), one.evaluate(head, CONDITIONS))
 
     assert all(len(worker._benches) <= 4 for worker in fleet.workers.values())
 
 
-def test_worker_that_missed_blocks_reads_what_was_in_between(stage: Stage, fleet: Fleet) -> None:
+def test_worker_that_missed_blocks_reads_what_was_in_between(
+    environment: DevEnvironment, fleet: Fleet
+) -> None:
     many, one = fleet.evaluator(exact_vaults=0), fleet.alone(exact_vaults=0)
     head = fleet.head()
     same(many.evaluate(head, CONDITIONS), one.evaluate(head, CONDITIONS))
     unread: Head | None = None
     for price in (2_050, 2_150):
-        move(stage, {"ETH/USD": price * 10**8})
+        move(environment, {"ETH/USD": price * 10**8})
         head = fleet.head()
         unread = head if unread is None else head.after(unread)
     assert unread is not None
@@ -359,7 +367,7 @@ def test_worker_that_missed_blocks_reads_what_was_in_between(stage: Stage, fleet
     same(many.evaluate(unread, CONDITIONS), one.evaluate(unread, CONDITIONS))
 
 
-def test_leader_that_lost_its_lease_asks_nobody(stage: Stage, fleet: Fleet) -> None:
+def test_leader_that_lost_its_lease_asks_nobody(environment: DevEnvironment, fleet: Fleet) -> None:
     def lost() -> None:
         raise LeaseLost("1:0x", "it was not renewed")
 
@@ -375,12 +383,12 @@ def test_leader_that_lost_its_lease_asks_nobody(stage: Stage, fleet: Fleet) -> N
 
 
 def test_vaults_that_nobody_can_judge_keep_what_is_known_and_fall_behind_aloud(
-    stage: Stage, fleet: Fleet, monkeypatch: pytest.MonkeyPatch
+    environment: DevEnvironment, fleet: Fleet, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     evaluator = fleet.evaluator()
     first = evaluator.evaluate(fleet.head(), CONDITIONS)
     began = first.block.number
-    lost = max(place(fleet.site.vaults, NAMES).values(), key=len)
+    lost = max(place(fleet.context.vaults, NAMES).values(), key=len)
 
     def unreachable(order: object) -> None:
         raise RpcUnreachable("http://127.0.0.1:1", "refused")
@@ -396,23 +404,23 @@ def test_vaults_that_nobody_can_judge_keep_what_is_known_and_fall_behind_aloud(
             ),
         )
     for _ in range(6):
-        stage.chain.mine()
+        environment.chain.mine()
         found = evaluator.evaluate(fleet.head(), CONDITIONS)
-        for vault in fleet.site.vaults:
+        for vault in fleet.context.vaults:
             missed = vault in lost
             assert (found.reasons[vault] is Reason.NOT_YET) == missed
             assert evaluator.judged_at[vault] == (began if missed else found.block.number)
             assert found.epochs[vault] == first.epochs[vault]
     assert evaluator._behind == set(lost)
     monkeypatch.undo()
-    stage.chain.mine()
+    environment.chain.mine()
     evaluator.evaluate(fleet.head(), CONDITIONS)
 
     assert evaluator._behind == frozenset()
 
 
 def test_look_fails_when_nobody_can_read_anything(
-    stage: Stage, fleet: Fleet, monkeypatch: pytest.MonkeyPatch
+    environment: DevEnvironment, fleet: Fleet, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     without_workers(fleet)
     evaluator = fleet.evaluator()
@@ -426,10 +434,12 @@ def test_look_fails_when_nobody_can_read_anything(
         evaluator.evaluate(fleet.head(), CONDITIONS)
 
 
-def test_order_of_verdicts_is_by_what_is_out_of_place(stage: Stage, fleet: Fleet) -> None:
-    move(stage, UP_10_PERCENT)
+def test_order_of_verdicts_is_by_what_is_out_of_place(
+    environment: DevEnvironment, fleet: Fleet
+) -> None:
+    move(environment, UP_10_PERCENT)
     found = fleet.evaluator(exact_vaults=0).evaluate(fleet.head(), CONDITIONS)
 
-    ranks = [out_of_place_e18(verdict.snapshot) for verdict in found.verdicts]
+    ranks = [misallocated_e18(verdict.snapshot) for verdict in found.verdicts]
     assert ranks == sorted(ranks, reverse=True)
     assert ranks[-1] > 0

@@ -17,12 +17,12 @@ from rebalancer.errors import LeaseLost, LedgerUnreadable, SpendLimitReached, To
 from rebalancer.fleet.lease import Lease
 from rebalancer.fleet.ledger import Ledger
 from rebalancer.fleet.names import lease_name
-from rebalancer.fleet.shared import LocalShared, Shared
-from rebalancer.send.attempt import Attempt, Intent, Kind, SignedVersion, State
-from rebalancer.send.fees import Fees
+from rebalancer.fleet.redis_state import LocalState, SharedState
+from rebalancer.send.attempt import Attempt, AttemptState, Intent, Kind, SignedVersion
+from rebalancer.send.fees import GasFees
 from rebalancer.send.journal import Journal
-from rebalancer.send.lanes import KeyLimits, Lane
 from rebalancer.send.outbox import Outbox
+from rebalancer.send.sender_accounts import KeyLimits, SenderAccount
 from rebalancer.send.signer import devnet_signer
 
 CHAIN = 31337
@@ -38,9 +38,9 @@ BESIDE_GAS_WEI = 10**20
 class Machine:
     """A journal, and a lease when it has one."""
 
-    def __init__(self, folder: Path, shared: Shared, name: str) -> None:
+    def __init__(self, folder: Path, state: SharedState, name: str) -> None:
         self.journal = Journal(folder / f"{name}.sqlite")
-        self.shared = shared
+        self.state = state
         self.name = name
         self.lives = 0
 
@@ -48,7 +48,7 @@ class Machine:
         """Take the lease as a new process does, and adopt."""
         self.lives += 1
         self.lease = Lease(
-            self.shared, lease_name(CHAIN, SIGNER.address), f"{self.name}-{self.lives}", 60.0
+            self.state, lease_name(CHAIN, SIGNER.address), f"{self.name}-{self.lives}", 60.0
         )
         assert self.lease.take()
         self.ledger = Ledger({self.lease.name: self.lease})
@@ -70,7 +70,7 @@ class Machine:
         """Journal a signed version, as the outbox does before it stores it."""
         intent = Intent(CHAIN, vault, epoch, vault, "0x1234", 100_000, "a band is broken", 77)
         attempt = attempt or self.journal.plan(intent, SIGNER.address)
-        fees = Fees(gwei * GWEI, gwei * GWEI)
+        fees = GasFees(gwei * GWEI, gwei * GWEI)
         signed = SIGNER.sign(
             {
                 "type": 2,
@@ -91,7 +91,7 @@ class Machine:
         """Sign, store and send, as far as the journal knows."""
         attempt = self.sign(nonce, epoch, vault=vault, gwei=gwei)
         self.ledger.store(attempt)
-        return self.journal.advance(attempt, State.SENT)
+        return self.journal.advance(attempt, AttemptState.SENT)
 
     def bump(self, attempt: Attempt, kind: Kind = Kind.BUMP, gwei: int = 2) -> Attempt:
         attempt = self.sign(
@@ -101,15 +101,15 @@ class Machine:
         return attempt
 
     @property
-    def said(self) -> list[tuple[int | None, int, State]]:
+    def said(self) -> list[tuple[int | None, int, AttemptState]]:
         """Nonce, epoch and state of every attempt."""
         return [(a.nonce, a.intent.epoch, a.state) for a in self.journal.attempts(CHAIN)]
 
 
 @pytest.fixture
 def machines(tmp_path: Path) -> Iterator[tuple[Machine, Machine]]:
-    shared = LocalShared()
-    anna, bert = Machine(tmp_path, shared, "anna"), Machine(tmp_path, shared, "bert")
+    state = LocalState()
+    anna, bert = Machine(tmp_path, state, "anna"), Machine(tmp_path, state, "bert")
     yield anna, bert
     anna.journal.close()
     bert.journal.close()
@@ -145,12 +145,12 @@ def test_ledger_refuses_what_a_former_leader_signed(machines: tuple[Machine, Mac
     anna, bert = machines
     anna.lead()
     attempt = anna.sign(0, 1)
-    anna.shared.release(anna.lease.name, anna.lease.holder, anna.lease.token)  # behind its back
+    anna.state.release(anna.lease.name, anna.lease.holder, anna.lease.token)  # behind its back
     bert.lead()
 
     with pytest.raises(TokenStale):
         anna.ledger.store(attempt)
-    assert anna.shared.entries(anna.lease.name) == []
+    assert anna.state.entries(anna.lease.name) == []
 
 
 @pytest.mark.parametrize(
@@ -172,11 +172,11 @@ def test_entry_that_lies_is_refused(
     anna, bert = machines
     anna.lead()
     anna.send(0, 1)
-    ((key, text),) = anna.shared.entries(anna.lease.name)
+    ((key, text),) = anna.state.entries(anna.lease.name)
     assert callable(change)
-    anna.shared.drop(anna.lease.name, anna.lease.token, [key])
+    anna.state.drop(anna.lease.name, anna.lease.token, [key])
     lie = json.dumps(change(json.loads(text)))
-    anna.shared.put(anna.lease.name, anna.lease.token, {key: lie})
+    anna.state.put(anna.lease.name, anna.lease.token, {key: lie})
     anna.end()
 
     with pytest.raises(LedgerUnreadable, match=why):
@@ -188,8 +188,8 @@ def test_entry_under_another_key_is_refused(machines: tuple[Machine, Machine]) -
     anna, bert = machines
     anna.lead()
     anna.send(0, 1)
-    ((_, text),) = anna.shared.entries(anna.lease.name)
-    anna.shared.put(anna.lease.name, anna.lease.token, {"1:0x12": text})
+    ((_, text),) = anna.state.entries(anna.lease.name)
+    anna.state.put(anna.lease.name, anna.lease.token, {"1:0x12": text})
     anna.end()
 
     with pytest.raises(LedgerUnreadable, match="another transaction's"):
@@ -207,7 +207,7 @@ def test_new_leader_adopts_what_was_sent_to_the_byte(machines: tuple[Machine, Ma
 
     (adopted,) = bert.lead()
 
-    assert adopted.state is State.BUMPED
+    assert adopted.state is AttemptState.BUMPED
     assert (adopted.intent, adopted.sender, adopted.nonce) == (sent.intent, sent.sender, 0)
     assert [v.raw for v in adopted.versions] == [v.raw for v in sent.versions]
     assert [v.transaction_hash for v in adopted.versions] == [
@@ -229,7 +229,7 @@ def test_adopting_twice_changes_nothing_more(machines: tuple[Machine, Machine]) 
     assert bert.lead() == []
     bert.end()
     assert anna.lead() == []
-    assert anna.said == bert.said == [(0, 1, State.SENT)]
+    assert anna.said == bert.said == [(0, 1, AttemptState.SENT)]
 
 
 def test_cancellation_of_another_machine_goes_on_as_one(machines: tuple[Machine, Machine]) -> None:
@@ -243,9 +243,9 @@ def test_cancellation_of_another_machine_goes_on_as_one(machines: tuple[Machine,
 
     (changed,) = anna.lead()
 
-    assert changed.state is State.CANCELLING
+    assert changed.state is AttemptState.CANCELLING
     assert len(changed.versions) == 2
-    assert anna.said == [(0, 1, State.CANCELLING)]
+    assert anna.said == [(0, 1, AttemptState.CANCELLING)]
 
 
 def test_version_that_was_never_stored_gives_way_to_the_one_that_was(
@@ -262,7 +262,11 @@ def test_version_that_was_never_stored_gives_way_to_the_one_that_was(
 
     anna.lead()
 
-    assert anna.said == [(0, 1, State.FAILED), (0, 1, State.SENT), (1, 1, State.SENT)]
+    assert anna.said == [
+        (0, 1, AttemptState.FAILED),
+        (0, 1, AttemptState.SENT),
+        (1, 1, AttemptState.SENT),
+    ]
     assert "another machine" in anna.journal.attempts(CHAIN)[0].note
 
 
@@ -277,7 +281,7 @@ def test_version_that_was_never_stored_stays_where_nobody_took_its_place(
     bert.end()
 
     assert anna.lead() == []
-    assert anna.said == [(0, 1, State.SIGNED)]
+    assert anna.said == [(0, 1, AttemptState.SIGNED)]
 
 
 def test_of_two_at_one_nonce_the_later_is_live(machines: tuple[Machine, Machine]) -> None:
@@ -285,13 +289,15 @@ def test_of_two_at_one_nonce_the_later_is_live(machines: tuple[Machine, Machine]
     anna.lead()
     first = anna.sign(0, 1)
     anna.ledger.store(first)
-    anna.journal.advance(first, State.FAILED, note="refused")  # by one node; another may have it
+    anna.journal.advance(
+        first, AttemptState.FAILED, note="refused"
+    )  # by one node; another may have it
     anna.send(0, 1, vault=OTHER_VAULT, gwei=2)
     anna.end()
 
     bert.lead()
 
-    assert bert.said == [(0, 1, State.FAILED), (0, 1, State.SENT)]
+    assert bert.said == [(0, 1, AttemptState.FAILED), (0, 1, AttemptState.SENT)]
     assert [one.nonce for one in bert.journal.watched(CHAIN)] == [0, 0]
 
 
@@ -299,16 +305,16 @@ def test_of_two_at_one_epoch_the_later_is_live(machines: tuple[Machine, Machine]
     anna, bert = machines
     anna.lead()
     cancelled = anna.bump(anna.send(0, 1), Kind.CANCELLATION)
-    anna.journal.hold(cancelled, State.CANCELLED, held(cancelled))
+    anna.journal.hold(cancelled, AttemptState.CANCELLED, held(cancelled))
     anna.send(1, 1, gwei=3)
     anna.end()
 
     bert.lead()
     bert.end()
-    assert bert.said == [(0, 1, State.FAILED), (1, 1, State.SENT)]
+    assert bert.said == [(0, 1, AttemptState.FAILED), (1, 1, AttemptState.SENT)]
 
     anna.lead()
-    assert anna.said == [(0, 1, State.CANCELLED), (1, 1, State.SENT)]
+    assert anna.said == [(0, 1, AttemptState.CANCELLED), (1, 1, AttemptState.SENT)]
 
 
 def test_refused_here_and_replaced_there_is_live_again(machines: tuple[Machine, Machine]) -> None:
@@ -316,7 +322,7 @@ def test_refused_here_and_replaced_there_is_live_again(machines: tuple[Machine, 
     anna.lead()
     attempt = anna.sign(0, 1)
     anna.ledger.store(attempt)
-    anna.journal.advance(attempt, State.FAILED, note="refused")
+    anna.journal.advance(attempt, AttemptState.FAILED, note="refused")
     anna.end()
     (adopted,) = bert.lead()
     bert.bump(adopted)
@@ -324,8 +330,8 @@ def test_refused_here_and_replaced_there_is_live_again(machines: tuple[Machine, 
 
     (changed,) = anna.lead()
 
-    assert changed.state is State.BUMPED
-    assert anna.said == [(0, 1, State.BUMPED)]
+    assert changed.state is AttemptState.BUMPED
+    assert anna.said == [(0, 1, AttemptState.BUMPED)]
 
 
 def test_mined_here_stays_mined_whatever_the_ledger_has(
@@ -338,11 +344,11 @@ def test_mined_here_stays_mined_whatever_the_ledger_has(
     (adopted,) = bert.lead()
     bert.bump(adopted)
     bert.end()
-    anna.journal.hold(attempt, State.MINED, held(attempt))
+    anna.journal.hold(attempt, AttemptState.MINED, held(attempt))
 
     (changed,) = anna.lead()
 
-    assert changed.state is State.MINED
+    assert changed.state is AttemptState.MINED
     assert len(changed.versions) == 2
 
 
@@ -353,16 +359,16 @@ def test_final_entries_are_removed_also_by_who_was_killed_before_it_could(
     anna.lead()
     mined = anna.send(0, 1)
     anna.send(1, 2)
-    mined = anna.journal.hold(mined, State.MINED, held(mined))
+    mined = anna.journal.hold(mined, AttemptState.MINED, held(mined))
     anna.journal.finalise(mined)
-    assert len(anna.shared.entries(anna.lease.name)) == 2
+    assert len(anna.state.entries(anna.lease.name)) == 2
     anna.end()
 
     anna.lead()
 
-    keys = [key for key, _ in anna.shared.entries(anna.lease.name)]
+    keys = [key for key, _ in anna.state.entries(anna.lease.name)]
     assert [key.partition(":")[0] for key in keys] == ["1", "spent"]
-    assert anna.said == [(0, 1, State.FINAL), (1, 2, State.SENT)]
+    assert anna.said == [(0, 1, AttemptState.FINAL), (1, 2, AttemptState.SENT)]
 
 
 def test_lost_ledger_fills_again_with_every_version(machines: tuple[Machine, Machine]) -> None:
@@ -370,9 +376,9 @@ def test_lost_ledger_fills_again_with_every_version(machines: tuple[Machine, Mac
     anna.lead()
     attempt = anna.bump(anna.send(0, 1))
     anna.end()
-    anna.shared = bert.shared = LocalShared()
+    anna.state = bert.state = LocalState()
     anna.lead()
-    assert anna.shared.entries(anna.lease.name) == []
+    assert anna.state.entries(anna.lease.name) == []
     anna.ledger.store(attempt)
     anna.end()
 
@@ -402,7 +408,7 @@ def test_bump_that_was_never_stored_stays_the_newest_of_who_signed_it(
     anna.end()
 
     assert anna.lead() == []
-    assert anna.said == [(0, 1, State.BUMPED)]
+    assert anna.said == [(0, 1, AttemptState.BUMPED)]
 
 
 def test_cancellation_that_was_never_stored_gives_way_to_a_bump_that_was(
@@ -419,7 +425,7 @@ def test_cancellation_that_was_never_stored_gives_way_to_a_bump_that_was(
 
     (changed,) = anna.lead()
 
-    assert changed.state is State.BUMPED
+    assert changed.state is AttemptState.BUMPED
     assert [version.kind for version in changed.versions] == [Kind.ORIGINAL, Kind.BUMP]
 
 
@@ -429,7 +435,7 @@ def test_cancellation_that_was_never_stored_gives_way_to_a_bump_that_was(
 def finished(machine: Machine, nonce: int, epoch: int, days_ago: int = 0) -> int:
     """Have a transaction mined and final; what it cost, in wei."""
     sent = machine.send(nonce, epoch)
-    mined = machine.journal.hold(sent, State.MINED, held(sent))
+    mined = machine.journal.hold(sent, AttemptState.MINED, held(sent))
     final = machine.journal.finalise(mined)
     at = int(time.time()) - days_ago * 86_400
     machine.ledger.forget([replace(final, mined_at=at)])
@@ -457,7 +463,7 @@ def test_what_another_machine_spent_counts_for_a_day(machines: tuple[Machine, Ma
     anna.lead()
 
     assert elsewhere(anna) == more
-    keys = [key for key, _ in anna.shared.entries(anna.lease.name)]
+    keys = [key for key, _ in anna.state.entries(anna.lease.name)]
     assert keys == ["spent:0", "spent:2"]
 
 
@@ -470,7 +476,7 @@ def test_key_does_not_spend_more_in_a_day_for_changing_hands(
     anna.end()
     bert.lead()
     bert.journal.close()
-    lane = Lane(SIGNER, KeyLimits(max_spend_per_day_wei=cost + 100_000 * GWEI - 1))
+    sender = SenderAccount(SIGNER, KeyLimits(max_spend_per_day_wei=cost + 100_000 * GWEI - 1))
     rpc = Rpc("http://127.0.0.1:1")
     l1_fees._KNOWN[rpc] = l1_fees._Known(l1_fees.Rollup.NONE)
     with Outbox(tmp_path / "bert.sqlite", fence=bert.ledger) as outbox:
@@ -478,7 +484,7 @@ def test_key_does_not_spend_more_in_a_day_for_changing_hands(
         attempt = outbox.journal.plan(intent, SIGNER.address)
 
         with pytest.raises(SpendLimitReached) as caught:
-            outbox.delivery.sign(rpc, lane, attempt, Kind.ORIGINAL, 1, Fees(GWEI, GWEI), 7)
+            outbox.delivery.sign(rpc, sender, attempt, Kind.ORIGINAL, 1, GasFees(GWEI, GWEI), 7)
     bert.journal = Journal(tmp_path / "bert.sqlite")
 
     assert caught.value.spent_wei == cost
@@ -494,7 +500,7 @@ def test_cost_below_nothing_is_refused_and_lifts_no_limit(
     anna.lead()
     key, text = entry
     said = {key: text.format(now=int(time.time()))}
-    anna.shared.put(anna.lease.name, anna.lease.token, said)
+    anna.state.put(anna.lease.name, anna.lease.token, said)
     anna.end()
 
     with pytest.raises(LedgerUnreadable, match="below 0"):
@@ -517,7 +523,7 @@ def test_what_a_rollup_may_charge_counts_for_whoever_takes_over(
 def test_cost_that_cannot_be_read_is_refused(machines: tuple[Machine, Machine]) -> None:
     anna, bert = machines
     anna.lead()
-    anna.shared.put(anna.lease.name, anna.lease.token, {"spent:one": "much"})
+    anna.state.put(anna.lease.name, anna.lease.token, {"spent:one": "much"})
     anna.end()
 
     with pytest.raises(LedgerUnreadable, match="another shape"):

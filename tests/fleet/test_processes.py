@@ -19,7 +19,7 @@ import pytest
 from rebalancer.chain.interfaces import interface
 from rebalancer.chain.receipt import find_receipt
 from rebalancer.chain.snapshot import read_block, read_vaults
-from rebalancer.devnet.stage import Actor, Stage
+from rebalancer.devnet.environment import Actor, DevEnvironment
 from rebalancer.reasons import Reason
 from tests.clocks import LONGEST_SECONDS, wait_for
 from tests.contract.test_keeper import move
@@ -30,45 +30,48 @@ UP = {"ETH/USD": 2_200_00000000}
 
 
 @pytest.fixture
-def vaults(stage: Stage) -> tuple[str, ...]:
-    return stage.vault, *(stage.open_vault(number) for number in range(1, 4))
+def vaults(environment: DevEnvironment) -> tuple[str, ...]:
+    return environment.vault, *(environment.open_vault(number) for number in range(1, 4))
 
 
 @pytest.fixture
 def fleet(
-    stage: Stage, vaults: tuple[str, ...], redis_server: RedisServer, tmp_path: Path
+    environment: DevEnvironment, vaults: tuple[str, ...], redis_server: RedisServer, tmp_path: Path
 ) -> Iterator[Fleet]:
-    found = Fleet(stage, vaults, redis_server.url, tmp_path)
+    found = Fleet(environment, vaults, redis_server.url, tmp_path)
     yield found
     found.close()
 
 
 @pytest.fixture
-def gate(stage: Stage) -> Iterator[Gate]:
-    found = Gate(stage.chain.rpc.endpoint)
+def gate(environment: DevEnvironment) -> Iterator[Gate]:
+    found = Gate(environment.chain.rpc.endpoint)
     yield found
     found.stop()
 
 
-def with_blocks(stage: Stage, do: Callable[[], object]) -> None:
+def with_blocks(environment: DevEnvironment, do: Callable[[], object]) -> None:
     """Do something while blocks come by themselves."""
-    stage.chain.rpc.call("evm_setAutomine", True)
+    environment.chain.rpc.call("evm_setAutomine", True)
     do()
-    stage.chain.rpc.call("evm_setAutomine", False)
+    environment.chain.rpc.call("evm_setAutomine", False)
 
 
-def pending(stage: Stage) -> dict[str, Any]:
+def pending(environment: DevEnvironment) -> dict[str, Any]:
     """The keeper's transactions that no block holds, by nonce."""
-    content = stage.chain.rpc.call("txpool_content")["pending"]
+    content = environment.chain.rpc.call("txpool_content")["pending"]
     found: dict[str, Any] = next(
         (some for account, some in content.items() if account.lower() == Actor.KEEPER.address), {}
     )
     return found
 
 
-def epochs(stage: Stage, vaults: tuple[str, ...]) -> list[int]:
-    rpc = stage.chain.rpc
-    return [one.state.epoch for one in read_vaults(rpc, stage.system.lens, vaults, read_block(rpc))]
+def epochs(environment: DevEnvironment, vaults: tuple[str, ...]) -> list[int]:
+    rpc = environment.chain.rpc
+    return [
+        one.state.epoch
+        for one in read_vaults(rpc, environment.system.lens, vaults, read_block(rpc))
+    ]
 
 
 @dataclass(frozen=True)
@@ -81,9 +84,9 @@ class Mined:
     succeeded: bool
 
 
-def mined(stage: Stage) -> list[Mined]:
+def mined(environment: DevEnvironment) -> list[Mined]:
     """All of them, in order."""
-    rpc, vault = stage.chain.rpc, interface("BasketVault")
+    rpc, vault = environment.chain.rpc, interface("BasketVault")
     rebalance = vault.functions["rebalance"]
     found = []
     for number in range(read_block(rpc).number + 1):
@@ -100,50 +103,57 @@ def mined(stage: Stage) -> list[Mined]:
     return found
 
 
-def check_once(stage: Stage, vaults: tuple[str, ...], epoch: int = 1) -> None:
+def check_once(environment: DevEnvironment, vaults: tuple[str, ...], epoch: int = 1) -> None:
     """Every vault was rebalanced in each epoch, by one transaction, and no other was ever made for it."""
-    rebalances = Counter((one.vault, one.epoch) for one in mined(stage) if one.epoch is not None)
+    rebalances = Counter(
+        (one.vault, one.epoch) for one in mined(environment) if one.epoch is not None
+    )
     assert rebalances == dict.fromkeys(((v, e) for v in vaults for e in range(epoch)), 1)
-    assert all(one.succeeded for one in mined(stage) if one.epoch is not None)
+    assert all(one.succeeded for one in mined(environment) if one.epoch is not None)
 
 
 def rebalanced(
-    stage: Stage, vaults: tuple[str, ...], epoch: int = 1, seconds: float = LONGEST_SECONDS
+    environment: DevEnvironment,
+    vaults: tuple[str, ...],
+    epoch: int = 1,
+    seconds: float = LONGEST_SECONDS,
 ) -> None:
     """Wait until every vault was rebalanced so often, letting blocks come; each was once an epoch."""
 
     def done() -> bool:
-        stage.chain.mine()
+        environment.chain.mine()
         time.sleep(0.1)
-        return epochs(stage, vaults) == [epoch] * len(vaults)
+        return epochs(environment, vaults) == [epoch] * len(vaults)
 
     wait_for("the rebalance of every vault", done, seconds)
-    check_once(stage, vaults, epoch)
+    check_once(environment, vaults, epoch)
 
 
-def looking(stage: Stage, leader: Machine) -> None:
+def looking(environment: DevEnvironment, leader: Machine) -> None:
     """Wait until a leader has looked at a block."""
-    stage.chain.mine()
+    environment.chain.mine()
     wait_for(f"a look of {leader.name}", lambda: leader.decisions)
 
 
 @contextmanager
-def no_blocks(stage: Stage) -> Iterator[None]:
+def no_blocks(environment: DevEnvironment) -> Iterator[None]:
     """Blocks come only when they are mined."""
-    stage.chain.rpc.call("evm_setAutomine", False)
+    environment.chain.rpc.call("evm_setAutomine", False)
     try:
         yield
     finally:
-        stage.chain.rpc.call("evm_setAutomine", True)
+        environment.chain.rpc.call("evm_setAutomine", True)
 
 
-def test_fleet_rebalances_every_vault_once_and_stops_when_told(stage: Stage, fleet: Fleet) -> None:
+def test_fleet_rebalances_every_vault_once_and_stops_when_told(
+    environment: DevEnvironment, fleet: Fleet
+) -> None:
     workers = fleet.workers(["anna", "bert"])
     leader = fleet.start("leader", "lena")
-    looking(stage, leader)
-    move(stage, UP)
+    looking(environment, leader)
+    move(environment, UP)
 
-    rebalanced(stage, fleet.vaults)
+    rebalanced(environment, fleet.vaults)
 
     leader.signal(signal.SIGTERM)
     assert leader.end() == 0
@@ -152,57 +162,61 @@ def test_fleet_rebalances_every_vault_once_and_stops_when_told(stage: Stage, fle
         assert worker.end() == 0
     assert "lease_released" in leader.log
     assert "evaluated_here" not in leader.log
-    told = [one for one in leader.decisions if one["reason"] == Reason.REBALANCED]
-    assert sorted(one["vault"] for one in told) == sorted(fleet.vaults)
+    reported = [one for one in leader.decisions if one["reason"] == Reason.REBALANCED]
+    assert sorted(one["vault"] for one in reported) == sorted(fleet.vaults)
 
 
 # Workers
 
 
 def test_worker_killed_in_the_middle_of_its_task_is_made_good(
-    stage: Stage, fleet: Fleet, gate: Gate
+    environment: DevEnvironment, fleet: Fleet, gate: Gate
 ) -> None:
     fleet.worker_timeout_seconds = 2.0
     anna = fleet.start("worker", "anna", url=gate.url)
     anna.says("working")
     fleet.workers(["bert"])
     leader = fleet.start("leader", "lena")
-    looking(stage, leader)
+    looking(environment, leader)
     gate.close_for("eth_call")  # of whatever it reads a vault by
-    move(stage, UP)
+    move(environment, UP)
     assert gate.held.wait(LONGEST_SECONDS)
     anna.kill()
 
-    rebalanced(stage, fleet.vaults)
+    rebalanced(environment, fleet.vaults)
 
     assert "worker_silent" in leader.log
 
 
-def test_all_workers_killed_leave_the_leader_to_do_it(stage: Stage, fleet: Fleet) -> None:
+def test_all_workers_killed_leave_the_leader_to_do_it(
+    environment: DevEnvironment, fleet: Fleet
+) -> None:
     fleet.worker_timeout_seconds = 2.0
     workers = fleet.workers(["anna", "bert"])
     leader = fleet.start("leader", "lena")
-    looking(stage, leader)
+    looking(environment, leader)
     for worker in workers:
         worker.kill()
-    move(stage, UP)
+    move(environment, UP)
 
-    rebalanced(stage, fleet.vaults)
+    rebalanced(environment, fleet.vaults)
 
 
-def test_worker_stopped_and_continued_is_asked_again(stage: Stage, fleet: Fleet) -> None:
+def test_worker_stopped_and_continued_is_asked_again(
+    environment: DevEnvironment, fleet: Fleet
+) -> None:
     fleet.worker_timeout_seconds = 2.0
     anna, _ = fleet.workers(["anna", "bert"])
     leader = fleet.start("leader", "lena")
-    looking(stage, leader)
+    looking(environment, leader)
     anna.signal(signal.SIGSTOP)
-    move(stage, UP)
-    rebalanced(stage, fleet.vaults)
+    move(environment, UP)
+    rebalanced(environment, fleet.vaults)
     handled = anna.log.count("event=answered")
     anna.signal(signal.SIGCONT)
 
     def asked_again() -> bool:
-        stage.chain.mine()
+        environment.chain.mine()
         time.sleep(0.1)
         return anna.log.count("event=answered") > handled + 2
 
@@ -227,23 +241,23 @@ def some(*quick: str) -> list[Any]:
 
 @pytest.mark.parametrize("step", some("in the ledger, not sent", "signed, not in the ledger"))
 def test_leader_killed_at_any_step_is_followed_by_another_that_does_nothing_twice(
-    stage: Stage, fleet: Fleet, redis_server: RedisServer, gate: Gate, step: str
+    environment: DevEnvironment, fleet: Fleet, redis_server: RedisServer, gate: Gate, step: str
 ) -> None:
     fleet.workers(["anna"])
     first = fleet.start("leader", "lena", url=gate.url)
-    looking(stage, first)
+    looking(environment, first)
     second = fleet.start("leader", "mona")
     second.says("standing_by")
     method, after = STEPS[step]
-    with no_blocks(stage):
+    with no_blocks(environment):
         if method == "REDIS":
             gate.close_for("eth_getTransactionCount")
         else:
             gate.close_for(method, after=after)
-        with_blocks(stage, lambda: move(stage, UP))
+        with_blocks(environment, lambda: move(environment, UP))
         if method == "eth_getTransactionReceipt":
-            wait_for("all that it sends", lambda: len(pending(stage)) == len(fleet.vaults))
-            stage.chain.mine()
+            wait_for("all that it sends", lambda: len(pending(environment)) == len(fleet.vaults))
+            environment.chain.mine()
         assert gate.held.wait(LONGEST_SECONDS)
         if method == "REDIS":
             # What is then written to Redis waits in its socket, and is done after the writer's death.
@@ -258,65 +272,65 @@ def test_leader_killed_at_any_step_is_followed_by_another_that_does_nothing_twic
         gate.open()
         second.says("started")
 
-    rebalanced(stage, fleet.vaults)
+    rebalanced(environment, fleet.vaults)
 
 
 @pytest.mark.parametrize("step", some("signed, not in the ledger"))
 def test_leader_stopped_past_its_lease_sends_nothing_when_it_goes_on(
-    stage: Stage, fleet: Fleet, redis_server: RedisServer, gate: Gate, step: str
+    environment: DevEnvironment, fleet: Fleet, redis_server: RedisServer, gate: Gate, step: str
 ) -> None:
     fleet.lease_seconds = 10.0
     fleet.workers(["anna"])
     first = fleet.start("leader", "lena", url=gate.url)
-    looking(stage, first)
+    looking(environment, first)
     second = fleet.start("leader", "mona")
     second.says("standing_by")
     method, after = STEPS[step]
     if method == "REDIS":
         method = "eth_getTransactionCount"
     gate.close_for(method, after=after)
-    move(stage, UP)
+    move(environment, UP)
     if method == "eth_getTransactionReceipt":
-        wait_for("all that it sends", lambda: len(mined(stage)) >= len(fleet.vaults))
-        stage.chain.mine()
+        wait_for("all that it sends", lambda: len(mined(environment)) >= len(fleet.vaults))
+        environment.chain.mine()
     assert gate.held.wait(LONGEST_SECONDS)
     first.signal(signal.SIGSTOP)
     gate.open()
     second.says("started")
-    rebalanced(stage, fleet.vaults)
-    before = mined(stage)
+    rebalanced(environment, fleet.vaults)
+    before = mined(environment)
 
     first.signal(signal.SIGCONT)
 
     assert first.end() == 25
     assert "lease_lost" in first.log or "event=attempt" in first.log
-    stage.chain.mine(2)
-    assert mined(stage) == before
-    check_once(stage, fleet.vaults)
+    environment.chain.mine(2)
+    assert mined(environment) == before
+    check_once(environment, fleet.vaults)
 
 
 def test_former_leader_that_comes_back_adopts_what_the_other_did(
-    stage: Stage, fleet: Fleet, gate: Gate
+    environment: DevEnvironment, fleet: Fleet, gate: Gate
 ) -> None:
     fleet.workers(["anna"])
     first = fleet.start("leader", "lena", url=gate.url)
-    looking(stage, first)
+    looking(environment, first)
     gate.close_for("eth_sendRawTransaction")
-    with no_blocks(stage):
-        with_blocks(stage, lambda: move(stage, UP))
+    with no_blocks(environment):
+        with_blocks(environment, lambda: move(environment, UP))
         assert gate.held.wait(LONGEST_SECONDS)
         first.kill()
         fleet.end_leases()
         gate.open()
         second = fleet.start("leader", "mona")
         second.says("started")
-        wait_for("what the second sends", lambda: len(pending(stage)) == len(fleet.vaults))
+        wait_for("what the second sends", lambda: len(pending(environment)) == len(fleet.vaults))
         second.kill()
         fleet.end_leases()
         again = fleet.start("leader", "lena")
         again.says("started")
-        assert len(pending(stage)) == len(fleet.vaults)
-    rebalanced(stage, fleet.vaults)
+        assert len(pending(environment)) == len(fleet.vaults)
+    rebalanced(environment, fleet.vaults)
 
     assert "event=adopted" in second.log
     assert "event=adopted" in again.log
@@ -326,24 +340,24 @@ def test_former_leader_that_comes_back_adopts_what_the_other_did(
 
 
 def test_redis_killed_and_started_again_with_its_data_is_gone_on_with(
-    stage: Stage, fleet: Fleet, redis_server: RedisServer
+    environment: DevEnvironment, fleet: Fleet, redis_server: RedisServer
 ) -> None:
     workers = fleet.workers(["anna", "bert"])
     leader = fleet.start("leader", "lena")
-    looking(stage, leader)
+    looking(environment, leader)
     redis_server.kill()
     time.sleep(0.5)
     redis_server.start()
-    move(stage, UP)
+    move(environment, UP)
 
-    rebalanced(stage, fleet.vaults)
+    rebalanced(environment, fleet.vaults)
 
     assert leader.process.poll() is None
     assert all(worker.process.poll() is None for worker in workers)
     handled = [worker.log.count("event=answered") for worker in workers]
 
     def both_asked() -> bool:
-        stage.chain.mine()
+        environment.chain.mine()
         time.sleep(0.1)
         now = [worker.log.count("event=answered") for worker in workers]
         return all(one > before for one, before in zip(now, handled, strict=True))
@@ -352,7 +366,7 @@ def test_redis_killed_and_started_again_with_its_data_is_gone_on_with(
 
 
 def test_redis_that_lost_its_data_stops_the_leader_and_the_next_does_nothing_twice(
-    stage: Stage, fleet: Fleet, redis_server: RedisServer
+    environment: DevEnvironment, fleet: Fleet, redis_server: RedisServer
 ) -> None:
     fleet.lease_seconds = 10.0
     redis_server.durable = False
@@ -360,10 +374,10 @@ def test_redis_that_lost_its_data_stops_the_leader_and_the_next_does_nothing_twi
     redis_server.start()
     fleet.workers(["anna"])
     leader = fleet.start("leader", "lena")
-    looking(stage, leader)
-    with no_blocks(stage):
-        with_blocks(stage, lambda: move(stage, UP))
-        wait_for("all that it sends", lambda: len(pending(stage)) == len(fleet.vaults))
+    looking(environment, leader)
+    with no_blocks(environment):
+        with_blocks(environment, lambda: move(environment, UP))
+        wait_for("all that it sends", lambda: len(pending(environment)) == len(fleet.vaults))
         redis_server.kill()
         redis_server.start()
         assert leader.end() == 25
@@ -373,20 +387,20 @@ def test_redis_that_lost_its_data_stops_the_leader_and_the_next_does_nothing_twi
         again = fleet.start("leader", "lena")
         again.says("started")
 
-    rebalanced(stage, fleet.vaults)
+    rebalanced(environment, fleet.vaults)
 
 
 def test_redis_that_is_gone_for_good_stops_leader_before_its_lease_is_over(
-    stage: Stage, fleet: Fleet, redis_server: RedisServer
+    environment: DevEnvironment, fleet: Fleet, redis_server: RedisServer
 ) -> None:
     fleet.lease_seconds = 10.0
     worker = fleet.workers(["anna"])[0]
     leader = fleet.start("leader", "lena")
-    looking(stage, leader)
+    looking(environment, leader)
     redis_server.kill()
 
     def ended() -> bool:
-        stage.chain.mine()
+        environment.chain.mine()
         time.sleep(0.1)
         return leader.process.poll() is not None
 

@@ -14,14 +14,14 @@ from rebalancer.abi import Call
 from rebalancer.chain.endpoints import Endpoints
 from rebalancer.chain.interfaces import interface
 from rebalancer.chain.rpc import Rpc
-from rebalancer.devnet.stage import Stage
+from rebalancer.devnet.environment import DevEnvironment
 from rebalancer.errors import EndpointsDisagree
-from rebalancer.fleet.crew import local_crew
 from rebalancer.fleet.evaluator import FleetEvaluator
 from rebalancer.fleet.placement import place
-from rebalancer.fleet.shared import LocalShared
+from rebalancer.fleet.redis_state import LocalState
+from rebalancer.fleet.transport import local_transport
 from rebalancer.fleet.worker import Heartbeat, Worker
-from rebalancer.keeper import EvaluatorOptions, Keeper, Site
+from rebalancer.keeper import EvaluatorOptions, Keeper, KeeperContext
 from rebalancer.reasons import Reason
 from rebalancer.send.outbox import Outbox
 from tests.contract.test_keeper import UP_10_PERCENT, move
@@ -62,32 +62,36 @@ def outbox(tmp_path: Path) -> Iterator[Outbox]:
         yield journal
 
 
-def led(stage: Stage, outbox: Outbox, stack: ExitStack, rpcs: Sequence[Rpc]) -> Keeper:
+def led(
+    environment: DevEnvironment, outbox: Outbox, stack: ExitStack, rpcs: Sequence[Rpc]
+) -> Keeper:
     """A leader with a quorum of two endpoints and a worker on each of these, all of this process."""
-    url = stage.chain.rpc.endpoint
-    site = Site.of(stage.deployment, (stage.vault,))
+    url = environment.chain.rpc.endpoint
+    context = KeeperContext.of(environment.deployment, (environment.vault,))
     quorum = stack.enter_context(Endpoints([url, url], 30.0, quorum=2))
-    shared, crew = LocalShared(), []
+    state, transport = LocalState(), []
     for name, rpc in zip(NAMES, rpcs, strict=True):
         stack.enter_context(rpc)
-        crew.append(Worker(name, rpc, replace(site, vaults=()), shared))
-        stack.enter_context(Heartbeat(crew[-1], 30.0))
+        transport.append(Worker(name, rpc, replace(context, vaults=()), state))
+        stack.enter_context(Heartbeat(transport[-1], 30.0))
     evaluator = FleetEvaluator(
         quorum,
-        site,
-        shared,
-        stack.enter_context(local_crew(crew, "test")),
+        context,
+        state,
+        stack.enter_context(local_transport(transport, "test")),
         20.0,
         EvaluatorOptions(),
     )
-    return keeper_of(stage, (stage.vault,), outbox, rpc=quorum, evaluator=evaluator)
+    return keeper_of(environment, (environment.vault,), outbox, rpc=quorum, evaluator=evaluator)
 
 
-def test_leader_whose_quorum_agrees_with_its_worker_sends(stage: Stage, outbox: Outbox) -> None:
-    url = stage.chain.rpc.endpoint
+def test_leader_whose_quorum_agrees_with_its_worker_sends(
+    environment: DevEnvironment, outbox: Outbox
+) -> None:
+    url = environment.chain.rpc.endpoint
     with ExitStack() as stack:
-        keeper = led(stage, outbox, stack, [Rpc(url, 30.0), Rpc(url, 30.0)])
-        move(stage, UP_10_PERCENT)
+        keeper = led(environment, outbox, stack, [Rpc(url, 30.0), Rpc(url, 30.0)])
+        move(environment, UP_10_PERCENT)
         (decision,) = keeper.tick()
 
     assert decision.reason is Reason.UNDER_WAY
@@ -95,18 +99,18 @@ def test_leader_whose_quorum_agrees_with_its_worker_sends(stage: Stage, outbox: 
 
 @pytest.mark.parametrize("word", [SUPPLY, LOSS_LEFT, SLIPPAGE, POLICY, HELD, HIGHER])
 def test_what_a_worker_was_told_by_a_lying_endpoint_is_not_signed_and_another_is_asked(
-    stage: Stage, outbox: Outbox, word: int
+    environment: DevEnvironment, outbox: Outbox, word: int
 ) -> None:
-    url, lens = stage.chain.rpc.endpoint, stage.system.lens
-    (asked,) = [name for name, share in place([stage.vault], NAMES).items() if share]
-    rpcs = [Liar(url, lens, word) if name == asked else Rpc(url, 30.0) for name in NAMES]
+    url, lens = environment.chain.rpc.endpoint, environment.system.lens
+    (requested,) = [name for name, share in place([environment.vault], NAMES).items() if share]
+    rpcs = [Liar(url, lens, word) if name == requested else Rpc(url, 30.0) for name in NAMES]
     with ExitStack() as stack:
-        keeper = led(stage, outbox, stack, rpcs)
-        move(stage, UP_10_PERCENT)
+        keeper = led(environment, outbox, stack, rpcs)
+        move(environment, UP_10_PERCENT)
         with pytest.raises(EndpointsDisagree):
             keeper.tick()
-        signed = [one for one in outbox.attempts(keeper.site.chain_id) if one.versions]
-        stage.chain.mine()
+        signed = [one for one in outbox.attempts(keeper.context.chain_id) if one.versions]
+        environment.chain.mine()
         (decision,) = keeper.tick()
 
     assert signed == []
@@ -114,13 +118,15 @@ def test_what_a_worker_was_told_by_a_lying_endpoint_is_not_signed_and_another_is
     assert decision.plan is not None
 
 
-def test_an_epoch_that_only_a_worker_sees_is_not_signed(stage: Stage, outbox: Outbox) -> None:
-    url, lens = stage.chain.rpc.endpoint, stage.system.lens
+def test_an_epoch_that_only_a_worker_sees_is_not_signed(
+    environment: DevEnvironment, outbox: Outbox
+) -> None:
+    url, lens = environment.chain.rpc.endpoint, environment.system.lens
     with ExitStack() as stack:
-        keeper = led(stage, outbox, stack, [Liar(url, lens, EPOCH), Liar(url, lens, EPOCH)])
-        move(stage, UP_10_PERCENT)
+        keeper = led(environment, outbox, stack, [Liar(url, lens, EPOCH), Liar(url, lens, EPOCH)])
+        move(environment, UP_10_PERCENT)
         (decision,) = keeper.tick()
 
     assert decision.reason is Reason.SIMULATION_REFUSED
     assert "WrongEpoch" in decision.text
-    assert outbox.attempts(keeper.site.chain_id) == []
+    assert outbox.attempts(keeper.context.chain_id) == []

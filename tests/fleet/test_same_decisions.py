@@ -15,14 +15,21 @@ import pytest
 from rebalancer.chain.heads import Heads
 from rebalancer.chain.rpc import Rpc
 from rebalancer.chain.snapshot import read_block, read_vaults
-from rebalancer.devnet.stage import Actor, Stage
-from rebalancer.fleet.crew import redis_crew
+from rebalancer.devnet.environment import Actor, DevEnvironment
 from rebalancer.fleet.evaluator import FleetEvaluator
 from rebalancer.fleet.lease import Lease
 from rebalancer.fleet.ledger import Ledger
 from rebalancer.fleet.names import lease_name
-from rebalancer.fleet.shared import RedisShared
-from rebalancer.keeper import Decision, Evaluator, EvaluatorOptions, Keeper, KeeperOptions, Site
+from rebalancer.fleet.redis_state import RedisState
+from rebalancer.fleet.transport import redis_transport
+from rebalancer.keeper import (
+    Decision,
+    Evaluator,
+    EvaluatorOptions,
+    Keeper,
+    KeeperContext,
+    KeeperOptions,
+)
 from rebalancer.keeper.evaluator import Evaluates
 from rebalancer.reasons import Reason
 from rebalancer.send.outbox import Outbox
@@ -33,16 +40,16 @@ from tests.fixtures_redis import RedisServer
 from tests.fleet.processes import Fleet, Machine
 
 CHAIN = 31337
-LOOKS = 33
+STEPS = 33
 RESTARTS = 10
 LOSS_AT = 12
 """Before this look a vault loses less than dust of a token, which nothing but its balance tells."""
 
 
-def tape(look: int) -> dict[str, int]:
+def tape(step: int) -> dict[str, int]:
     """Prices that leave the bands again and again, and come back."""
-    ether = 2_000 + (137 * look * look) % 400 - 200
-    bitcoin = 30_000 + (911 * look) % 3_000 - 1_500
+    ether = 2_000 + (137 * step * step) % 400 - 200
+    bitcoin = 30_000 + (911 * step) % 3_000 - 1_500
     return {"ETH/USD": ether * 10**8, "BTC/USD": bitcoin * 10**8}
 
 
@@ -51,37 +58,37 @@ Made = Callable[[ExitStack, int], Keeper]
 
 
 def play(
-    stage: Stage, vaults: tuple[str, ...], made: Made
+    environment: DevEnvironment, vaults: tuple[str, ...], made: Made
 ) -> tuple[list[list[tuple[object, ...]]], list[object]]:
     """What is decided look by look, and what becomes of the vaults; the chain is put back afterwards."""
-    rpc = stage.chain.rpc
-    before, prices = stage.chain.snapshot(), dict(stage.market.prices_e8)
+    rpc = environment.chain.rpc
+    before, prices = environment.chain.snapshot(), dict(environment.market.prices_e8)
     rpc.call("anvil_setBlockTimestampInterval", 1)  # or blocks would come by this machine's clock
     decided = []
     try:
         with ExitStack() as stack:
             heads = Heads(rpc)
-            for look in range(LOOKS):
+            for step in range(STEPS):
                 rpc.call("evm_setAutomine", True)
                 rpc.call("hardhat_setNextBlockBaseFeePerGas", hex(10**9))  # no revert puts it back
-                if look == LOSS_AT:
-                    lose(stage, 10, vault=vaults[0])
-                move(stage, tape(look))
+                if step == LOSS_AT:
+                    lose(environment, 10, vault=vaults[0])
+                move(environment, tape(step))
                 head = heads.next(0)
                 assert head is not None
                 rpc.call("evm_setAutomine", False)  # what a look sends is in one block after it
-                decided.append([told(one) for one in made(stack, look).tick(head)])
-                stage.chain.mine()
-        after = read_vaults(rpc, stage.system.lens, vaults, read_block(rpc))
+                decided.append([reported(one) for one in made(stack, step).tick(head)])
+                environment.chain.mine()
+        after = read_vaults(rpc, environment.system.lens, vaults, read_block(rpc))
         return decided, [(one.address, one.basket.held, one.state) for one in after]
     finally:
         rpc.call("evm_setAutomine", True)
         rpc.call("anvil_removeBlockTimestampInterval")
-        stage.chain.revert(before)
-        stage.market.prices_e8 = prices
+        environment.chain.revert(before)
+        environment.market.prices_e8 = prices
 
 
-def told(decision: Decision) -> tuple[object, ...]:
+def reported(decision: Decision) -> tuple[object, ...]:
     """Everything of a decision but pools, and what of an older decision only its own maker knows: after a restart that is not told."""
     plan, outcome, drift_bps = decision.plan, decision.outcome, decision.drift_bps
     if decision.reason in (Reason.REBALANCED, Reason.POKED, Reason.SYNCED):
@@ -96,11 +103,14 @@ def told(decision: Decision) -> tuple[object, ...]:
 
 
 def keeper(
-    stage: Stage, vaults: tuple[str, ...], outbox: Outbox, evaluator: Evaluates | None = None
+    environment: DevEnvironment,
+    vaults: tuple[str, ...],
+    outbox: Outbox,
+    evaluator: Evaluates | None = None,
 ) -> Keeper:
     made = Keeper(
-        stage.chain.rpc,
-        Site.of(stage.deployment, vaults),
+        environment.chain.rpc,
+        KeeperContext.of(environment.deployment, vaults),
         [devnet_signer(Actor.KEEPER)],
         outbox,
         KeeperOptions(fee_cap_wei=10_000 * 10**9, receipt_seconds=0, tick_timeout_seconds=60),
@@ -114,22 +124,34 @@ class Alone:
     """One keeper, with a new one in its place before each of some looks."""
 
     def __init__(
-        self, stage: Stage, vaults: tuple[str, ...], path: Path, restarts: frozenset[int]
+        self,
+        environment: DevEnvironment,
+        vaults: tuple[str, ...],
+        path: Path,
+        restarts: frozenset[int],
     ) -> None:
-        self.stage, self.vaults, self.path, self.restarts = stage, vaults, path, restarts
+        self.environment, self.vaults, self.path, self.restarts = (
+            environment,
+            vaults,
+            path,
+            restarts,
+        )
         self.keeper: Keeper | None = None
         self.run = ExitStack()
         self.begun = 0
 
-    def __call__(self, stack: ExitStack, look: int) -> Keeper:
-        if self.keeper is None or look in self.restarts:
+    def __call__(self, stack: ExitStack, step: int) -> Keeper:
+        if self.keeper is None or step in self.restarts:
             if self.keeper is None:
                 stack.push(lambda *_: self.run.close())
             self.run.close()
             outbox = self.run.enter_context(Outbox(self.path))
-            rpc, site = self.stage.chain.rpc, Site.of(self.stage.deployment, self.vaults)
-            evaluator = Evaluator(rpc, site, EvaluatorOptions(exact_vaults=EXACT))
-            self.keeper = keeper(self.stage, self.vaults, outbox, evaluator)
+            rpc, context = (
+                self.environment.chain.rpc,
+                KeeperContext.of(self.environment.deployment, self.vaults),
+            )
+            evaluator = Evaluator(rpc, context, EvaluatorOptions(exact_vaults=EXACT))
+            self.keeper = keeper(self.environment, self.vaults, outbox, evaluator)
             self.begun += 1
         return self.keeper
 
@@ -140,71 +162,73 @@ EXACT = 50
 class Four:
     """A leader of four workers, one of which is killed and replaced on the way."""
 
-    def __init__(self, stage: Stage, vaults: tuple[str, ...], fleet: Fleet, path: Path) -> None:
-        self.stage, self.vaults, self.fleet, self.path = stage, vaults, fleet, path
+    def __init__(
+        self, environment: DevEnvironment, vaults: tuple[str, ...], fleet: Fleet, path: Path
+    ) -> None:
+        self.environment, self.vaults, self.fleet, self.path = environment, vaults, fleet, path
         self.keeper: Keeper | None = None
         self.workers: list[Machine] = []
 
-    def __call__(self, stack: ExitStack, look: int) -> Keeper:
+    def __call__(self, stack: ExitStack, step: int) -> Keeper:
         if self.keeper is None:
             self.keeper = self._begun(stack)
-        if look == LOOKS // 3:
+        if step == STEPS // 3:
             self.workers[0].kill()
-        if look == LOOKS // 2:
+        if step == STEPS // 2:
             self.workers += self.fleet.workers(["emil"])
         return self.keeper
 
     def _begun(self, stack: ExitStack) -> Keeper:
         self.workers = self.fleet.workers(["anna", "bert", "carl", "dora"])
-        shared = RedisShared(self.fleet.redis_url, "test")
-        stack.callback(shared.close)
+        state = RedisState(self.fleet.redis_url, "test")
+        stack.callback(state.close)
         name = lease_name(CHAIN, Actor.KEEPER.address)
-        lease = stack.enter_context(Lease(shared, name, "leader", 60.0))
+        lease = stack.enter_context(Lease(state, name, "leader", 60.0))
         assert lease.take()
         ledger = Ledger({name: lease})
         outbox = stack.enter_context(Outbox(self.path, fence=ledger))
         ledger.adopt_into(outbox.journal)
         evaluator = FleetEvaluator(
-            stack.enter_context(Rpc(self.stage.chain.rpc.endpoint)),
-            Site.of(self.stage.deployment, self.vaults),
-            shared,
-            stack.enter_context(redis_crew(self.fleet.redis_url, "test")),
+            stack.enter_context(Rpc(self.environment.chain.rpc.endpoint)),
+            KeeperContext.of(self.environment.deployment, self.vaults),
+            state,
+            stack.enter_context(redis_transport(self.fleet.redis_url, "test")),
             5.0,
             EvaluatorOptions(exact_vaults=EXACT),
             lease.check,
         )
-        return keeper(self.stage, self.vaults, outbox, evaluator)
+        return keeper(self.environment, self.vaults, outbox, evaluator)
 
 
 @pytest.fixture
-def vaults(stage: Stage) -> tuple[str, ...]:
-    return stage.vault, *(stage.open_vault(number) for number in range(1, 6))
+def vaults(environment: DevEnvironment) -> tuple[str, ...]:
+    return environment.vault, *(environment.open_vault(number) for number in range(1, 6))
 
 
 @pytest.fixture
 def fleet(
-    stage: Stage, vaults: tuple[str, ...], redis_server: RedisServer, tmp_path: Path
+    environment: DevEnvironment, vaults: tuple[str, ...], redis_server: RedisServer, tmp_path: Path
 ) -> Iterator[Fleet]:
-    found = Fleet(stage, vaults, redis_server.url, tmp_path)
+    found = Fleet(environment, vaults, redis_server.url, tmp_path)
     yield found
     found.close()
 
 
 def test_decisions_are_the_same_alone_restarted_ten_times_and_as_a_fleet_of_four(
-    stage: Stage, vaults: tuple[str, ...], fleet: Fleet, tmp_path: Path
+    environment: DevEnvironment, vaults: tuple[str, ...], fleet: Fleet, tmp_path: Path
 ) -> None:
-    alone = Alone(stage, vaults, tmp_path / "alone.sqlite", frozenset())
-    restarts = frozenset(range(3, LOOKS, LOOKS // RESTARTS))
-    restarted = Alone(stage, vaults, tmp_path / "restarted.sqlite", restarts)
-    four = Four(stage, vaults, fleet, tmp_path / "four.sqlite")
+    alone = Alone(environment, vaults, tmp_path / "alone.sqlite", frozenset())
+    restarts = frozenset(range(3, STEPS, STEPS // RESTARTS))
+    restarted = Alone(environment, vaults, tmp_path / "restarted.sqlite", restarts)
+    four = Four(environment, vaults, fleet, tmp_path / "four.sqlite")
 
-    decided, after = play(stage, vaults, alone)
-    decided_restarted, after_restarted = play(stage, vaults, restarted)
-    decided_by_four, after_four = play(stage, vaults, four)
+    decided, after = play(environment, vaults, alone)
+    decided_restarted, after_restarted = play(environment, vaults, restarted)
+    decided_by_four, after_four = play(environment, vaults, four)
 
-    for look in range(LOOKS):
-        assert decided_restarted[look] == decided[look]
-        assert decided_by_four[look] == decided[look]
+    for step in range(STEPS):
+        assert decided_restarted[step] == decided[step]
+        assert decided_by_four[step] == decided[step]
     assert after == after_restarted == after_four
     assert restarted.begun == 1 + RESTARTS
     rebalances = sum(one[2] is Reason.REBALANCED for each in decided for one in each)

@@ -9,11 +9,11 @@ from tests.proofs import bucket_window, convergence, loss_bound, overflow, round
 from tests.proofs._claims import CLAIMS
 
 if __name__ == "__main__":
-    told = []
+    reported = []
     for module in (loss_bound, bucket_window, convergence, rounding, overflow, tightening):
         CLAIMS.clear()
         module.prove_all()
-        told += [
+        reported += [
             {
                 "file": module.__name__.rpartition(".")[2],
                 "name": claim.name,
@@ -24,4 +24,4 @@ if __name__ == "__main__":
             }
             for claim in CLAIMS
         ]
-    json.dump(told, sys.stdout)
+    json.dump(reported, sys.stdout)

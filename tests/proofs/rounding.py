@@ -44,9 +44,9 @@ def targets() -> None:
     start, end, since, until, now, target = reals("start end since until now target")
     gliding = [start >= 0, end >= 0, since < now, now < until]
     line = down(target, start * (until - now) + end * (now - since), until - since)
-    for low, high, said in ((start, end, "rising"), (end, start, "falling")):
+    for low, high, message in ((start, end, "rising"), (end, start, "falling")):
         prove(
-            f"a {said} glide stays between its ends",
+            f"a {message} glide stays between its ends",
             And(target >= low, target <= high),
             because=[*gliding, low <= high, *line, whole(target, low), whole(target, high)],
         )

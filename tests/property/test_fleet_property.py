@@ -28,9 +28,9 @@ from rebalancer.fleet import ledger as ledger_module
 from rebalancer.fleet.lease import Lease
 from rebalancer.fleet.ledger import Ledger
 from rebalancer.fleet.names import lease_name
-from rebalancer.fleet.shared import LocalShared
-from rebalancer.send.attempt import OPEN, Intent, State, Version
-from rebalancer.send.fees import Fees
+from rebalancer.fleet.redis_state import LocalState
+from rebalancer.send.attempt import OPEN, AttemptState, Intent, Version
+from rebalancer.send.fees import GasFees
 from rebalancer.send.nonces import clear_on_start
 from rebalancer.send.outbox import Outbox
 from tests.property.test_outbox_property import (
@@ -50,7 +50,7 @@ from tests.property.test_outbox_property import (
 NAMES = ("anna", "bert")
 
 
-class Dying(LocalShared):
+class Dying(LocalState):
     """Falls silent at a question, before or after it did what it was asked."""
 
     dies_in: int | None = None
@@ -80,7 +80,7 @@ def read_plain(entry: ledger_module._Entry, chain_id: int, sender: str) -> tuple
     raw = bytes.fromhex(entry.raw[2:])
     signed = json.loads(raw)
     assert (signed["chainId"], sender) == (chain_id, ME)
-    fees = Fees(signed["maxFeePerGas"], signed["maxPriorityFeePerGas"])
+    fees = GasFees(signed["maxFeePerGas"], signed["maxPriorityFeePerGas"])
     assert fees == entry.fees
     version = Version(0, entry.kind, raw, name_of(raw), signed["gas"], fees, entry.height, 0)
     return signed["nonce"], version
@@ -98,7 +98,7 @@ class FleetMachine(OutboxMachine):
         self.chain = FakeChain()
         self.chain.journalled = self.stored
         self.reorged = False
-        self.shared = Dying()
+        self.state = Dying()
         self.lives = 0
         self.leader = 0
         self.ghosts: list[Outbox | None] = [None, None]
@@ -112,9 +112,9 @@ class FleetMachine(OutboxMachine):
         """A new process of the machine that is to lead: it takes the lease, adopts, and resumes."""
         self.lives += 1
         name, who = lease_name(CHAIN, ME), NAMES[self.leader]
-        held = self.shared._leases.pop(name, None)  # it has ended by now
+        held = self.state._leases.pop(name, None)  # it has ended by now
         assert held is None or held[1] < self.lives
-        lease = Held(self.shared, name, f"{who}-{self.lives}", 3_600.0)
+        lease = Held(self.state, name, f"{who}-{self.lives}", 3_600.0)
         assert lease.take()
         ledger = Ledger({name: lease})
         outbox = Outbox(Path(self.folder.name) / f"{who}.sqlite", RULES, fence=ledger)
@@ -128,20 +128,20 @@ class FleetMachine(OutboxMachine):
 
     def stored(self, name: str) -> bool:
         """FLEET-1, as the chain asks it of whatever it is sent."""
-        return any(name in key for key, _ in self.shared.entries(lease_name(CHAIN, ME)))
+        return any(name in key for key, _ in self.state.entries(lease_name(CHAIN, ME)))
 
     @contextmanager
     def may_die(self, at: int | None, after_effect: bool) -> Iterator[None]:
         # Odd questions are Redis's.
         redis_dies = at is not None and at % 4 == 3
         if redis_dies:
-            self.shared.dies_in, self.shared.dies_after_effect = (at or 0) // 6, after_effect
+            self.state.dies_in, self.state.dies_after_effect = (at or 0) // 6, after_effect
         try:
             with super().may_die(None if redis_dies else at, after_effect):
                 yield
         finally:
-            died = self.shared.dies_in is not None and self.shared.dies_in < 0
-            self.shared.dies_in = None
+            died = self.state.dies_in is not None and self.state.dies_in < 0
+            self.state.dies_in = None
         if died:
             self.outbox.close()
             self.outbox = self.lead()
@@ -154,7 +154,7 @@ class FleetMachine(OutboxMachine):
         self.hand_over(stopped=stopped)
         for intent in under_way:
             with self.may_die(None, False):
-                self.outbox.submit(self.chain, [Pen()], intent, Fees(fee * UNIT, UNIT // 7))
+                self.outbox.submit(self.chain, [Pen()], intent, GasFees(fee * UNIT, UNIT // 7))
 
     @rule(stopped=st.booleans())
     def hand_over(self, stopped: bool) -> None:
@@ -178,12 +178,12 @@ class FleetMachine(OutboxMachine):
         ghost, self.ghosts[at] = self.ghosts[at], None
         assert ghost is not None
         before = dict(self.chain.pool), len(self.chain.known)
-        entries = self.shared.entries(lease_name(CHAIN, ME))
+        entries = self.state.entries(lease_name(CHAIN, ME))
         height = len(self.chain.blocks) - 1
         intent = Intent(CHAIN, VAULT, epoch, VAULT, f"0x{epoch + 1:08x}", 50_000, "")
         try:
             if what == "submit":
-                ghost.submit(self.chain, [Pen()], intent, Fees(60 * UNIT, UNIT // 7))
+                ghost.submit(self.chain, [Pen()], intent, GasFees(60 * UNIT, UNIT // 7))
             elif what == "advance":
                 ghost.advance(self.chain, [Pen()], height)
             else:
@@ -192,7 +192,7 @@ class FleetMachine(OutboxMachine):
             pass
         ghost.close()
         assert (dict(self.chain.pool), len(self.chain.known)) == before, "FLEET-2"
-        assert self.shared.entries(lease_name(CHAIN, ME)) == entries, "FLEET-2"
+        assert self.state.entries(lease_name(CHAIN, ME)) == entries, "FLEET-2"
 
     def settle(self) -> None:
         """FLEET-4, for each as leader."""
@@ -212,7 +212,7 @@ class FleetMachine(OutboxMachine):
                 assert attempt.state not in OPEN, "FLEET-4"
                 if attempt.mined_hash is None:
                     continue
-                if attempt.state in (State.MINED, State.FINAL):
+                if attempt.state in (AttemptState.MINED, AttemptState.FINAL):
                     assert self.chain.succeeded(attempt.mined_hash), "FLEET-4"
                 assert self.chain.place(attempt.mined_hash) == attempt.block_number, "FLEET-4"
                 claimed.add(attempt.mined_hash)
@@ -236,12 +236,12 @@ TestFleet.settings = settings(max_examples=60, stateful_step_count=30, deadline=
 
 
 def test_ghost_is_refused_by_the_ledger_though_it_believes_in_its_lease() -> None:
-    shared, name = LocalShared(), lease_name(CHAIN, ME)
-    first = Held(shared, name, "anna", 3_600.0)
+    state, name = LocalState(), lease_name(CHAIN, ME)
+    first = Held(state, name, "anna", 3_600.0)
     assert first.take()
-    shared._leases.clear()
-    assert Held(shared, name, "bert", 3_600.0).take()
+    state._leases.clear()
+    assert Held(state, name, "bert", 3_600.0).take()
 
     first.check()
     with pytest.raises(FleetError, match="the newest is 2"):
-        shared.put(name, first.token, {"1:0x": "{}"})
+        state.put(name, first.token, {"1:0x": "{}"})

@@ -26,8 +26,8 @@ from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, pr
 from rebalancer.abi import Call
 from rebalancer.chain.rpc import Rpc
 from rebalancer.errors import ChainError, RpcRejected, RpcUnreachable
-from rebalancer.send.attempt import OPEN, Intent, Kind, State
-from rebalancer.send.fees import Fees
+from rebalancer.send.attempt import OPEN, AttemptState, Intent, Kind
+from rebalancer.send.fees import GasFees
 from rebalancer.send.lifecycle import SendRules
 from rebalancer.send.outbox import Outbox
 from rebalancer.send.signed import SignedTransaction
@@ -280,7 +280,7 @@ class OutboxMachine(RuleBasedStateMachine):
         deadline = None if lasts is None else len(self.chain.blocks) + lasts
         intent = Intent(CHAIN, VAULT, epoch, VAULT, f"0x{epoch + 1:08x}", 50_000, "", deadline)
         with self.may_die(at, after):
-            self.outbox.submit(self.chain, [Pen()], intent, Fees(fee * UNIT, UNIT // 7))
+            self.outbox.submit(self.chain, [Pen()], intent, GasFees(fee * UNIT, UNIT // 7))
 
     @rule(at=dying, after=st.booleans())
     def advance(self, at: int | None, after: bool) -> None:
@@ -353,9 +353,9 @@ class OutboxMachine(RuleBasedStateMachine):
         for attempt in self.outbox.attempts(CHAIN):
             assert attempt.state not in OPEN, "SEND-4"
             mined = [v for v in attempt.versions if v.transaction_hash == attempt.mined_hash]
-            if attempt.state in (State.MINED, State.FINAL):
+            if attempt.state in (AttemptState.MINED, AttemptState.FINAL):
                 assert self.chain.succeeded(mined[0].transaction_hash), "SEND-4"
-            if attempt.state is State.CANCELLED:
+            if attempt.state is AttemptState.CANCELLED:
                 assert mined[0].kind is Kind.CANCELLATION, "SEND-4"
             if mined:
                 assert self.chain.place(mined[0].transaction_hash) == attempt.block_number

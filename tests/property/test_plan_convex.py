@@ -18,7 +18,14 @@ from numpy.typing import NDArray
 
 from rebalancer.plan.dual import Offer, Solution, solve
 from rebalancer.plan.market import Market
-from rebalancer.venues import BalancerWeightedPool, Pool, Tick, TickProfile, Token, UniswapV3Pool
+from rebalancer.venues import (
+    BalancerWeightedPool,
+    InitializedTick,
+    Pool,
+    TickProfile,
+    Token,
+    UniswapV3Pool,
+)
 from rebalancer.venues.uniswap_v3_math import MAX_TICK, PIPS, Q96, tick_at_sqrt
 
 Floats = NDArray[np.float64]
@@ -54,7 +61,9 @@ def pair_pool(
     end = MAX_TICK // 60 * 60
     liquidity = isqrt(int(reserves[0]) * int(reserves[1]))
     profile = TickProfile(
-        fee_pips, 60, (Tick(-end, liquidity, liquidity), Tick(end, liquidity, -liquidity))
+        fee_pips,
+        60,
+        (InitializedTick(-end, liquidity, liquidity), InitializedTick(end, liquidity, -liquidity)),
     )
     return UniswapV3Pool(
         f"0x{number:040x}", *pair, profile, sqrt_x96, tick_at_sqrt(sqrt_x96), liquidity

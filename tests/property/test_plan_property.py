@@ -9,7 +9,7 @@ from math import isqrt
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from rebalancer.plan import NoPlan, Plan, PlanInput, plan_rebalance
+from rebalancer.plan import NoPlan, Plan, Problem, plan_rebalance
 from rebalancer.reasons import Reason
 from rebalancer.settlement import Asset, Basket, Policy, Price, State, weigh_basket
 from rebalancer.units import BPS, E18
@@ -70,7 +70,7 @@ def pools_of(draw: st.DrawFn, number: int) -> UniswapV3Pool:
 
 
 @st.composite
-def asks(draw: st.DrawFn) -> PlanInput:
+def asks(draw: st.DrawFn) -> Problem:
     """A basket of a million dollars out of its bands, pools, and limits that may bind."""
     count = draw(st.integers(1, 9))
     pools = tuple(draw(pools_of(number)) for number in range(1, count + 1))
@@ -105,7 +105,7 @@ def asks(draw: st.DrawFn) -> PlanInput:
     policy = replace(policy, start_slippage_bps=limit_bps)
     if limit_bps == 40:  # the ramp has not begun
         policy = replace(policy, slippage_ramp_seconds=100)
-    asked = PlanInput.of(
+    problem = Problem.of(
         basket,
         pools,
         policy=policy,
@@ -117,27 +117,27 @@ def asks(draw: st.DrawFn) -> PlanInput:
         gas_price_wei=draw(st.sampled_from((0, 10**9, 10**11))),
         native_price_e18=2_000 * E18,
     )
-    return replace(asked, tip_wei=draw(st.sampled_from((0, 10**15))))
+    return replace(problem, tip_wei=draw(st.sampled_from((0, 10**15))))
 
 
 @given(asks())
-def test_plan_of_any_market_is_exact_allowed_accepted_and_never_beaten(asked: PlanInput) -> None:
-    found = plan_rebalance(asked)
-    weighed = weigh_basket(asked.rules.basket if asked.rules else Basket((), (), ()))
+def test_plan_of_any_market_is_exact_allowed_accepted_and_never_beaten(problem: Problem) -> None:
+    found = plan_rebalance(problem)
+    weighed = weigh_basket(problem.rules.basket if problem.rules else Basket((), (), ()))
     if isinstance(found, NoPlan):
         assert (found.reason is Reason.IN_BAND) == (weighed.broken is None)
         assert found.text
         return
 
-    check_legs(asked, found)
-    assert asked.allows(found.sales_raw, found.expected_buys_raw)
+    check_legs(problem, found)
+    assert problem.allows(found.sales_raw, found.expected_buys_raw)
     assert found.settlement is not None
     assert found.settlement.after.distance_e18 < found.settlement.before.distance_e18
     lost_e18 = found.settlement.sold_e18 - found.settlement.bought_e18
     assert lost_e18 + found.cost.gas_e18 + found.cost.tip_e18 <= found.worth_e18 or (
         found.cost.gas_e18 + found.cost.tip_e18 == 0
     )
-    check_never_beaten(asked, found)
+    check_never_beaten(problem, found)
     certificate = found.certificate
     # Floats bound it, to the rounding of floats.
     slack_e18 = certificate.sold_e18 // 10**9 + 10**12
@@ -145,31 +145,31 @@ def test_plan_of_any_market_is_exact_allowed_accepted_and_never_beaten(asked: Pl
     assert certificate.value_e18 <= certificate.all_pools_bound_e18 + slack_e18
 
 
-def check_legs(asked: PlanInput, plan: Plan) -> None:
+def check_legs(problem: Problem, plan: Plan) -> None:
     """Every leg is its pool's exact quote on what has arrived, each pool trades once, and nothing is left over."""
-    held = defaultdict(int, zip(asked.tokens, plan.sales_raw, strict=True))
-    after = {pool.key: pool for pool in asked.pools}
-    for leg in plan.legs:
-        assert leg.pool == after[leg.pool.key]
-        assert leg.amount_out_raw == leg.pool.quote_in(
-            leg.token_in, leg.token_out, leg.amount_in_raw
+    held = defaultdict(int, zip(problem.tokens, plan.sales_raw, strict=True))
+    after = {pool.key: pool for pool in problem.pools}
+    for swap in plan.swaps:
+        assert swap.pool == after[swap.pool.key]
+        assert swap.amount_out_raw == swap.pool.quote_in(
+            swap.token_in, swap.token_out, swap.amount_in_raw
         )
-        after[leg.pool.key] = leg.pool_after
-        held[leg.token_in] -= leg.amount_in_raw
-        assert held[leg.token_in] >= 0
-        held[leg.token_out] += leg.amount_out_raw
-    bought = dict(zip(asked.tokens, plan.expected_buys_raw, strict=True))
+        after[swap.pool.key] = swap.pool_after
+        held[swap.token_in] -= swap.amount_in_raw
+        assert held[swap.token_in] >= 0
+        held[swap.token_out] += swap.amount_out_raw
+    bought = dict(zip(problem.tokens, plan.expected_buys_raw, strict=True))
     assert {token: raw for token, raw in held.items() if raw} == {
         token: raw for token, raw in bought.items() if raw
     }
-    assert sum(cost.fee_e18 for cost in plan.leg_costs) == plan.cost.fee_e18
-    assert sum(cost.impact_e18 for cost in plan.leg_costs) == plan.cost.impact_e18
+    assert sum(cost.fee_e18 for cost in plan.swap_costs) == plan.cost.fee_e18
+    assert sum(cost.impact_e18 for cost in plan.swap_costs) == plan.cost.impact_e18
 
 
-def check_never_beaten(asked: PlanInput, plan: Plan) -> None:
+def check_never_beaten(problem: Problem, plan: Plan) -> None:
     """The best single routes, found without any of the planner's code, are worth no more after gas."""
-    single = greedy(asked)
-    assert single is None or not is_worse(asked, plan, single.net_e18)
+    single = greedy(problem)
+    assert single is None or not is_worse(problem, plan, single.net_e18)
 
 
 @settings(max_examples=max(10, settings().max_examples // 5))
@@ -177,15 +177,15 @@ def check_never_beaten(asked: PlanInput, plan: Plan) -> None:
 def test_plan_over_pools_of_all_kinds_is_never_beaten_nor_refused_for_nothing(
     seed: int, pools: int, *, stormy: bool
 ) -> None:
-    asked = market(seed, stormy=stormy)
-    asked = replace(asked, pools=asked.pools[:pools])
-    single = greedy(asked)
+    problem = market(seed, stormy=stormy)
+    problem = replace(problem, pools=problem.pools[:pools])
+    single = greedy(problem)
 
-    found = plan_rebalance(asked)
+    found = plan_rebalance(problem)
 
     if isinstance(found, NoPlan):
         assert single is None
         return
-    check_legs(asked, found)
-    assert asked.allows(found.sales_raw, found.expected_buys_raw)
-    assert single is None or not is_worse(asked, found, single.net_e18)
+    check_legs(problem, found)
+    assert problem.allows(found.sales_raw, found.expected_buys_raw)
+    assert single is None or not is_worse(problem, found, single.net_e18)

@@ -183,9 +183,9 @@ class Book:
 
     def not_lent(self) -> Refusal | None:
         """What is lent: what is asked for, or less, and what then must come back at least."""
-        asked, buys, rules = self.case.sales, self.case.min_buys, self.rules
+        requested, buys, rules = self.case.sales, self.case.min_buys, self.rules
         for i in self.n:
-            if asked[i] and self.before[i] <= 0:
+            if requested[i] and self.before[i] <= 0:
                 return "SaleWithoutSurplus", (i,)
             if buys[i] and self.before[i] >= 0:
                 return "BuyWithoutDeficit", (i,)
@@ -197,7 +197,8 @@ class Book:
         if self.turned >= budget:
             return "TurnoverBudgetExceeded", (self.turned, budget)
         lent = [
-            min(asked[i], floor(self.before[i] / self.price[i])) if asked[i] else 0 for i in self.n
+            min(requested[i], floor(self.before[i] / self.price[i])) if requested[i] else 0
+            for i in self.n
         ]
         if rules.destination_bps:
             off = self.outside(self.before, self.total)
@@ -209,10 +210,10 @@ class Book:
             )
         lent = self.scaled(lent, self.high, floor(Fraction(budget - self.turned, E18) * self.total))
         self.lent, self.buys, self.floor_e18 = lent, list(buys), 0
-        if lent != list(asked):
+        if lent != list(requested):
             self.buys = [min(buy, 1) for buy in buys]
             self.floor_e18 = sum(floor(min(buys[i], MAX_HELD_RAW) * self.low[i]) for i in self.n)
-            whole = sum(ceil(min(asked[i], MAX_HELD_RAW) * self.high[i]) for i in self.n)
+            whole = sum(ceil(min(requested[i], MAX_HELD_RAW) * self.high[i]) for i in self.n)
             if whole and self.floor_e18 <= MAX_TOTAL_E18:
                 part = sum(ceil(lent[i] * self.high[i]) for i in self.n)
                 self.floor_e18 = floor(Fraction(part, whole) * self.floor_e18)
@@ -382,18 +383,18 @@ def test_settle_says_what_is_stated() -> None:
     rng, seen = Random(41), Counter[str]()
     for _ in range(1_500):
         case = random_case(rng)
-        said = answer(case)
-        seen[kind(said)] += 1
-        assert said == stated(case)
+        message = answer(case)
+        seen[kind(message)] += 1
+        assert message == stated(case)
     assert len(seen) > 14, seen
     assert min(seen["settled"], seen["home"]) > 100, seen
 
 
-def kind(said: Settled | Refusal) -> str:
+def kind(message: Settled | Refusal) -> str:
     """Which check refuses it; of what is allowed, whether it is home."""
-    if isinstance(said, tuple):
-        return said[0]
-    return "settled" if said.state.due_since else "home"
+    if isinstance(message, tuple):
+        return message[0]
+    return "settled" if message.state.due_since else "home"
 
 
 # Brinks
@@ -413,12 +414,12 @@ def lines(case: Case, rng: Random) -> Iterator[tuple[str, Callable[[int], Case],
     def sold(k: int) -> Case:
         return replace(case, fill=replace(fill, sold=tuple(sale * k >> 40 for sale in fill.sold)))
 
-    def asked(k: int) -> Case:
+    def requested(k: int) -> Case:
         return replace(case, sales=tuple(sale * k >> 40 for sale in case.sales))
 
     yield "given", given, 2 * one
     yield "sold", sold, one
-    yield "asked", asked, 2 * one
+    yield "asked", requested, 2 * one
     most = max(range(len(basket.held)), key=lambda i: case.sales[i])
     held = basket.held[most]
     yield (
@@ -485,7 +486,7 @@ def test_every_limit_of_settle_is_where_it_is_stated() -> None:
             for ends in ((0, middle), (middle, high)):
                 if not (between := brink(make, *ends)):
                     continue
-                said = [answer(make(k)) for k in between]
-                seen[f"{kind(said[0])} {kind(said[1])}"] += 1
-                assert said == [stated(make(k)) for k in between], (name, between)
+                message = [answer(make(k)) for k in between]
+                seen[f"{kind(message[0])} {kind(message[1])}"] += 1
+                assert message == [stated(make(k)) for k in between], (name, between)
     assert len(seen) > 20, seen

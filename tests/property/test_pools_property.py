@@ -31,7 +31,7 @@ from rebalancer.venues import (
 from rebalancer.venues.balancer_math import pow_e18
 from rebalancer.venues.uniswap_v2 import MAX_RESERVE_RAW
 
-Paper = UniswapV2Pool | BalancerWeightedPool | CurveStablePool | CurveCryptoPool
+Backtest = UniswapV2Pool | BalancerWeightedPool | CurveStablePool | CurveCryptoPool
 
 POOL = "0x" + "11" * 20
 ADDRESSES = tuple(f"0x{n:040x}" for n in range(1, 5))
@@ -134,19 +134,19 @@ pools = st.one_of(pairs(), weighted(), stable(), crypto())
 parts = st.integers(1, 10**6)
 
 
-def way_of(pool: Paper, draw: st.DataObject) -> tuple[str, str]:
+def way_of(pool: Backtest, draw: st.DataObject) -> tuple[str, str]:
     drawn = draw.draw(st.permutations([token.address for token in pool.tokens]))
     return drawn[0], drawn[1]
 
 
-def most_in(pool: Paper, way: tuple[str, str]) -> int:
+def most_in(pool: Backtest, way: tuple[str, str]) -> int:
     """The most that can go in, or as much again as a pool of any size could hold."""
     with pytest.raises(LiquidityExhausted) as refusal:
         pool.quote_in(*way, MAX_AMOUNT_RAW)
     return min(refusal.value.possible_raw, 10**36)
 
 
-def amount_of(pool: Paper, way: tuple[str, str], draw: st.DataObject) -> int:
+def amount_of(pool: Backtest, way: tuple[str, str], draw: st.DataObject) -> int:
     """Any amount up to what brings the most out, as often of any size as near to it."""
     most = min(most_in(pool, way), pool.flow_to(*way, 0.0)[0])
     assume(most > 0)
@@ -155,7 +155,7 @@ def amount_of(pool: Paper, way: tuple[str, str], draw: st.DataObject) -> int:
 
 
 @given(pools, st.data())
-def test_round_trip_gains_nothing(pool: Paper, data: st.DataObject) -> None:
+def test_round_trip_gains_nothing(pool: Backtest, data: st.DataObject) -> None:
     """P-RT: but for the units that Curve's rounding gives away where nothing is charged, as the contract does."""
     way = way_of(pool, data)
     amount = amount_of(pool, way, data)
@@ -171,7 +171,7 @@ def test_round_trip_gains_nothing(pool: Paper, data: st.DataObject) -> None:
 
 
 @given(pools, st.data())
-def test_more_in_never_brings_less_out(pool: Paper, data: st.DataObject) -> None:
+def test_more_in_never_brings_less_out(pool: Backtest, data: st.DataObject) -> None:
     """P-MO: but for the last unit of Curve's own Newton steps, and of Balancer's powers."""
     way = way_of(pool, data)
     less, more = sorted(amount_of(pool, way, data) for _ in "ab")
@@ -186,12 +186,14 @@ def test_more_in_never_brings_less_out(pool: Paper, data: st.DataObject) -> None
     assert pool.quote_in(*way, more) >= pool.quote_in(*way, less) - slack
 
 
-def _place(pool: Paper, address: str) -> int:
+def _place(pool: Backtest, address: str) -> int:
     return [token.address for token in pool.tokens].index(address)
 
 
 @given(pools, st.data())
-def test_what_quote_out_asks_for_brings_what_was_wanted(pool: Paper, data: st.DataObject) -> None:
+def test_what_quote_out_asks_for_brings_what_was_wanted(
+    pool: Backtest, data: st.DataObject
+) -> None:
     """P-IN: exactly, but for Balancer, which charges its largest error both ways."""
     way = way_of(pool, data)
     try:
@@ -216,7 +218,9 @@ def test_what_quote_out_asks_for_brings_what_was_wanted(pool: Paper, data: st.Da
 
 
 @given(pools, st.data())
-def test_flows_fall_as_prices_rise_and_end_at_their_price(pool: Paper, data: st.DataObject) -> None:
+def test_flows_fall_as_prices_rise_and_end_at_their_price(
+    pool: Backtest, data: st.DataObject
+) -> None:
     """P-FL"""
     way = way_of(pool, data)
     best = float(pool.spot_price(*way)) * (1 - pool.fee_pips / 1e6)
@@ -237,7 +241,7 @@ def test_flows_fall_as_prices_rise_and_end_at_their_price(pool: Paper, data: st.
 
 @given(pools, st.floats(0.2, 0.98), st.data())
 def test_after_a_flow_the_next_part_yields_its_price(
-    pool: Paper, share: float, data: st.DataObject
+    pool: Backtest, share: float, data: st.DataObject
 ) -> None:
     """P-FL, where the pool is large enough for a thousandth of the flow to be many units."""
     way = way_of(pool, data)
@@ -290,7 +294,7 @@ def test_no_swap_lowers_d(pool: CurveStablePool | CurveCryptoPool, data: st.Data
 
 
 @given(pools)
-def test_snapshot_of_any_pool_reads_back_equal(pool: Paper) -> None:
+def test_snapshot_of_any_pool_reads_back_equal(pool: Backtest) -> None:
     assert load(pool.to_json()) == pool
 
 

@@ -10,7 +10,7 @@ from hypothesis import assume, given
 from hypothesis import strategies as st
 
 from rebalancer.errors import BadAmount, LiquidityExhausted, NoRoute
-from rebalancer.plan import Leg, best_sale
+from rebalancer.plan import Swap, best_sale
 from rebalancer.units import E18
 from rebalancer.venues import Token, UniswapV3Pool, synthetic
 
@@ -85,24 +85,24 @@ def single_paths(
 
 def sold(
     pools: tuple[UniswapV3Pool, ...], token_in: str, token_out: str, amount: int
-) -> tuple[tuple[Leg, ...], int]:
+) -> tuple[tuple[Swap, ...], int]:
     """The best sale and what it brings, once its books are checked: amounts add up, every leg is its pool's exact quote."""
-    legs = best_sale(pools, {token_in: amount}, token_out)
+    swaps = best_sale(pools, {token_in: amount}, token_out)
     flow: dict[str, int] = defaultdict(int)
     flow[token_in] = amount
     used: set[str] = set()
-    for leg in legs:
-        assert leg.pool.address not in used
-        used.add(leg.pool.address)
-        assert leg.pool.quote_in(leg.token_in, leg.token_out, leg.amount_in_raw) == (
-            leg.amount_out_raw
+    for swap in swaps:
+        assert swap.pool.address not in used
+        used.add(swap.pool.address)
+        assert swap.pool.quote_in(swap.token_in, swap.token_out, swap.amount_in_raw) == (
+            swap.amount_out_raw
         )
-        flow[leg.token_in] -= leg.amount_in_raw
-        assert flow[leg.token_in] >= 0
-        flow[leg.token_out] += leg.amount_out_raw
+        flow[swap.token_in] -= swap.amount_in_raw
+        assert flow[swap.token_in] >= 0
+        flow[swap.token_out] += swap.amount_out_raw
     brought = flow.pop(token_out)
     assert not any(flow.values())
-    return legs, brought
+    return swaps, brought
 
 
 @given(markets(), ways, usd_amounts)

@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 
 from rebalancer.errors import LiquidityExhausted
 from rebalancer.units import div_up
-from rebalancer.venues import Tick, TickProfile, Token, UniswapV3Pool, load, recentred
+from rebalancer.venues import InitializedTick, TickProfile, Token, UniswapV3Pool, load, recentred
 from rebalancer.venues.uniswap_v3_math import (
     MAX_SQRT_X96,
     MAX_TICK,
@@ -61,7 +61,9 @@ def pools(draw: st.DrawFn, min_bits: int = 0) -> UniswapV3Pool:
         for at, net in ((low * spacing, liquidity), (high * spacing, -liquidity)):
             gross_there, net_there = moves.get(at, (0, 0))
             moves[at] = (gross_there + liquidity, net_there + net)
-    profile = TickProfile(fee_pips, spacing, tuple(Tick(at, *moves[at]) for at in sorted(moves)))
+    profile = TickProfile(
+        fee_pips, spacing, tuple(InitializedTick(at, *moves[at]) for at in sorted(moves))
+    )
     tick = max(min(draw(near) * spacing + draw(st.integers(-1, 1)), MAX_TICK - 1), MIN_TICK)
     low_x96, high_x96 = sqrt_at_tick(tick), sqrt_at_tick(tick + 1)
     sqrt_x96 = draw(st.one_of(st.just(low_x96), st.integers(low_x96, high_x96 - 1)))
@@ -201,7 +203,7 @@ def test_quote_in_any_pool_is_what_the_contract_pays(
     if walked.remaining:
         with pytest.raises(LiquidityExhausted) as refusal:
             pool.quote_in(token_in, token_out, amount)
-        assert refusal.value.asked_raw == amount
+        assert refusal.value.required_raw == amount
         assert refusal.value.possible_raw == walked.paid
         assert refusal.value.token == token_in
     else:
@@ -359,7 +361,7 @@ def test_recentred_pool_has_the_price_and_the_shape(pool: UniswapV3Pool, move: i
     assume(all(abs(tick.at) + abs(move) + 200 < end for tick in inner))
     shift = round_half_up(move, pool.tick_spacing)
     assert [tick for tick in moved.profile.ticks if abs(tick.at) < end] == [
-        Tick(tick.at + shift, tick.gross, tick.net) for tick in inner
+        InitializedTick(tick.at + shift, tick.gross, tick.net) for tick in inner
     ]
 
 

@@ -17,7 +17,7 @@ from rebalancer.errors import (
 )
 
 SOMEONE = "0x" + "Ab" * 20
-LEG = {
+SWAP = {
     "name": "leg",
     "type": "tuple[]",
     "components": [
@@ -29,8 +29,8 @@ ABI = (
     {
         "type": "function",
         "name": "route",
-        "inputs": [{"name": "amount", "type": "uint256"}, LEG],
-        "outputs": [{"name": "", "type": "uint256"}, LEG],
+        "inputs": [{"name": "amount", "type": "uint256"}, SWAP],
+        "outputs": [{"name": "", "type": "uint256"}, SWAP],
     },
     {
         "type": "function",

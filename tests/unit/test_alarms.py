@@ -13,13 +13,13 @@ from rebalancer.keeper.outages import LeftOut
 from rebalancer.reasons import Reason
 from rebalancer.settings import AlertSettings
 from rebalancer.units import E18
-from rebalancer.watch.alarms import ALARMS, SILENT_SECONDS, Alarm, Limits, Severity, rules
+from rebalancer.watch.alarm_state import Alarms, Notice, Phase
+from rebalancer.watch.alarms import ALARMS, SILENT_SECONDS, Alarm, AlarmLimits, Severity, rules
 from rebalancer.watch.metrics import Metrics
-from rebalancer.watch.notices import Alarms, Notice, Phase
 from tests.ticks import CHAIN, NOON, SIGNER, breaker, endpoint, tick, vault
 
 REPEAT = 3_600.0
-LIMITS = Limits.of(AlertSettings())
+LIMITS = AlarmLimits.of(AlertSettings())
 
 MATTERS: dict[str, dict[str, Any]] = {
     "ChainBreakerOpen": {"breakers": (breaker(why="eth_call failed"),)},
@@ -64,8 +64,8 @@ def alarm(name: str) -> Alarm:
     return found
 
 
-def told(notices: tuple[Notice, ...]) -> list[tuple[str, str]]:
-    return [(notice.alarm.name, notice.phase.value) for notice in notices]
+def reported(alarm_state: tuple[Notice, ...]) -> list[tuple[str, str]]:
+    return [(notice.alarm.name, notice.phase.value) for notice in alarm_state]
 
 
 # Each alarm
@@ -79,9 +79,9 @@ def test_quiet_look_begins_nothing() -> None:
 
 
 def test_every_alarm_of_looks_is_tried_here() -> None:
-    of_looks = {each.name for each in ALARMS if each.found is not None}
+    of_ticks = {each.name for each in ALARMS if each.found is not None}
 
-    assert of_looks == {*MATTERS, "LoopSilent"}
+    assert of_ticks == {*MATTERS, "LoopSilent"}
 
 
 @pytest.mark.parametrize("name", MATTERS)
@@ -93,7 +93,7 @@ def test_alarm_begins_once_it_has_lasted_and_ends_once_it_is_gone(name: str) -> 
         changes = dict(MATTERS[name]) if matters else {}
         if "block" in changes and matters:
             changes["block"] = tick(NOON + after - 300).block
-        seen = told(alarms.observe(tick(NOON + after, **changes)))
+        seen = reported(alarms.observe(tick(NOON + after, **changes)))
         phases += [(after, phase) for each, phase in seen if each == name]
 
     assert phases == [(hold, "began"), (hold + 130, "ended")]
@@ -107,7 +107,9 @@ def test_alarm_does_not_begin_a_step_before(name: str) -> None:
         changes = dict(JUST_NOT[name])
         if "block" in changes:
             changes["block"] = tick(NOON + after - 299).block
-        assert name not in [each for each, _ in told(alarms.observe(tick(NOON + after, **changes)))]
+        assert name not in [
+            each for each, _ in reported(alarms.observe(tick(NOON + after, **changes)))
+        ]
 
 
 def test_local_chain_makes_blocks_when_it_likes() -> None:
@@ -121,16 +123,16 @@ def test_chain_that_is_not_looked_at_is_an_alarm_until_it_is() -> None:
     alarms.observe(tick())
 
     assert alarms.silence(NOON + SILENT_SECONDS) == ()
-    assert told(alarms.silence(NOON + SILENT_SECONDS + 1)) == [("LoopSilent", "began")]
+    assert reported(alarms.silence(NOON + SILENT_SECONDS + 1)) == [("LoopSilent", "began")]
     assert alarms.observe(tick(NOON + 130)) == ()
-    assert told(alarms.observe(tick(NOON + 190))) == [("LoopSilent", "ended")]
+    assert reported(alarms.observe(tick(NOON + 190))) == [("LoopSilent", "ended")]
 
 
 def test_chain_that_was_never_looked_at_is_an_alarm_as_well() -> None:
     alarms = Alarms(LIMITS, REPEAT, [CHAIN])
     alarms.silence(NOON)
 
-    assert told(alarms.silence(NOON + SILENT_SECONDS + 1)) == [("LoopSilent", "began")]
+    assert reported(alarms.silence(NOON + SILENT_SECONDS + 1)) == [("LoopSilent", "began")]
 
 
 @pytest.mark.parametrize("until", [NOON + 3_600, None])
@@ -140,7 +142,7 @@ def test_chain_that_rests_is_not_silent(until: float | None) -> None:
 
     assert alarms.silence(NOON + 3_600 + SILENT_SECONDS) == ()
     late = alarms.silence(NOON + 3_600 + SILENT_SECONDS + 1)
-    assert told(late) == ([] if until is None else [("LoopSilent", "began")])
+    assert reported(late) == ([] if until is None else [("LoopSilent", "began")])
 
 
 # What is told, and how often
@@ -151,7 +153,7 @@ def test_alarm_that_lasts_is_told_again_and_not_too_often() -> None:
     phases = [
         phase
         for after in range(0, 7_300, 100)
-        for _, phase in told(alarms.observe(tick(NOON + after, differing_vaults=(vault(1),))))
+        for _, phase in reported(alarms.observe(tick(NOON + after, differing_vaults=(vault(1),))))
     ]
 
     assert phases == ["began", "lasts", "lasts"]
@@ -162,7 +164,7 @@ def test_alarm_that_flickers_is_told_once() -> None:
     seen = [
         phase
         for after in range(0, 600, 15)
-        for _, phase in told(
+        for _, phase in reported(
             alarms.observe(tick(NOON + after, waiting_blocks=30 if after % 30 else 0))
         )
     ]

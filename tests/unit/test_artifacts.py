@@ -12,7 +12,7 @@ from eth_utils.crypto import keccak
 
 from rebalancer.chain import artifacts as module
 from rebalancer.chain import create2
-from rebalancer.chain.artifacts import Artifact, artifact_names, load_artifact, look_also_in
+from rebalancer.chain.artifacts import Artifact, add_artifacts_folder, artifact_names, load_artifact
 from rebalancer.chain.rpc import Rpc
 from rebalancer.errors import ArtifactMissing
 
@@ -41,7 +41,7 @@ def test_contract_is_found_in_any_folder_the_first_one_first(
     written(second, "OnlyThereForATest", "0x63")
     (second / "notes.txt").write_text("none")
     for folder in (tmp_path / "nowhere", first, second, first):
-        look_also_in(folder)
+        add_artifacts_folder(folder)
 
     assert load_artifact("OnlyHereForATest").creation_code() == b"\x61"
     assert load_artifact("OnlyThereForATest").creation_code() == b"\x63"
@@ -59,7 +59,7 @@ def test_file_is_read_whole(elsewhere: None, tmp_path: Path) -> None:
         "b.sol": {"Lists": [{"start": 50, "length": 20}]},
     }
     written(tmp_path, "LinkedForATest", "0x60", linkReferences=links)
-    look_also_in(tmp_path)
+    add_artifacts_folder(tmp_path)
 
     assert load_artifact("LinkedForATest") == Artifact(
         "LinkedForATest", ({"type": "fallback"},), "60", "02", {"Maths": (1, 25), "Lists": (50,)}
@@ -112,14 +112,14 @@ def test_factory_is_there_if_its_code_is_to_the_byte() -> None:
     code = "0x" + create2.PRESIGNED.split("6000f350fe")[1].split("1ba02222")[0]
 
     class Chain(Rpc):
-        told = code
+        reported = code
 
         def batch_settled(self, calls: Sequence[Any]) -> list[Any]:
             assert list(calls) == [("eth_getCode", (create2.FACTORY, "latest"))]
-            return [self.told]
+            return [self.reported]
 
     chain = Chain("http://127.0.0.1:1")
     assert create2.has_factory(chain)
     for other in ("0x", code[:-2], code + "00", code[:-1] + "4"):
-        chain.told = other
+        chain.reported = other
         assert not create2.has_factory(chain)

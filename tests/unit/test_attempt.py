@@ -11,16 +11,16 @@ from rebalancer.send.attempt import (
     OPEN,
     SIGNED,
     Attempt,
+    AttemptState,
     HandedOver,
     Intent,
     Kind,
-    State,
     Version,
     check_transition,
     standing,
     state_once_signed,
 )
-from rebalancer.send.fees import Fees
+from rebalancer.send.fees import GasFees
 
 ME, OTHER, VAULT = "0x" + "11" * 20, "0x" + "22" * 20, "0x" + "aa" * 20
 
@@ -38,14 +38,14 @@ ALLOWED = {
 
 
 def version(name: str, kind: Kind) -> Version:
-    return Version(0, kind, name.encode(), f"0x{name}", 10, Fees(3, 1), 40, 0)
+    return Version(0, kind, name.encode(), f"0x{name}", 10, GasFees(3, 1), 40, 0)
 
 
 def intent(epoch: int = 0, chain_id: int = 1, vault: str = VAULT) -> Intent:
     return Intent(chain_id, vault, epoch, vault, "0x01", 10, "a test")
 
 
-def attempt(state: State, *kinds: Kind, nonce: int | None = 4) -> Attempt:
+def attempt(state: AttemptState, *kinds: Kind, nonce: int | None = 4) -> Attempt:
     versions = tuple(version(f"a{at}", kind) for at, kind in enumerate(kinds))
     nothing = (None, None, None, None, None, None)
     return Attempt(7, intent(), ME, state, nonce, versions, *nothing, False, "", 0, 0)
@@ -55,8 +55,10 @@ def handed(epoch: int, nonce: int, sender: str = ME, chain_id: int = 1) -> Hande
     return HandedOver(intent(epoch, chain_id), sender, nonce, (version("a", Kind.ORIGINAL),))
 
 
-@pytest.mark.parametrize(("before", "after"), product(State, State))
-def test_state_follows_only_those_that_lead_to_it(before: State, after: State) -> None:
+@pytest.mark.parametrize(("before", "after"), product(AttemptState, AttemptState))
+def test_state_follows_only_those_that_lead_to_it(
+    before: AttemptState, after: AttemptState
+) -> None:
     if after in ALLOWED[before].split():
         check_transition(before, after)
         return
@@ -73,36 +75,36 @@ def test_sets_of_states_are_what_their_names_say() -> None:
 @pytest.mark.parametrize(
     ("kind", "once_signed", "once_sent"),
     [
-        (Kind.ORIGINAL, State.SIGNED, State.SENT),
-        (Kind.BUMP, State.BUMPED, State.BUMPED),
-        (Kind.CANCELLATION, State.CANCELLING, State.CANCELLING),
+        (Kind.ORIGINAL, AttemptState.SIGNED, AttemptState.SENT),
+        (Kind.BUMP, AttemptState.BUMPED, AttemptState.BUMPED),
+        (Kind.CANCELLATION, AttemptState.CANCELLING, AttemptState.CANCELLING),
     ],
 )
 def test_newest_version_says_where_an_attempt_stands(
-    kind: Kind, once_signed: State, once_sent: State
+    kind: Kind, once_signed: AttemptState, once_sent: AttemptState
 ) -> None:
     assert state_once_signed(kind) is once_signed
     assert standing(kind) is once_sent
-    assert attempt(State.SIGNED, Kind.ORIGINAL, kind).standing is once_sent
+    assert attempt(AttemptState.SIGNED, Kind.ORIGINAL, kind).standing is once_sent
     assert HandedOver(intent(), ME, 0, (version("a", kind),)).state is once_sent
 
 
 @pytest.mark.parametrize(
     ("kind", "succeeded", "alone", "superseded"),
     [
-        (Kind.ORIGINAL, True, State.MINED, State.FAILED),
-        (Kind.ORIGINAL, False, State.FAILED, State.FAILED),
-        (Kind.BUMP, True, State.MINED, State.FAILED),
-        (Kind.BUMP, False, State.FAILED, State.FAILED),
-        (Kind.CANCELLATION, True, State.CANCELLED, State.CANCELLED),
-        (Kind.CANCELLATION, False, State.CANCELLED, State.CANCELLED),
+        (Kind.ORIGINAL, True, AttemptState.MINED, AttemptState.FAILED),
+        (Kind.ORIGINAL, False, AttemptState.FAILED, AttemptState.FAILED),
+        (Kind.BUMP, True, AttemptState.MINED, AttemptState.FAILED),
+        (Kind.BUMP, False, AttemptState.FAILED, AttemptState.FAILED),
+        (Kind.CANCELLATION, True, AttemptState.CANCELLED, AttemptState.CANCELLED),
+        (Kind.CANCELLATION, False, AttemptState.CANCELLED, AttemptState.CANCELLED),
     ],
 )
 def test_version_in_a_block_decides_what_the_attempt_came_to(
-    kind: Kind, succeeded: bool, alone: State, superseded: State
+    kind: Kind, succeeded: bool, alone: AttemptState, superseded: AttemptState
 ) -> None:
     # The newest version is another one: a block may hold any of them.
-    one = attempt(State.BUMPED, kind, Kind.BUMP)
+    one = attempt(AttemptState.BUMPED, kind, Kind.BUMP)
     (mined, _) = one.versions
 
     assert one.state_in_block(mined, succeeded=succeeded, superseded=False) is alone
@@ -112,20 +114,20 @@ def test_version_in_a_block_decides_what_the_attempt_came_to(
 @pytest.mark.parametrize(
     ("state", "kinds", "alone", "superseded"),
     [
-        (State.MINED, (Kind.ORIGINAL,), State.SENT, State.SENT),
-        (State.FINAL, (Kind.ORIGINAL, Kind.BUMP), State.BUMPED, State.BUMPED),
-        (State.FAILED, (Kind.ORIGINAL,), State.SENT, State.FAILED),
-        (State.FAILED, (Kind.ORIGINAL, Kind.BUMP), State.BUMPED, State.FAILED),
+        (AttemptState.MINED, (Kind.ORIGINAL,), AttemptState.SENT, AttemptState.SENT),
+        (AttemptState.FINAL, (Kind.ORIGINAL, Kind.BUMP), AttemptState.BUMPED, AttemptState.BUMPED),
+        (AttemptState.FAILED, (Kind.ORIGINAL,), AttemptState.SENT, AttemptState.FAILED),
+        (AttemptState.FAILED, (Kind.ORIGINAL, Kind.BUMP), AttemptState.BUMPED, AttemptState.FAILED),
         (
-            State.CANCELLED,
+            AttemptState.CANCELLED,
             (Kind.ORIGINAL, Kind.CANCELLATION),
-            State.CANCELLING,
-            State.FAILED,
+            AttemptState.CANCELLING,
+            AttemptState.FAILED,
         ),
     ],
 )
 def test_attempt_whose_block_is_taken_back_stands_by_its_versions_unless_superseded(
-    state: State, kinds: tuple[Kind, ...], alone: State, superseded: State
+    state: AttemptState, kinds: tuple[Kind, ...], alone: AttemptState, superseded: AttemptState
 ) -> None:
     one = attempt(state, *kinds)
 
@@ -136,9 +138,9 @@ def test_attempt_whose_block_is_taken_back_stands_by_its_versions_unless_superse
 
 
 def test_nonce_of_what_was_never_signed_is_a_mistake_of_the_program() -> None:
-    assert attempt(State.SIGNED, Kind.ORIGINAL, nonce=0).signed_nonce == 0
+    assert attempt(AttemptState.SIGNED, Kind.ORIGINAL, nonce=0).signed_nonce == 0
     with pytest.raises(AssertionError, match="attempt 7 is planned and has no nonce"):
-        _ = attempt(State.PLANNED, nonce=None).signed_nonce
+        _ = attempt(AttemptState.PLANNED, nonce=None).signed_nonce
 
 
 @pytest.mark.parametrize(

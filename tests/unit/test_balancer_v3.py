@@ -399,9 +399,9 @@ def test_each_log_changes_what_it_says() -> None:
 def test_pool_of_rates_is_read_at_every_block() -> None:
     plain, rated = pool(), pool(rate_providers=True, rates=[E18, E18 + 1])
 
-    assert (plain.moves, plain.LOGS_TELL_ALL) == (False, True)
+    assert (plain.moves, plain.LOGS_ARE_COMPLETE) == (False, True)
     assert isinstance(rated, BalancerV3RatedPool)
-    assert (rated.moves, rated.LOGS_TELL_ALL) == (True, False)
+    assert (rated.moves, rated.LOGS_ARE_COMPLETE) == (True, False)
     assert load(rated.to_json()) == rated != plain
 
 

@@ -21,12 +21,12 @@ def test_a_breaker_opens_after_so_many_failures_in_a_row_and_not_before() -> Non
 
 def test_each_failure_after_a_rest_doubles_it_up_to_the_longest_and_a_success_forgets() -> None:
     breaker = Breaker(1, 60.0, longest_seconds=200.0)
-    rests = []
+    backs_off = []
     for _ in range(4):
         now = breaker.until
         assert breaker.failed("refused", now)
-        rests.append(breaker.until - now)
-    assert rests == [60.0, 120.0, 200.0, 200.0]
+        backs_off.append(breaker.until - now)
+    assert backs_off == [60.0, 120.0, 200.0, 200.0]
     assert breaker.since == 0.0, "it is the same trouble since it first opened"
 
     breaker.succeeded()

@@ -13,7 +13,7 @@ from structlog.testing import capture_logs
 
 from rebalancer.errors import AllChainsUnavailable, LedgerMismatch, RpcTimeout
 from rebalancer.keeper import supervisor as module
-from rebalancer.keeper.supervisor import Station
+from rebalancer.keeper.supervisor import Supervisor
 from rebalancer.keeper.systemd import Systemd
 from tests.ticks import breaker, decision, tick
 
@@ -64,8 +64,8 @@ class Keeper:
         assert self.stopped.wait(PATIENCE_SECONDS)
 
 
-def station_of(chains: dict[int, Any], **more: Any) -> Station:
-    made = Station(
+def supervisor_of(chains: dict[int, Any], **more: Any) -> Supervisor:
+    made = Supervisor(
         {chain: one if callable(one) else _opened(one) for chain, one in chains.items()},
         systemd=Systemd({}),
         **more,
@@ -75,7 +75,7 @@ def station_of(chains: dict[int, Any], **more: Any) -> Station:
 
 
 def _opened(keeper: Keeper) -> Any:
-    return lambda _stack, _watchers: keeper
+    return lambda _stack, _observers: keeper
 
 
 def raises(failure: BaseException) -> Callable[..., None]:
@@ -88,12 +88,12 @@ def raises(failure: BaseException) -> Callable[..., None]:
 def test_a_chain_alone_that_fails_ends_the_station_and_what_it_opened_is_closed() -> None:
     closed: list[str] = []
 
-    def made(stack: ExitStack, _watchers: Sequence[Any]) -> Any:
+    def made(stack: ExitStack, _observers: Sequence[Any]) -> Any:
         stack.callback(closed.append, "closed")
         return Keeper(starts=raises(RpcTimeout("node", 3)))
 
     with pytest.raises(RpcTimeout):
-        station_of({1: made}).run()
+        supervisor_of({1: made}).run()
 
     assert closed == ["closed"]
 
@@ -102,20 +102,20 @@ def test_a_chain_of_several_is_tried_again_in_growing_pauses_and_the_others_go_o
     tries = []
     good = Keeper()
     good.runs = good.until_stopped
-    station = station_of({1: good})
+    supervisor = supervisor_of({1: good})
 
-    def bad(_stack: ExitStack, _watchers: Sequence[Any]) -> Any:
+    def bad(_stack: ExitStack, _observers: Sequence[Any]) -> Any:
         tries.append(1)
         if len(tries) == 9:
-            station.stop()
+            supervisor.stop()
         raise RpcTimeout("node", 3)
 
-    station.chains[10] = bad
-    station.run()
+    supervisor.chains[10] = bad
+    supervisor.run()
 
     assert len(tries) == 9
     assert good.stopped.is_set()
-    pauses = station._stopping.meant  # type: ignore[attr-defined]  # a Pauses
+    pauses = supervisor._stopping.meant  # type: ignore[attr-defined]  # a Pauses
     assert 0.2 in pauses, "who looks after them pauses, too"
     grown = [one for one in pauses if one != 0.2]
     assert grown == [0.4, 0.8, 1.6, 3.2, 6.4, 12.8, 25.6, 51.2, 60.0]
@@ -123,7 +123,7 @@ def test_a_chain_of_several_is_tried_again_in_growing_pauses_and_the_others_go_o
 
 def test_when_every_chain_of_several_could_not_begin_so_often_the_station_ends() -> None:
     with capture_logs() as logs, pytest.raises(AllChainsUnavailable) as caught:
-        station_of({1: raises(RpcTimeout("one", 3)), 10: raises(RpcTimeout("ten", 3))}).run()
+        supervisor_of({1: raises(RpcTimeout("one", 3)), 10: raises(RpcTimeout("ten", 3))}).run()
 
     assert "one" in str(caught.value)
     assert "ten" in str(caught.value)
@@ -145,9 +145,9 @@ def test_a_chain_counts_as_one_that_rests_after_five_tries() -> None:
         tries.append(1)
         raise RpcTimeout("node", 3)
 
-    station = station_of({1: bad, 10: Keeper()})
-    station._resting = {10: "it rests"}
-    station._keep(1)
+    supervisor = supervisor_of({1: bad, 10: Keeper()})
+    supervisor._backing_off = {10: "it rests"}
+    supervisor._keep(1)
 
     assert len(tries) == 5
 
@@ -158,7 +158,7 @@ def test_whatever_else_ends_one_chain_ends_all() -> None:
     failure = LedgerMismatch("0x", "0x", (1,), (2,))
 
     with pytest.raises(LedgerMismatch):
-        station_of({1: good, 10: Keeper(runs=raises(failure))}).run()
+        supervisor_of({1: good, 10: Keeper(runs=raises(failure))}).run()
 
     assert good.stopped.is_set()
 
@@ -167,21 +167,21 @@ def test_a_station_of_keepers_that_come_to_their_end_ends() -> None:
     decided: list[Any] = []
     made = decision()
 
-    def runs(told: Callable[[Any], None], alive: Callable[[], None]) -> None:
+    def runs(reported: Callable[[Any], None], alive: Callable[[], None]) -> None:
         alive()
-        told(made)
+        reported(made)
 
-    station = station_of({1: Keeper(runs=runs)}, on_decision=decided.append)
-    station.run()
+    supervisor = supervisor_of({1: Keeper(runs=runs)}, on_decision=decided.append)
+    supervisor.run()
     assert decided == [made]
-    station = station_of({1: Keeper(runs=runs)})
-    station.run()
+    supervisor = supervisor_of({1: Keeper(runs=runs)})
+    supervisor.run()
 
 
 def test_a_station_that_stops_goes_on_telling_that_it_is_alive(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    told = []
+    reported = []
     keeper = Keeper()
     done = threading.Event()
 
@@ -190,8 +190,8 @@ def test_a_station_that_stops_goes_on_telling_that_it_is_alive(
         keeper.until_stopped()
         assert done.wait(PATIENCE_SECONDS)
 
-    def tell(*, stopping: bool = False) -> None:
-        told.append(stopping)
+    def report(*, stopping: bool = False) -> None:
+        reported.append(stopping)
         if stopping:
             done.set()
 
@@ -204,25 +204,25 @@ def test_a_station_that_stops_goes_on_telling_that_it_is_alive(
         plain(self, 0.001)
 
     monkeypatch.setattr(threading.Thread, "join", join)
-    station = station_of({1: keeper})
-    station._tell_alive = tell  # type: ignore[method-assign]  # to see it
-    station._signal = signal.SIGTERM
-    station.run()
+    supervisor = supervisor_of({1: keeper})
+    supervisor._report_alive = report  # type: ignore[method-assign]  # to see it
+    supervisor._signal = signal.SIGTERM
+    supervisor.run()
 
     assert set(pauses) == {0.2}
-    assert told[-1] is True
-    assert False in told
+    assert reported[-1] is True
+    assert False in reported
 
 
 def test_a_station_that_is_stopped_before_a_keeper_is_opened_does_not_begin_it() -> None:
     begun: list[int] = []
 
-    def made(_stack: ExitStack, _watchers: Sequence[Any]) -> Any:
-        station.stop()
+    def made(_stack: ExitStack, _observers: Sequence[Any]) -> Any:
+        supervisor.stop()
         return Keeper(starts=lambda: begun.append(1))
 
-    station = station_of({1: made})
-    station.run()
+    supervisor = supervisor_of({1: made})
+    supervisor.run()
 
     assert begun == []
 
@@ -233,35 +233,35 @@ def test_a_station_that_is_stopped_before_a_keeper_is_opened_does_not_begin_it()
 def test_chains_that_rest_all_at_once_end_the_station_and_one_that_looks_again_rests_no_more() -> (
     None
 ):
-    told: list[Any] = []
-    station = station_of({1: Keeper(), 10: Keeper()}, watchers=[told.append])
-    resting = [
+    reported: list[Any] = []
+    supervisor = supervisor_of({1: Keeper(), 10: Keeper()}, observers=[reported.append])
+    backing_off = [
         tick(chain_id=chain, failure=f"{chain} fails", breakers=(breaker(),)) for chain in (1, 10)
     ]
     vaults_own = tick(chain_id=10, breakers=(breaker("0xaa"),))
-    station._watch(resting[0])
-    station._watch(tick(chain_id=1))
-    station._watch(resting[1])
-    station._watch(vaults_own)
-    station._watch(resting[0])
-    assert station._failed == []
-    assert not station._stopping.is_set()
+    supervisor._watch(backing_off[0])
+    supervisor._watch(tick(chain_id=1))
+    supervisor._watch(backing_off[1])
+    supervisor._watch(vaults_own)
+    supervisor._watch(backing_off[0])
+    assert supervisor._failed == []
+    assert not supervisor._stopping.is_set()
 
-    station._watch(resting[1])
+    supervisor._watch(backing_off[1])
 
-    (failure,) = station._failed
+    (failure,) = supervisor._failed
     assert isinstance(failure, AllChainsUnavailable)
     assert "1 fails" in str(failure)
     assert "10 fails" in str(failure)
-    assert station._stopping.is_set()
-    assert len(told) == 6
+    assert supervisor._stopping.is_set()
+    assert len(reported) == 6
 
 
 def test_a_chain_alone_that_rests_ends_nothing() -> None:
-    station = station_of({1: Keeper()})
-    station._watch(tick(chain_id=1, failure="it fails", breakers=(breaker(),)))
+    supervisor = supervisor_of({1: Keeper()})
+    supervisor._watch(tick(chain_id=1, failure="it fails", breakers=(breaker(),)))
 
-    assert not station._stopping.is_set()
+    assert not supervisor._stopping.is_set()
 
 
 # Settings, and signals
@@ -269,31 +269,31 @@ def test_a_chain_alone_that_rests_ends_nothing() -> None:
 
 def test_settings_hold_for_who_runs_and_for_who_begins_later() -> None:
     running, later = Keeper(), Keeper()
-    station = station_of({1: running, 10: later}, reload=lambda: {1: "one", 10: "ten"})
-    station._keepers = {1: running}  # type: ignore[dict-item]  # all that is asked of it here
-    station._reload()
+    supervisor = supervisor_of({1: running, 10: later}, reload=lambda: {1: "one", 10: "ten"})
+    supervisor._keepers = {1: running}  # type: ignore[dict-item]  # all that is asked of it here
+    supervisor._reload()
     assert (running.tuned, running.retried) == (["one"], 1)
     assert later.tuned == []
 
-    station._keep(10)
+    supervisor._keep(10)
 
     assert later.tuned == ["ten"]
     assert running.tuned == ["one"]
 
 
 def test_the_first_signal_stops_the_second_abandons_and_a_third_kind_reloads() -> None:
-    station = station_of({})
+    supervisor = supervisor_of({})
     kinds = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
     before = [signal.getsignal(kind) for kind in kinds]
-    with station._signals():
+    with supervisor._signals():
         signal.raise_signal(signal.SIGHUP)
-        assert (station._reloading, station._signal) == (True, None)
+        assert (supervisor._reloading, supervisor._signal) == (True, None)
         signal.raise_signal(signal.SIGTERM)
-        assert station._signal is signal.SIGTERM
+        assert supervisor._signal is signal.SIGTERM
         with pytest.raises(KeyboardInterrupt):
             signal.raise_signal(signal.SIGINT)
     assert [signal.getsignal(kind) for kind in kinds] == before
-    ending = station_of({})
+    ending = supervisor_of({})
     ending.stop()
     with ending._signals(), pytest.raises(KeyboardInterrupt):
         signal.raise_signal(signal.SIGTERM)
@@ -308,7 +308,7 @@ def test_a_signal_ends_the_station_after_its_looks_and_is_logged_by_name() -> No
 
     keeper.runs = runs
     with capture_logs() as logs:
-        station_of({1: keeper}).run()
+        supervisor_of({1: keeper}).run()
 
     assert [one["signal"] for one in logs if one["event"] == "stopping"] == ["SIGTERM"]
 
@@ -319,7 +319,7 @@ def test_a_signal_to_reload_has_settings_read_once() -> None:
 
     def reload() -> dict[int, Any]:
         read.append(1)
-        station.stop()
+        supervisor.stop()
         return {}
 
     def runs(*_: Any) -> None:
@@ -327,12 +327,12 @@ def test_a_signal_to_reload_has_settings_read_once() -> None:
         keeper.until_stopped()
 
     keeper.runs = runs
-    station = station_of({1: keeper}, reload=reload)
-    station.run()
+    supervisor = supervisor_of({1: keeper}, reload=reload)
+    supervisor.run()
 
     assert read == [1]
     assert keeper.retried == 1
-    assert not station._reloading
+    assert not supervisor._reloading
 
 
 def test_looks_that_come_to_no_end_are_abandoned_and_that_is_no_clean_stop(
@@ -341,10 +341,10 @@ def test_looks_that_come_to_no_end_are_abandoned_and_that_is_no_clean_stop(
     monkeypatch.setattr(module, "_STOP_SECONDS", 0.0)
     for_ever = threading.Event()
     keeper = Keeper(runs=lambda *_: (for_ever.wait(PATIENCE_SECONDS), None)[1])
-    station = station_of({7: keeper})
-    station._signal = signal.SIGTERM
+    supervisor = supervisor_of({7: keeper})
+    supervisor._signal = signal.SIGTERM
     with capture_logs() as logs, pytest.raises(KeyboardInterrupt):
-        station.run()
+        supervisor.run()
     for_ever.set()
 
     assert [one["chains"] for one in logs if one["event"] == "abandoned"] == [["chain-7"]]

@@ -19,10 +19,10 @@ import structlog
 from rebalancer import demo
 from rebalancer.chain.system import Role
 from rebalancer.cli import Options, session
-from rebalancer.cli.advice import sentence
+from rebalancer.cli.format import amount, console, pairs, percent, plain, usd
 from rebalancer.cli.main import root
+from rebalancer.cli.remedies import sentence
 from rebalancer.cli.session import read_chains
-from rebalancer.cli.show import amount, console, pairs, percent, plain, usd
 from rebalancer.cli.tuning import RunOptions, reloaded
 from rebalancer.errors import ContractReverted, RebalancerError, RpcRejected, RpcTimeout
 from rebalancer.reasons import Reason
@@ -169,7 +169,7 @@ def test_module_runs_as_the_program_does() -> None:
 
 
 @pytest.mark.parametrize(
-    ("arguments", "said"),
+    ("arguments", "message"),
     [
         (("vault", "deposit"), "Give either --shares N, or --token SYMBOL and --amount X."),
         (("vault", "deposit", "--shares", "1", "--token", "USDC"), "Give either --shares N"),
@@ -193,17 +193,17 @@ def test_module_runs_as_the_program_does() -> None:
     ],
 )
 def test_misuse_is_told_with_the_usage(
-    capsys: pytest.CaptureFixture[str], arguments: tuple[str, ...], said: str
+    capsys: pytest.CaptureFixture[str], arguments: tuple[str, ...], message: str
 ) -> None:
     ran = run(capsys, *arguments)
     assert ran.code == 2
-    assert said in ran.err
+    assert message in ran.err
     assert "Usage: rebalancer" in ran.err
     assert ran.out == ""
 
 
 @pytest.mark.parametrize(
-    ("arguments", "code", "said"),
+    ("arguments", "code", "message"),
     [
         (("--config", "none.toml", "vault", "status"), 17, "none.toml: the file does not exist"),
         (
@@ -236,10 +236,10 @@ def test_misuse_is_told_with_the_usage(
     ],
 )
 def test_failure_is_one_sentence_and_its_exit_code(
-    capsys: pytest.CaptureFixture[str], arguments: tuple[str, ...], code: int, said: str
+    capsys: pytest.CaptureFixture[str], arguments: tuple[str, ...], code: int, message: str
 ) -> None:
     ran = run(capsys, *arguments)
-    assert said in ran.sentence
+    assert message in ran.sentence
     assert (ran.code, ran.out) == (code, "")
 
 
@@ -292,7 +292,7 @@ def test_mistake_of_the_program_exits_70_and_says_where_to_look(
 
 
 @pytest.mark.parametrize(
-    ("error", "told"),
+    ("error", "reported"),
     [
         (OSError(28, "No space left on device"), "A file or a connection cannot be used (No space"),
         (PermissionError(13, "Permission denied", "day.svg"), "day.svg cannot be used (Permission"),
@@ -303,19 +303,20 @@ def test_what_the_operating_system_refuses_is_no_mistake_of_the_program(
     capsys: pytest.CaptureFixture[str],
     monkeypatch: pytest.MonkeyPatch,
     error: OSError,
-    told: str,
+    reported: str,
 ) -> None:
     failing(monkeypatch, error)
     ran = run(capsys, "vault", "status")
-    assert ran.sentence.startswith(told)
+    assert ran.sentence.startswith(reported)
     assert (ran.code, ran.out) == (26, "")
 
 
 @pytest.mark.parametrize(
-    ("number", "said"), [(0, "0 vaults"), (1, "1 vault"), (2, "2 vaults"), (1_200, "1,200 vaults")]
+    ("number", "message"),
+    [(0, "0 vaults"), (1, "1 vault"), (2, "2 vaults"), (1_200, "1,200 vaults")],
 )
-def test_one_of_something_is_not_many(number: int, said: str) -> None:
-    assert counted(number, "vault") == said
+def test_one_of_something_is_not_many(number: int, message: str) -> None:
+    assert counted(number, "vault") == message
 
 
 @pytest.mark.parametrize("group", ["admin", "fleet", "keeper", "pool", "tx", "vault"])
@@ -374,9 +375,9 @@ def test_errors_are_json_where_json_was_asked_for(
 ) -> None:
     failing(monkeypatch, error)
     ran, plainly = (run(capsys, "vault", "status", *option) for option in (("--json",), ()))
-    told = json.loads(ran.err)
-    assert (told["error"], told["exit_code"], ran.code, ran.out) == (kind, code, code, "")
-    assert told["sentence"] == plainly.sentence
+    reported = json.loads(ran.err)
+    assert (reported["error"], reported["exit_code"], ran.code, ran.out) == (kind, code, code, "")
+    assert reported["sentence"] == plainly.sentence
 
 
 def test_a_reader_who_goes_away_ends_a_command_quietly(
@@ -404,15 +405,15 @@ def test_abandoned_exits_130(
 def test_every_exit_code_is_in_the_manual(repo_root: Path) -> None:
     text = (repo_root / "docs" / "operating.md").read_text()
     table = text.split("| exit code |", 1)[1].split("\n\n", 1)[0]
-    told: set[int] = set()
+    reported: set[int] = set()
     for cell in re.findall(r"^\| ([\d, to]+) \|", table, re.MULTILINE):
         numbers = [int(number) for number in re.findall(r"\d+", cell)]
-        told |= set(range(numbers[0], numbers[-1] + 1))
+        reported |= set(range(numbers[0], numbers[-1] + 1))
 
     def codes(kind: type[RebalancerError]) -> set[int]:
         return {kind.exit_code}.union(*(codes(each) for each in kind.__subclasses__()))
 
-    assert told == codes(RebalancerError) | {0, 2, 70, 130}
+    assert reported == codes(RebalancerError) | {0, 2, 70, 130}
 
 
 def test_a_terminal_without_unicode_is_no_mistake_of_the_program() -> None:
@@ -463,8 +464,8 @@ def test_settings_that_are_taken_over_are_logged_with_what_they_were(tmp_path: P
     assert [(line["event"], line["chain_id"]) for line in logs] == [
         *(("restart_needed", 31337), ("setting_changed", 31337)),
     ]
-    told = {name: logs[1][name] for name in ("setting", "before", "after")}
-    assert told == {"setting": "keeper.max_fee_gwei", "before": "50", "after": "20"}
+    reported = {name: logs[1][name] for name in ("setting", "before", "after")}
+    assert reported == {"setting": "keeper.max_fee_gwei", "before": "50", "after": "20"}
 
 
 # Sentences and numbers
@@ -514,10 +515,10 @@ def test_instants_and_durations_are_told_in_words() -> None:
     assert [span(s) for s in (-5, 59, 60, 90, 7_200, 7_260, 86_400, 172_798)] == [
         *("0 s", "59 s", "1 min", "1 min 30 s", "2 h", "2 h 1 min", "1 d", "1 d 23 h 59 min"),
     ]
-    told = ContractReverted(
+    reported = ContractReverted(
         "E", {"deadline": 1_680_734_111, "delaySeconds": 172_798, "minimum": 90}
     )
-    assert str(told) == (
+    assert str(reported) == (
         "The contract refused with E(deadline=1680734111 (2023-04-05 22:35:11 UTC), "
         "delaySeconds=172798 (1 d 23 h 59 min), minimum=90)."
     )

@@ -163,10 +163,10 @@ class InProcess(Rpc):
     def __init__(self) -> None:
         super().__init__("http://127.0.0.1:1")
         self.answer = ""
-        self.asked: list[Call] = []
+        self.requested: list[Call] = []
 
     def _settle(self, calls: Sequence[Call]) -> list[Any]:
-        self.asked += calls
+        self.requested += calls
         return [self.answer for _ in calls]
 
 
@@ -194,7 +194,7 @@ def test_every_packaged_function_is_encoded_and_decoded_as_the_keeper_does() -> 
             assert found == ours.result(function, rpc.answer), function
             wanted = tuple(map(lowered, entry["outputs"], values))
             assert found == (wanted if len(wanted) > 1 else wanted[0] if wanted else None)
-            assert rpc.asked[-1][1][0]["data"] == ours.data(function, *given)
+            assert rpc.requested[-1][1][0]["data"] == ours.data(function, *given)
     assert len(seen) > 300
 
 

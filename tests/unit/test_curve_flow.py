@@ -27,7 +27,7 @@ class Drawn(Curve):
     ) -> None:
         self.slope, self.end, self.paid = slope, furthest, out
         self.x0, self.most_marginal = x0, most
-        self.asked: list[float] = []
+        self.requested: list[float] = []
 
     @property
     def furthest(self) -> float:
@@ -37,7 +37,7 @@ class Drawn(Curve):
         return self.paid(x)
 
     def marginal(self, x: float) -> float:
-        self.asked.append(x)
+        self.requested.append(x)
         return self.slope(x)
 
 
@@ -75,12 +75,12 @@ def test_flow_ends_at_the_furthest_where_even_that_yields_more() -> None:
 def test_prices_are_looked_for_twice_as_far_each_time_and_never_beyond_the_furthest() -> None:
     curve = falling(furthest=1.05)
     curve.flow(0.001)
-    assert curve.asked == pytest.approx([1.0, STEP, STEP**3, 1.05])
-    assert max(curve.asked) == 1.05
+    assert curve.requested == pytest.approx([1.0, STEP, STEP**3, 1.05])
+    assert max(curve.requested) == 1.05
 
     far = falling()
     far.flow(1e-9)
-    assert far.asked == pytest.approx([1.0, *(STEP ** (2**n - 1) for n in range(1, 9)), 100.0])
+    assert far.requested == pytest.approx([1.0, *(STEP ** (2**n - 1) for n in range(1, 9)), 100.0])
 
 
 @pytest.mark.parametrize(("most", "furthest"), [(0.5, 100.0), (0.4, 100.0), (9.0, 1.0), (9.0, 0.5)])
@@ -91,7 +91,7 @@ def test_nothing_flows_where_nothing_can_and_no_price_is_looked_for(
     curve.most_marginal = most
 
     assert curve.flow(0.5) == (1.0, 0.0)
-    assert curve.asked == []
+    assert curve.requested == []
 
 
 @pytest.mark.parametrize(
@@ -116,7 +116,7 @@ def test_better_prices_are_looked_for_at_places_evenly_ahead_from_the_far_end() 
 
     assert curve.flow(0.5) == (1.0, 0.0)
 
-    assert curve.asked == pytest.approx([1.0, *(2.0**n for n in range(23, 0, -1))])
+    assert curve.requested == pytest.approx([1.0, *(2.0**n for n in range(23, 0, -1))])
 
 
 def test_a_place_ahead_that_yields_just_the_target_is_begun_from() -> None:

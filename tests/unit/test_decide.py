@@ -10,24 +10,24 @@ from rebalancer.chain.snapshot import VaultSnapshot
 from rebalancer.errors import PolicyRefused
 from rebalancer.keeper import decide as module
 from rebalancer.keeper.decide import (
+    Action,
     Conditions,
-    Step,
     Verdict,
     as_traded,
     decide,
     plan_input,
     wants_plan,
 )
-from rebalancer.keeper.decision import explain, tell_loss
-from rebalancer.lab.paper import PaperFeed, PaperMarket, PaperVault
-from rebalancer.plan import NoPlan, Plan, PlanInput, plan_rebalance
+from rebalancer.keeper.decision import explain, loss_text
+from rebalancer.lab.backtest import BacktestFeed, BacktestMarket, BacktestVault
+from rebalancer.plan import NoPlan, Plan, Problem, plan_rebalance
 from rebalancer.reasons import Reason
 from rebalancer.settlement import Policy, Price, State
 from rebalancer.units import BPS, E18
 from rebalancer.venues import Pool, PoolState, Token, UniswapV4Pool, WrappedEtherPool
 from rebalancer.venues.model import ETHER_ADDRESS
-from tests.unit.test_patience import FAR, POLICY, RAMP, SEEN_AT
 from tests.unit.test_plan import BITCOIN, DOLLAR, ETHER, POOLS, USD
+from tests.unit.test_wait_rule import FAR, POLICY, RAMP, SEEN_AT
 
 NO_GAS = Conditions(0)
 SEEN = State(due_since=SEEN_AT)
@@ -39,15 +39,15 @@ LITTLE = PolicyRefused("TooLittleProgress", (3, 4))
 def seen(state: State = SEEN, policy: Policy = POLICY, at: int = SEEN_AT) -> VaultSnapshot:
     """A vault that holds far too much ether."""
     names = {ETHER: "ETH/USD", BITCOIN: "BTC/USD", DOLLAR: "USDC/USD"}
-    feeds = [PaperFeed(name, token.address, RAMP) for token, name in names.items()]
-    market = PaperMarket(feeds, POOLS, {n: USD[t] * 10**8 for t, n in names.items()}, at)
-    vault = PaperVault("0x" + "ee" * 20, FAR.assets, FAR.held, policy, state)
-    return vault.look(market, at)
+    feeds = [BacktestFeed(name, token.address, RAMP) for token, name in names.items()]
+    market = BacktestMarket(feeds, POOLS, {n: USD[t] * 10**8 for t, n in names.items()}, at)
+    vault = BacktestVault("0x" + "ee" * 20, FAR.assets, FAR.held, policy, state)
+    return vault.snapshot(market, at)
 
 
 @pytest.fixture(scope="module")
 def plan() -> Plan:
-    found = plan_rebalance(PlanInput.of(FAR, POOLS))
+    found = plan_rebalance(Problem.of(FAR, POOLS))
     assert isinstance(found, Plan)
     return found
 
@@ -84,7 +84,7 @@ def test_loss_is_written_down_before_anything_else(reason: Reason) -> None:
 
     found = decide(lossy, POOLS, NO_GAS)
 
-    assert (found.step, found.reason) == (Step.SYNC, Reason.LOSS_NOT_WRITTEN_DOWN)
+    assert (found.step, found.reason) == (Action.SYNC, Reason.LOSS_NOT_WRITTEN_DOWN)
     assert f"5 raw units of {BITCOIN.address} are missing" in found.text
     assert ETHER.address not in found.text
     assert found.vault == lossy.address
@@ -94,15 +94,15 @@ def test_loss_is_written_down_before_anything_else(reason: Reason) -> None:
 @pytest.mark.parametrize(
     ("reason", "state", "step"),
     [
-        (Reason.IN_BAND, SEEN, Step.POKE),  # the stamp of a break that is over
-        (Reason.IN_BAND, UNSEEN, Step.NOTHING),
-        (Reason.PAUSED, SEEN, Step.NOTHING),
-        (Reason.COOLDOWN, SEEN, Step.NOTHING),
-        (Reason.ORACLE_FAULT, SEEN, Step.NOTHING),
+        (Reason.IN_BAND, SEEN, Action.POKE),  # the stamp of a break that is over
+        (Reason.IN_BAND, UNSEEN, Action.NOTHING),
+        (Reason.PAUSED, SEEN, Action.NOTHING),
+        (Reason.COOLDOWN, SEEN, Action.NOTHING),
+        (Reason.ORACLE_FAULT, SEEN, Action.NOTHING),
     ],
 )
 def test_stamp_is_cleared_where_every_weight_is_back_and_nowhere_else(
-    reason: Reason, state: State, step: Step
+    reason: Reason, state: State, step: Action
 ) -> None:
     found = decide(replace(seen(state), reason=reason), POOLS, NO_GAS)
 
@@ -118,7 +118,7 @@ def test_plan_is_sent_whether_the_break_was_seen_or_not(
 ) -> None:
     found = after(monkeypatch, plan, seen(state))
 
-    assert (found.step, found.reason) == (Step.REBALANCE, Reason.BAND_BROKEN)
+    assert (found.step, found.reason) == (Action.REBALANCE, Reason.BAND_BROKEN)
     assert (found.plan, found.text) == (plan, plan.text)
 
 
@@ -142,7 +142,7 @@ def test_what_a_budget_forbids_waits_for_it_to_refill(
     """A stamp would not help: budgets refill by themselves."""
     found = after(monkeypatch, refusal(plan, error, bound_by), seen(state))
 
-    assert (found.step, found.reason) == (Step.NOTHING, Reason.BUDGET_SPENT)
+    assert (found.step, found.reason) == (Action.NOTHING, Reason.BUDGET_SPENT)
     assert found.plan == replace(plan, bound_by=bound_by)
 
 
@@ -155,8 +155,8 @@ def test_what_the_vault_refuses_has_it_stamp_the_break_once(
     none = refusal(plan, error, bound_by)
     first, later = (after(monkeypatch, none, seen(state)) for state in (UNSEEN, SEEN))
 
-    assert (first.step, first.reason) == (Step.POKE, Reason.BAND_BROKEN)
-    assert (later.step, later.reason) == (Step.NOTHING, Reason.POLICY_REFUSES)
+    assert (first.step, first.reason) == (Action.POKE, Reason.BAND_BROKEN)
+    assert (later.step, later.reason) == (Action.NOTHING, Reason.POLICY_REFUSES)
     assert first.plan == later.plan == none.refused
     assert first.text == later.text
 
@@ -180,21 +180,21 @@ def test_refusal_is_told_in_the_vaults_words_but_little_progress_by_the_limit(
 @pytest.mark.parametrize(
     ("reason", "first"),
     [
-        (Reason.POLICY_REFUSES, Step.POKE),
-        (Reason.AWAITS_PRICE, Step.POKE),
-        (Reason.NO_ROUTE, Step.NOTHING),
-        (Reason.NOT_WORTH_GAS, Step.NOTHING),
-        (Reason.BUDGET_SPENT, Step.NOTHING),
+        (Reason.POLICY_REFUSES, Action.POKE),
+        (Reason.AWAITS_PRICE, Action.POKE),
+        (Reason.NO_ROUTE, Action.NOTHING),
+        (Reason.NOT_WORTH_GAS, Action.NOTHING),
+        (Reason.BUDGET_SPENT, Action.NOTHING),
     ],
 )
 def test_break_is_stamped_only_where_a_limit_that_climbs_helps(
-    plan: Plan, reason: Reason, first: Step, monkeypatch: pytest.MonkeyPatch
+    plan: Plan, reason: Reason, first: Action, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     none = NoPlan(reason, "so it is", refused=plan)
     unseen, known = (after(monkeypatch, none, seen(state)) for state in (UNSEEN, SEEN))
 
-    assert (unseen.step, known.step) == (first, Step.NOTHING)
-    assert unseen.reason is (Reason.BAND_BROKEN if first is Step.POKE else reason)
+    assert (unseen.step, known.step) == (first, Action.NOTHING)
+    assert unseen.reason is (Reason.BAND_BROKEN if first is Action.POKE else reason)
     assert (known.reason, known.text, known.plan) == (reason, "so it is", plan)
 
 
@@ -204,7 +204,7 @@ def test_budget_that_is_spent_stops_a_real_search_without_a_stamp() -> None:
 
     found = decide(seen(UNSEEN, tight), POOLS, NO_GAS)
 
-    assert (found.step, found.reason) == (Step.NOTHING, Reason.BUDGET_SPENT)
+    assert (found.step, found.reason) == (Action.NOTHING, Reason.BUDGET_SPENT)
 
 
 def test_poor_pools_of_a_real_search_have_the_break_stamped() -> None:
@@ -213,8 +213,8 @@ def test_poor_pools_of_a_real_search_have_the_break_stamped() -> None:
 
     first, later = (decide(seen(state, early), POOLS, NO_GAS) for state in (UNSEEN, SEEN))
 
-    assert (first.step, first.reason) == (Step.POKE, Reason.BAND_BROKEN)
-    assert later.step is Step.NOTHING
+    assert (first.step, first.reason) == (Action.POKE, Reason.BAND_BROKEN)
+    assert later.step is Action.NOTHING
 
 
 # What a plan is sought from
@@ -225,15 +225,15 @@ def test_search_is_within_what_is_left_of_each_budget() -> None:
         seen(), loss_left_e18=E18 // 100, turnover_left_e18=E18 // 5, slippage_limit_e18=E18 // 125
     )
 
-    asked = plan_input(snapshot, POOLS, Conditions(7 * 10**9))
+    problem = plan_input(snapshot, POOLS, Conditions(7 * 10**9))
 
-    assert asked.loss_max_e18 == snapshot.total_e18 // 100
-    assert asked.sold_max_e18 == snapshot.total_e18 // 5
-    assert asked.slippage_limit_e18 == E18 // 125
-    assert asked.gas_price_wei == 7 * 10**9
-    assert asked.pools == POOLS
-    assert asked.rules is not None
-    assert asked.rules.state == snapshot.state
+    assert problem.loss_max_e18 == snapshot.total_e18 // 100
+    assert problem.sold_max_e18 == snapshot.total_e18 // 5
+    assert problem.slippage_limit_e18 == E18 // 125
+    assert problem.gas_price_wei == 7 * 10**9
+    assert problem.pools == POOLS
+    assert problem.rules is not None
+    assert problem.rules.state == snapshot.state
 
 
 def test_destination_of_the_policy_is_that_of_the_search() -> None:
@@ -333,18 +333,18 @@ def test_owner_is_told_of_a_loss_above_dust_and_of_what_is_barred() -> None:
     dust = snapshot.basket.held[1] * POLICY.dust_bps // BPS
     barred = replace(snapshot.basket, barred=(False, True, False))
 
-    def told(missing: int, state: State = UNSEEN, is_barred: bool = False) -> str:
+    def reported(missing: int, state: State = UNSEEN, is_barred: bool = False) -> str:
         found = replace(snapshot, missing_raw=(0, missing, 0), state=state)
-        return tell_loss(replace(found, basket=barred) if is_barred else found)
+        return loss_text(replace(found, basket=barred) if is_barred else found)
 
     purchases = replace(snapshot, reason=Reason.PURCHASES_BARRED, basket=barred)
     assert f"all that lacks is {BITCOIN.address}, which lost balance" in explain(purchases)
     paused = replace(snapshot, reason=Reason.PAUSED, basket=barred)
     assert f"and {BITCOIN.address} lost balance" in explain(paused)
-    assert told(0) == told(dust) == ""
-    assert f"{dust + 1} raw units of {BITCOIN.address}" in told(dust + 1)
-    assert told(0, is_barred=True) == (
+    assert reported(0) == reported(dust) == ""
+    assert f"{dust + 1} raw units of {BITCOIN.address}" in reported(dust + 1)
+    assert reported(0, is_barred=True) == (
         f"{BITCOIN.address} lost balance: the owner may allow its purchases (allowPurchases)"
     )
-    assert told(0, State(paused=True), is_barred=True).endswith("(resumeRebalance)")
-    assert told(0, State(paused=True)) == ""
+    assert reported(0, State(paused=True), is_barred=True).endswith("(resumeRebalance)")
+    assert reported(0, State(paused=True)) == ""

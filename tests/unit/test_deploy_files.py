@@ -16,9 +16,9 @@ import yaml
 from rebalancer.errors import ConfigError, KeeperNotAuthorized, LedgerMismatch
 from rebalancer.reasons import Reason
 from rebalancer.settings import describe
-from rebalancer.watch.alarms import ALARMS, Limits
+from rebalancer.watch.alarm_state import Alarms
+from rebalancer.watch.alarms import ALARMS, AlarmLimits
 from rebalancer.watch.metrics import Metrics
-from rebalancer.watch.notices import Alarms
 from tests.ticks import decision, outcome, tick
 
 FUNCTIONS = {
@@ -36,7 +36,7 @@ def deploy(repo_root: Path) -> Path:
 @pytest.fixture(scope="module")
 def samples() -> dict[str, list[dict[str, str]]]:
     """All metrics by name, with the labels of each line, of a keeper that has done something."""
-    alarms = Alarms(Limits(0), 60)
+    alarms = Alarms(AlarmLimits(0), 60)
     metrics = Metrics(alarms)
     metrics(tick(decisions=(decision(reason=Reason.REBALANCED, outcome=outcome(10, 1)),)))
     found: dict[str, list[dict[str, str]]] = {"up": [{}]}
@@ -56,8 +56,8 @@ def compare(expr: str, samples: dict[str, list[dict[str, str]]]) -> None:
     }
     words = set(re.findall(r"[a-z_]\w*", bare))
     assert words - FUNCTIONS - labels - {"job", "instance"} <= samples.keys()
-    for name, asked in re.findall(r"(\w+)\{([^}]*)\}", expr):
-        for label, sign, value in re.findall(r'(\w+)(=~|!=|=)"([^"]*)"', asked):
+    for name, requested in re.findall(r"(\w+)\{([^}]*)\}", expr):
+        for label, sign, value in re.findall(r'(\w+)(=~|!=|=)"([^"]*)"', requested):
             if label == "job":
                 assert value == "rebalancer"
                 continue
@@ -133,7 +133,7 @@ def test_dashboard_shows_every_metric_of_the_keeper(
     assert unshown == {
         "rebalancer_build_info",
         "rebalancer_block_number",
-        "rebalancer_last_look_seconds",
+        "rebalancer_last_tick_seconds",
         "rebalancer_failures_in_a_row",
     }
 
@@ -164,8 +164,8 @@ def test_dashboard_is_as_grafana_loads_it(dashboard: dict[str, Any]) -> None:
         for target in panel["targets"]:
             assert target["datasource"] == panel["datasource"]
             assert target["datasource"] == {"type": "prometheus", "uid": "${source}"}
-            asked = set(re.findall(r"\$\{?(\w+)", target["expr"]))
-            assert asked <= {"chain"}
+            requested = set(re.findall(r"\$\{?(\w+)", target["expr"]))
+            assert requested <= {"chain"}
 
 
 def test_promtool_takes_the_rules_and_the_dashboard(

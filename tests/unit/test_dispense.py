@@ -10,7 +10,7 @@ import pytest
 from rebalancer.plan import Plan, plan_rebalance
 from rebalancer.plan.dispense import dispensable
 from rebalancer.plan.dual import Offer, Solution, solve
-from rebalancer.plan.legs import trading_rows
+from rebalancer.plan.flow_to_swaps import trading_rows
 from rebalancer.plan.market import Market
 from rebalancer.units import E18
 from rebalancer.venues import UniswapV3Pool
@@ -108,10 +108,10 @@ def test_dispensable_keeps_what_everything_goes_by() -> None:
 
 @pytest.mark.parametrize("seed", [4, 5, 6])
 def test_plan_with_little_gas_is_no_worse_than_the_one_that_weighs_none(seed: int) -> None:
-    asked = replace(out_of_band(seed), gas_price_wei=10**9, native_price_e18=2_000 * E18)
-    plan, free = plan_rebalance(asked), plan_rebalance(replace(asked, gas_price_wei=0))
+    problem = replace(out_of_band(seed), gas_price_wei=10**9, native_price_e18=2_000 * E18)
+    plan, free = plan_rebalance(problem), plan_rebalance(replace(problem, gas_price_wei=0))
 
     assert isinstance(plan, Plan)
     assert isinstance(free, Plan)
-    assert len(plan.legs) < len(free.legs)
-    assert net_e18(asked, plan) > net_e18(asked, free)
+    assert len(plan.swaps) < len(free.swaps)
+    assert net_e18(problem, plan) > net_e18(problem, free)

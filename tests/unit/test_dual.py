@@ -16,13 +16,13 @@ from rebalancer.errors import BadAmount, LiquidityExhausted
 from rebalancer.plan.dual import Offer, Solution, solve
 from rebalancer.plan.effort import Effort
 from rebalancer.plan.market import Market, market_of
-from rebalancer.plan.optimum import asked_of, optimum
+from rebalancer.plan.optimum import optimum, terms_of
 from rebalancer.plan.sale import prices_in
 from rebalancer.units import E18
 from rebalancer.venues import (
     BalancerWeightedPool,
+    InitializedTick,
     Pool,
-    Tick,
     TickProfile,
     Token,
     UniswapV2Pool,
@@ -35,7 +35,7 @@ from rebalancer.venues.model import ETHER_ADDRESS
 from rebalancer.venues.uniswap_v3_math import MAX_TICK, PIPS, Q96, tick_at_sqrt
 from scripts._bench_markets import market as market_of_seed
 from tests.unit.pairs import FEE_PIPS, RAW, A, B, C, pair
-from tests.unit.test_legs import ThreeTokens
+from tests.unit.test_flow_to_swaps import ThreeTokens
 
 KEPT = 1 - FEE_PIPS / PIPS
 
@@ -143,10 +143,14 @@ def test_dual_takes_what_mispriced_pools_give_away() -> None:
 
 def test_dual_that_goes_beyond_what_is_laid_out_lays_out_more() -> None:
     """Sixty positions one above the other, and a sale that crosses most of them."""
-    ticks = tuple(Tick(60 * i, 10**21, 10**21 if i < 31 else -(10**21)) for i in range(1, 61))
+    ticks = tuple(
+        InitializedTick(60 * i, 10**21, 10**21 if i < 31 else -(10**21)) for i in range(1, 61)
+    )
     base = 10**22
     end = MAX_TICK // 60 * 60
-    profile = TickProfile(FEE_PIPS, 60, (Tick(-end, base, base), *ticks, Tick(end, base, -base)))
+    profile = TickProfile(
+        FEE_PIPS, 60, (InitializedTick(-end, base, base), *ticks, InitializedTick(end, base, -base))
+    )
     pool = (
         UniswapV3Pool(f"0x{9:040x}", B, A, profile, Q96, 0, base)
         if B.address < A.address
@@ -178,7 +182,9 @@ def many_ticks(rng: random.Random, number: int) -> UniswapV3Pool:
             gross_net[0] += liquidity
             gross_net[1] += net
     profile = TickProfile(
-        rng.choice((500, 3_000)), 60, tuple(Tick(at, *gn) for at, gn in sorted(nets.items()))
+        rng.choice((500, 3_000)),
+        60,
+        tuple(InitializedTick(at, *gn) for at, gn in sorted(nets.items())),
     )
     sqrt_x96 = int(1.0001 ** (rng.uniform(-3_000, 3_000) / 2) * Q96)
     tick = tick_at_sqrt(sqrt_x96)
@@ -286,9 +292,9 @@ def test_dual_of_a_market_is_solved_in_few_steps_whichever_limits_bind(
     seed: int, *, stormy: bool
 ) -> None:
     """Curves, kinks, pools that disagree, budgets: steps are few and the bound is met."""
-    asked = market_of_seed(seed, stormy=stormy)
-    market = market_of(asked.pools)
-    terms = asked_of(asked, market)
+    problem = market_of_seed(seed, stormy=stormy)
+    market = market_of(problem.pools)
+    terms = terms_of(problem, market)
 
     found = solve(market, terms.offer)
 
@@ -521,9 +527,9 @@ def test_points_laid_closer_find_what_a_curve_trades_at_these_prices() -> None:
     """By one step of Newton's method to a thousandth in most rows, by two to a hundred thousandth."""
     missed: dict[int, list[float]] = {1: [], 2: []}
     for seed in range(4):
-        asked = market_of_seed(seed, stormy=False, every_kind=True)
-        market = Market(asked.pools)
-        prices = np.exp(solve(market, asked_of(asked, market).offer).log_prices)
+        problem = market_of_seed(seed, stormy=False, every_kind=True)
+        market = Market(problem.pools)
+        prices = np.exp(solve(market, terms_of(problem, market).offer).log_prices)
         for times, some in missed.items():
             market = market.focused(prices)
             flows = market.flows(prices)
@@ -547,9 +553,9 @@ def test_points_laid_closer_find_what_a_curve_trades_at_these_prices() -> None:
 
 def test_optimum_known_with_points_far_apart_is_solved_again_with_closer_ones() -> None:
     """The same as from the start, nearly; and the time that takes is counted."""
-    asked = market_of_seed(2, stormy=False, every_kind=True)
-    market = Market(asked.pools)
-    terms = asked_of(asked, market)
+    problem = market_of_seed(2, stormy=False, every_kind=True)
+    market = Market(problem.pools)
+    terms = terms_of(problem, market)
     first = solve(market, terms.offer)
     effort = Effort(1_000)
 
@@ -575,9 +581,9 @@ def test_optimum_known_with_points_far_apart_is_solved_again_with_closer_ones() 
 
 @pytest.mark.parametrize("seed", [0, 3, 8])
 def test_points_laid_on_the_way_are_those_laid_around_the_solution(seed: int) -> None:
-    asked = market_of_seed(seed, stormy=False, every_kind=True)
-    market = Market(asked.pools)
-    offer = asked_of(asked, market).offer
+    problem = market_of_seed(seed, stormy=False, every_kind=True)
+    market = Market(problem.pools)
+    offer = terms_of(problem, market).offer
     far = solve(market, offer)
     closer = far
     for _ in range(4):
@@ -594,9 +600,9 @@ def test_points_laid_on_the_way_are_those_laid_around_the_solution(seed: int) ->
 def test_most_out_is_no_less_than_any_quote_and_near_it_where_there_is_a_formula(
     seed: int,
 ) -> None:
-    asked = market_of_seed(seed, every_kind=True)
-    market = Market(asked.pools)
-    for number, pool in enumerate(asked.pools):
+    problem = market_of_seed(seed, every_kind=True)
+    market = Market(problem.pools)
+    for number, pool in enumerate(problem.pools):
         for sold, bought in permutations((token.address for token in pool.tokens), 2):
             most, _ = pool.flow_to(sold, bought, 0.0)
             for part in (10**6, 1_000, 100, 10, 3, 2):

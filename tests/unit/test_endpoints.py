@@ -29,9 +29,9 @@ class Node(ScriptedServer):
         super().__init__()
         self.height, self.word, self.chain = height, word, chain_id
         self.fault: Callable[[Any], tuple[int, str]] | None = None
-        self.answer = self._told
+        self.answer = self._reported
 
-    def _told(self, body: Any) -> tuple[int, str]:
+    def _reported(self, body: Any) -> tuple[int, str]:
         if self.fault is not None:
             return self.fault(body)
         calls = body if isinstance(body, list) else [body]
@@ -132,12 +132,12 @@ def test_an_endpoint_that_fails_is_passed_over_and_rests(
     fault(nodes[0])
 
     assert rpc.call("eth_call") == "0x02"
-    asked = len(nodes[0].bodies)
+    requested = len(nodes[0].bodies)
     assert rpc.call("eth_call") == "0x02"
 
-    assert len(nodes[0].bodies) == asked, "it rests"
+    assert len(nodes[0].bodies) == requested, "it rests"
     health = rpc.health()[0]
-    assert health.resting
+    assert health.backing_off
     assert health.failures_in_a_row == 1
     assert health.why
     assert "0ld-k3y" not in health.why
@@ -149,24 +149,24 @@ def test_an_endpoint_is_tried_again_after_its_rest_and_rests_longer_each_time(
     now = [0.0]
     rpc = over(nodes[:2], clock=lambda: now[0])
     nodes[0].refuses(-32005, "limit exceeded")
-    rests = []
+    backs_off = []
     for _ in range(3):
-        rpc.look()
-        rests.append(next(s / 10 for s in range(1000) if _rested(rpc, now, s / 10)))
+        rpc.check()
+        backs_off.append(next(s / 10 for s in range(1000) if _rested(rpc, now, s / 10)))
     nodes[0].fault = None
     now[0] += 100
-    rpc.look()
+    rpc.check()
 
-    assert rests == pytest.approx([0.5, 1.0, 2.0], abs=0.11)
-    assert not rpc.health()[0].resting
+    assert backs_off == pytest.approx([0.5, 1.0, 2.0], abs=0.11)
+    assert not rpc.health()[0].backing_off
     assert rpc.health()[0].failures_in_a_row == 0
 
 
 def _rested(rpc: Endpoints, now: list[float], seconds: float) -> bool:
     began, now[0] = now[0], now[0] + seconds
-    resting = rpc.health()[0].resting
+    backing_off = rpc.health()[0].backing_off
     now[0] = began
-    return not resting
+    return not backing_off
 
 
 def test_a_silent_endpoint_leaves_time_for_the_next(
@@ -174,7 +174,7 @@ def test_a_silent_endpoint_leaves_time_for_the_next(
 ) -> None:
     clock = SkippingClock(monkeypatch)
     rpc = over(nodes, timeout_s=2 * LONGEST_SECONDS)
-    silent = rpc._places[0].rpc
+    silent = rpc._ranked[0].rpc
 
     def waits(payload: Any) -> Any:
         seconds = silent._seconds_left()
@@ -209,7 +209,7 @@ def test_an_endpoint_that_is_behind_is_asked_last(nodes: list[Node]) -> None:
     nodes[0].height = 96
     nodes[1].height = 97
     rpc = over(nodes, max_lag_blocks=3)
-    health = rpc.look()
+    health = rpc.check()
     nodes[2].fault = lambda body: (503, "")
 
     rpc.call("eth_call")
@@ -235,7 +235,7 @@ def test_the_faster_of_two_is_asked_first(
     monkeypatch.setattr(
         rpc._threads, "map", map
     )  # one after the other: what is skipped is the slow one's alone
-    rpc.look()
+    rpc.check()
 
     rpc.call("eth_call")
 
@@ -304,12 +304,12 @@ def test_one_is_quorum_enough_where_no_more_is_asked(nodes: list[Node]) -> None:
 def tells_of(node: Node, tip_gwei: int, base_gwei: int = 10) -> None:
     """Have a node tell of these fees."""
     gwei = 10**9
-    told = {
+    reported = {
         "baseFeePerGas": [hex(base_gwei * gwei)] * 2,
         "reward": [[hex(tip_gwei * gwei)] * 2],
         "gasUsedRatio": [0.5],
     }
-    node.fault = lambda body: (200, json.dumps({"id": body["id"], "result": told}))
+    node.fault = lambda body: (200, json.dumps({"id": body["id"], "result": reported}))
 
 
 @pytest.mark.parametrize(("quorum", "usual"), [(2, 1), (3, 2)])

@@ -15,7 +15,7 @@ from typing import Any, get_type_hints
 import pytest
 
 from rebalancer import errors
-from rebalancer.cli.advice import sentence
+from rebalancer.cli.remedies import sentence
 from rebalancer.errors import (
     AllChainsUnavailable,
     AttemptNotNamed,
@@ -103,15 +103,15 @@ def test_a_class_is_raised_or_others_derive_from_it() -> None:
 
 @OF_EVERY
 def test_sentence_is_one_line_without_python_in_it(kind: type[RebalancerError]) -> None:
-    said = str(build(kind))
+    message = str(build(kind))
 
-    assert said.isprintable()
-    assert said.endswith(".")
-    assert not said.endswith("..")
-    assert "  " not in said
-    assert said == " ".join(said.split())
-    assert not re.search(r"None|Path\(|Error\(|(?<!\w)b'|\\x|\('|\['|\[\d|,\)|[{}<]", said)
-    assert re.match(r"[A-Z0-9']|folder/", said)
+    assert message.isprintable()
+    assert message.endswith(".")
+    assert not message.endswith("..")
+    assert "  " not in message
+    assert message == " ".join(message.split())
+    assert not re.search(r"None|Path\(|Error\(|(?<!\w)b'|\\x|\('|\['|\[\d|,\)|[{}<]", message)
+    assert re.match(r"[A-Z0-9']|folder/", message)
 
 
 @OF_EVERY
@@ -131,7 +131,7 @@ def test_every_field_that_people_read_is_in_the_sentence(kind: type[RebalancerEr
 
 
 @pytest.mark.parametrize(
-    ("error", "said"),
+    ("error", "message"),
     [
         (
             RpcBusy("http://node", "HTTP 429", 1.5),
@@ -180,8 +180,8 @@ def test_every_field_that_people_read_is_in_the_sentence(kind: type[RebalancerEr
     ],
     ids=lambda value: type(value).__name__,
 )
-def test_sentence_of_an_error(error: RebalancerError, said: str) -> None:
-    assert str(error) == said
+def test_sentence_of_an_error(error: RebalancerError, message: str) -> None:
+    assert str(error) == message
 
 
 def test_a_reason_that_is_a_sentence_loses_its_full_stop_inside_another() -> None:
@@ -278,8 +278,8 @@ def test_what_a_node_says_is_made_safe_and_kept_short() -> None:
 
 def test_errors_are_matched_by_position() -> None:
     match LiquidityExhausted("0xp", "WETH", 5, 3):
-        case LiquidityExhausted(_, token, asked_raw, possible_raw):
-            assert (token, asked_raw, possible_raw) == ("WETH", 5, 3)
+        case LiquidityExhausted(_, token, required_raw, possible_raw):
+            assert (token, required_raw, possible_raw) == ("WETH", 5, 3)
 
 
 # Exit codes (docs/operating.md lists them, which tests/unit/test_cli.py checks)

@@ -24,9 +24,9 @@ from rebalancer.chain.system import System
 from rebalancer.errors import ContractMissing
 from rebalancer.keeper import evaluator as module
 from rebalancer.keeper import planners as planners_module
-from rebalancer.keeper.context import Site
-from rebalancer.keeper.decide import Conditions, Step, Verdict, decide
-from rebalancer.keeper.evaluator import Evaluator, EvaluatorOptions, out_of_place_e18
+from rebalancer.keeper.context import KeeperContext
+from rebalancer.keeper.decide import Action, Conditions, Verdict, decide
+from rebalancer.keeper.evaluator import Evaluator, EvaluatorOptions, misallocated_e18
 from rebalancer.keeper.outages import Scope
 from rebalancer.keeper.planners import Planners
 from rebalancer.reasons import Reason
@@ -85,14 +85,14 @@ class Bench:
 
     def __init__(self, patch: pytest.MonkeyPatch, **options: Any) -> None:
         self.snapshots = {one: replace(seen(), address=one) for one in VAULTS}
-        self.book: Book | None = None
+        self.cache: Book | None = None
         self.planned: list[tuple[list[str], tuple[str, ...]]] = []
         self.time_for = 99
         patch.setattr(module, "read_vaults", self.read)
-        patch.setattr(module, "PoolBook", self.opened)
+        patch.setattr(module, "PoolCache", self.opened)
         places: Any = ("a place",)
-        site = Site(1, SYSTEM, VAULTS, places, (BITCOIN, ETHER, DOLLAR), ETHER.address)
-        self.evaluator = Evaluator(Rpc("http://127.0.0.1:1"), site, EvaluatorOptions(**options))
+        context = KeeperContext(1, SYSTEM, VAULTS, places, (BITCOIN, ETHER, DOLLAR), ETHER.address)
+        self.evaluator = Evaluator(Rpc("http://127.0.0.1:1"), context, EvaluatorOptions(**options))
         patch.setattr(self.evaluator.planners, "decide", self.decide)
 
     def read(
@@ -105,8 +105,8 @@ class Bench:
         assert (places, chain_id) == (("a place",), 1)
         assert more["tokens"] == {one.address: one for one in (BITCOIN, ETHER, DOLLAR)}
         assert more["lens"] == SYSTEM.uniswap_v3_lens
-        self.book = Book(block)
-        return self.book
+        self.cache = Book(block)
+        return self.cache
 
     def decide(
         self,
@@ -118,11 +118,11 @@ class Bench:
         assert until is None
         self.planned.append(([one.address for one in vaults], tuple(one.key for one in pools)))
         return {
-            one.address: Verdict(one, one.reason, "a plan", Step.REBALANCE)
+            one.address: Verdict(one, one.reason, "a plan", Action.REBALANCE)
             for one in vaults[: self.time_for]
         }
 
-    def look(self, number: int = 100, **more: Any) -> module.Evaluation:
+    def tick(self, number: int = 100, **more: Any) -> module.Evaluation:
         at = 1_000_000 + number
         return self.evaluator.evaluate(Head.at(number, hex(number), at), FREE, **more)
 
@@ -147,7 +147,7 @@ def test_the_furthest_out_of_place_comes_first_and_of_equals_the_first_of_the_se
 ) -> None:
     far = basket(ether=400, bitcoin=8, dollar=200_000)
     bench.snapshots[VAULTS[2]] = replace(bench.snapshots[VAULTS[2]], basket=far)
-    found = bench.look()
+    found = bench.tick()
 
     assert [one.vault for one in found.verdicts] == [VAULTS[2], VAULTS[0], VAULTS[1]]
     assert found.planned == 3
@@ -170,20 +170,20 @@ def test_value_beyond_the_bands_is_summed_over_what_is_not_excluded_and_rounded_
         value = held * price.primary_e18 // 10**asset.decimals
         off = abs(value - total * asset.target_e18 // E18)
         beyond += max(0, off - total * asset.band_bps // 10_000)
-    assert out_of_place_e18(one) == pytest.approx(beyond, abs=1_000)
-    assert out_of_place_e18(one) > 0
+    assert misallocated_e18(one) == pytest.approx(beyond, abs=1_000)
+    assert misallocated_e18(one) > 0
     assets = tuple(replace(each, excluded=True) for each in whole.assets)
-    assert out_of_place_e18(replace(one, basket=replace(whole, assets=assets))) == 0
+    assert misallocated_e18(replace(one, basket=replace(whole, assets=assets))) == 0
     some = replace(whole, assets=(replace(whole.assets[0], excluded=True), *whole.assets[1:]))
     weighed = weigh_basket(some)
     rest = [
         max(0, abs(distance) - band * weighed.total_e18 // E18)
         for distance, band in zip(weighed.distances_e18, some.bands_e18, strict=True)
     ]
-    assert out_of_place_e18(replace(one, basket=some)) == sum(rest[1:])
+    assert misallocated_e18(replace(one, basket=some)) == sum(rest[1:])
     assert rest[0] > 0
     unsound = replace(whole, prices=(Price(0, 0, 0, "Stale"), *whole.prices[1:]))
-    assert out_of_place_e18(replace(one, basket=unsound)) == 0
+    assert misallocated_e18(replace(one, basket=unsound)) == 0
 
 
 def test_pools_are_read_once_somebody_is_due_then_kept_current_and_compared_now_and_then(
@@ -191,29 +191,29 @@ def test_pools_are_read_once_somebody_is_due_then_kept_current_and_compared_now_
 ) -> None:
     bench = Bench(monkeypatch, check_pools_blocks=10)
     bench.due()
-    assert (bench.look().pools, bench.book) == ((), None)
+    assert (bench.tick().pools, bench.cache) == ((), None)
     assert bench.planned == [([], ())]
     bench.due(VAULTS[0])
-    bench.look(101)
-    assert bench.book is not None
-    assert bench.book.updated == []
+    bench.tick(101)
+    assert bench.cache is not None
+    assert bench.cache.updated == []
     for number in (101, 102, 110, 111, 112, 120, 121):
-        bench.look(number)
-    assert bench.book.updated == [102, 110, 111, 112, 120, 121]
-    assert bench.book.checked == [111, 121]
-    bench.book.news = (SimpleNamespace(pool="0xaa", block=131, why="one"),)
-    bench.book.found = (SimpleNamespace(pool="0xbb", block=131, why="two"),)
+        bench.tick(number)
+    assert bench.cache.updated == [102, 110, 111, 112, 120, 121]
+    assert bench.cache.checked == [111, 121]
+    bench.cache.news = (SimpleNamespace(pool="0xaa", block=131, why="one"),)
+    bench.cache.found = (SimpleNamespace(pool="0xbb", block=131, why="two"),)
     with capture_logs() as logs:
-        bench.look(131)
+        bench.tick(131)
     assert [one["pool"] for one in logs if one["event"] == "pool_diverged"] == ["0xaa", "0xbb"]
 
 
 def test_of_vaults_that_are_left_alone_or_need_nothing_the_reason_is_told(bench: Bench) -> None:
     bench.due(VAULTS[0], VAULTS[1])
-    found = {one.vault: one for one in bench.look(under_way={VAULTS[0]}).verdicts}
+    found = {one.vault: one for one in bench.tick(under_way={VAULTS[0]}).verdicts}
 
     assert found[VAULTS[0]].reason is Reason.UNDER_WAY
-    assert found[VAULTS[1]].step is Step.REBALANCE
+    assert found[VAULTS[1]].step is Action.REBALANCE
     assert found[VAULTS[2]] == decide(bench.snapshots[VAULTS[2]], (), FREE)
     assert bench.planned == [([VAULTS[1]], tuple(pool.key for pool in POOLS))]
 
@@ -222,12 +222,12 @@ def test_who_had_no_time_left_comes_first_the_next_time(bench: Bench) -> None:
     bench.time_for = 1
     firsts = []
     for number in range(100, 104):
-        found = {one.vault: one for one in bench.look(number).verdicts}
+        found = {one.vault: one for one in bench.tick(number).verdicts}
         firsts.append(bench.planned[-1][0][0])
         late = [one for one in found.values() if one.reason is Reason.NOT_YET]
         assert len(late) == 2
         assert all("no time left" in one.text for one in late)
-        assert found[firsts[-1]].step is Step.REBALANCE
+        assert found[firsts[-1]].step is Action.REBALANCE
 
     assert firsts == [VAULTS[0], VAULTS[1], VAULTS[0], VAULTS[1]]
 
@@ -239,8 +239,8 @@ def test_a_vault_is_planned_for_when_its_band_breaks_and_then_once_in_so_many_bl
     bench.due(VAULTS[0])
     turns = []
     for number in range(200, 212):
-        found = {one.vault: one for one in bench.look(number).verdicts}[VAULTS[0]]
-        if found.step is Step.REBALANCE:
+        found = {one.vault: one for one in bench.tick(number).verdicts}[VAULTS[0]]
+        if found.step is Action.REBALANCE:
             turns.append(number)
         else:
             assert (found.reason, found.text) == (
@@ -251,15 +251,15 @@ def test_a_vault_is_planned_for_when_its_band_breaks_and_then_once_in_so_many_bl
     away = turns[-1] + 1
     for since in (0, 1_000_000 + away):
         bench.due(VAULTS[0], since=since)
-        assert bench.look(away).planned == 1
+        assert bench.tick(away).planned == 1
     bench.due(VAULTS[0], since=1_000_000 + away - 1)
-    assert bench.look(away).planned == 0
+    assert bench.tick(away).planned == 0
 
 
 def test_a_plan_is_sought_again_on_other_pools_of_the_same_block_alone(bench: Bench) -> None:
     snapshot = bench.snapshots[VAULTS[0]]
     assert bench.evaluator.again(snapshot, FREE, ()) is None, "no pools are read"
-    bench.look()
+    bench.tick()
     now = replace(snapshot, basket=replace(snapshot.basket, timestamp=1_000_100))
     late = replace(snapshot, basket=replace(snapshot.basket, timestamp=1_000_101))
 
@@ -270,59 +270,62 @@ def test_a_plan_is_sought_again_on_other_pools_of_the_same_block_alone(bench: Be
     assert bench.planned[-1] == ([VAULTS[0]], (POOLS[0].key, POOLS[2].key))
     assert bench.evaluator.again(late, FREE, ()) is None
     without = {Scope(POOLS[0].key, ETHER.address), Scope("", DOLLAR.address)}
-    assert bench.look(101, without=without).pools == ()
-    bench.look(102, without={Scope(POOLS[0].key, DOLLAR.address)})
+    assert bench.tick(101, without=without).pools == ()
+    bench.tick(102, without={Scope(POOLS[0].key, DOLLAR.address)})
     assert bench.planned[-1][1] == tuple(pool.key for pool in POOLS)
 
 
 def test_a_pool_that_cannot_be_read_is_told_of_and_tried_again_after_a_minute_and_then_two(
     bench: Bench,
 ) -> None:
-    bench.look(100)
-    assert bench.book is not None
-    bench.book.unread = {"0xaa": ContractMissing("Pool", "0xaa"), "0xbb": ContractMissing("P", "b")}
-    bench.book.still = {"0xaa"}
-    told = {one.subject: one for one in bench.look(101).left_out}
-    assert set(told) == {"0xaa", "0xbb"}
-    assert not told["0xaa"].why.endswith(".")
-    assert told["0xaa"].until == 1_000_101 + 60
+    bench.tick(100)
+    assert bench.cache is not None
+    bench.cache.unread = {
+        "0xaa": ContractMissing("Pool", "0xaa"),
+        "0xbb": ContractMissing("P", "b"),
+    }
+    bench.cache.still = {"0xaa"}
+    reported = {one.subject: one for one in bench.tick(101).left_out}
+    assert set(reported) == {"0xaa", "0xbb"}
+    assert not reported["0xaa"].why.endswith(".")
+    assert reported["0xaa"].until == 1_000_101 + 60
     tried = []
     for number in (102, 160, 161, 162, 280, 281):
-        bench.look(number)
-        tried.append(list(bench.book.again))
-        bench.book.again.clear()
+        bench.tick(number)
+        tried.append(list(bench.cache.again))
+        bench.cache.again.clear()
     assert tried == [[], [], ["0xaa", "0xbb"], [], [], ["0xaa"]]
-    (left,) = bench.look(282).left_out
+    (left,) = bench.tick(282).left_out
     assert left.subject == "0xaa"
-    bench.book.unread["0xcc"] = ContractMissing("Pool", "0xcc")
-    assert [one.subject for one in bench.look(283).left_out] == ["0xaa", "0xcc"]
+    bench.cache.unread["0xcc"] = ContractMissing("Pool", "0xcc")
+    assert [one.subject for one in bench.tick(283).left_out] == ["0xaa", "0xcc"]
     bench.evaluator.retry_pools()
-    bench.look(284)
-    assert bench.book.again == ["0xaa", "0xcc"]
+    bench.tick(284)
+    assert bench.cache.again == ["0xaa", "0xcc"]
 
 
 def test_a_pool_that_did_well_for_an_hour_begins_anew(bench: Bench) -> None:
-    bench.look(100)
-    assert bench.book is not None
+    bench.tick(100)
+    assert bench.cache is not None
     for number, until in ((101, 161), (161, 281), (281 + 3_600, 281 + 3_600 + 60)):
-        bench.book.unread = {"0xaa": ContractMissing("Pool", "0xaa")}
-        bench.book.still = {"0xaa"}
-        (told,) = bench.look(number).left_out
-        assert told.until == 1_000_000 + until
+        bench.cache.unread = {"0xaa": ContractMissing("Pool", "0xaa")}
+        bench.cache.still = {"0xaa"}
+        (reported,) = bench.tick(number).left_out
+        assert reported.until == 1_000_000 + until
         if until == 281:
-            bench.book.unread = {}
-            bench.look(number + 121)
-            bench.look(281 + 3_600)
+            bench.cache.unread = {}
+            bench.tick(number + 121)
+            bench.tick(281 + 3_600)
 
 
 def test_a_pool_of_ether_is_left_out_by_the_wrapped_token_too(bench: Bench) -> None:
-    bench.look()
-    assert bench.book is not None
+    bench.tick()
+    assert bench.cache is not None
     ether, other = (
         SimpleNamespace(key=key, holder=key, tokens=[SimpleNamespace(address=token)])
         for key, token in (("0xe", ETHER_ADDRESS), ("0xd", DOLLAR.address))
     )
-    bench.book.pools = (ether, other)
+    bench.cache.pools = (ether, other)
     for scope, left in (
         (Scope("", ETHER.address), (other,)),
         (Scope("", ETHER_ADDRESS), (other,)),
@@ -356,7 +359,7 @@ class VaultsBook:
             drift=np.array([0.00456, 0.01, 1.0]),
         )
 
-    def look(self, candidates: Any, _block: Block) -> tuple[VaultSnapshot, ...]:
+    def read(self, candidates: Any, _block: Block) -> tuple[VaultSnapshot, ...]:
         return tuple(replace(seen(), address=one) for one in candidates)
 
     def audit(self, _block: Block, most: int) -> list[SimpleNamespace]:
@@ -365,9 +368,9 @@ class VaultsBook:
 
 
 def test_of_very_many_vaults_the_book_tells_which_are_read(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(module, "VaultBook", VaultsBook)
+    monkeypatch.setattr(module, "VaultIndex", VaultsBook)
     bench = Bench(monkeypatch, exact_vaults=2)
-    found = bench.look()
+    found = bench.tick()
 
     assert [one.vault for one in found.verdicts] == [VAULTS[1]]
     exact = seen()
@@ -379,9 +382,9 @@ def test_of_very_many_vaults_the_book_tells_which_are_read(monkeypatch: pytest.M
     assert found.epochs == {VAULTS[0]: 7, VAULTS[1]: exact.state.epoch, VAULTS[2]: 9}
     assert found.drifts_bps == {VAULTS[0]: 45, VAULTS[1]: exact.drift_bps, VAULTS[2]: 10_000}
     assert found.differing_vaults == (VAULTS[1],)
-    assert bench.look(101).differing_vaults == (VAULTS[1], VAULTS[2])
-    assert bench.look(102).differing_vaults == (VAULTS[1], VAULTS[2])
-    assert Bench(monkeypatch, exact_vaults=3).evaluator._book is None
+    assert bench.tick(101).differing_vaults == (VAULTS[1], VAULTS[2])
+    assert bench.tick(102).differing_vaults == (VAULTS[1], VAULTS[2])
+    assert Bench(monkeypatch, exact_vaults=3).evaluator._vault_index is None
 
 
 def test_a_site_has_each_vault_once_and_what_an_addresses_file_says(
@@ -393,10 +396,10 @@ def test_a_site_has_each_vault_once_and_what_an_addresses_file_says(
         chain_id=5, pools=("a",), tokens=[token], wrapped_native="0xw"
     )
 
-    found = Site.of(deployment, ["0xAB", "0xab", "0xcd"])
+    found = KeeperContext.of(deployment, ["0xAB", "0xab", "0xcd"])
 
     wanted = (5, SYSTEM, ("0xab", "0xcd"), ("a",), (Token(ETHER.address, "T", 6),), "0xw")
-    assert tuple(getattr(found, name) for name in Site.__slots__) == wanted
+    assert tuple(getattr(found, name) for name in KeeperContext.__slots__) == wanted
 
 
 # Planning on several processes
@@ -554,7 +557,7 @@ def test_a_process_of_planners_ends_with_the_keeper_and_not_by_ctrl_c(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     done: list[Any] = []
-    monkeypatch.setattr("signal.signal", lambda *told: done.append(told))
+    monkeypatch.setattr("signal.signal", lambda *reported: done.append(reported))
     monkeypatch.setattr(
         "threading.Thread",
         lambda target, daemon: SimpleNamespace(start=lambda: done.append((target, daemon))),

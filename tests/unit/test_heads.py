@@ -23,7 +23,7 @@ class WrittenChain(Rpc):
         super().__init__("http://127.0.0.1:1")
         self.blocks: dict[str, dict[str, Any]] = {}
         self.latest = ""
-        self.asked = 0
+        self.requested = 0
         self.down = False
 
     def write(self, branch: str, first: int, last: int, parent: str = "genesis") -> None:
@@ -39,7 +39,7 @@ class WrittenChain(Rpc):
             parent = self.latest = name
 
     def call(self, method: str, *params: Any) -> Any:
-        self.asked += 1
+        self.requested += 1
         assert params[1:] == (False,), "transactions are not asked for"
         if self.down:
             raise RpcTimeout(self.endpoint, 1)
@@ -55,9 +55,9 @@ class WrittenChain(Rpc):
 
     def batch_settled(self, calls: Sequence[Call]) -> list[Any]:
         """One question, however many blocks."""
-        asked = self.asked + 1
+        requested = self.requested + 1
         found = [self.call(method, *params) for method, params in calls]
-        self.asked = asked
+        self.requested = requested
         return found
 
 
@@ -72,12 +72,12 @@ def heads_of(chain: WrittenChain, keep: int = 16) -> Heads:
     return Heads(chain, poll_seconds=0.001, keep=keep)
 
 
-def told(head: Head | None) -> tuple[str, list[str], list[str], bool]:
+def reported(head: Head | None) -> tuple[str, list[str], list[str], bool]:
     assert head is not None
     return (
         head.header.hash,
         [each.hash for each in head.missed],
-        [each.hash for each in head.taken_back],
+        [each.hash for each in head.reorged],
         head.linked,
     )
 
@@ -91,7 +91,7 @@ def test_a_node_that_cannot_be_asked_loses_nothing(chain: WrittenChain) -> None:
     chain.down = False
     chain.write("a", 11, 12, "a10")
 
-    assert told(heads.next(0)) == ("a12", ["a11"], [], True)
+    assert reported(heads.next(0)) == ("a12", ["a11"], [], True)
 
 
 def test_a_block_without_a_parent_is_malformed(chain: WrittenChain) -> None:
@@ -103,7 +103,7 @@ def test_a_block_without_a_parent_is_malformed(chain: WrittenChain) -> None:
 def test_the_first_head_is_told_and_then_nothing_until_there_is_news(chain: WrittenChain) -> None:
     heads = heads_of(chain)
 
-    assert told(heads.next(0)) == ("a10", [], [], True)
+    assert reported(heads.next(0)) == ("a10", [], [], True)
     assert heads.next(0.01) is None
 
 
@@ -113,7 +113,7 @@ def test_each_head_follows_the_last_and_names_its_numbers(chain: WrittenChain) -
     chain.write("a", 11, 11, "a10")
     head = heads.next(0)
 
-    assert told(head) == ("a11", [], [], True)
+    assert reported(head) == ("a11", [], [], True)
     assert head is not None
     assert (head.header.number, head.header.timestamp, head.header.base_fee_wei) == (11, 1_011, 7)
 
@@ -129,7 +129,7 @@ def test_a_reorg_of_any_depth_names_what_it_took_back(depth: int) -> None:
     parent = f"a{12 - depth}"
     chain.write("b", 13 - depth, 13, parent)
 
-    head, missed, back, linked = told(heads.next(0))
+    head, missed, back, linked = reported(heads.next(0))
 
     assert head == "b13"
     assert missed == [f"b{n}" for n in range(13 - depth, 13)]
@@ -144,7 +144,7 @@ def test_a_reorg_to_a_shorter_chain_is_one(chain: WrittenChain) -> None:
     heads.next(0)
     chain.write("b", 12, 12, "a11")
 
-    assert told(heads.next(0)) == ("b12", [], ["a12", "a13", "a14"], True)
+    assert reported(heads.next(0)) == ("b12", [], ["a12", "a13", "a14"], True)
 
 
 def test_a_node_that_goes_back_tells_no_news(chain: WrittenChain) -> None:
@@ -166,9 +166,9 @@ def test_a_gap_longer_than_what_is_kept_is_not_followed_and_said(chain: WrittenC
     heads.next(0)
     chain.write("a", 11, 40, "a10")
 
-    assert told(heads.next(0)) == ("a40", [], ["a10"], False)
+    assert reported(heads.next(0)) == ("a40", [], ["a10"], False)
     chain.write("a", 41, 41, "a40")
-    assert told(heads.next(0)) == ("a41", [], [], True)
+    assert reported(heads.next(0)) == ("a41", [], [], True)
 
 
 def test_a_reorg_longer_than_what_is_kept_is_not_followed_and_said(chain: WrittenChain) -> None:
@@ -178,7 +178,7 @@ def test_a_reorg_longer_than_what_is_kept_is_not_followed_and_said(chain: Writte
     heads.next(0)
     chain.write("b", 8, 14, "a7")
 
-    head, _, back, linked = told(heads.next(0))
+    head, _, back, linked = reported(heads.next(0))
 
     assert (head, linked) == ("b14", False)
     assert back == ["a10", "a11", "a12", "a13"]
@@ -194,7 +194,7 @@ def test_a_branch_that_changes_while_it_is_read_is_left_for_the_next_head(
 
     assert heads.next(0) is None
     chain.write("a", 11, 11, "a10")
-    assert told(heads.next(0)) == ("a11", [], [], True)
+    assert reported(heads.next(0)) == ("a11", [], [], True)
 
 
 def test_only_so_many_blocks_are_kept(chain: WrittenChain) -> None:
@@ -203,11 +203,11 @@ def test_only_so_many_blocks_are_kept(chain: WrittenChain) -> None:
     for number in range(11, 60):
         chain.write("a", number, number, f"a{number - 1}")
         heads.next(0)
-    asked = chain.asked
+    requested = chain.requested
     chain.write("b", 58, 59, "a57")
 
-    assert told(heads.next(0)) == ("b59", ["b58"], ["a58", "a59"], True)
-    assert chain.asked == asked + 2, "one for the head, one for its parent"
+    assert reported(heads.next(0)) == ("b59", ["b58"], ["a58", "a59"], True)
+    assert chain.requested == requested + 2, "one for the head, one for its parent"
 
 
 def test_a_sockets_name_shows_neither_key_nor_path() -> None:
@@ -223,13 +223,13 @@ def _header(number: int, branch: str = "a") -> Header:
 
 
 def test_a_head_takes_over_what_the_one_before_it_told_in_vain() -> None:
-    earlier = Head(_header(5), missed=(_header(3), _header(4)), taken_back=(_header(3, "b"),))
+    earlier = Head(_header(5), missed=(_header(3), _header(4)), reorged=(_header(3, "b"),))
 
     both = Head(_header(7), missed=(_header(6),)).after(earlier)
 
     assert both.header.number == 7
     assert [one.number for one in both.missed] == [3, 4, 5, 6]
-    assert both.taken_back == (_header(3, "b"),)
+    assert both.reorged == (_header(3, "b"),)
     assert both.linked
 
 
@@ -239,11 +239,11 @@ def test_a_head_that_takes_one_back_of_a_failed_look_names_it_as_it_may_have_bee
     both = Head(
         _header(5, "c"),
         missed=(_header(3, "c"), _header(4, "c")),
-        taken_back=(_header(3), _header(4), _header(5)),
+        reorged=(_header(3), _header(4), _header(5)),
     ).after(earlier)
 
     assert [one.hash for one in both.missed] == ["0xc3", "0xc4"]
-    assert both.taken_back == (_header(3), _header(4), _header(5))
+    assert both.reorged == (_header(3), _header(4), _header(5))
 
 
 def test_a_head_after_one_that_was_linked_to_nothing_is_not_linked_either() -> None:
@@ -265,23 +265,23 @@ def test_a_gap_is_read_by_one_question(chain: WrittenChain) -> None:
     heads = heads_of(chain)
     heads.next(0)
     chain.write("a", 11, 22, parent="a10")
-    asked = chain.asked
+    requested = chain.requested
 
     head = heads.next(0)
 
-    assert told(head) == ("a22", [f"a{n}" for n in range(11, 22)], [], True)
-    assert chain.asked - asked == 2, "the newest, and all between"
+    assert reported(head) == ("a22", [f"a{n}" for n in range(11, 22)], [], True)
+    assert chain.requested - requested == 2, "the newest, and all between"
 
 
 def test_numbers_that_skip_are_linked_by_their_parents(chain: WrittenChain) -> None:
     heads = heads_of(chain)
     heads.next(0)
     chain.write("a", 14, 14, parent="a10")
-    assert told(heads.next(0)) == ("a14", [], [], True)
+    assert reported(heads.next(0)) == ("a14", [], [], True)
     chain.write("a", 17, 17, parent="a14")
     chain.write("a", 23, 23, parent="a17")
 
-    assert told(heads.next(0)) == ("a23", ["a17"], [], True)
+    assert reported(heads.next(0)) == ("a23", ["a17"], [], True)
 
 
 def test_a_reorg_across_numbers_that_skip_names_what_it_took_back(chain: WrittenChain) -> None:
@@ -291,25 +291,25 @@ def test_a_reorg_across_numbers_that_skip_names_what_it_took_back(chain: Written
     heads.next(0)
     chain.write("b", 15, 15, parent="a10")
 
-    assert told(heads.next(0)) == ("b15", [], ["a14"], True)
+    assert reported(heads.next(0)) == ("b15", [], ["a14"], True)
 
 
 @pytest.mark.parametrize(
-    ("gap", "linked", "asked"), [(16, True, 2), (17, False, 1), (5_000, False, 1)]
+    ("gap", "linked", "requested"), [(16, True, 2), (17, False, 1), (5_000, False, 1)]
 )
 def test_a_gap_is_read_up_to_what_is_kept_and_beyond_it_nothing_is(
-    chain: WrittenChain, gap: int, linked: bool, asked: int
+    chain: WrittenChain, gap: int, linked: bool, requested: int
 ) -> None:
     heads = heads_of(chain, keep=16)
     heads.next(0)
     chain.write("a", 11, 10 + gap, "a10")
-    chain.asked = 0
+    chain.requested = 0
 
     head = heads.next(0)
 
     missed = [f"a{n}" for n in range(11, 10 + gap)] if linked else []
-    assert told(head) == (f"a{10 + gap}", missed, [] if linked else ["a10"], linked)
-    assert chain.asked == asked
+    assert reported(head) == (f"a{10 + gap}", missed, [] if linked else ["a10"], linked)
+    assert chain.requested == requested
 
 
 @pytest.mark.parametrize(("depth", "linked"), [(4, True), (5, False)])
@@ -323,7 +323,7 @@ def test_a_reorg_is_followed_as_far_back_as_blocks_are_kept(
         heads.next(0)
     chain.write("b", 31 - depth, 31, f"a{30 - depth}")
 
-    head, missed, back, is_linked = told(heads.next(0))
+    head, missed, back, is_linked = reported(heads.next(0))
 
     assert (head, is_linked) == ("b31", linked)
     assert missed == ([f"b{n}" for n in range(31 - depth, 31)] if linked else [])
@@ -340,7 +340,7 @@ def test_a_block_in_between_that_an_endpoint_does_not_tell_is_asked_for_by_its_h
         chain, "batch_settled", lambda calls: [None, RpcRejected("x", 0, "no"), chain.blocks["a13"]]
     )
 
-    assert told(heads.next(0)) == ("a14", ["a11", "a12", "a13"], [], True)
+    assert reported(heads.next(0)) == ("a14", ["a11", "a12", "a13"], [], True)
 
 
 @pytest.mark.parametrize(
@@ -353,10 +353,10 @@ def test_a_parent_that_is_not_the_one_asked_for_or_not_below_is_left_for_the_nex
     heads = heads_of(chain)
     heads.next(0)
     chain.write("a", 11, 12, "a10")
-    asked = chain.call
+    requested = chain.call
 
     def call(method: str, *params: Any) -> Any:
-        found = asked(method, *params)
+        found = requested(method, *params)
         return found | odd if method == "eth_getBlockByHash" else found
 
     chain.call = call  # type: ignore[method-assign] # what a node says
@@ -414,20 +414,20 @@ def test_a_thousand_blocks_that_nobody_used_are_told_and_not_one_more(
     earlier = Head(
         _header(1_000),
         missed=tuple(_header(n) for n in range(3, 500)),
-        taken_back=tuple(_header(n, "b") for n in range(3, 203)),
+        reorged=tuple(_header(n, "b") for n in range(3, 203)),
     )
     left = unused - 498 - 200
 
     head = Head(
         _header(2_000),
         missed=tuple(_header(n) for n in range(1_001, 1_001 + left - 1)),
-        taken_back=(_header(2, "b"),),
+        reorged=(_header(2, "b"),),
     ).after(earlier)
 
     assert head.linked == linked
-    assert len(head.missed) + len(head.taken_back) == (unused if linked else 0)
+    assert len(head.missed) + len(head.reorged) == (unused if linked else 0)
     if linked:
-        assert [each.number for each in head.taken_back] == list(range(2, 203))
+        assert [each.number for each in head.reorged] == list(range(2, 203))
 
 
 def test_one_block_in_between_is_asked_for_by_its_hash(
@@ -439,13 +439,13 @@ def test_one_block_in_between_is_asked_for_by_its_hash(
     chain.write("a", 11, 12, "a10")
     batches: list[Any] = []
 
-    def asked(calls: Any) -> list[Any]:
+    def requested(calls: Any) -> list[Any]:
         batches.append(calls)
         return []
 
-    monkeypatch.setattr(chain, "batch_settled", asked)
+    monkeypatch.setattr(chain, "batch_settled", requested)
 
-    assert told(heads.next(0)) == ("a12", ["a11"], [], True)
+    assert reported(heads.next(0)) == ("a12", ["a11"], [], True)
     assert batches == []
 
 

@@ -95,12 +95,12 @@ def test_node_is_asked_once_a_poll_and_the_wait_ends_in_time(
 ) -> None:
     heads = Heads(chain, poll_seconds=2.0)
     heads.next(0)
-    chain.asked = 0
+    chain.requested = 0
 
     assert heads.next(9.0) is None
 
     assert clock.slept == [2.0, 2.0, 2.0, 2.0, 1.0]
-    assert chain.asked == 6
+    assert chain.requested == 6
 
 
 def test_node_is_asked_once_where_nothing_may_be_waited_for(
@@ -108,11 +108,11 @@ def test_node_is_asked_once_where_nothing_may_be_waited_for(
 ) -> None:
     heads = Heads(chain, poll_seconds=2.0)
     heads.next(0)
-    chain.asked = 0
+    chain.requested = 0
 
     assert heads.next(0) is None
 
-    assert (clock.slept, chain.asked) == ([], 1)
+    assert (clock.slept, chain.requested) == ([], 1)
 
 
 def test_news_ends_the_wait(clock: Clock, chain: WrittenChain) -> None:
@@ -120,12 +120,12 @@ def test_news_ends_the_wait(clock: Clock, chain: WrittenChain) -> None:
     heads.next(0)
     ask = chain.call
 
-    def asked(method: str, *params: Any) -> Any:
+    def requested(method: str, *params: Any) -> Any:
         if clock.now >= 1_004.0 and chain.latest == "a10":
             chain.write("a", 11, 11, "a10")
         return ask(method, *params)
 
-    chain.call = asked  # type: ignore[method-assign] # a block comes while it is waited for
+    chain.call = requested  # type: ignore[method-assign] # a block comes while it is waited for
     head = heads.next(60.0)
 
     assert head is not None
@@ -150,7 +150,7 @@ def test_what_a_socket_announces_is_told_without_asking(
 
     assert head is not None
     assert (head.header.number, head.header.timestamp, head.header.base_fee_wei) == (10, 1_010, 7)
-    assert (chain.asked, clock.slept) == (0, [])
+    assert (chain.requested, clock.slept) == (0, [])
     assert heads.subscribed
     assert socket.sent == [
         {"jsonrpc": "2.0", "id": 1, "method": "eth_subscribe", "params": ["newHeads"]}
@@ -183,13 +183,13 @@ def test_silent_socket_is_waited_for_and_the_node_asked_once_a_poll(
     heads = connected(monkeypatch, lambda: socket, chain)
     heads.next(0)
     assert socket.waited == [0.0]
-    chain.asked, socket.waited[:] = 0, []
+    chain.requested, socket.waited[:] = 0, []
 
     assert heads.next(5.0) is None
 
     assert socket.waited[:3] == [2.0, 2.0, 1.0]
     assert clock.slept == []
-    assert chain.asked <= 4
+    assert chain.requested <= 4
 
 
 def test_socket_that_cannot_be_opened_is_tried_less_and_less_often(
@@ -255,16 +255,16 @@ def test_reorg_from_before_what_is_known_is_linked_to_nothing_without_reading_on
 ) -> None:
     heads = Heads(chain, poll_seconds=2.0)
     heads.next(0)
-    chain.asked = 0
+    chain.requested = 0
     chain.write("b", 5, 12, "a4")
 
     head = heads.next(0)
 
     assert head is not None
     assert (head.header.hash, head.linked) == ("b12", False)
-    assert [each.hash for each in head.taken_back] == ["a10"]
+    assert [each.hash for each in head.reorged] == ["a10"]
     assert head.missed == ()
-    assert chain.asked <= 4
+    assert chain.requested <= 4
 
 
 def test_block_older_than_what_is_kept_is_no_news(clock: Clock, chain: WrittenChain) -> None:
@@ -289,7 +289,7 @@ def test_only_block_that_is_known_can_be_taken_back(clock: Clock, chain: Written
 
     assert head is not None
     assert (head.header.hash, head.linked) == ("b10", False)
-    assert [each.hash for each in head.taken_back] == ["a10"]
+    assert [each.hash for each in head.reorged] == ["a10"]
 
 
 def test_socket_has_five_seconds_to_open_and_a_mebibyte_a_message(
@@ -319,7 +319,7 @@ def test_socket_may_send_bytes(
     head = heads.next(60.0)
 
     assert head is not None
-    assert (head.header.hash, chain.asked) == ("a10", 0)
+    assert (head.header.hash, chain.requested) == ("a10", 0)
 
 
 def test_message_that_is_no_json_or_nests_too_deeply_is_passed_over(
@@ -332,7 +332,7 @@ def test_message_that_is_no_json_or_nests_too_deeply_is_passed_over(
     head = heads.next(60.0)
 
     assert head is not None
-    assert (head.header.hash, chain.asked, heads.subscribed) == ("a10", 0, True)
+    assert (head.header.hash, chain.requested, heads.subscribed) == ("a10", 0, True)
 
 
 def test_socket_that_breaks_after_it_announced_has_that_told(
@@ -344,7 +344,7 @@ def test_socket_that_breaks_after_it_announced_has_that_told(
         head = heads.next(60.0)
 
     assert head is not None
-    assert (head.header.hash, chain.asked) == ("a9", 0)
+    assert (head.header.hash, chain.requested) == ("a9", 0)
     assert not heads.subscribed
     assert [
         (each["socket"], each["why"], each["failures"], each["retry_seconds"])

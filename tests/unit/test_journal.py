@@ -13,8 +13,16 @@ from structlog.testing import capture_logs
 from rebalancer.chain.interfaces import interface
 from rebalancer.chain.receipt import Receipt
 from rebalancer.errors import OutboxMissing, OutboxUnreadable, OutboxUnwritable
-from rebalancer.send.attempt import Attempt, HandedOver, Intent, Kind, SignedVersion, State, Version
-from rebalancer.send.fees import Fees
+from rebalancer.send.attempt import (
+    Attempt,
+    AttemptState,
+    HandedOver,
+    Intent,
+    Kind,
+    SignedVersion,
+    Version,
+)
+from rebalancer.send.fees import GasFees
 from rebalancer.send.journal import Journal, read_attempts
 
 ME, OTHER, VAULT = "0x" + "11" * 20, "0x" + "22" * 20, "0x" + "aa" * 20
@@ -42,7 +50,7 @@ def intent(epoch: int = 0, chain_id: int = 1, data: str = "0x01") -> Intent:
 
 
 def signed(name: str, fee: int = 3, beside: int = 0) -> SignedVersion:
-    return SignedVersion(name.encode(), f"0x{name}", 10, Fees(fee, 1), beside)
+    return SignedVersion(name.encode(), f"0x{name}", 10, GasFees(fee, 1), beside)
 
 
 def attempt(
@@ -56,7 +64,9 @@ def attempt(
     return found
 
 
-def held(journal: Journal, one: Attempt, state: State, gas: int = 7, beside: int = 0) -> Attempt:
+def held(
+    journal: Journal, one: Attempt, state: AttemptState, gas: int = 7, beside: int = 0
+) -> Attempt:
     receipt = Receipt(
         str(one.newest.transaction_hash), 9, "0xblock", gas, None, (), 2, True, beside
     )
@@ -68,7 +78,9 @@ def handed(
 ) -> HandedOver:
     """What another machine signed: an original, and what follows it of a kind."""
     versions = tuple(
-        Version(0, kind if at else Kind.ORIGINAL, name.encode(), f"0x{name}", 10, Fees(3, 1), 40, 0)
+        Version(
+            0, kind if at else Kind.ORIGINAL, name.encode(), f"0x{name}", 10, GasFees(3, 1), 40, 0
+        )
         for at, name in enumerate(names)
     )
     return HandedOver(replace(intent(epoch, chain_id), vault="0x" + "AA" * 20), ME, nonce, versions)
@@ -84,13 +96,13 @@ def names(one: Attempt) -> list[str]:
 @pytest.mark.parametrize(
     ("kind", "state"),
     [
-        (None, State.SENT),
-        (Kind.BUMP, State.BUMPED),
-        (Kind.CANCELLATION, State.CANCELLING),
+        (None, AttemptState.SENT),
+        (Kind.BUMP, AttemptState.BUMPED),
+        (Kind.CANCELLATION, AttemptState.CANCELLING),
     ],
 )
 def test_what_another_machine_signed_counts_as_sent_and_once(
-    journal: Journal, kind: Kind | None, state: State
+    journal: Journal, kind: Kind | None, state: AttemptState
 ) -> None:
     one = handed(4, 2, "a", kind=Kind.BUMP) if kind is None else handed(4, 2, "a", "b", kind=kind)
 
@@ -116,11 +128,11 @@ def test_of_several_at_one_nonce_or_one_epoch_the_last_lives(journal: Journal) -
     )
 
     assert [(names(one), one.state, one.note) for one in found] == [
-        (["a"], State.FAILED, TAKEN_OVER),
-        (["b"], State.FAILED, TAKEN_OVER),
-        (["c"], State.SENT, ""),
-        (["d"], State.SENT, ""),
-        (["e"], State.SENT, ""),
+        (["a"], AttemptState.FAILED, TAKEN_OVER),
+        (["b"], AttemptState.FAILED, TAKEN_OVER),
+        (["c"], AttemptState.SENT, ""),
+        (["d"], AttemptState.SENT, ""),
+        (["e"], AttemptState.SENT, ""),
     ]
 
 
@@ -133,30 +145,32 @@ def test_what_this_journal_alone_has_at_its_nonce_or_epoch_was_never_sent(
 
     (found,) = journal.adopt([handed(epoch, nonce, "theirs")])
 
-    assert found.state is State.SENT
+    assert found.state is AttemptState.SENT
     lost = journal.get(mine.id)
-    assert (lost.state, lost.note) == (State.FAILED, TAKEN_OVER)
+    assert (lost.state, lost.note) == (AttemptState.FAILED, TAKEN_OVER)
     assert journal.get(elsewhere.id) == elsewhere
 
 
-@pytest.mark.parametrize("state", [State.MINED, State.FINAL, State.CANCELLED])
+@pytest.mark.parametrize("state", [AttemptState.MINED, AttemptState.FINAL, AttemptState.CANCELLED])
 @pytest.mark.parametrize(("epoch", "nonce"), [(0, 5), (5, 0), (0, 0)])
 def test_what_a_block_holds_here_gives_way_to_nothing(
-    journal: Journal, state: State, epoch: int, nonce: int
+    journal: Journal, state: AttemptState, epoch: int, nonce: int
 ) -> None:
     """A cancelled epoch alone may be tried anew, at another nonce."""
     mine = attempt(journal, 0, 0, "mine")
-    if state is State.CANCELLED:
+    if state is AttemptState.CANCELLED:
         mine = journal.add_version(mine, Kind.CANCELLATION, 0, 6, signed("no"))
         mine = held(journal, mine, state)
     else:
-        mine = held(journal, mine, State.MINED)
-        mine = journal.finalise(mine) if state is State.FINAL else mine
+        mine = held(journal, mine, AttemptState.MINED)
+        mine = journal.finalise(mine) if state is AttemptState.FINAL else mine
 
     (found,) = journal.adopt([handed(epoch, nonce, "theirs")])
 
-    lives = state is State.CANCELLED and nonce == 5
-    assert (found.state, found.note) == ((State.SENT, "") if lives else (State.FAILED, TAKEN_OVER))
+    lives = state is AttemptState.CANCELLED and nonce == 5
+    assert (found.state, found.note) == (
+        (AttemptState.SENT, "") if lives else (AttemptState.FAILED, TAKEN_OVER)
+    )
     assert journal.get(mine.id) == mine
 
 
@@ -165,12 +179,16 @@ def test_what_both_signed_counts_as_sent_and_takes_what_the_other_went_on_with(
 ) -> None:
     mine = attempt(journal, 0, 0, "a")
     (found,) = journal.adopt([handed(0, 0, "a")])
-    assert (found.id, found.state) == (mine.id, State.SENT)
+    assert (found.id, found.state) == (mine.id, AttemptState.SENT)
 
     (found,) = journal.adopt([handed(0, 0, "a", "b", "c")])
-    assert (found.id, names(found), found.state) == (mine.id, ["a", "b", "c"], State.BUMPED)
+    assert (found.id, names(found), found.state) == (mine.id, ["a", "b", "c"], AttemptState.BUMPED)
     (found,) = journal.adopt([handed(0, 0, "a", "b", "c", "d", kind=Kind.CANCELLATION)])
-    assert (names(found), found.state, found.note) == (["a", "b", "c", "d"], State.CANCELLING, "")
+    assert (names(found), found.state, found.note) == (
+        ["a", "b", "c", "d"],
+        AttemptState.CANCELLING,
+        "",
+    )
     assert journal.adopt([handed(0, 0, "a", "b")]) == []
 
 
@@ -186,23 +204,23 @@ def test_a_version_that_was_never_sent_goes_where_another_machine_went_on_withou
     (found,) = journal.adopt([handed(0, 0, "a", "theirs")])
 
     assert names(found) == ["a", "sent", "theirs"]
-    assert found.state is State.BUMPED
+    assert found.state is AttemptState.BUMPED
 
 
 @pytest.mark.parametrize(
     ("more", "followed", "state"),
     [
-        (False, False, State.FAILED),
-        (True, False, State.BUMPED),
-        (False, True, State.SENT),
-        (True, True, State.BUMPED),
+        (False, False, AttemptState.FAILED),
+        (True, False, AttemptState.BUMPED),
+        (False, True, AttemptState.SENT),
+        (True, True, AttemptState.BUMPED),
     ],
 )
 def test_what_was_refused_here_lives_again_where_another_machine_made_more_of_it_or_after_it(
-    journal: Journal, more: bool, followed: bool, state: State
+    journal: Journal, more: bool, followed: bool, state: AttemptState
 ) -> None:
     mine = attempt(journal, 0, 0, "a")
-    journal.advance(mine, State.FAILED, note="refused")
+    journal.advance(mine, AttemptState.FAILED, note="refused")
     news = [handed(0, 0, "a", *(["b"] if more else []))]
     news += [handed(1, 1, "after")] if followed else []
 
@@ -210,16 +228,16 @@ def test_what_was_refused_here_lives_again_where_another_machine_made_more_of_it
 
     found = journal.get(mine.id)
     assert found.state is state
-    assert found.note == ("refused" if state is State.FAILED else "")
+    assert found.note == ("refused" if state is AttemptState.FAILED else "")
     assert (mine.id in [one.id for one in changed]) is (more or followed)
 
 
 def test_what_a_contract_refused_in_a_block_stays_refused(journal: Journal) -> None:
-    mine = held(journal, attempt(journal, 0, 0, "a"), State.FAILED)
+    mine = held(journal, attempt(journal, 0, 0, "a"), AttemptState.FAILED)
 
     (found, _) = journal.adopt([handed(0, 0, "a", "b"), handed(1, 1, "after")])
 
-    assert (found.state, names(found)) == (State.FAILED, ["a", "b"])
+    assert (found.state, names(found)) == (AttemptState.FAILED, ["a", "b"])
     assert journal.get(mine.id).block_number == 9
 
 
@@ -229,39 +247,39 @@ def test_what_both_signed_gives_way_where_a_later_one_took_its_nonce(journal: Jo
     found = journal.adopt([handed(0, 0, "a"), handed(1, 0, "b")])
 
     assert [(names(one), one.state) for one in found] == [
-        (["a"], State.FAILED),
-        (["b"], State.SENT),
+        (["a"], AttemptState.FAILED),
+        (["b"], AttemptState.SENT),
     ]
     assert journal.get(mine.id).note == TAKEN_OVER
 
 
 def test_what_lives_again_has_what_took_its_nonce_here_give_way(journal: Journal) -> None:
-    mine = journal.advance(attempt(journal, 0, 0, "a"), State.FAILED, note="refused")
+    mine = journal.advance(attempt(journal, 0, 0, "a"), AttemptState.FAILED, note="refused")
     rival = attempt(journal, 1, 0, "rival")
 
     (found,) = journal.adopt([handed(0, 0, "a", "b")])
 
-    assert (found.id, found.state) == (mine.id, State.BUMPED)
-    assert journal.get(rival.id).state is State.FAILED
+    assert (found.id, found.state) == (mine.id, AttemptState.BUMPED)
+    assert journal.get(rival.id).state is AttemptState.FAILED
 
 
 def test_what_lives_again_has_what_took_its_epoch_here_give_way(journal: Journal) -> None:
-    mine = journal.advance(attempt(journal, 0, 0, "a"), State.FAILED, note="refused")
+    mine = journal.advance(attempt(journal, 0, 0, "a"), AttemptState.FAILED, note="refused")
     rival = attempt(journal, 0, 1, "rival")
 
     (found,) = journal.adopt([handed(0, 0, "a", "b")])
 
-    assert (found.id, found.state) == (mine.id, State.BUMPED)
-    assert journal.get(rival.id).state is State.FAILED
+    assert (found.id, found.state) == (mine.id, AttemptState.BUMPED)
+    assert journal.get(rival.id).state is AttemptState.FAILED
 
 
 def test_of_two_attempts_signed_to_the_same_bytes_the_later_is_meant(journal: Journal) -> None:
-    first = journal.advance(attempt(journal, 0, 0, "a"), State.FAILED, note="refused")
+    first = journal.advance(attempt(journal, 0, 0, "a"), AttemptState.FAILED, note="refused")
     second = attempt(journal, 0, 0, "a")
 
     (found,) = journal.adopt([handed(0, 0, "a")])
 
-    assert (found.id, found.state) == (second.id, State.SENT)
+    assert (found.id, found.state) == (second.id, AttemptState.SENT)
     assert journal.get(first.id).note == "refused"
 
 
@@ -273,11 +291,11 @@ def test_what_a_day_costs_is_what_was_mined_and_the_worst_of_what_was_not(
 ) -> None:
     attempt(journal, 0, 0, "a", "b", fee=3)  # 10 gas at 4
     assert journal.spent_wei(1, ME, NOW) == 40
-    mined = held(journal, attempt(journal, 1, 1, "c"), State.MINED, gas=7, beside=5)
+    mined = held(journal, attempt(journal, 1, 1, "c"), AttemptState.MINED, gas=7, beside=5)
     assert mined.cost_wei == 7 * 2 + 5
     assert journal.spent_wei(1, ME, NOW) == 40 + 19
     refused = attempt(journal, 2, 2, "d", fee=100)
-    journal.advance(refused, State.FAILED, note="refused")
+    journal.advance(refused, AttemptState.FAILED, note="refused")
     attempt(journal, 2, 2, "e", fee=50)
     assert journal.spent_wei(1, ME, NOW) == 40 + 19 + 1_000, "of one nonce the dearest"
     journal.plan(intent(3), ME)
@@ -289,13 +307,13 @@ def test_what_a_day_costs_is_what_was_mined_and_the_worst_of_what_was_not(
             recent_wei if later < DAY else 0
         )
     clock[0] += 50
-    held(journal, journal.of_epoch(1, VAULT, 2)[0], State.MINED, gas=1)
+    held(journal, journal.of_epoch(1, VAULT, 2)[0], AttemptState.MINED, gas=1)
     assert journal.spent_wei(1, ME, NOW + DAY + 49) == 42
     assert journal.spent_wei(1, ME, NOW + DAY + 50) == 40
 
 
 def test_a_mined_transaction_whose_cost_nobody_told_counts_at_its_worst(journal: Journal) -> None:
-    one = held(journal, attempt(journal, 0, 0, "a"), State.MINED)
+    one = held(journal, attempt(journal, 0, 0, "a"), AttemptState.MINED)
     journal.connection.execute("UPDATE attempts SET gas_used = NULL WHERE id = ?", (one.id,))
     assert journal.get(one.id).cost_wei is None
     assert journal.spent_wei(1, ME, NOW) == 30
@@ -305,7 +323,7 @@ def test_a_mined_transaction_whose_cost_nobody_told_counts_at_its_worst(journal:
 
 
 def test_nonces_are_known_by_account_whatever_became_of_them(journal: Journal) -> None:
-    journal.advance(attempt(journal, 0, 3, "a"), State.FAILED)
+    journal.advance(attempt(journal, 0, 3, "a"), AttemptState.FAILED)
     attempt(journal, 1, 4, "b")
     attempt(journal, 2, 9, "c", sender=OTHER)
     journal.plan(intent(3), ME)
@@ -341,39 +359,41 @@ def test_an_attempt_shows_the_version_that_a_block_holds_or_else_its_newest(
         _ = planned.newest
     one = journal.add_version(planned, Kind.ORIGINAL, 0, 5, signed("a"))
     one = journal.add_version(one, Kind.BUMP, 0, 6, signed("b", 4))
-    assert (one.transaction_hash, one.raw, one.standing) == ("0xb", b"b", State.BUMPED)
+    assert (one.transaction_hash, one.raw, one.standing) == ("0xb", b"b", AttemptState.BUMPED)
     receipt = Receipt("0xa", 9, "0xblock", 7, None, (), 2, True)
-    mined = journal.hold(one, State.MINED, receipt, "held")
+    mined = journal.hold(one, AttemptState.MINED, receipt, "held")
     assert (mined.transaction_hash, mined.raw, mined.note) == ("0xa", b"a", "held")
     assert (mined.mined_at, mined.gas_price_wei, mined.block_hash) == (NOW, 2, "0xblock")
 
-    back = journal.take_back(mined, State.BUMPED, "a reorg")
+    back = journal.take_back(mined, AttemptState.BUMPED, "a reorg")
 
     assert (back.mined_hash, back.block_number, back.gas_used, back.mined_at) == (None,) * 4
-    assert (back.transaction_hash, back.state, back.note) == ("0xb", State.BUMPED, "a reorg")
+    assert (back.transaction_hash, back.state, back.note) == ("0xb", AttemptState.BUMPED, "a reorg")
 
 
 def test_when_a_block_first_held_it_stays_and_what_is_final_may_be_taken_back(
     journal: Journal, clock: list[int]
 ) -> None:
-    one = held(journal, attempt(journal, 0, 0, "a"), State.MINED, beside=3)
+    one = held(journal, attempt(journal, 0, 0, "a"), AttemptState.MINED, beside=3)
     clock[0] += 100
-    again = journal.hold(one, State.MINED, Receipt("0xa", 10, "0xother", 7, None, (), 2, True))
+    again = journal.hold(
+        one, AttemptState.MINED, Receipt("0xa", 10, "0xother", 7, None, (), 2, True)
+    )
     assert (again.mined_at, again.changed_at, again.block_number) == (NOW, NOW + 100, 10)
     final = journal.finalise(again)
-    assert (final.state, final.is_final) == (State.FINAL, True)
+    assert (final.state, final.is_final) == (AttemptState.FINAL, True)
     assert journal.watched(1) == []
-    back = journal.take_back(final, State.SENT, "")
+    back = journal.take_back(final, AttemptState.SENT, "")
     assert (back.is_final, back.beside_gas_wei) == (False, 0)
     assert journal.watched(1) == [back]
-    failed = journal.finalise(journal.advance(back, State.FAILED))
-    assert (failed.state, failed.is_final) == (State.FAILED, True)
+    failed = journal.finalise(journal.advance(back, AttemptState.FAILED))
+    assert (failed.state, failed.is_final) == (AttemptState.FAILED, True)
 
 
 def test_a_state_that_cannot_follow_is_refused(journal: Journal) -> None:
     one = attempt(journal, 0, 0, "a")
     with pytest.raises(AssertionError, match="from signed to final"):
-        journal.advance(one, State.FINAL)
+        journal.advance(one, AttemptState.FINAL)
     assert journal.get(one.id) == one
 
 

@@ -11,7 +11,7 @@ import pytest
 
 from rebalancer.errors import OutboxError, OutboxInUse, OutboxUnreadable, OutboxUnwritable
 from rebalancer.send import journal_file
-from rebalancer.send.fees import Fees
+from rebalancer.send.fees import GasFees
 from rebalancer.send.journal import Journal
 from rebalancer.send.journal_file import APPLICATION_ID, begin, holder_of, journal_error, lock
 from tests.fault.test_outbox_migration import old_file, version
@@ -39,19 +39,19 @@ def test_the_file_says_which_process_has_it_open_and_of_nobody_afterwards(path: 
     assert holder_of(path) is None
 
 
-@pytest.mark.parametrize("said", ["", "nobody", "12345678901234567890"])
-def test_a_lock_that_names_no_process_is_held_by_another(path: Path, said: str) -> None:
+@pytest.mark.parametrize("message", ["", "nobody", "12345678901234567890"])
+def test_a_lock_that_names_no_process_is_held_by_another(path: Path, message: str) -> None:
     beside = path.with_name("outbox.sqlite.lock")
-    beside.write_text(said)
+    beside.write_text(message)
     with beside.open("rb") as other:
         fcntl.flock(other, fcntl.LOCK_EX)
         with pytest.raises(OutboxInUse) as caught:
             lock(path)
-        assert holder_of(path) == (int(said) if said.isdigit() else None)
+        assert holder_of(path) == (int(message) if message.isdigit() else None)
 
     assert caught.value.path == path
-    assert caught.value.holder == (f"process {said}" if said else "another process")
-    assert beside.read_text() == said, "who did not get it wrote nothing"
+    assert caught.value.holder == (f"process {message}" if message else "another process")
+    assert beside.read_text() == message, "who did not get it wrote nothing"
 
 
 def test_a_lock_names_its_holder_alone_whatever_was_there(path: Path) -> None:
@@ -181,7 +181,7 @@ def test_a_migration_that_is_cut_off_leaves_the_connection_outside_of_it(
     connection = sqlite3.connect(path, isolation_level=None)
     connection.row_factory = sqlite3.Row
 
-    def cut_off(_raw: bytes) -> Fees:
+    def cut_off(_raw: bytes) -> GasFees:
         raise KeyboardInterrupt
 
     monkeypatch.setattr(journal_file, "fees_of", cut_off)
@@ -199,7 +199,7 @@ def test_a_migration_that_sqlite_itself_takes_back_is_said_as_sqlite_says_it(
     connection = sqlite3.connect(path, isolation_level=None)
     connection.row_factory = sqlite3.Row
 
-    def full(_raw: bytes) -> Fees:
+    def full(_raw: bytes) -> GasFees:
         connection.execute("ROLLBACK")
         raise sqlite3.OperationalError("database or disk is full")
 

@@ -34,8 +34,8 @@ from rebalancer.errors import (
 )
 from rebalancer.keeper import authority, conditions, dispatch, inflight, pool_faults, reporting
 from rebalancer.keeper import keeper as module
-from rebalancer.keeper.context import KeeperOptions, Site
-from rebalancer.keeper.decide import Conditions, Step, Verdict, decide
+from rebalancer.keeper.context import KeeperContext, KeeperOptions
+from rebalancer.keeper.decide import Action, Conditions, Verdict, decide
 from rebalancer.keeper.decision import Decision, Outcome
 from rebalancer.keeper.dispatch import Dispatch, DispatchInputs
 from rebalancer.keeper.evaluator import Evaluation, EvaluatorOptions
@@ -46,11 +46,11 @@ from rebalancer.keeper.swaps import FailedSwap, swaps_of
 from rebalancer.plan import Plan
 from rebalancer.reasons import Reason
 from rebalancer.route import decode
-from rebalancer.send.attempt import Intent, State
-from rebalancer.send.fees import Fees
-from rebalancer.send.lanes import KeyLimits, Lane
+from rebalancer.send.attempt import AttemptState, Intent
+from rebalancer.send.fees import GasFees
 from rebalancer.send.lifecycle import SendRules
 from rebalancer.send.outbox import Outbox
+from rebalancer.send.sender_accounts import KeyLimits, SenderAccount
 from rebalancer.settlement import Fill
 from rebalancer.units import E18
 from rebalancer.words import utc
@@ -81,13 +81,13 @@ class Node(FakeChain):
         self.no_vaults: set[str] = set()
         self.price: Any = RpcRejected("eth_call", 3, "execution reverted", b"\x01\x02\x03\x04")
         self.balance: Any = 10**30
-        self.asked: list[str] = []
+        self.requested: list[str] = []
         self.is_down = False
 
     def call(self, method: str, *params: Any) -> Any:
         if self.is_down:
             raise RpcTimeout(self.endpoint, 3)
-        self.asked.append(method)
+        self.requested.append(method)
         self._requests += 1
         return super().call(method, *params)
 
@@ -163,7 +163,7 @@ class Script:
         self.verdicts: list[Verdict] = []
         self.reasons: dict[str, Reason] = {}
         self.drifts: dict[str, int] = {}
-        self.asked: list[tuple[Conditions, frozenset[str], frozenset[Scope]]] = []
+        self.requested: list[tuple[Conditions, frozenset[str], frozenset[Scope]]] = []
         self.tried_again: list[Verdict | None] = []
         self.without: list[frozenset[Scope]] = []
         self.retried = 0
@@ -177,7 +177,7 @@ class Script:
         under_way: Collection[str] = (),
         without: Collection[Scope] = (),
     ) -> Evaluation:
-        self.asked.append((conditions, frozenset(under_way), frozenset(without)))
+        self.requested.append((conditions, frozenset(under_way), frozenset(without)))
         self.on_evaluate()
         if self.fails is not None:
             raise self.fails
@@ -213,7 +213,7 @@ class Script:
 def verdict() -> Verdict:
     """A rebalance that is to be sent."""
     made = decide(seen(), POOLS, Conditions(0))
-    assert made.step is Step.REBALANCE
+    assert made.step is Action.REBALANCE
     assert made.plan is not None
     assert made.plan.settlement is not None
     return made
@@ -230,7 +230,7 @@ def quiet(verdict: Verdict, address: str = ONE) -> Verdict:
 
 
 def poke(verdict: Verdict, address: str = ONE) -> Verdict:
-    return Verdict(of(verdict, address).snapshot, Reason.BAND_BROKEN, "seen now", Step.POKE)
+    return Verdict(of(verdict, address).snapshot, Reason.BAND_BROKEN, "seen now", Action.POKE)
 
 
 @pytest.fixture
@@ -266,16 +266,16 @@ class Desk:
         **options: Any,
     ) -> Keeper:
         places: tuple[Any, ...] = ()
-        site = Site(CHAIN, SYSTEM, vaults or (ONE,), places, (), wrapped_native)
-        told = {"receipt_seconds": 0.0, "fee_cap_wei": 1_000 * UNIT, "dry_run": dry} | options
+        context = KeeperContext(CHAIN, SYSTEM, vaults or (ONE,), places, (), wrapped_native)
+        reported = {"receipt_seconds": 0.0, "fee_cap_wei": 1_000 * UNIT, "dry_run": dry} | options
         self.keeper = Keeper(
             self.node,
-            site,
+            context,
             signers or [Pen()],
             None if dry else self.outbox,
-            KeeperOptions(**told),
+            KeeperOptions(**reported),
             evaluator=self.script,
-            watchers=[self.ticks.append],
+            observers=[self.ticks.append],
         )
         return self.keeper
 
@@ -343,12 +343,15 @@ def test_a_rebalance_is_sent_as_planned_told_when_mined_and_told_once(desk: Desk
         sent.text,
         None,
     )
-    assert attempt.newest.fees == Fees(20 * UNIT + UNIT // 10, UNIT // 10)
+    assert attempt.newest.fees == GasFees(20 * UNIT + UNIT // 10, UNIT // 10)
     assert attempt.newest.height == desk.node.height
-    assert desk.script.asked[-1][1] == frozenset()
+    assert desk.script.requested[-1][1] == frozenset()
     desk.script.verdicts = [quiet(desk.verdict)]
-    told = desk.decision(desk.node.mined_next())
-    assert (told.reason, told.transaction_hash) == (Reason.REBALANCED, attempt.transaction_hash)
+    reported = desk.decision(desk.node.mined_next())
+    assert (reported.reason, reported.transaction_hash) == (
+        Reason.REBALANCED,
+        attempt.transaction_hash,
+    )
 
 
 def test_what_was_mined_is_told_before_what_is_decided_and_again_after_a_reorg(desk: Desk) -> None:
@@ -357,15 +360,15 @@ def test_what_was_mined_is_told_before_what_is_decided_and_again_after_a_reorg(d
     desk.script.verdicts = [quiet(desk.verdict)]
     under_way = desk.decision(desk.node.pass_blocks())
     assert under_way.reason is Reason.UNDER_WAY
-    assert desk.script.asked[-1][1] == {ONE}
+    assert desk.script.requested[-1][1] == {ONE}
 
-    told = desk.decision(desk.node.mined_next())
+    reported = desk.decision(desk.node.mined_next())
 
-    assert (told.reason, told.kind, told.vault) == (Reason.REBALANCED, "rebalance", ONE)
-    assert told.outcome is not None
-    assert told.outcome.plan == desk.verdict.plan
-    assert told.drift_bps == desk.verdict.snapshot.drift_bps
-    assert (told.plan, told.snapshot) == (
+    assert (reported.reason, reported.kind, reported.vault) == (Reason.REBALANCED, "rebalance", ONE)
+    assert reported.outcome is not None
+    assert reported.outcome.plan == desk.verdict.plan
+    assert reported.drift_bps == desk.verdict.snapshot.drift_bps
+    assert (reported.plan, reported.snapshot) == (
         of(desk.verdict).plan,
         of(desk.verdict).snapshot,
     )
@@ -373,7 +376,7 @@ def test_what_was_mined_is_told_before_what_is_decided_and_again_after_a_reorg(d
     desk.node.reorg(2)
     desk.decision(desk.node.head())
     again = desk.decision(desk.node.mined_next())
-    assert (again.reason, again.transaction_hash) == (Reason.REBALANCED, told.transaction_hash)
+    assert (again.reason, again.transaction_hash) == (Reason.REBALANCED, reported.transaction_hash)
 
 
 @pytest.mark.parametrize(("missing", "asset"), [(None, None), ((0, 0, 4), 2), ((0, 3, 4), 1)])
@@ -384,7 +387,7 @@ def test_a_poke_and_a_sync_end_no_epoch_and_are_given_up_after_some_blocks(
         wanted, data = poke(desk.verdict), VAULTS.at(ONE).data("poke")
     else:
         snapshot = of(desk.verdict, missing_raw=missing).snapshot
-        wanted = Verdict(snapshot, Reason.LOSS_NOT_WRITTEN_DOWN, "a loss", Step.SYNC)
+        wanted = Verdict(snapshot, Reason.LOSS_NOT_WRITTEN_DOWN, "a loss", Action.SYNC)
         data = VAULTS.at(ONE).data("sync", asset)
     desk.script.verdicts = [wanted]
     height = desk.node.height
@@ -403,8 +406,8 @@ def test_a_poke_and_a_sync_end_no_epoch_and_are_given_up_after_some_blocks(
     assert done.epoch == wanted.snapshot.state.epoch
 
 
-@pytest.mark.parametrize("step", [Step.REBALANCE, Step.POKE, Step.SYNC])
-def test_a_dry_run_says_what_it_would_do_and_sends_nothing(desk: Desk, step: Step) -> None:
+@pytest.mark.parametrize("step", [Action.REBALANCE, Action.POKE, Action.SYNC])
+def test_a_dry_run_says_what_it_would_do_and_sends_nothing(desk: Desk, step: Action) -> None:
     wanted = of(desk.verdict, missing_raw=(0, 1, 0))
     desk.script.verdicts = [replace(wanted, step=step)]
     desk.made(dry=True).start()
@@ -412,10 +415,10 @@ def test_a_dry_run_says_what_it_would_do_and_sends_nothing(desk: Desk, step: Ste
 
     found = desk.decision()
 
-    would = {Step.REBALANCE: "", Step.POKE: "would poke: ", Step.SYNC: "would sync: "}[step]
+    would = {Action.REBALANCE: "", Action.POKE: "would poke: ", Action.SYNC: "would sync: "}[step]
     assert (found.reason, found.text) == (Reason.DRY_RUN, would + wanted.text)
     assert not desk.node.known
-    assert "eth_getTransactionCount" not in desk.node.asked
+    assert "eth_getTransactionCount" not in desk.node.requested
 
 
 def test_a_dry_run_needs_no_role(desk: Desk) -> None:
@@ -432,16 +435,16 @@ def refused() -> RpcRejected:
     return RpcRejected("eth_estimateGas", 3, "execution reverted", b"\xde\xad\xbe\xef")
 
 
-@pytest.mark.parametrize("step", [Step.REBALANCE, Step.POKE])
+@pytest.mark.parametrize("step", [Action.REBALANCE, Action.POKE])
 def test_a_vault_that_is_refused_so_often_is_left_alone_for_a_while(
-    desk: Desk, clock: Clock, step: Step
+    desk: Desk, clock: Clock, step: Action
 ) -> None:
     desk.script.verdicts = [replace(of(desk.verdict), step=step)]
     desk.made(max_consecutive_failures=3, backoff_seconds=60.0)
     desk.node.estimate = refused()
     seen_reasons = [desk.decision(desk.node.pass_blocks()).reason for _ in range(4)]
     assert seen_reasons == [Reason.SIMULATION_REFUSED] * 3 + [Reason.HALTED]
-    assert desk.script.asked[-1][1] == {ONE}
+    assert desk.script.requested[-1][1] == {ONE}
     (breaker,) = desk.keeper.reporter.open_breakers(clock.now)
     assert (breaker.scope, breaker.until) == (ONE, clock.now + 60)
     assert "deadbeef" in breaker.why
@@ -451,7 +454,7 @@ def test_a_vault_that_is_refused_so_often_is_left_alone_for_a_while(
     desk.node.estimate = 1
 
     assert desk.decision(desk.node.pass_blocks()).reason is Reason.UNDER_WAY
-    assert desk.script.asked[-1][1] == frozenset()
+    assert desk.script.requested[-1][1] == frozenset()
     assert desk.keeper.reporter.open_breakers(clock.now) == ()
 
 
@@ -493,7 +496,7 @@ def test_a_refusal_after_what_others_have_under_way_is_nobodys_fault(desk: Desk)
 
 
 def test_what_a_limit_forbids_is_not_sent_and_blames_nobody(desk: Desk) -> None:
-    poor = Lane(Pen(), KeyLimits(max_spend_per_day_wei=1))
+    poor = SenderAccount(Pen(), KeyLimits(max_spend_per_day_wei=1))
     desk.made(signers=[poor], max_consecutive_failures=1)
     desk.script.verdicts = [of(desk.verdict)]
     assert desk.decision().reason is Reason.NOT_SENT
@@ -541,10 +544,10 @@ def test_what_a_contract_refused_in_a_block_counts_against_its_vault(
     desk.monkeypatch.setattr(desk.node, "succeeded", lambda _: False, raising=False)
     desk.script.verdicts = [quiet(desk.verdict)]
 
-    told = desk.decision(desk.node.mined_next())
+    reported = desk.decision(desk.node.mined_next())
 
-    assert told.reason is Reason.REVERTED
-    assert told.text == desk.outbox.attempts(CHAIN)[0].note
+    assert reported.reason is Reason.REVERTED
+    assert reported.text == desk.outbox.attempts(CHAIN)[0].note
     assert [one.scope for one in desk.keeper.reporter.open_breakers(clock.now)] == [ONE]
 
 
@@ -555,12 +558,12 @@ def test_what_was_cancelled_is_told_with_its_reason_and_blames_nobody(desk: Desk
     desk.changed[ONE] = {"state": replace(desk.verdict.snapshot.state, epoch=5)}
     desk.script.verdicts = [quiet(desk.verdict)]
     desk.tick(desk.node.pass_blocks(2))  # read again after a pause: the epoch is over
-    assert desk.outbox.attempts(CHAIN)[0].state is State.CANCELLING
+    assert desk.outbox.attempts(CHAIN)[0].state is AttemptState.CANCELLING
 
-    told = desk.decision(desk.node.mined_next())
+    reported = desk.decision(desk.node.mined_next())
 
-    assert told.reason is Reason.CANCELLED
-    assert "epoch is 5" in told.text
+    assert reported.reason is Reason.CANCELLED
+    assert "epoch is 5" in reported.text
     assert desk.keeper.reporter.open_breakers(1e12) == ()
 
 
@@ -585,8 +588,8 @@ def test_books_that_differ_end_a_keeper_of_one_vault_and_are_told(desk: Desk) ->
     with pytest.raises(LedgerMismatch):
         desk.tick(desk.node.mined_next())
 
-    (told,) = desk.keeper._queue.take()
-    assert (told.reason, told.text) == (Reason.HALTED, str(desk.verified))
+    (reported,) = desk.keeper._queue.take()
+    assert (reported.reason, reported.text) == (Reason.HALTED, str(desk.verified))
 
 
 def test_of_two_vaults_the_first_is_left_alone_for_good_and_the_second_ends_the_keeper(
@@ -746,13 +749,13 @@ def test_vaults_that_were_not_read_are_told_of_when_their_reason_changes(desk: D
         Reason.IN_BAND,
     ]
     desk.made(ONE)
-    told = []
+    reported = []
     for reason in reasons:
         desk.script.reasons, desk.script.drifts = {ONE: reason}, {ONE: 40}
-        told.append([(one.reason, one.drift_bps) for one in desk.tick(desk.node.pass_blocks())])
+        reported.append([(one.reason, one.drift_bps) for one in desk.tick(desk.node.pass_blocks())])
         assert desk.ticks[-1].reasons == {ONE: reason}
 
-    assert told == [
+    assert reported == [
         [],
         [(Reason.COOLDOWN, 40)],
         [],
@@ -767,10 +770,10 @@ def test_what_an_earlier_run_sent_is_told_without_its_plan(desk: Desk) -> None:
     desk.made().start()
     desk.script.verdicts = [quiet(desk.verdict)]
 
-    told = desk.decision(desk.node.mined_next())
+    reported = desk.decision(desk.node.mined_next())
 
-    assert (told.reason, told.plan) == (Reason.REBALANCED, None)
-    assert told.snapshot == of(desk.verdict).snapshot
+    assert (reported.reason, reported.plan) == (Reason.REBALANCED, None)
+    assert reported.snapshot == of(desk.verdict).snapshot
 
 
 def test_how_far_weights_are_off_is_told_of_what_can_be_weighed(desk: Desk) -> None:
@@ -794,8 +797,8 @@ def test_who_watches_is_told_of_losses_and_of_what_the_books_have_wrong(desk: De
     desk.monkeypatch.setattr(
         desk.script,
         "evaluate",
-        lambda *told: replace(
-            plain(*told), diverged_pools=("0xpool",), differing_vaults=("0xvault",)
+        lambda *reported: replace(
+            plain(*reported), diverged_pools=("0xpool",), differing_vaults=("0xvault",)
         ),
     )
     desk.tick()
@@ -819,20 +822,20 @@ def test_a_look_without_a_head_asks_for_the_newest_block(desk: Desk) -> None:
 def test_what_feeds_are_off_the_market_is_told_to_who_watches(desk: Desk) -> None:
     seen_vaults: list[Any] = []
 
-    def look(block: Block, vaults: Sequence[VaultSnapshot]) -> dict[str, str]:
+    def tick(block: Block, vaults: Sequence[VaultSnapshot]) -> dict[str, str]:
         seen_vaults.append((block.number, [one.address for one in vaults]))
         return {"0xt": "off"}
 
-    desk.monkeypatch.setattr(desk.keeper.feed_watch, "look", look)
+    desk.monkeypatch.setattr(desk.keeper.feed_watch, "check", tick)
     desk.script.verdicts = [quiet(desk.verdict)]
     desk.tick()
     assert desk.ticks[-1].off_market == {"0xt": "off"}
     assert seen_vaults == [(desk.node.height, [ONE])]
-    desk.keeper.reporter.watchers = ()
-    desk.node.asked.clear()
+    desk.keeper.reporter.observers = ()
+    desk.node.requested.clear()
     desk.keeper.reporter._balances_wei = {}
     desk.tick(desk.node.pass_blocks())
-    assert "eth_getBalance" not in desk.node.asked
+    assert "eth_getBalance" not in desk.node.requested
     assert len(seen_vaults) == 1, "nobody watches"
 
 
@@ -941,12 +944,12 @@ def test_a_tick_counts_what_is_under_way_and_how_long_it_has_waited(
     desk.made(ONE, TWO)
     desk.script.verdicts = [of(desk.verdict), of(desk.verdict, TWO)]
     desk.script.on_evaluate = lambda: clock.sleep(0.5)
-    before = len(desk.node.asked)
+    before = len(desk.node.requested)
     desk.tick()
     first = desk.ticks[-1]
     # What is asked for the tick itself is not part of it.
-    assert first.requests == len(desk.node.asked) - before - 1
-    before = len(desk.node.asked)
+    assert first.requests == len(desk.node.requested) - before - 1
+    before = len(desk.node.requested)
     assert (first.attempts, first.waiting_blocks) == ({"sent": 2}, 0)
     assert (first.candidates, first.planned) == (2, 2)
     assert (first.failure, first.failures_in_a_row, first.seconds) == ("", 0, 0.5)
@@ -954,16 +957,16 @@ def test_a_tick_counts_what_is_under_way_and_how_long_it_has_waited(
     assert first.block == Block(
         desk.node.height, desk.node.block_hash(desk.node.height), desk.node.time(desk.node.height)
     )
-    assert first.looked is not None
-    assert first.looked.under_way == frozenset()
+    assert first.inputs is not None
+    assert first.inputs.under_way == frozenset()
     (endpoint,) = first.endpoints
     assert (endpoint.name, endpoint.height, endpoint.usable) == (
         *(desk.node.endpoint, desk.node.height, True),
     )
     desk.tick(desk.node.pass_blocks(2))
     assert desk.ticks[-1].waiting_blocks == 2
-    assert desk.ticks[-1].requests == len(desk.node.asked) - before
-    assert desk.ticks[-1].looked.under_way == {ONE, TWO}  # type: ignore[union-attr]
+    assert desk.ticks[-1].requests == len(desk.node.requested) - before
+    assert desk.ticks[-1].inputs.under_way == {ONE, TWO}  # type: ignore[union-attr]
 
 
 def test_balances_are_asked_once_a_minute_and_stand_while_nobody_tells(
@@ -995,7 +998,7 @@ def test_a_watcher_that_fails_stops_neither_the_keeper_nor_the_others(desk: Desk
     def broken(_tick: Tick) -> None:
         raise ValueError("no room on the screen")
 
-    desk.keeper.reporter.watchers = (broken, *desk.keeper.reporter.watchers)
+    desk.keeper.reporter.observers = (broken, *desk.keeper.reporter.observers)
     desk.script.verdicts = [quiet(desk.verdict)]
     with capture_logs() as logs:
         assert desk.decision().reason is Reason.IN_BAND
@@ -1037,30 +1040,30 @@ def test_gas_is_worth_what_the_oracle_says_or_else_the_settings_asked_once_a_min
         desk.node.price = price
     with capture_logs() as logs:
         desk.tick()
-        assert desk.script.asked[-1][0] == Conditions(
+        assert desk.script.requested[-1][0] == Conditions(
             10 * UNIT + UNIT // 10, ETHER.address, found, *(0, 0)
         )
         desk.node.price = (0, 0, 9 * E18, 0)
         clock.now += 59.9
         desk.tick(desk.node.pass_blocks())
-        assert desk.script.asked[-1][0].native_price_e18 == found
+        assert desk.script.requested[-1][0].native_price_e18 == found
         clock.now += 0.1
         desk.tick(desk.node.pass_blocks())
-        assert desk.script.asked[-1][0].native_price_e18 == 9 * E18
-    told = [one["event"] for one in logs]
-    assert told.count("gas_not_weighed") == (found == 0)
+        assert desk.script.requested[-1][0].native_price_e18 == 9 * E18
+    reported = [one["event"] for one in logs]
+    assert reported.count("gas_not_weighed") == (found == 0)
 
 
 def test_fees_of_a_rollup_that_does_not_tell_are_not_weighed_and_told_of_once(desk: Desk) -> None:
     unknown = [True]
 
-    def told(_rpc: Any, height: int) -> Any:
+    def reported(_rpc: Any, height: int) -> Any:
         assert height == desk.node.height
         if unknown[0]:
             raise L1FeeUnknown(CHAIN, "it does not answer")
         return NO_L1_FEES
 
-    desk.monkeypatch.setattr(conditions, "read_l1_fees", told)
+    desk.monkeypatch.setattr(conditions, "read_l1_fees", reported)
     desk.script.verdicts = [quiet(desk.verdict)]
     with capture_logs() as logs:
         for unknown[0] in (True, True, False, True):
@@ -1078,7 +1081,7 @@ def test_epochs_are_read_again_after_a_pause_of_those_that_have_something_under_
     desk.made(ONE, TWO)
     desk.script.verdicts = [of(desk.verdict), quiet(desk.verdict, TWO)]
     desk.tick()
-    desk.outbox.fill(desk.node, Pen(), 1, Fees(40 * UNIT, UNIT), "a gap")
+    desk.outbox.fill(desk.node, Pen(), 1, GasFees(40 * UNIT, UNIT), "a gap")
     desk.reads.clear()
     for blocks, reads in ((1, []), (2, [[ONE]]), (1, [])):
         desk.tick(desk.node.pass_blocks(blocks))
@@ -1093,7 +1096,7 @@ def test_a_nonce_that_was_only_filled_is_no_news_and_what_is_final_is_forgotten(
     desk.script.verdicts = [quiet(desk.verdict)]
     desk.tick()
     assert desk.ticks[-1].waiting_blocks == 0
-    desk.outbox.fill(desk.node, Pen(), 0, Fees(40 * UNIT, UNIT), "a gap")
+    desk.outbox.fill(desk.node, Pen(), 0, GasFees(40 * UNIT, UNIT), "a gap")
     desk.script.verdicts = [of(desk.verdict)]
     desk.tick(desk.node.pass_blocks())
     desk.script.verdicts = [quiet(desk.verdict)]
@@ -1117,8 +1120,8 @@ def test_what_was_mined_and_has_no_receipt_now_is_told_by_a_later_look(desk: Des
         patch.setattr(
             inflight, "find_receipt", lambda rpc, name: None if name == lost else plain(rpc, name)
         )
-        told = desk.tick(desk.node.mined_next())
-        assert [one.vault for one in told] == [TWO]
+        reported = desk.tick(desk.node.mined_next())
+        assert [one.vault for one in reported] == [TWO]
 
     assert [one.vault for one in desk.tick(desk.node.pass_blocks())] == [ONE]
 
@@ -1141,7 +1144,9 @@ def test_a_rebalance_is_sent_once_a_quorum_says_the_same_of_the_vault(
     def health() -> list[SimpleNamespace]:
         flags = [(False, False), (True, False), (False, True)]
         return [
-            SimpleNamespace(endpoint=f"e{at}", height=at, latency_seconds=0.5, resting=r, behind=b)
+            SimpleNamespace(
+                endpoint=f"e{at}", height=at, latency_seconds=0.5, backing_off=r, behind=b
+            )
             for at, (r, b) in enumerate(flags)
         ]
 
@@ -1149,7 +1154,7 @@ def test_a_rebalance_is_sent_once_a_quorum_says_the_same_of_the_vault(
     desk.monkeypatch.setattr(desk.node, "health", health, raising=False)
     desk.monkeypatch.setattr(desk.node, "quorum", 2, raising=False)
     desk.monkeypatch.setattr(
-        type(interface("VaultLens").at(SYSTEM.lens)), "result", lambda *told: told[2]
+        type(interface("VaultLens").at(SYSTEM.lens)), "result", lambda *reported: reported[2]
     )
     found = sent.snapshot if agrees else replace(sent.snapshot, drift_bps=1)
     desk.monkeypatch.setattr(
@@ -1201,11 +1206,11 @@ def test_pools_that_are_left_out_are_named_where_trades_were_sought_the_first_of
 def test_a_plan_uses_a_pool_by_its_key_its_holder_or_its_tokens(verdict: Verdict) -> None:
     plan = verdict.plan
     assert plan is not None
-    swap = swaps_of(plan)[0]
-    pool, token = swap.leg.pool, swap.leg.token_in
+    routed = swaps_of(plan)[0]
+    pool, token = routed.swap.pool, routed.swap.token_in
     assert pool_faults.uses(plan, [Scope("0xnone"), Scope(pool.key)])
-    assert pool_faults.uses(plan, [Scope(swap.holder, token)])
-    assert pool_faults.uses(plan, [Scope("", swap.leg.token_out)])
+    assert pool_faults.uses(plan, [Scope(routed.holder, token)])
+    assert pool_faults.uses(plan, [Scope("", routed.swap.token_out)])
     assert not pool_faults.uses(plan, [])
     assert not pool_faults.uses(
         plan, [Scope("0xnone"), Scope("", "0xnone"), Scope(pool.key, "0xnone")]
@@ -1249,20 +1254,20 @@ def apart(desk: Desk, bad: set[str]) -> Keeper:
 def test_the_pool_without_which_plans_pass_is_left_out_for_the_vault(desk: Desk) -> None:
     plan = desk.verdict.plan
     assert plan is not None
-    keys = {leg.pool.key for leg in plan.legs}
+    keys = {swap.pool.key for swap in plan.swaps}
     assert len(keys) > 1
     for key in sorted(keys):
         apart(desk, {key})
-        told = [one.reason for one in desk.tick(desk.node.pass_blocks())]
+        reported = [one.reason for one in desk.tick(desk.node.pass_blocks())]
         left = {one.subject for one in desk.ticks[-1].left_out}
         passes = decide(
             of(desk.verdict).snapshot, [pool for pool in POOLS if pool.key != key], Conditions(0)
         )
-        if passes.step is Step.REBALANCE:
+        if passes.step is Action.REBALANCE:
             assert left == {f"{key} for {ONE}"}
-            assert Reason.UNDER_WAY in told
+            assert Reason.UNDER_WAY in reported
             for attempt in desk.outbox.unsettled(CHAIN):
-                desk.outbox.journal.advance(attempt, State.FAILED)
+                desk.outbox.journal.advance(attempt, AttemptState.FAILED)
             desk.node.pool.clear()
 
 
@@ -1270,7 +1275,7 @@ def test_pools_that_pass_in_other_plans_are_not_at_fault(desk: Desk) -> None:
     """Each alone is in a plan that passes: only both together are refused."""
     plan = desk.verdict.plan
     assert plan is not None
-    keys = {leg.pool.key for leg in plan.legs}
+    keys = {swap.pool.key for swap in plan.swaps}
     apart(desk, set())
 
     def estimate(_rpc: Any, _sender: str, _vault: str, data: str) -> int:
@@ -1285,7 +1290,7 @@ def test_pools_that_pass_in_other_plans_are_not_at_fault(desk: Desk) -> None:
         decide(of(desk.verdict).snapshot, [one for one in POOLS if one.key != key], Conditions(0))
         for key in sorted(keys)
     ]
-    shown = [{leg.pool.key for leg in one.plan.legs} if one.plan else set() for one in passing]
+    shown = [{swap.pool.key for swap in one.plan.swaps} if one.plan else set() for one in passing]
     innocent = keys & set().union(*shown)
     blamed_keys = {key for key, found in zip(sorted(keys), shown, strict=True) if found} - innocent
     desk.decision()
@@ -1312,7 +1317,7 @@ def test_a_pool_that_refuses_is_blamed_though_a_newer_block_hides_who_only_pays_
     desk.node.pass_blocks()
     desk.tick(head)
 
-    assert [one.subject for one in desk.ticks[-1].left_out] == [refuses.leg.pool.key]
+    assert [one.subject for one in desk.ticks[-1].left_out] == [refuses.swap.pool.key]
 
 
 def blamed(desk: Desk, *failed: FailedSwap, failures: int = 1) -> Keeper:
@@ -1336,35 +1341,35 @@ def test_a_pool_that_refuses_its_swap_is_left_out_and_the_vault_planned_for_with
 ) -> None:
     plan = desk.verdict.plan
     assert plan is not None
-    swap = swaps_of(plan)[0]
-    blamed(desk, FailedSwap(swap, "TF"))
+    routed = swaps_of(plan)[0]
+    blamed(desk, FailedSwap(routed, "TF"))
     better = Verdict(of(desk.verdict).snapshot, Reason.AWAITS_PRICE, "no other")
     desk.script.tried_again = [better]
 
     found = desk.decision()
 
-    key = swap.leg.pool.key
+    key = routed.swap.pool.key
     assert desk.script.without == [frozenset({Scope(key)})]
     assert found.reason is better.reason
     assert found.text == f"no other; left out for now: {key}"
-    (told,) = desk.ticks[-1].left_out
+    (reported,) = desk.ticks[-1].left_out
     now = desk.node.time(desk.node.height)
-    assert (told.subject, told.why, told.until) == (key, "TF", now + 60)
+    assert (reported.subject, reported.why, reported.until) == (key, "TF", now + 60)
     desk.tick(desk.node.pass_blocks())
-    assert desk.script.asked[-1][2] == {Scope(key)}
+    assert desk.script.requested[-1][2] == {Scope(key)}
     desk.keeper.retry_pools()
     desk.tick(desk.node.pass_blocks())
-    assert desk.script.asked[-1][2] == frozenset()
+    assert desk.script.requested[-1][2] == frozenset()
     assert desk.script.retried == 1
 
 
 def test_a_pool_is_named_whoever_holds_its_tokens_and_only_for_its_time(desk: Desk) -> None:
     plan = desk.verdict.plan
     assert plan is not None
-    swap = replace(swaps_of(plan)[0], holder="0xmanager")
-    blamed(desk, FailedSwap(swap, "TF"))
+    routed = replace(swaps_of(plan)[0], holder="0xmanager")
+    blamed(desk, FailedSwap(routed, "TF"))
     desk.tick()
-    assert [one.subject for one in desk.ticks[-1].left_out] == [swap.leg.pool.key]
+    assert [one.subject for one in desk.ticks[-1].left_out] == [routed.swap.pool.key]
     desk.script.verdicts = [quiet(desk.verdict)]
     desk.tick(desk.node.pass_blocks(5))
     assert desk.ticks[-1].left_out == ()
@@ -1375,19 +1380,19 @@ def test_a_token_or_a_pool_that_may_be_the_vaults_fault_is_left_out_for_it_alone
 ) -> None:
     plan = desk.verdict.plan
     assert plan is not None
-    swap = swaps_of(plan)[0]
+    routed = swaps_of(plan)[0]
     for failed, scope in (
-        (FailedSwap(swap, "blocked", swap.leg.token_in), Scope("", swap.leg.token_in)),
-        (FailedSwap(swap, "TF", may_be_the_vaults=True), Scope(swap.leg.pool.key)),
+        (FailedSwap(routed, "blocked", routed.swap.token_in), Scope("", routed.swap.token_in)),
+        (FailedSwap(routed, "TF", may_be_the_vaults=True), Scope(routed.swap.pool.key)),
     ):
         blamed(desk, failed)
         desk.script.without.clear()
         assert desk.decision(desk.node.pass_blocks()).reason is Reason.NOT_YET
         assert desk.script.without == [frozenset({scope})]
-        (told,) = desk.ticks[-1].left_out
-        assert told.subject == f"{scope} for {ONE}"
+        (reported,) = desk.ticks[-1].left_out
+        assert reported.subject == f"{scope} for {ONE}"
         desk.tick(desk.node.pass_blocks())
-        assert desk.script.asked[-1][2] == frozenset(), "others may trade on it"
+        assert desk.script.requested[-1][2] == frozenset(), "others may trade on it"
 
 
 def test_a_refusal_that_is_no_pools_fault_is_the_vaults(desk: Desk, clock: Clock) -> None:
@@ -1437,8 +1442,8 @@ def test_a_vault_is_planned_for_anew_so_often_and_then_at_the_next_block(desk: D
 
 
 def test_other_settings_hold_from_the_next_look_on(desk: Desk) -> None:
-    lane = Lane(Pen(), KeyLimits(max_fee_per_gas_wei=5, targets=frozenset({ONE})))
-    desk.made(ONE, signers=[lane, Pen()])
+    sender = SenderAccount(Pen(), KeyLimits(max_fee_per_gas_wei=5, targets=frozenset({ONE})))
+    desk.made(ONE, signers=[sender, Pen()])
     desk.node.estimate = refused()
     desk.script.verdicts = [of(desk.verdict)]
     desk.tick()
@@ -1453,7 +1458,7 @@ def test_other_settings_hold_from_the_next_look_on(desk: Desk) -> None:
     assert desk.keeper.options is options
     assert desk.outbox.rules is rules
     assert desk.script.options is evaluation
-    assert lane.limits == KeyLimits(99, 1_234, frozenset({ONE}))
+    assert sender.limits == KeyLimits(99, 1_234, frozenset({ONE}))
     (breaker,) = desk.keeper.reporter.open_breakers(0)
     assert breaker.until is not None
     assert breaker.until - breaker.since == 7.0
@@ -1535,7 +1540,7 @@ def test_a_loop_that_fails_so_often_in_a_row_ends_with_the_last_failure(desk: De
     assert [tick.failures_in_a_row for tick in desk.ticks] == [1, 2, 0, 1, 2, 3]
     assert [(tick.candidates, tick.planned) for tick in desk.ticks[:3]] == [(0, 0), (0, 0), (1, 0)]
     assert [tick.failure for tick in desk.ticks[-2:]] == [str(down)] * 2
-    assert desk.ticks[-1].looked is None
+    assert desk.ticks[-1].inputs is None
     assert desk.ticks[-1].block is None
     assert [one.scope for one in desk.ticks[-1].breakers] == ["chain"]
 
@@ -1544,10 +1549,10 @@ def test_a_look_that_failed_says_how_much_it_asked(desk: Desk) -> None:
     desk.made(max_consecutive_failures=9)
     desk.node.call("eth_blockNumber")
     desk.script.fails = RpcTimeout("node", 3)
-    before = len(desk.node.asked)
+    before = len(desk.node.requested)
     run(desk, desk.node.pass_blocks)
 
-    assert desk.ticks[-1].requests == len(desk.node.asked) - before > 0
+    assert desk.ticks[-1].requests == len(desk.node.requested) - before > 0
 
 
 def test_a_loop_that_does_not_give_up_rests_and_tries_again(desk: Desk, clock: Clock) -> None:
@@ -1591,7 +1596,7 @@ def test_books_that_differ_end_the_loop_and_are_told(desk: Desk) -> None:
 
     assert [one.reason for one in decided] == [Reason.HALTED]
     assert desk.ticks[-1].failure == str(desk.verified)
-    assert 0 < desk.ticks[-1].requests < len(desk.node.asked) - desk.ticks[0].requests
+    assert 0 < desk.ticks[-1].requests < len(desk.node.requested) - desk.ticks[0].requests
     assert desk.ticks[-1].decisions == tuple(decided)
 
 
@@ -1615,7 +1620,7 @@ def test_watchers_are_told_now_and_then_of_a_chain_without_blocks(desk: Desk, cl
         None,
     )
 
-    assert [tick.looked is None for tick in desk.ticks] == [False, True, True]
+    assert [tick.inputs is None for tick in desk.ticks] == [False, True, True]
     assert desk.ticks[1].block == desk.ticks[0].block
     assert desk.ticks[1].decisions == ()
 

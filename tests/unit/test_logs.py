@@ -29,12 +29,12 @@ class Node(Rpc):
     ) -> None:
         super().__init__("http://127.0.0.1:1")
         self.refuses, self.why = refuses, why
-        self.asked: list[int] = []
+        self.requested: list[int] = []
         self.searched: list[tuple[int, int]] = []
         self.heads = ["a"]
 
     def batch_settled(self, calls: Sequence[Call]) -> list[Any]:
-        self.asked.append(len(calls))
+        self.requested.append(len(calls))
         head = self.heads.pop(0) if len(self.heads) > 1 else self.heads[0]
         return [self._one(head, method, params) for method, params in calls]
 
@@ -61,13 +61,13 @@ def test_what_is_too_much_is_asked_in_pieces_and_the_limit_remembered(
     node = Node(lambda first, last: last - first >= most, why)
     search = LogSearch()
 
-    told, found = search.find(node, [FILTER], 1, 100, [("head", [])])
+    reported, found = search.find(node, [FILTER], 1, 100, [("head", [])])
 
-    assert (told, blocks(found)) == (["a"], list(range(3, 101, 3)))
+    assert (reported, blocks(found)) == (["a"], list(range(3, 101, 3)))
     assert search.most_blocks <= most or most >= 100
-    node.asked.clear()
+    node.requested.clear()
     search.find(node, [FILTER], 101, 200, [("head", [])])
-    assert len(node.asked) == 1
+    assert len(node.requested) == 1
 
 
 def test_a_search_with_too_many_logs_is_halved_where_they_are() -> None:
@@ -86,10 +86,10 @@ def test_very_many_searches_are_not_made() -> None:
     node = Node(lambda first, last: last > first)
     search = LogSearch()
     search.find(node, [FILTER], 1, 2)
-    node.asked.clear()
+    node.requested.clear()
 
     assert search.find(node, [FILTER], 1, 1_000)[1] is None
-    assert sum(node.asked) <= 1
+    assert sum(node.requested) <= 1
 
 
 def test_logs_are_not_put_together_from_two_chains() -> None:
@@ -135,18 +135,18 @@ def test_two_hundred_searches_are_made_and_not_one_more(searches: int) -> None:
     search = LogSearch()
     search.most_blocks = 1
 
-    told, found = search.find(node, [FILTER], 1, searches, [("head", [])])
+    reported, found = search.find(node, [FILTER], 1, searches, [("head", [])])
 
     made = searches <= 200
-    assert told == ["a"]
+    assert reported == ["a"]
     assert (found is not None) == made
-    assert node.asked == [1 + searches] if made else [1]
+    assert node.requested == [1 + searches] if made else [1]
 
 
 def test_each_filter_is_searched_for_over_all_blocks() -> None:
     node = Node(lambda first, last: last - first >= 8)
 
-    told, found = LogSearch().find(node, [FILTER, FILTER], 1, 20)
+    reported, found = LogSearch().find(node, [FILTER, FILTER], 1, 20)
 
-    assert told == []
+    assert reported == []
     assert blocks(found) == sorted([*range(3, 21, 3)] * 2)

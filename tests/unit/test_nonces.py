@@ -10,15 +10,15 @@ from typing import Any
 import pytest
 
 from rebalancer.errors import FeeAboveCap, ForeignPending, NonceGap, RpcRejected, TooManyGaps
-from rebalancer.send.attempt import Intent, Kind, State
-from rebalancer.send.fees import Fees, outbid
-from rebalancer.send.lanes import KeyLimits, Lane
+from rebalancer.send.attempt import AttemptState, Intent, Kind
+from rebalancer.send.fees import GasFees, replacement_of
 from rebalancer.send.lifecycle import SendRules
-from rebalancer.send.nonces import Stuck, Trouble, clear, clear_on_start, survey
+from rebalancer.send.nonces import NonceFault, StuckNonce, clear, clear_on_start, survey
 from rebalancer.send.outbox import Outbox
+from rebalancer.send.sender_accounts import KeyLimits, SenderAccount
 from tests.property.test_outbox_property import CHAIN, ME, RULES, UNIT, VAULT, FakeChain, Pen
 
-OFFER = Fees(40 * UNIT, UNIT)
+OFFER = GasFees(40 * UNIT, UNIT)
 CAP = RULES.fee_cap_wei
 
 
@@ -111,7 +111,7 @@ def test_nonces_below_a_journalled_one_that_nobody_has_are_gaps(
     chain.mine(0, heard=False)
     sent_after(outbox, chain, [1, 2, 3])
 
-    assert survey(outbox, chain, ME) == [Stuck(ME, n, Trouble.GAP) for n in (1, 2, 3)]
+    assert survey(outbox, chain, ME) == [StuckNonce(ME, n, NonceFault.GAP) for n in (1, 2, 3)]
 
 
 def test_what_is_pending_and_in_no_outbox_is_foreign_and_comes_before_gaps(
@@ -123,8 +123,8 @@ def test_what_is_pending_and_in_no_outbox_is_foreign_and_comes_before_gaps(
     foreign(chain, 2, 50 * UNIT)
 
     assert survey(outbox, chain, ME) == [
-        *(Stuck(ME, 1, Trouble.FOREIGN), Stuck(ME, 2, Trouble.FOREIGN)),
-        Stuck(ME, 3, Trouble.GAP),
+        *(StuckNonce(ME, 1, NonceFault.FOREIGN), StuckNonce(ME, 2, NonceFault.FOREIGN)),
+        StuckNonce(ME, 3, NonceFault.GAP),
     ]
 
 
@@ -201,22 +201,22 @@ def test_foreign_transactions_are_left_alone_on_start(outbox: Outbox, chain: Fak
 # What an offer takes
 
 
-def stuck(trouble: Trouble = Trouble.FOREIGN) -> list[Stuck]:
-    return [Stuck(ME, 0, trouble)]
+def stuck(trouble: NonceFault = NonceFault.FOREIGN) -> list[StuckNonce]:
+    return [StuckNonce(ME, 0, trouble)]
 
 
 def test_a_gap_is_filled_at_the_markets_price(outbox: Outbox, chain: FakeChain) -> None:
-    (filled,) = clear(outbox, chain, Lane(Pen()), stuck(Trouble.GAP))
+    (filled,) = clear(outbox, chain, SenderAccount(Pen()), stuck(NonceFault.GAP))
 
     assert offers(outbox) == [2 * chain.base_fee + UNIT // 10]
-    assert (filled.nonce, filled.state) == (0, State.SENT)
+    assert (filled.nonce, filled.state) == (0, AttemptState.SENT)
     assert filled.newest.kind is Kind.ORIGINAL
 
 
 def test_a_foreign_transaction_is_outbid_in_few_steps(outbox: Outbox, chain: FakeChain) -> None:
     foreign(chain, 0, 400 * UNIT, 2 * UNIT)
 
-    (filled,) = clear(outbox, chain, Lane(Pen()), stuck())
+    (filled,) = clear(outbox, chain, SenderAccount(Pen()), stuck())
 
     taken = at(chain, 0)
     assert (taken["to"], taken["data"]) == (ME, "0x")
@@ -237,7 +237,7 @@ def test_an_offer_never_passes_the_cap_and_comes_near_it_before_it_gives_up(
     foreign(chain, 0, 10 * CAP)
 
     with pytest.raises(RpcRejected, match="underpriced"):
-        clear(outbox, chain, Lane(Pen()), stuck())
+        clear(outbox, chain, SenderAccount(Pen()), stuck())
 
     assert CAP * 8 // 9 < max(offers(outbox)) <= CAP
     assert len(offers(outbox)) <= 8
@@ -246,7 +246,7 @@ def test_an_offer_never_passes_the_cap_and_comes_near_it_before_it_gives_up(
 
 def test_an_offer_keeps_to_the_limit_of_its_account(outbox: Outbox, chain: FakeChain) -> None:
     foreign(chain, 0, 400 * UNIT)
-    limited = Lane(Pen(), KeyLimits(max_fee_per_gas_wei=100 * UNIT))
+    limited = SenderAccount(Pen(), KeyLimits(max_fee_per_gas_wei=100 * UNIT))
 
     with pytest.raises(RpcRejected, match="underpriced"):
         clear(outbox, chain, limited, stuck())
@@ -257,7 +257,7 @@ def test_an_offer_keeps_to_the_limit_of_its_account(outbox: Outbox, chain: FakeC
 def test_gas_above_the_cap_sends_nothing(tmp_path: Path, chain: FakeChain) -> None:
     rules = SendRules(fee_cap_wei=chain.base_fee - 1)
     with Outbox(tmp_path / "outbox.sqlite", rules) as outbox, pytest.raises(FeeAboveCap) as caught:
-        clear(outbox, chain, Lane(Pen()), stuck(Trouble.GAP))
+        clear(outbox, chain, SenderAccount(Pen()), stuck(NonceFault.GAP))
 
     assert (caught.value.base_fee_wei, caught.value.cap_wei) == (chain.base_fee, chain.base_fee - 1)
     assert not chain.pool
@@ -267,7 +267,7 @@ def test_a_node_that_takes_nothing_is_told_of_as_it_says(outbox: Outbox, chain: 
     chain.refuses = True
 
     with pytest.raises(RpcRejected, match="overloaded"):
-        clear(outbox, chain, Lane(Pen()), stuck(Trouble.GAP))
+        clear(outbox, chain, SenderAccount(Pen()), stuck(NonceFault.GAP))
 
     assert not chain.pool
 
@@ -283,9 +283,9 @@ def test_tip_that_is_high_already_stops_no_offer_below_the_cap(
     monkeypatch.setattr(chain, "eth_feeHistory", lambda *_: history, raising=False)
     foreign(chain, 0, 800 * UNIT, 600 * UNIT)
 
-    clear(outbox, chain, Lane(Pen()), stuck())
+    clear(outbox, chain, SenderAccount(Pen()), stuck())
 
-    near = outbid(CAP * 8 // 9)
+    near = replacement_of(CAP * 8 // 9)
     assert (at(chain, 0)["maxPriorityFeePerGas"], at(chain, 0)["maxFeePerGas"]) == (near, CAP)
     assert at(chain, 0)["data"] == "0x"
 
@@ -294,10 +294,10 @@ def test_gap_that_is_filled_again_at_the_same_price_is_sent_again_and_not_signed
     outbox: Outbox, chain: FakeChain
 ) -> None:
     """The node lost what filled it, and gas costs what it did: it would be the same transaction."""
-    (first,) = clear(outbox, chain, Lane(Pen()), stuck(Trouble.GAP))
+    (first,) = clear(outbox, chain, SenderAccount(Pen()), stuck(NonceFault.GAP))
     lost(chain, 0)
 
-    (again,) = clear(outbox, chain, Lane(Pen()), stuck(Trouble.GAP))
+    (again,) = clear(outbox, chain, SenderAccount(Pen()), stuck(NonceFault.GAP))
 
     assert again.transaction_hash == first.transaction_hash == chain.pool[0]
     assert len(again.versions) == 1
@@ -327,12 +327,12 @@ def test_version_of_ours_that_is_refused_is_raised_until_it_is_taken(
     outbox: Outbox, chain: FakeChain
 ) -> None:
     """The nonce was filled before; the node lost that, and has a dearer one of somebody else's."""
-    clear(outbox, chain, Lane(Pen()), stuck(Trouble.GAP))
+    clear(outbox, chain, SenderAccount(Pen()), stuck(NonceFault.GAP))
     lost(chain, 0)
     foreign(chain, 0, 400 * UNIT, 2 * UNIT)
     chain.base_fee *= 2
 
-    (filled,) = clear(outbox, chain, Lane(Pen()), stuck())
+    (filled,) = clear(outbox, chain, SenderAccount(Pen()), stuck())
 
     assert (at(chain, 0)["to"], at(chain, 0)["data"]) == (ME, "0x")
     assert filled.newest.fees.max_fee_per_gas_wei == at(chain, 0)["maxFeePerGas"] >= 440 * UNIT
@@ -369,13 +369,13 @@ def test_cap_that_leaves_no_room_for_any_offer_is_said_with_both_numbers(
     outbox: Outbox, chain: FakeChain
 ) -> None:
     """A version that is refused leaves its attempt open: at the end it is the cap that is in the way."""
-    clear(outbox, chain, Lane(Pen()), stuck(Trouble.GAP))
+    clear(outbox, chain, SenderAccount(Pen()), stuck(NonceFault.GAP))
     lost(chain, 0)
     chain.base_fee *= 2
     chain.refuses = True
 
     with pytest.raises(FeeAboveCap) as caught:
-        clear(outbox, chain, Lane(Pen()), stuck(Trouble.GAP))
+        clear(outbox, chain, SenderAccount(Pen()), stuck(NonceFault.GAP))
 
     assert (caught.value.base_fee_wei, caught.value.cap_wei) == (chain.base_fee, CAP)
 
@@ -390,24 +390,24 @@ def test_gap_is_filled_by_a_keeper_that_was_killed_before_it_had_signed(
     sent_after(outbox, chain, [0])
     with pytest.raises(KeyboardInterrupt):
         clear_on_start(outbox, chain, [Killed()])
-    assert [one.state for one in outbox.journal.of_epoch(CHAIN, ME, 0)] == [State.PLANNED]
+    assert [one.state for one in outbox.journal.of_epoch(CHAIN, ME, 0)] == [AttemptState.PLANNED]
 
     (filled,) = clear_on_start(outbox, chain, [Pen()])
 
-    assert (filled.nonce, filled.state) == (0, State.SENT)
+    assert (filled.nonce, filled.state) == (0, AttemptState.SENT)
     assert survey(outbox, chain, ME) == []
     assert [one.state for one in outbox.journal.of_epoch(CHAIN, ME, 0)] == [
-        *(State.SENT, State.FAILED),
+        *(AttemptState.SENT, AttemptState.FAILED),
     ]
 
 
 def test_nonce_that_is_filled_twice_at_one_price_is_sent_twice_and_signed_once(
     outbox: Outbox, chain: FakeChain
 ) -> None:
-    (first,) = clear(outbox, chain, Lane(Pen()), stuck(Trouble.GAP))
+    (first,) = clear(outbox, chain, SenderAccount(Pen()), stuck(NonceFault.GAP))
     lost(chain, 0)
 
-    (again,) = clear(outbox, chain, Lane(Pen()), stuck(Trouble.GAP))
+    (again,) = clear(outbox, chain, SenderAccount(Pen()), stuck(NonceFault.GAP))
 
     assert again.versions[0].raw == first.newest.raw
     assert len(again.versions) == len(outbox.attempts(CHAIN)) == 1
@@ -420,7 +420,7 @@ def test_offers_double_until_the_cap_is_near_and_their_tips_with_them(
     chain.refuses = True
     chain.base_fee = 20 * UNIT
     with pytest.raises(RpcRejected):
-        clear(outbox, chain, Lane(Pen()), stuck(Trouble.GAP))
+        clear(outbox, chain, SenderAccount(Pen()), stuck(NonceFault.GAP))
 
     steps = [version.fees for attempt in outbox.attempts(CHAIN) for version in attempt.versions]
     for low, high in pairwise(steps):

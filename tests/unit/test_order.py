@@ -10,9 +10,9 @@ import numpy as np
 import pytest
 
 from rebalancer.plan.dual import Offer, Solution
-from rebalancer.plan.leg import Leg
 from rebalancer.plan.market import Flows, Market
-from rebalancer.plan.order import makes_circle, order_of_flows, order_of_legs, orders_beside
+from rebalancer.plan.order import makes_circle, order_of_flows, order_of_swaps, orders_beside
+from rebalancer.plan.swap import Swap
 from rebalancer.venues import Token
 from tests.unit.pairs import A, B, C, pair
 
@@ -31,8 +31,8 @@ MARKET = Market(POOLS)
 PLACES = [MARKET.index[token.address] for token in TOKENS]
 
 
-def leg(start: Token, end: Token) -> Leg:
-    return Leg(POOLS[0], start.address, end.address, 1, 1)
+def swap(start: Token, end: Token) -> Swap:
+    return Swap(POOLS[0], start.address, end.address, 1, 1)
 
 
 def offer_of(sold: Sequence[Token] = (A,), bought: Sequence[Token] = (E,)) -> Offer:
@@ -72,13 +72,13 @@ def places(*tokens: Token) -> list[int]:
 def test_swap_makes_a_circle_where_others_lead_back(seed: int) -> None:
     rng = Random(seed)
     pairs = [rng.sample(TOKENS, 2) for _ in range(rng.randint(0, 6))]
-    legs = [leg(*one) for one in pairs]
+    swaps = [swap(*one) for one in pairs]
     reach = {(a.address, b.address) for a, b in pairs}
     for _ in TOKENS:
         reach |= {(a, d) for a, b in reach for c, d in reach if b == c}
     for start, end in permutations(TOKENS, 2):
         leads_back = (end.address, start.address) in reach
-        assert makes_circle(legs, start.address, end.address) is leads_back
+        assert makes_circle(swaps, start.address, end.address) is leads_back
 
 
 @pytest.mark.parametrize("seed", range(20))
@@ -86,21 +86,21 @@ def test_order_of_legs_has_each_swap_lead_on(seed: int) -> None:
     rng = Random(seed)
     line = rng.sample(TOKENS, len(TOKENS))
     pairs = [sorted(rng.sample(range(len(TOKENS)), 2)) for _ in range(rng.randint(1, 6))]
-    legs = [leg(line[i], line[j]) for i, j in pairs]
-    rng.shuffle(legs)
-    order = order_of_legs(MARKET, legs, offer_of())
+    swaps = [swap(line[i], line[j]) for i, j in pairs]
+    rng.shuffle(swaps)
+    order = order_of_swaps(MARKET, swaps, offer_of())
     assert sorted(order) == sorted(PLACES)
-    for one in legs:
+    for one in swaps:
         assert order.index(MARKET.index[one.token_in]) < order.index(MARKET.index[one.token_out])
 
 
 def test_order_of_legs_puts_others_where_they_are_of_use() -> None:
     """What is sold comes first, what is bought last, and what is neither after the last that is sold."""
-    chain = [leg(B, C), leg(C, D)]
-    assert order_of_legs(MARKET, chain, offer_of((A,), (E,))) == places(A, B, C, D, E)
-    assert order_of_legs(MARKET, chain, offer_of((A, B), (E,))) == places(A, B, C, D, E)
-    assert order_of_legs(MARKET, [leg(B, C)], offer_of((B,), (C,))) == places(B, A, D, E, C)
-    assert order_of_legs(MARKET, [leg(B, C)], offer_of((D,), (E,))) == places(D, A, B, C, E)
+    chain = [swap(B, C), swap(C, D)]
+    assert order_of_swaps(MARKET, chain, offer_of((A,), (E,))) == places(A, B, C, D, E)
+    assert order_of_swaps(MARKET, chain, offer_of((A, B), (E,))) == places(A, B, C, D, E)
+    assert order_of_swaps(MARKET, [swap(B, C)], offer_of((B,), (C,))) == places(B, A, D, E, C)
+    assert order_of_swaps(MARKET, [swap(B, C)], offer_of((D,), (E,))) == places(D, A, B, C, E)
 
 
 @pytest.mark.parametrize("seed", range(20))

@@ -14,13 +14,13 @@ WETH, USDC, WBTC = "0x01", "0x02", "0x03"
 
 
 def test_a_pool_is_left_out_for_a_minute_and_twice_as_long_each_time_up_to_an_hour() -> None:
-    outages, now, rests = Outages(), 1_000.0, []
+    outages, now, backs_off = Outages(), 1_000.0, []
     for _ in range(8):
-        told = outages.failed(Scope(POOL), "TF", now)
-        rests.append(told.until - now)
-        now = told.until
+        reported = outages.failed(Scope(POOL), "TF", now)
+        backs_off.append(reported.until - now)
+        now = reported.until
 
-    assert rests == [60, 120, 240, 480, 960, 1_920, 3_600, 3_600]
+    assert backs_off == [60, 120, 240, 480, 960, 1_920, 3_600, 3_600]
 
 
 def test_what_works_again_is_forgotten_and_begins_anew() -> None:
@@ -51,9 +51,9 @@ def test_nobody_has_a_pool_left_out_for_long_without_making_it_fail_at_every_try
     for pause in pauses:
         now += pause
         if not outages.scopes(now):  # it is only ever asked of while it is not left out
-            told = outages.failed(Scope(POOL), "TF", now)
-            assert 60 <= told.until - now <= 3_600
-            out = told.until
+            reported = outages.failed(Scope(POOL), "TF", now)
+            assert 60 <= reported.until - now <= 3_600
+            out = reported.until
 
     assert outages.scopes(out) == frozenset()
 
@@ -107,9 +107,9 @@ def test_what_is_left_out_is_told_by_name_since_when_why_and_until_when() -> Non
     outages.failed(Scope(POOL), "TF", 10.0)
     outages.failed(Scope(POOL), "TF again", 70.0)
 
-    told = outages.told([Scope(OTHER, WETH), Scope(POOL), Scope("0xcc")])
+    reported = outages.reported([Scope(OTHER, WETH), Scope(POOL), Scope("0xcc")])
 
-    assert [(one.subject, one.why, one.since, one.until) for one in told] == [
+    assert [(one.subject, one.why, one.since, one.until) for one in reported] == [
         (f"{WETH} in {OTHER}", "no", 5.0, 65.0),
         (POOL, "TF again", 10.0, 190.0),
     ]

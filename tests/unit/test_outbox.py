@@ -30,12 +30,12 @@ from rebalancer.errors import (
     WrongChain,
 )
 from rebalancer.send import delivery, lifecycle
-from rebalancer.send.attempt import Attempt, Intent, Kind, State
-from rebalancer.send.fees import Fees, outbid
-from rebalancer.send.lanes import KeyLimits, Lane
+from rebalancer.send.attempt import Attempt, AttemptState, Intent, Kind
+from rebalancer.send.fees import GasFees, replacement_of
 from rebalancer.send.lifecycle import SendRules
 from rebalancer.send.outbox import Outbox
 from rebalancer.send.relay import Relays
+from rebalancer.send.sender_accounts import KeyLimits, SenderAccount
 from rebalancer.send.signed import Signer
 from rebalancer.send.spending import Spending
 from tests.property.test_outbox_property import CHAIN, ME, UNIT, VAULT, FakeChain, Pen
@@ -45,7 +45,7 @@ OTHER = "0x" + "22" * 20
 RULES = SendRules(
     fee_cap_wei=1_000 * UNIT, bump_after_blocks=3, confirmations=4, min_pending_seconds=12.0
 )
-OFFER = Fees(40 * UNIT, UNIT)
+OFFER = GasFees(40 * UNIT, UNIT)
 GAS = 50_000
 
 
@@ -99,10 +99,10 @@ def submit(outbox: Outbox, chain: FakeChain, epoch: int = 0, **changes: Any) -> 
 
 
 def advance(
-    outbox: Outbox, chain: FakeChain, lanes: Sequence[Signer] | None = None, **epochs: int
+    outbox: Outbox, chain: FakeChain, senders: Sequence[Signer] | None = None, **epochs: int
 ) -> list[Attempt]:
     by_vault = {VAULT: epochs["epoch"]} if epochs else None
-    return outbox.advance(chain, lanes or [Pen()], len(chain.blocks) - 1, by_vault)
+    return outbox.advance(chain, senders or [Pen()], len(chain.blocks) - 1, by_vault)
 
 
 def empty(chain: FakeChain, blocks: int = 1) -> None:
@@ -139,7 +139,7 @@ def test_what_is_signed_is_the_intent_at_the_price_offered_and_nothing_else(
         "maxFeePerGas": 40 * UNIT,
         "maxPriorityFeePerGas": UNIT,
     }
-    assert (attempt.state, attempt.nonce, attempt.sender) == (State.SENT, 0, ME)
+    assert (attempt.state, attempt.nonce, attempt.sender) == (AttemptState.SENT, 0, ME)
     assert (attempt.newest.height, attempt.newest.fees) == (7, OFFER)
     assert attempt.intent == intent(deadline=90)
     assert outbox.submit(chain, [Pen()], intent(1), OFFER, height=3).newest.height == 3
@@ -156,7 +156,7 @@ def test_an_epoch_is_sent_once_and_another_takes_the_next_nonce(
 
     again = submit(outbox, chain)
 
-    assert (again.id, again.state) == (first.id, State.MINED)
+    assert (again.id, again.state) == (first.id, AttemptState.MINED)
     assert submit(outbox, chain, 2).nonce == 2
     assert len(outbox.attempts(CHAIN)) == 3
 
@@ -174,34 +174,34 @@ def test_without_a_price_the_markets_is_offered_up_to_the_lowest_cap(
     outbox: Outbox, chain: FakeChain, limit: int | None
 ) -> None:
     chain.base_fee = 20 * UNIT
-    lane = Lane(Pen(), KeyLimits(max_fee_per_gas_wei=limit))
+    sender = SenderAccount(Pen(), KeyLimits(max_fee_per_gas_wei=limit))
 
-    attempt = outbox.submit(chain, [lane], intent())
+    attempt = outbox.submit(chain, [sender], intent())
 
     market = 2 * chain.base_fee + UNIT // 10
     assert attempt.newest.fees.max_fee_per_gas_wei == min(market, limit or market, 1_000 * UNIT)
     chain.base_fee = 1_001 * UNIT
     with pytest.raises(FeeAboveCap) as caught:
-        outbox.submit(chain, [lane], intent(1))
+        outbox.submit(chain, [sender], intent(1))
     cap = min(limit or RULES.fee_cap_wei, RULES.fee_cap_wei)
     assert caught.value.cap_wei == cap
-    assert [one.state for one in outbox.attempts(CHAIN)] == [State.SENT, State.FAILED]
+    assert [one.state for one in outbox.attempts(CHAIN)] == [AttemptState.SENT, AttemptState.FAILED]
 
 
 def test_what_is_refused_before_it_is_signed_has_failed_and_takes_no_nonce(
     outbox: Outbox, chain: FakeChain, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     refusal = SimulationRefused(ContractReverted("CooldownActive"))
-    asked = []
+    requested = []
 
     def check(sender: str) -> None:
-        asked.append(sender)
+        requested.append(sender)
         raise refusal
 
     with pytest.raises(SimulationRefused):
         outbox.submit(chain, [Pen()], intent(), OFFER, check=check)
-    assert asked == [ME]
-    poor = Lane(Pen(), KeyLimits(max_spend_per_day_wei=GAS * 40 * UNIT - 1))
+    assert requested == [ME]
+    poor = SenderAccount(Pen(), KeyLimits(max_spend_per_day_wei=GAS * 40 * UNIT - 1))
     with pytest.raises(SpendLimitReached) as caught:
         outbox.submit(chain, [poor], intent(), OFFER)
     assert (caught.value.spent_wei, caught.value.more_wei) == (0, GAS * 40 * UNIT)
@@ -212,11 +212,11 @@ def test_what_is_refused_before_it_is_signed_has_failed_and_takes_no_nonce(
 
     failed = outbox.attempts(CHAIN)
     assert [(one.nonce, one.versions) for one in failed] == [(None, ())] * 3
-    assert [one.state for one in failed[:2]] == [State.FAILED] * 2
+    assert [one.state for one in failed[:2]] == [AttemptState.FAILED] * 2
     assert failed[0].note == str(refusal)
     assert not chain.known
     monkeypatch.setattr(chain, "eth_getBalance", lambda *_: hex(GAS * 40 * UNIT), raising=False)
-    rich = Lane(Pen(), KeyLimits(max_spend_per_day_wei=GAS * 40 * UNIT))
+    rich = SenderAccount(Pen(), KeyLimits(max_spend_per_day_wei=GAS * 40 * UNIT))
     assert outbox.submit(chain, [rich], intent(), OFFER).nonce == 0
 
 
@@ -225,23 +225,23 @@ def test_what_a_rollup_charges_beside_gas_is_counted_twice_over(
 ) -> None:
     """It may double until the transaction is mined: the account must have it, and the day's limit must hold it."""
     fees = L1Fees(least_wei=1_000, wei_per_byte=10, operator_wei=7)
-    asked = []
+    requested = []
 
-    def told(_rpc: object, height: int) -> L1Fees:
-        asked.append(height)
+    def reported(_rpc: object, height: int) -> L1Fees:
+        requested.append(height)
         return fees
 
-    monkeypatch.setattr(delivery, "read_l1_fees", told)
+    monkeypatch.setattr(delivery, "read_l1_fees", reported)
     empty(chain, 5)
     beside = 2 * fees.beside_gas_wei(transaction_bytes("0x00000001"), GAS)
     most = GAS * 40 * UNIT + beside
     monkeypatch.setattr(chain, "eth_getBalance", lambda *_: hex(most), raising=False)
 
     attempt = outbox.submit(
-        chain, [Lane(Pen(), KeyLimits(max_spend_per_day_wei=most))], intent(), OFFER
+        chain, [SenderAccount(Pen(), KeyLimits(max_spend_per_day_wei=most))], intent(), OFFER
     )
 
-    assert set(asked) == {5}
+    assert set(requested) == {5}
     assert (attempt.newest.beside_gas_wei, attempt.newest.worst_cost_wei) == (beside, most)
     monkeypatch.setattr(chain, "eth_getBalance", lambda *_: hex(most - 1), raising=False)
     with pytest.raises(InsufficientEther):
@@ -249,7 +249,7 @@ def test_what_a_rollup_charges_beside_gas_is_counted_twice_over(
     limits = KeyLimits(max_spend_per_day_wei=2 * most - 1)
     monkeypatch.setattr(chain, "eth_getBalance", lambda *_: hex(10 * most), raising=False)
     with pytest.raises(SpendLimitReached) as caught:
-        outbox.submit(chain, [Lane(Pen(), limits)], intent(1), OFFER)
+        outbox.submit(chain, [SenderAccount(Pen(), limits)], intent(1), OFFER)
     assert (caught.value.spent_wei, caught.value.more_wei) == (most, most)
 
 
@@ -257,23 +257,23 @@ def test_a_replacement_spends_only_what_it_costs_more(outbox: Outbox, chain: Fak
     attempt = submit(outbox, chain)
     empty(chain, 3)
     clock_passes(outbox)
-    more = GAS * (outbid(40 * UNIT) - 40 * UNIT)
-    for limit, state in ((more - 1, State.SENT), (more, State.BUMPED)):
+    more = GAS * (replacement_of(40 * UNIT) - 40 * UNIT)
+    for limit, state in ((more - 1, AttemptState.SENT), (more, AttemptState.BUMPED)):
         limits = KeyLimits(max_spend_per_day_wei=GAS * 40 * UNIT + limit)
-        advance(outbox, chain, [Lane(Pen(), limits)])
+        advance(outbox, chain, [SenderAccount(Pen(), limits)])
         assert outbox.journal.get(attempt.id).state is state
     empty(chain, 3)
     dearest = only(outbox).newest.worst_cost_wei
-    most = GAS * outbid(outbid(40 * UNIT))
+    most = GAS * replacement_of(replacement_of(40 * UNIT))
     for limit, count in ((most - 1, 2), (most, 3)):
         assert most > dearest
-        advance(outbox, chain, [Lane(Pen(), KeyLimits(max_spend_per_day_wei=limit))])
+        advance(outbox, chain, [SenderAccount(Pen(), KeyLimits(max_spend_per_day_wei=limit))])
         assert len(only(outbox).versions) == count
     empty(chain)
     # A cancellation uses less gas, so it costs nothing more.
     limits = KeyLimits(max_spend_per_day_wei=outbox.journal.spent_wei(CHAIN, ME, 1_700_000_000))
-    advance(outbox, chain, [Lane(Pen(), limits)], epoch=1)
-    assert outbox.journal.get(attempt.id).state is State.CANCELLING
+    advance(outbox, chain, [SenderAccount(Pen(), limits)], epoch=1)
+    assert outbox.journal.get(attempt.id).state is AttemptState.CANCELLING
 
 
 def clock_passes(outbox: Outbox) -> None:
@@ -293,26 +293,31 @@ def test_an_intent_that_failed_goes_by_the_account_that_may_still_be_mined(
         outbox.submit(chain, [OtherPen()], intent(), OFFER)
     chain.refuses = False
 
-    barred = Lane(Pen(), KeyLimits(max_spend_per_day_wei=1))
-    stopped = Lane(OtherPen(), KeyLimits(max_spend_per_day_wei=1))
+    barred = SenderAccount(Pen(), KeyLimits(max_spend_per_day_wei=1))
+    stopped = SenderAccount(OtherPen(), KeyLimits(max_spend_per_day_wei=1))
     with pytest.raises(SpendLimitReached):
         outbox.submit(chain, [barred, stopped], intent(), OFFER)  # fails before it has a nonce
 
     again = outbox.submit(chain, [Pen(), OtherPen()], intent(), replace_fees(OFFER))
 
     assert (again.sender, again.nonce) == (OTHER, 0)
-    barred = Lane(OtherPen(), KeyLimits(targets=frozenset({ME})))
+    barred = SenderAccount(OtherPen(), KeyLimits(targets=frozenset({ME})))
     chain.refuses = True
     with pytest.raises(RpcRejected):
         outbox.submit(chain, [Pen()], intent(5), OFFER)
     with pytest.raises(CallNotAllowed):
         outbox.submit(
-            chain, [barred, Lane(Pen(), KeyLimits(targets=frozenset({ME})))], intent(5), OFFER
+            chain,
+            [barred, SenderAccount(Pen(), KeyLimits(targets=frozenset({ME})))],
+            intent(5),
+            OFFER,
         )
 
 
-def replace_fees(fees: Fees) -> Fees:
-    return Fees(outbid(fees.max_fee_per_gas_wei), outbid(fees.max_priority_fee_per_gas_wei))
+def replace_fees(fees: GasFees) -> GasFees:
+    return GasFees(
+        replacement_of(fees.max_fee_per_gas_wei), replacement_of(fees.max_priority_fee_per_gas_wei)
+    )
 
 
 def test_an_intent_whose_account_went_on_without_it_may_go_by_another(
@@ -350,11 +355,11 @@ def test_an_attempt_that_was_refused_leaves_its_nonce_to_the_next_of_its_epoch(
     with pytest.raises(RpcRejected):
         submit(outbox, chain)
     chain.refuses = False
-    assert only(outbox).state is State.FAILED
+    assert only(outbox).state is AttemptState.FAILED
 
     again = outbox.submit(chain, [Pen()], intent(), replace_fees(OFFER))
 
-    assert (again.nonce, again.state) == (0, State.SENT)
+    assert (again.nonce, again.state) == (0, AttemptState.SENT)
 
 
 def test_what_one_node_refused_and_a_block_holds_is_the_epochs_attempt(
@@ -368,7 +373,7 @@ def test_what_one_node_refused_and_a_block_holds_is_the_epochs_attempt(
 
     found = submit(outbox, chain)
 
-    assert (found.state, found.block_number) == (State.MINED, 1)
+    assert (found.state, found.block_number) == (AttemptState.MINED, 1)
     assert len(outbox.attempts(CHAIN)) == 1
 
 
@@ -416,7 +421,7 @@ def test_a_nonce_that_a_node_counts_though_it_refused_it_is_taken_again(
 
     again = outbox.submit(chain, [Pen()], intent(), replace_fees(OFFER))
 
-    assert (again.nonce, again.state) == (0, State.SENT)
+    assert (again.nonce, again.state) == (0, AttemptState.SENT)
     assert outbox.submit(chain, [Pen()], intent(1), OFFER).nonce == 1
 
 
@@ -428,7 +433,7 @@ def test_what_only_relays_have_is_followed_by_the_next_nonce(
     sent = [submit(outbox, chain, epoch) for epoch in range(3)]
 
     assert [one.nonce for one in sent] == [0, 1, 2]
-    assert [one.state for one in outbox.resume(chain)] == [State.SENT] * 3
+    assert [one.state for one in outbox.resume(chain)] == [AttemptState.SENT] * 3
     assert not chain.pool
 
 
@@ -447,9 +452,9 @@ def test_of_two_attempts_at_one_epoch_the_one_that_a_later_one_replaced_has_fail
     advance(outbox, chain)
 
     found = outbox.journal.get(first.id)
-    assert (found.state, found.note) == (State.FAILED, "another attempt has taken its place")
+    assert (found.state, found.note) == (AttemptState.FAILED, "another attempt has taken its place")
     assert found.block_number == 1
-    assert outbox.journal.get(second.id).state is State.SENT
+    assert outbox.journal.get(second.id).state is AttemptState.SENT
 
 
 # When it is replaced, and when given up
@@ -470,7 +475,7 @@ def test_it_is_replaced_after_so_many_blocks_and_so_much_time_and_not_before(
     assert seen == [1, 1, 2, 2, 2, 2, 3]
     first, second, third = only(outbox).versions
     assert [one.kind for one in (first, second, third)] == [Kind.ORIGINAL, Kind.BUMP, Kind.BUMP]
-    assert second.fees.max_fee_per_gas_wei == outbid(40 * UNIT)
+    assert second.fees.max_fee_per_gas_wei == replacement_of(40 * UNIT)
     assert [one.height for one in (first, second, third)] == [2, 5, 8]
     assert only(outbox).note == "not mined within 3 blocks"
     assert waiting(chain)["maxFeePerGas"] == third.fees.max_fee_per_gas_wei
@@ -516,7 +521,7 @@ def test_it_is_cancelled_once_its_deadline_has_passed_and_only_once(
     assert (sent["to"], sent["data"], sent["value"], sent["gas"]) == (ME, "0x", 0, 21_000)
     chain.mine(0, heard=False)
     (done,) = advance(outbox, chain)
-    assert (done.state, done.note) == (State.CANCELLED, attempt.note)
+    assert (done.state, done.note) == (AttemptState.CANCELLED, attempt.note)
 
 
 @pytest.mark.parametrize(
@@ -531,7 +536,7 @@ def test_it_is_cancelled_once_its_epoch_is_over(
     advance(outbox, chain, epoch=now)
 
     attempt = only(outbox)
-    assert (attempt.state is State.CANCELLING) is cancelled
+    assert (attempt.state is AttemptState.CANCELLING) is cancelled
     assert attempt.note == (f"the vault's epoch is {now} by now" if cancelled else "")
 
 
@@ -557,9 +562,9 @@ def test_what_cannot_be_outbid_is_sent_again_and_says_why(
     empty(chain, 3)
     clock.now += 12
     chain.pool.clear()
-    lane = Lane(Pen(), KeyLimits(max_fee_per_gas_wei=44 * UNIT))
+    sender = SenderAccount(Pen(), KeyLimits(max_fee_per_gas_wei=44 * UNIT))
 
-    (changed,) = advance(outbox, chain, [lane])
+    (changed,) = advance(outbox, chain, [sender])
 
     assert len(changed.versions) == 1
     assert changed.note == (
@@ -567,7 +572,7 @@ def test_what_cannot_be_outbid_is_sent_again_and_says_why(
     )
     assert waiting(chain)["maxFeePerGas"] == 40 * UNIT
     chain.pool.clear()
-    barred = Lane(Pen(), KeyLimits(max_spend_per_day_wei=1))
+    barred = SenderAccount(Pen(), KeyLimits(max_spend_per_day_wei=1))
     (changed,) = advance(outbox, chain, [barred])
     assert "24 hours" in changed.note or "day" in changed.note
     assert waiting(chain)["maxFeePerGas"] == 40 * UNIT
@@ -583,7 +588,7 @@ def test_what_an_absent_key_signed_is_watched_and_not_touched(
     assert advance(outbox, chain, [OtherPen()], epoch=5) == []
 
     chain.mine(0, heard=False)
-    assert [one.state for one in advance(outbox, chain, [OtherPen()])] == [State.MINED]
+    assert [one.state for one in advance(outbox, chain, [OtherPen()])] == [AttemptState.MINED]
 
 
 # What blocks make of it
@@ -594,7 +599,7 @@ def test_it_is_final_with_so_many_blocks_on_top_and_not_one_less(
 ) -> None:
     submit(outbox, chain)
     chain.mine(0, heard=False)
-    assert [one.state for one in advance(outbox, chain)] == [State.MINED]
+    assert [one.state for one in advance(outbox, chain)] == [AttemptState.MINED]
     assert (only(outbox).block_number, only(outbox).gas_used) == (1, 1)
     empty(chain, 3)
     assert advance(outbox, chain) == []
@@ -602,7 +607,7 @@ def test_it_is_final_with_so_many_blocks_on_top_and_not_one_less(
 
     (final,) = advance(outbox, chain)
 
-    assert (final.state, final.is_final) == (State.FINAL, True)
+    assert (final.state, final.is_final) == (AttemptState.FINAL, True)
     assert advance(outbox, chain) == []
 
 
@@ -611,20 +616,20 @@ def test_by_a_tag_it_is_final_once_its_block_is_not_above_the_tags(
     outbox: Outbox, chain: FakeChain, monkeypatch: pytest.MonkeyPatch, tag: str
 ) -> None:
     outbox.rules = replace(RULES, confirmations=tag)  # type: ignore[arg-type]  # one of the two
-    plain, at, asked = chain.eth_getBlockByNumber, [0], 0
+    plain, at, requested = chain.eth_getBlockByNumber, [0], 0
 
-    def told(number: str, full: bool) -> Any:
-        nonlocal asked
+    def reported(number: str, full: bool) -> Any:
+        nonlocal requested
         if number.startswith("0x"):
             return plain(number, full)
         assert (number, full) == (tag, False)
-        asked += 1
+        requested += 1
         return {"number": hex(at[0])}
 
-    monkeypatch.setattr(chain, "eth_getBlockByNumber", told, raising=False)
+    monkeypatch.setattr(chain, "eth_getBlockByNumber", reported, raising=False)
     submit(outbox, chain)
     advance(outbox, chain)
-    assert asked == 0, "nothing is held, so nobody asks"
+    assert requested == 0, "nothing is held, so nobody asks"
     empty(chain, 10)
     chain.mine(0, heard=False)
     advance(outbox, chain)
@@ -633,7 +638,7 @@ def test_by_a_tag_it_is_final_once_its_block_is_not_above_the_tags(
         advance(outbox, chain)
         states.append(only(outbox).state)
 
-    assert states == [State.MINED, State.FINAL]
+    assert states == [AttemptState.MINED, AttemptState.FINAL]
 
 
 def test_a_node_without_a_block_of_the_tag_makes_nothing_final_and_is_told_of_once(
@@ -646,7 +651,7 @@ def test_a_node_without_a_block_of_the_tag_makes_nothing_final_and_is_told_of_on
         *({"number": "0x0"}, None),
     ]
 
-    def told(number: str, full: bool) -> Any:
+    def reported(number: str, full: bool) -> Any:
         if number.startswith("0x"):
             return plain(number, full)
         answer = answers.pop(0)
@@ -654,10 +659,10 @@ def test_a_node_without_a_block_of_the_tag_makes_nothing_final_and_is_told_of_on
             raise answer
         return answer
 
-    monkeypatch.setattr(chain, "eth_getBlockByNumber", told, raising=False)
+    monkeypatch.setattr(chain, "eth_getBlockByNumber", reported, raising=False)
     submit(outbox, chain)
     chain.mine(0, heard=False)
-    outbox.journal.advance(only(outbox), State.MINED, block_hash="0x00", block_number=1)
+    outbox.journal.advance(only(outbox), AttemptState.MINED, block_hash="0x00", block_number=1)
     empty(chain, 50)
     with capture_logs() as logs:
         for _ in range(4):
@@ -682,7 +687,7 @@ def test_a_nonce_used_without_a_receipt_is_lost_after_two_blocks_and_the_least_w
         clock.now += seconds
         advance(outbox, chain)
         seen.append(only(outbox).state)
-    assert seen == [State.SENT] * 3 + [State.FAILED]
+    assert seen == [AttemptState.SENT] * 3 + [AttemptState.FAILED]
     assert only(outbox).note == "a block holds another transaction with its nonce"
     assert not only(outbox).is_final
     empty(chain, 10)
@@ -701,7 +706,7 @@ def test_a_receipt_that_is_late_is_waited_for_in_growing_pauses(
 
     (settled,) = outbox.resume(chain)
 
-    assert settled.state is State.FAILED
+    assert settled.state is AttemptState.FAILED
     assert 2.0 <= clock.now - began <= 3.0
     assert clock.slept[:4] == [0.001, 0.002, 0.004, 0.008]
     assert len(clock.slept) < 15
@@ -729,7 +734,7 @@ def test_a_receipt_that_comes_late_is_believed(
 
     (settled,) = outbox.resume(chain)
 
-    assert (settled.state, settled.block_number) == (State.MINED, 1)
+    assert (settled.state, settled.block_number) == (AttemptState.MINED, 1)
     assert len(clock.slept) == 3
 
 
@@ -743,11 +748,11 @@ def test_what_a_contract_refused_in_a_block_says_why_and_is_final_like_any_other
 
     (failed,) = advance(outbox, chain)
 
-    assert (failed.state, failed.block_number) == (State.FAILED, 1)
+    assert (failed.state, failed.block_number) == (AttemptState.FAILED, 1)
     assert "CooldownActive" in failed.note
     empty(chain, 4)
     (final,) = advance(outbox, chain)
-    assert (final.state, final.is_final) == (State.FAILED, True)
+    assert (final.state, final.is_final) == (AttemptState.FAILED, True)
 
 
 def test_what_a_reorg_took_back_is_sent_again_as_it_was(outbox: Outbox, chain: FakeChain) -> None:
@@ -760,11 +765,11 @@ def test_what_a_reorg_took_back_is_sent_again_as_it_was(outbox: Outbox, chain: F
 
     (back,) = advance(outbox, chain)
 
-    assert (back.state, back.mined_hash, back.block_number) == (State.SENT, None, None)
+    assert (back.state, back.mined_hash, back.block_number) == (AttemptState.SENT, None, None)
     assert back.note == "a reorg took its block back"
     assert waiting(chain)["data"] == "0x00000001"
     chain.mine(0, heard=False)
-    assert [one.state for one in advance(outbox, chain)] == [State.MINED]
+    assert [one.state for one in advance(outbox, chain)] == [AttemptState.MINED]
 
 
 def test_what_a_reorg_put_into_another_block_is_held_by_that(
@@ -780,7 +785,7 @@ def test_what_a_reorg_put_into_another_block_is_held_by_that(
 
     (found,) = advance(outbox, chain)
 
-    assert (found.state, found.block_number) == (State.MINED, 4)
+    assert (found.state, found.block_number) == (AttemptState.MINED, 4)
     assert found.block_hash == chain.block_hash(4)
 
 
@@ -793,14 +798,14 @@ def test_a_cancellation_that_a_reorg_took_back_goes_on_unless_another_attempt_to
     empty(chain)
     chain.mine(0, heard=False)
     advance(outbox, chain)
-    assert only(outbox).state is State.CANCELLED
+    assert only(outbox).state is AttemptState.CANCELLED
     if replaced:
         assert submit(outbox, chain).nonce == 1
     chain.reorg(1)
     advance(outbox, chain)
 
     found = outbox.journal.get(attempt.id)
-    assert found.state is (State.FAILED if replaced else State.CANCELLING)
+    assert found.state is (AttemptState.FAILED if replaced else AttemptState.CANCELLING)
     assert found.note == "a reorg took its block back"
 
 
@@ -821,7 +826,7 @@ def test_what_is_held_is_asked_for_by_a_tag_whatever_else_is_under_way(
     for _ in range(2):
         advance(outbox, chain)
 
-    assert outbox.journal.get(first.id).state is State.FINAL
+    assert outbox.journal.get(first.id).state is AttemptState.FINAL
 
 
 def test_what_a_block_holds_is_not_sent_again_by_a_start(outbox: Outbox, chain: FakeChain) -> None:
@@ -831,7 +836,7 @@ def test_what_a_block_holds_is_not_sent_again_by_a_start(outbox: Outbox, chain: 
 
     (found,) = outbox.resume(chain)
 
-    assert found.state is State.MINED
+    assert found.state is AttemptState.MINED
 
 
 def test_what_other_outboxes_of_a_key_spent_counts_beside_ones_own(
@@ -846,7 +851,7 @@ def test_what_other_outboxes_of_a_key_spent_counts_beside_ones_own(
         own_wei = 2 * GAS * 40 * UNIT
         limits = KeyLimits(max_spend_per_day_wei=own_wei)
         with pytest.raises(SpendLimitReached) as caught:
-            outbox.submit(chain, [Lane(Pen(), limits)], intent(2), OFFER)
+            outbox.submit(chain, [SenderAccount(Pen(), limits)], intent(2), OFFER)
         assert caught.value.spent_wei == own_wei + GAS * 40 * UNIT
         chain.mine(0, heard=False)
         empty(chain, 4)
@@ -870,17 +875,17 @@ def test_a_block_that_stays_without_its_receipt_is_believed_for_two_blocks_and_t
             clock.now += seconds
             advance(outbox, chain)
             seen.append(only(outbox).state)
-        assert seen == [State.MINED, State.MINED, State.SENT]
+        assert seen == [AttemptState.MINED, AttemptState.MINED, AttemptState.SENT]
     (found,) = advance(outbox, chain)
-    assert (found.state, found.block_number) == (State.MINED, 1)
+    assert (found.state, found.block_number) == (AttemptState.MINED, 1)
 
 
 def test_many_attempts_are_asked_about_in_batches(
     outbox: Outbox, chain: FakeChain, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    lane = Lane(Pen(), max_open=200)
+    sender = SenderAccount(Pen(), max_open=200)
     for epoch in range(120):
-        outbox.submit(chain, [lane], intent(epoch), OFFER)
+        outbox.submit(chain, [sender], intent(epoch), OFFER)
     sizes: list[int] = []
     plain = chain.batch
 
@@ -892,7 +897,7 @@ def test_many_attempts_are_asked_about_in_batches(
     monkeypatch.setattr(chain, "batch", counted, raising=False)
     changed = advance(outbox, chain)
 
-    assert [one.state for one in changed] == [State.MINED] * 120
+    assert [one.state for one in changed] == [AttemptState.MINED] * 120
     assert sizes == [100, 21]
 
 
@@ -906,15 +911,15 @@ def test_it_is_cancelled_by_its_own_account_while_it_is_under_way(
     with pytest.raises(NotCancellable, match=OTHER) as theirs:
         outbox.cancel(chain, OtherPen(), attempt, "by hand")
     assert theirs.value.attempt_id == attempt.id
-    tight = Lane(Pen(), KeyLimits(max_fee_per_gas_wei=44 * UNIT))
+    tight = SenderAccount(Pen(), KeyLimits(max_fee_per_gas_wei=44 * UNIT))
     with pytest.raises(NotCancellable, match="no room") as caught:
         outbox.cancel(chain, tight, attempt, "by hand")
     assert caught.value.attempt_id == attempt.id
 
     cancelling = outbox.cancel(chain, Pen(), attempt, "by hand")
 
-    assert (cancelling.state, cancelling.note) == (State.CANCELLING, "by hand")
-    assert cancelling.newest.fees.max_fee_per_gas_wei == outbid(40 * UNIT)
+    assert (cancelling.state, cancelling.note) == (AttemptState.CANCELLING, "by hand")
+    assert cancelling.newest.fees.max_fee_per_gas_wei == replacement_of(40 * UNIT)
     assert (waiting(chain)["to"], waiting(chain)["data"]) == (ME, "0x")
     chain.mine(0, heard=False)
     with pytest.raises(NotCancellable, match="cancelled"):
@@ -942,8 +947,8 @@ def test_what_was_left_unsettled_is_settled_in_the_order_of_its_nonces(
     found = outbox.resume(chain)
 
     assert {one.id: one.state for one in found} == {
-        **{one.id: State.SENT for one in sent},
-        planned.id: State.FAILED,
+        **{one.id: AttemptState.SENT for one in sent},
+        planned.id: AttemptState.FAILED,
     }
     assert sorted(chain.pool) == [0, 1, 2]
     assert outbox.journal.get(planned.id).note == "it was never signed"
@@ -958,22 +963,22 @@ def test_a_silent_node_fails_nothing_and_a_refusal_of_what_is_known_neither(
     chain.journalled = None  # nothing goes to the public
     with pytest.raises(RpcRejected):
         submit(outbox, chain)
-    assert only(outbox).state is State.FAILED
+    assert only(outbox).state is AttemptState.FAILED
     public.does = "is silent"
     with pytest.raises(RpcTimeout):
         submit(outbox, chain, 1)
     (_, silent) = outbox.attempts(CHAIN)
-    assert silent.state is State.SIGNED
+    assert silent.state is AttemptState.SIGNED
     public.does = REFUSES
     chain.pool[1] = str(silent.transaction_hash)  # the node has it all the same
     outbox.resume(chain)
-    assert outbox.journal.get(silent.id).state is State.SENT
+    assert outbox.journal.get(silent.id).state is AttemptState.SENT
     public.does = "is silent"
     with pytest.raises(RpcTimeout):
         submit(outbox, chain, 2)
     public.does = REFUSES
 
-    assert [one.state for one in outbox.resume(chain)] == [State.SENT, State.FAILED]
+    assert [one.state for one in outbox.resume(chain)] == [AttemptState.SENT, AttemptState.FAILED]
 
 
 def test_a_dearer_version_that_is_refused_says_why_and_the_attempt_stays(
@@ -986,7 +991,7 @@ def test_a_dearer_version_that_is_refused_says_why_and_the_attempt_stays(
 
     (found,) = advance(outbox, chain)
 
-    assert found.state is State.BUMPED
+    assert found.state is AttemptState.BUMPED
     assert "overloaded" in found.note
 
 
@@ -997,7 +1002,7 @@ def test_what_was_planned_by_who_was_killed_has_failed_at_the_next_block(
 
     (failed,) = advance(outbox, chain)
 
-    assert (failed.state, failed.note) == (State.FAILED, "it was never signed")
+    assert (failed.state, failed.note) == (AttemptState.FAILED, "it was never signed")
 
 
 def test_a_receipt_that_was_late_once_is_waited_for_anew_when_it_is_gone_again(
@@ -1005,10 +1010,10 @@ def test_a_receipt_that_was_late_once_is_waited_for_anew_when_it_is_gone_again(
 ) -> None:
     submit(outbox, chain)
     chain.mine(0, heard=False)
-    for seconds, state in ((0, State.SENT), (60, State.MINED)):
+    for seconds, state in ((0, AttemptState.SENT), (60, AttemptState.MINED)):
         clock.now += seconds
         with monkeypatch.context() as patch:
-            if state is State.SENT:
+            if state is AttemptState.SENT:
                 patch.setattr(chain, "eth_getTransactionReceipt", lambda _: None, raising=False)
             advance(outbox, chain)
         assert only(outbox).state is state
@@ -1021,19 +1026,19 @@ def test_a_receipt_that_was_late_once_is_waited_for_anew_when_it_is_gone_again(
 def test_the_fence_is_asked_before_a_signature_and_given_what_is_signed_before_it_is_sent(
     outbox: Outbox, chain: FakeChain, clock: Clock
 ) -> None:
-    said: list[Any] = []
+    message: list[Any] = []
 
     class Fence:
         def check(self, chain_id: int, sender: str) -> None:
             assert not chain.pool
-            said.append((chain_id, sender))
+            message.append((chain_id, sender))
 
         def store(self, attempt: Attempt) -> None:
             assert not chain.pool
-            said.append(attempt.newest.kind)
+            message.append(attempt.newest.kind)
 
         def forget(self, attempts: Sequence[Attempt]) -> None:
-            said.append([one.id for one in attempts])
+            message.append([one.id for one in attempts])
 
         def spent_elsewhere_wei(self, chain_id: int, sender: str, now: int) -> int:
             assert (chain_id, sender, now) == (CHAIN, ME, int(clock.now))
@@ -1041,8 +1046,8 @@ def test_the_fence_is_asked_before_a_signature_and_given_what_is_signed_before_i
 
     outbox.delivery.fence = Fence()
     attempt = submit(outbox, chain)
-    assert said == [(CHAIN, ME), Kind.ORIGINAL]
-    limit = Lane(Pen(), KeyLimits(max_spend_per_day_wei=2 * GAS * 40 * UNIT + 4))
+    assert message == [(CHAIN, ME), Kind.ORIGINAL]
+    limit = SenderAccount(Pen(), KeyLimits(max_spend_per_day_wei=2 * GAS * 40 * UNIT + 4))
     with pytest.raises(SpendLimitReached) as caught:
         outbox.submit(chain, [limit], intent(1), OFFER)
     assert caught.value.spent_wei == GAS * 40 * UNIT + 5
@@ -1050,7 +1055,7 @@ def test_the_fence_is_asked_before_a_signature_and_given_what_is_signed_before_i
     empty(chain, 4)
     advance(outbox, chain)
     advance(outbox, chain)
-    assert said[2:] == [[], [attempt.id]]
+    assert message[2:] == [[], [attempt.id]]
 
 
 def test_a_pen_signs_what_it_is_given(chain: FakeChain) -> None:

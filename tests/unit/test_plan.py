@@ -12,8 +12,8 @@ import pytest
 
 from rebalancer.chain.interfaces import interface
 from rebalancer.errors import BadPlanInput, NoRoute, PolicyRefused
-from rebalancer.plan import NoPlan, Plan, PlanInput, best_sale, plan_rebalance
-from rebalancer.plan.legs import route_hops
+from rebalancer.plan import NoPlan, Plan, Problem, best_sale, plan_rebalance
+from rebalancer.plan.flow_to_swaps import route_hops
 from rebalancer.reasons import Reason
 from rebalancer.route import decode, encode
 from rebalancer.send.signer import devnet_signer
@@ -84,14 +84,14 @@ ETHER_HIGH = basket(ether=300, bitcoin=10, dollar=200_000)
 
 def planned(held: Basket = ETHER_HIGH, pools: tuple[Pool, ...] = POOLS, **limits: Any) -> Plan:
     """The plan for a basket; there must be one."""
-    found = plan_rebalance(replace(PlanInput.of(held, pools), **limits))
+    found = plan_rebalance(replace(Problem.of(held, pools), **limits))
     assert isinstance(found, Plan), found
     return found
 
 
 def refused(held: Basket = ETHER_HIGH, pools: tuple[Pool, ...] = POOLS, **limits: Any) -> NoPlan:
     """Why there is no plan for a basket."""
-    found = plan_rebalance(replace(PlanInput.of(held, pools), **limits))
+    found = plan_rebalance(replace(Problem.of(held, pools), **limits))
     assert isinstance(found, NoPlan), found
     return found
 
@@ -121,13 +121,13 @@ def test_plan_of_input_that_contradicts_itself_is_refused(
     changes: dict[str, Any], why: str
 ) -> None:
     with pytest.raises(BadPlanInput, match=why):
-        replace(PlanInput.of(ETHER_HIGH, POOLS), **changes)
+        replace(Problem.of(ETHER_HIGH, POOLS), **changes)
 
 
 def test_plan_of_a_basket_with_an_unsound_price_is_refused() -> None:
     prices = (Price(0, 0, 0, "Stale"), *ETHER_HIGH.prices[1:])
     with pytest.raises(PolicyRefused, match="OracleFault"):
-        PlanInput.of(replace(ETHER_HIGH, prices=prices), POOLS)
+        Problem.of(replace(ETHER_HIGH, prices=prices), POOLS)
 
 
 @pytest.mark.parametrize(
@@ -178,20 +178,22 @@ def test_plan_without_what_is_below_its_minimum_trade_fills_the_rest() -> None:
     assert plan.min_buys_raw[2] == plan.expected_buys_raw[2] == 0
     assert value((0, plan.expected_buys_raw[1], 0)) == pytest.approx(140_000, abs=300)
     assert 140_000 < value(plan.sales_raw) < 141_000
-    assert {split.token_out for split in plan.legs} == {BITCOIN.address}
+    assert {split.token_out for split in plan.swaps} == {BITCOIN.address}
 
 
 def test_plan_whose_sale_is_below_its_minimum_sells_the_others() -> None:
     """1,000 dollars too much of USDC must stay; half of WETH's 100,000 goes."""
     held = basket(ether=250, bitcoin=10, dollar=201_000)
-    asked = PlanInput.of(held, POOLS)
-    assert asked.sales_max_raw[2] > 0
-    least = asked.sales_max_raw[2] + 1
+    problem = Problem.of(held, POOLS)
+    assert problem.sales_max_raw[2] > 0
+    least = problem.sales_max_raw[2] + 1
 
     plan = planned(changed(held, min_trade_raw=(0, 0, least)))
 
     assert (plan.sales_raw[2], plan.sales_raw[1]) == (0, 0)
-    assert value(plan.sales_raw) == pytest.approx(value((asked.sales_max_raw[0], 0, 0)), rel=0.001)
+    assert value(plan.sales_raw) == pytest.approx(
+        value((problem.sales_max_raw[0], 0, 0)), rel=0.001
+    )
 
 
 def test_plan_of_trades_that_are_all_too_small_is_refused() -> None:
@@ -220,8 +222,8 @@ def test_plan_sells_no_more_than_brings_every_asset_to_its_destination(
 
     Below its target WBTC lacks 140,000; USDC is inside its band from the start.
     """
-    asked = PlanInput.of(ETHER_HIGH, POOLS, destination_bps=destination_bps)
-    plan = plan_rebalance(asked)
+    problem = Problem.of(ETHER_HIGH, POOLS, destination_bps=destination_bps)
+    plan = plan_rebalance(problem)
 
     assert isinstance(plan, Plan)
     assert value(plan.sales_raw) == pytest.approx(sold_usd, abs=0.01)
@@ -235,8 +237,8 @@ def test_plan_sells_no_more_than_brings_every_asset_to_its_destination(
 
 
 def test_plan_bound_by_both_need_and_turnover_names_the_budget() -> None:
-    asked = PlanInput.of(ETHER_HIGH, POOLS, destination_bps=BPS, turnover_left_e18=E18 // 20)
-    plan = plan_rebalance(asked)
+    problem = Problem.of(ETHER_HIGH, POOLS, destination_bps=BPS, turnover_left_e18=E18 // 20)
+    plan = plan_rebalance(problem)
 
     assert isinstance(plan, Plan)
     assert plan.bound_by == "turnover"
@@ -262,10 +264,10 @@ def test_plan_on_gliding_targets_is_still_allowed_two_minutes_later() -> None:
     held = changed(ETHER_HIGH, target_e18=ends)
     held = replace(held, glide_start=1_000, glide_end=2_000, timestamp=1_100)
 
-    asked = PlanInput.of(held, POOLS)
+    problem = Problem.of(held, POOLS)
 
     # 22 % of the way WETH's target is 44.4 %; USDC's was 18 %, of 1.1 million, when the plan was made.
-    assert asked.sales_max_raw == (558 * E18 // 10, 0, 2_000 * 10**6)
+    assert problem.sales_max_raw == (558 * E18 // 10, 0, 2_000 * 10**6)
     plan = planned(held)
     for at in (1_100, 1_160, 1_220):
         settle(
@@ -276,10 +278,10 @@ def test_plan_on_gliding_targets_is_still_allowed_two_minutes_later() -> None:
 
 
 def test_plan_for_one_surplus_fills_both_deficits_by_their_worth() -> None:
-    asked = PlanInput.of(ETHER_HIGH, POOLS)
+    problem = Problem.of(ETHER_HIGH, POOLS)
     plan = planned()
 
-    assert asked.needs_max_raw == (0, 466_666_666, 20_000 * 10**6)
+    assert problem.needs_max_raw == (0, 466_666_666, 20_000 * 10**6)
     assert plan.sales_raw[1:] == (0, 0)
     assert value(plan.sales_raw) == pytest.approx(160_000, abs=0.01)
     assert plan.expected_buys_raw[0] == 0
@@ -296,33 +298,36 @@ def test_plan_is_what_its_legs_add_up_to() -> None:
         make_pool(BITCOIN, DOLLAR, 3),
     )
     plan = planned(pools=shallow)
-    sold = sum(leg.amount_in_raw for leg in plan.legs if leg.token_in == ETHER.address)
+    sold = sum(swap.amount_in_raw for swap in plan.swaps if swap.token_in == ETHER.address)
     by_pool: dict[str, Pool] = {pool.address: pool for pool in shallow}
-    used = [leg.pool.address for leg in plan.legs]
+    used = [swap.pool.address for swap in plan.swaps]
     assert len(used) == len(set(used)) == 3, "every pool is used, and once"
 
     assert plan.sales_raw == (sold, 0, 0)
-    for leg in plan.legs:
+    for swap in plan.swaps:
         # Each leg starts where the one before left the pool.
-        assert leg.pool == by_pool[leg.pool.address]
+        assert swap.pool == by_pool[swap.pool.address]
         assert (
-            leg.pool.quote_in(leg.token_in, leg.token_out, leg.amount_in_raw) == leg.amount_out_raw
+            swap.pool.quote_in(swap.token_in, swap.token_out, swap.amount_in_raw)
+            == swap.amount_out_raw
         )
-        by_pool[leg.pool.address] = leg.pool_after
+        by_pool[swap.pool.address] = swap.pool_after
     route = decode(plan.route)
-    assert [hop.body for hop in route] == [bytes.fromhex(leg.pool.address[2:]) for leg in plan.legs]
+    assert [hop.body for hop in route] == [
+        bytes.fromhex(swap.pool.address[2:]) for swap in plan.swaps
+    ]
 
 
 def test_plan_costs_add_up_to_what_the_basket_loses() -> None:
     plan = planned(gas_price_wei=10**10, native_price_e18=2_000 * E18)
     lost = value(plan.sales_raw) - value(plan.expected_buys_raw)
-    legs = len(plan.legs)
+    swaps = len(plan.swaps)
 
     assert (plan.cost.fee_e18 + plan.cost.impact_e18) / E18 == pytest.approx(lost, abs=1e-3)
     assert plan.cost.fee_e18 / E18 >= 0.003 * 160_000 * 0.999
     assert plan.cost.impact_e18 > 0
     # {usd} = {gas} * {wei/gas} * {usd/native} / {wei/native}
-    assert plan.cost.gas_e18 == (200_000 + 90_000 * legs) * 10**10 * 2_000
+    assert plan.cost.gas_e18 == (200_000 + 90_000 * swaps) * 10**10 * 2_000
     assert plan.cost.total_e18 == plan.cost.fee_e18 + plan.cost.impact_e18 + plan.cost.gas_e18
 
 
@@ -333,7 +338,7 @@ def test_plan_for_two_surpluses_and_one_deficit_buys_from_both() -> None:
     assert plan.sales_raw[0] > 0
     assert plan.sales_raw[1] > 0
     assert plan.expected_buys_raw[:2] == (0, 0)
-    assert plan.expected_buys_raw[2] <= PlanInput.of(held, POOLS).needs_max_raw[2]
+    assert plan.expected_buys_raw[2] <= Problem.of(held, POOLS).needs_max_raw[2]
 
 
 @pytest.mark.parametrize(
@@ -382,11 +387,11 @@ def test_plan_with_poor_pools_trades_as_much_as_the_slippage_allows() -> None:
 def test_plan_with_pools_that_pay_too_well_never_overshoots_the_need() -> None:
     # A bitcoin is 3 % cheaper in this pool than outside.
     generous = (make_pool(BITCOIN, ETHER, 1, off_bps=-300), *POOLS[1:])
-    asked = PlanInput.of(ETHER_HIGH, generous)
+    problem = Problem.of(ETHER_HIGH, generous)
     plan = planned(pools=generous)
 
-    assert plan.expected_buys_raw[1] <= asked.needs_max_raw[1]
-    assert plan.expected_buys_raw[1] >= asked.needs_max_raw[1] - 10
+    assert plan.expected_buys_raw[1] <= problem.needs_max_raw[1]
+    assert plan.expected_buys_raw[1] >= problem.needs_max_raw[1] - 10
     assert plan.cost.impact_e18 < 0
 
 
@@ -440,11 +445,11 @@ def test_plan_too_small_to_buy_a_raw_unit_says_so() -> None:
 
 
 def test_plan_budgets_of_a_vault_are_parts_of_its_worth() -> None:
-    asked = PlanInput.of(ETHER_HIGH, POOLS, loss_left_e18=E18 // 1_000, turnover_left_e18=E18 // 10)
+    problem = Problem.of(ETHER_HIGH, POOLS, loss_left_e18=E18 // 1_000, turnover_left_e18=E18 // 10)
     total_e18 = weigh_basket(ETHER_HIGH).total_e18
 
-    assert asked.loss_max_e18 == total_e18 // 1_000
-    assert asked.sold_max_e18 == total_e18 // 10
+    assert problem.loss_max_e18 == total_e18 // 1_000
+    assert problem.sold_max_e18 == total_e18 // 10
 
 
 def test_split_through_a_token_that_is_no_asset_is_counted_with_its_fee() -> None:
@@ -452,7 +457,7 @@ def test_split_through_a_token_that_is_no_asset_is_counted_with_its_fee() -> Non
     plan = planned(pools=through)
 
     assert plan.expected_buys_raw[2] == 0
-    assert len(plan.legs) == 2
+    assert len(plan.swaps) == 2
     # Two fees of 0.3 %.
     assert plan.cost.fee_e18 / E18 == pytest.approx(0.006 * value(plan.sales_raw), rel=0.02)
 
@@ -467,10 +472,10 @@ def test_sale_beyond_all_pools_is_refused(amount: int) -> None:
 def test_hops_sell_the_rest_with_the_last_of_each_token() -> None:
     """Also where a token is sold for itself and passed through on another sale's way."""
     sales = {ETHER.address: 10**18, DOLLAR.address: 10**9}
-    legs = best_sale(POOLS[1:], sales, BITCOIN.address)
-    assert [leg.token_out for leg in legs] == [DOLLAR.address, BITCOIN.address]
-    assert legs[1].amount_in_raw == 10**9 + legs[0].amount_out_raw
-    apart = (legs[0], replace(legs[1], amount_in_raw=10**9), replace(legs[1], amount_in_raw=5))
+    swaps = best_sale(POOLS[1:], sales, BITCOIN.address)
+    assert [swap.token_out for swap in swaps] == [DOLLAR.address, BITCOIN.address]
+    assert swaps[1].amount_in_raw == 10**9 + swaps[0].amount_out_raw
+    apart = (swaps[0], replace(swaps[1], amount_in_raw=10**9), replace(swaps[1], amount_in_raw=5))
 
     route = route_hops(apart, {BITCOIN.address: 1})
 
@@ -485,21 +490,21 @@ def test_hops_sell_the_rest_with_the_last_of_each_token() -> None:
 # What a plan says of itself
 
 
-def judged(held: Basket = ETHER_HIGH, policy: Policy = POLICY, **changes: Any) -> PlanInput:
+def judged(held: Basket = ETHER_HIGH, policy: Policy = POLICY, **changes: Any) -> Problem:
     """The input for a vault with its rules."""
     held = replace(held, timestamp=1_000, dust_bps=policy.dust_bps)
-    asked = PlanInput.of(held, POOLS, policy=policy, state=State(), slippage_limit_e18=E18 // 100)
-    return replace(asked, **changes)
+    problem = Problem.of(held, POOLS, policy=policy, state=State(), slippage_limit_e18=E18 // 100)
+    return replace(problem, **changes)
 
 
 def test_plan_predicts_to_the_unit_what_the_vault_will_compute() -> None:
-    asked = judged()
-    plan = plan_rebalance(asked)
+    problem = judged()
+    plan = plan_rebalance(problem)
 
     assert isinstance(plan, Plan)
-    assert asked.rules is not None
+    assert problem.rules is not None
     expected = settle(
-        *(POLICY, State(), asked.rules.basket, Fill(plan.sales_raw, plan.expected_buys_raw)),
+        *(POLICY, State(), problem.rules.basket, Fill(plan.sales_raw, plan.expected_buys_raw)),
         *(plan.min_buys_raw, 1_000),
         epoch=0,
     )
@@ -535,12 +540,12 @@ def test_plan_too_small_for_its_last_unit_to_be_worth_it_goes_on_until_it_is_pro
     policy = replace(policy, start_slippage_bps=300)
     shallow = (make_pool(BITCOIN, ETHER, 1, depth_usd=300_000), POOLS[1])
     held = replace(ETHER_HIGH, timestamp=1_000, dust_bps=policy.dust_bps)
-    asked = PlanInput.of(
+    problem = Problem.of(
         held, shallow, policy=policy, state=State(), slippage_limit_e18=3 * E18 // 100
     )
-    little = plan_rebalance(replace(asked, rules=None, worth_e18=E18 // 100))
-    plan = plan_rebalance(replace(asked, worth_e18=E18 // 100))
-    climbing = replace(asked, worth_e18=E18 // 100, slippage_limit_e18=2 * E18 // 100)
+    little = plan_rebalance(replace(problem, rules=None, worth_e18=E18 // 100))
+    plan = plan_rebalance(replace(problem, worth_e18=E18 // 100))
+    climbing = replace(problem, worth_e18=E18 // 100, slippage_limit_e18=2 * E18 // 100)
     patient = plan_rebalance(climbing)
 
     assert isinstance(patient, NoPlan), "more will be allowed later"
@@ -584,7 +589,7 @@ def test_plan_with_data_on_l1_counts_it_and_says_so() -> None:
     plan = plan_rebalance(charged)
 
     assert isinstance(plan, Plan)
-    size = charged.bytes_per_rebalance + charged.bytes_per_hop * len(plan.legs)
+    size = charged.bytes_per_rebalance + charged.bytes_per_hop * len(plan.swaps)
     assert plan.cost.l1_e18 == (size * 10**12 - 10**13) * 2_000
     assert plan.text.endswith(f"$0.00 gas, ${plan.cost.l1_e18 / E18:.2f} L1 data")
     dear = plan_rebalance(replace(charged, l1_wei_per_byte=10**16))
@@ -597,8 +602,8 @@ def test_plan_leaves_out_the_swap_that_does_not_earn_its_bytes_on_l1() -> None:
     pools = (*POOLS, make_pool(BITCOIN, ETHER, 4, depth_usd=10_000))
     dear = planned(pools=pools, l1_wei_per_byte=10**14, native_price_e18=2_000 * E18)
 
-    assert "4" in {leg.pool.address[-1] for leg in planned(pools=pools).legs}
-    assert "4" not in {leg.pool.address[-1] for leg in dear.legs}
+    assert "4" in {swap.pool.address[-1] for swap in planned(pools=pools).swaps}
+    assert "4" not in {swap.pool.address[-1] for swap in dear.swaps}
 
 
 @pytest.mark.parametrize("hops", [1, 2, 3, 5])
@@ -649,9 +654,9 @@ def test_plan_sells_where_pools_of_one_pair_are_cheapest_and_proves_it() -> None
     )
     plan = planned(pools=pools)
     shares = {
-        leg.pool.address[-1]: share
-        for leg, share in zip(plan.legs, plan.shares, strict=True)
-        if leg.token_out == BITCOIN.address
+        swap.pool.address[-1]: share
+        for swap, share in zip(plan.swaps, plan.shares, strict=True)
+        if swap.token_out == BITCOIN.address
     }
 
     assert shares["4"] / shares["1"] == pytest.approx(3, rel=1e-3)
@@ -667,8 +672,8 @@ def test_plan_leaves_out_the_swap_that_does_not_earn_its_gas() -> None:
     free = planned(pools=pools)
     dear = planned(pools=pools, gas_price_wei=10**11, native_price_e18=2_000 * E18)
 
-    assert "4" in {leg.pool.address[-1] for leg in free.legs}
-    assert "4" not in {leg.pool.address[-1] for leg in dear.legs}
+    assert "4" in {swap.pool.address[-1] for swap in free.swaps}
+    assert "4" not in {swap.pool.address[-1] for swap in dear.swaps}
     # What it gave up is less than the gas of a swap, and the bound of all pools shows how much.
     given_up_e18 = dear.certificate.all_pools_bound_e18 - dear.certificate.value_e18
     assert 0 < given_up_e18 < 90_000 * 10**11 * 2_000
@@ -682,11 +687,11 @@ def test_plan_costs_of_legs_add_up_to_those_of_the_plan() -> None:
         native_price_e18=2_000 * E18,
     )
 
-    assert sum(cost.fee_e18 for cost in plan.leg_costs) == plan.cost.fee_e18
-    assert sum(cost.impact_e18 for cost in plan.leg_costs) == plan.cost.impact_e18
-    assert {cost.gas_e18 for cost in plan.leg_costs} == {90_000 * 10**9 * 2_000}
+    assert sum(cost.fee_e18 for cost in plan.swap_costs) == plan.cost.fee_e18
+    assert sum(cost.impact_e18 for cost in plan.swap_costs) == plan.cost.impact_e18
+    assert {cost.gas_e18 for cost in plan.swap_costs} == {90_000 * 10**9 * 2_000}
     # Three parts in a thousand of what goes in, on every pool.
-    for cost in plan.leg_costs:
+    for cost in plan.swap_costs:
         assert cost.fee_e18 == cost.value_e18 * 3 // 1_000
 
 
@@ -696,12 +701,12 @@ def test_plan_through_an_asset_that_is_bought_too_keeps_what_it_needs() -> None:
     route = decode(plan.route)
 
     assert plan.expected_buys_raw[1] > 0 < plan.expected_buys_raw[2]
-    assert [leg.token_out for leg in plan.legs] == [DOLLAR.address, BITCOIN.address]
+    assert [swap.token_out for swap in plan.swaps] == [DOLLAR.address, BITCOIN.address]
     first, second = route
     # The dollars stay with the executor, which sells so many of them and sends on the rest.
     assert (first.to_caller, first.amount_raw) == (False, 0)
-    assert (second.to_caller, second.amount_raw) == (True, plan.legs[1].amount_in_raw)
-    assert plan.expected_buys_raw[2] == plan.legs[0].amount_out_raw - plan.legs[1].amount_in_raw
+    assert (second.to_caller, second.amount_raw) == (True, plan.swaps[1].amount_in_raw)
+    assert plan.expected_buys_raw[2] == plan.swaps[0].amount_out_raw - plan.swaps[1].amount_in_raw
 
 
 def test_plan_where_pools_disagree_makes_no_circles() -> None:
@@ -709,6 +714,6 @@ def test_plan_where_pools_disagree_makes_no_circles() -> None:
     pools = (*POOLS, make_pool(DOLLAR, ETHER, 4, off_bps=-300, depth_usd=50_000))
     plan = planned(pools=pools)
     seen: set[str] = set()
-    for leg in plan.legs:
-        assert leg.token_out not in seen, "a token comes after it was sold"
-        seen.add(leg.token_in)
+    for swap in plan.swaps:
+        assert swap.token_out not in seen, "a token comes after it was sold"
+        seen.add(swap.token_in)

@@ -12,16 +12,16 @@ from typing import Any
 import pytest
 
 from rebalancer.errors import BadPlanInput
-from rebalancer.plan.ask import UNSTATED_WORTH_E18, PlanInput, Rules, destination_limits
 from rebalancer.plan.effort import Effort
-from rebalancer.plan.leg import Leg
+from rebalancer.plan.problem import UNSTATED_WORTH_E18, Problem, Rules, destination_limits
 from rebalancer.plan.result import Certificate, PlanCost, costs_of, dollars, sentence
+from rebalancer.plan.swap import Swap
 from rebalancer.policy import deficit_raw, surplus_raw, to_destination
 from rebalancer.settlement import Asset, Basket, Policy, Price, State, weigh_basket
 from rebalancer.units import BPS, E18
 from tests.unit.pairs import RAW, A, B, C, pair
 
-PLAIN = PlanInput(
+PLAIN = Problem(
     tokens=("0xA", "0xB", "0xC"),
     decimals=(18, 6, 0),
     sales_max_raw=(10**20, 0, 0),
@@ -44,7 +44,7 @@ def drawn(rng: Random) -> tuple[tuple[int, ...], tuple[int, ...]]:
     return sales, buys
 
 
-def limited(name: str, value: Any) -> PlanInput:
+def limited(name: str, value: Any) -> Problem:
     """The plain input with one field set."""
     fields: dict[str, Any] = {name: value}
     return replace(PLAIN, **fields)
@@ -53,8 +53,8 @@ def limited(name: str, value: Any) -> PlanInput:
 def worth(amounts: tuple[int, ...], prices: tuple[int, ...], rounded: Any) -> int:
     """Of all of them; each is rounded."""
     return sum(
-        rounded(Fraction(raw * price, 10**places))
-        for raw, price, places in zip(amounts, prices, PLAIN.decimals, strict=True)
+        rounded(Fraction(raw * price, 10**positions))
+        for raw, price, positions in zip(amounts, prices, PLAIN.decimals, strict=True)
     )
 
 
@@ -62,15 +62,15 @@ def test_trades_are_worth_what_fractions_say() -> None:
     rng = Random(3)
     for _ in range(60):
         sales, buys = drawn(rng)
-        asked = replace(PLAIN, worth_e18=rng.choice((0, 1, 17 * 10**14 + 3, E18 - 1)))
+        problem = replace(PLAIN, worth_e18=rng.choice((0, 1, 17 * 10**14 + 3, E18 - 1)))
         sold, bought = worth(sales, PLAIN.hi_e18, ceil), worth(buys, PLAIN.lo_e18, floor)
-        assert asked.values_e18(sales, buys) == (sold, bought)
-        brought = Fraction(asked.worth_e18, E18) * sold - (sold - bought)
-        assert asked.benefit_e18(sales, buys) == floor(brought)
+        assert problem.values_e18(sales, buys) == (sold, bought)
+        brought = Fraction(problem.worth_e18, E18) * sold - (sold - bought)
+        assert problem.benefit_e18(sales, buys) == floor(brought)
         for i, (sale, buy) in enumerate(zip(sales, buys, strict=True)):
             unit = 10 ** PLAIN.decimals[i]
-            assert asked.value_e18(i, sale) == floor(Fraction(sale * PLAIN.prices_e18[i], unit))
-            assert asked.sold_e18(i, buy) == ceil(Fraction(buy * PLAIN.hi_e18[i], unit))
+            assert problem.value_e18(i, sale) == floor(Fraction(sale * PLAIN.prices_e18[i], unit))
+            assert problem.sold_e18(i, buy) == ceil(Fraction(buy * PLAIN.hi_e18[i], unit))
 
 
 def test_trades_are_allowed_up_to_each_limit_and_not_a_unit_further() -> None:
@@ -106,7 +106,7 @@ def test_trades_are_allowed_up_to_each_limit_and_not_a_unit_further() -> None:
 def test_gas_data_and_waiting_cost_what_fractions_say_rounded_up() -> None:
     rng = Random(5)
     for fixed in (0, -(10**9), -(10**15), 10**13, 7):
-        asked = replace(
+        problem = replace(
             PLAIN,
             gas_price_wei=rng.randint(1, 10**11),
             native_price_e18=rng.randint(1, 3_000 * E18),
@@ -121,21 +121,23 @@ def test_gas_data_and_waiting_cost_what_fractions_say_rounded_up() -> None:
             tip_wei=rng.randint(1, 10**16),
         )
 
-        def usd(wei: int, asked: PlanInput = asked) -> int:
-            return ceil(Fraction(wei * asked.native_price_e18, E18))
+        def usd(wei: int, problem: Problem = problem) -> int:
+            return ceil(Fraction(wei * problem.native_price_e18, E18))
 
-        price, byte = asked.gas_price_wei, asked.l1_wei_per_byte
-        assert asked.tip_e18 == usd(asked.tip_wei)
-        assert asked.hop_cost_e18 == usd(asked.gas_per_hop * price + asked.bytes_per_hop * byte)
-        told = max(0, fixed + asked.bytes_per_wait * byte)
-        assert asked.wait_cost_e18 == usd(asked.gas_per_wait * price + 2 * told)
+        price, byte = problem.gas_price_wei, problem.l1_wei_per_byte
+        assert problem.tip_e18 == usd(problem.tip_wei)
+        assert problem.hop_cost_e18 == usd(
+            problem.gas_per_hop * price + problem.bytes_per_hop * byte
+        )
+        reported = max(0, fixed + problem.bytes_per_wait * byte)
+        assert problem.wait_cost_e18 == usd(problem.gas_per_wait * price + 2 * reported)
         for hops in (0, 1, 7):
-            gas = usd((asked.gas_per_rebalance + hops * asked.gas_per_hop) * price)
-            size = asked.bytes_per_rebalance + hops * asked.bytes_per_hop
+            gas = usd((problem.gas_per_rebalance + hops * problem.gas_per_hop) * price)
+            size = problem.bytes_per_rebalance + hops * problem.bytes_per_hop
             data = usd(max(0, fixed + size * byte))
-            assert asked.gas_cost_e18(hops) == gas
-            assert asked.l1_cost_e18(hops) == data
-            assert asked.sending_cost_e18(hops) == gas + data
+            assert problem.gas_cost_e18(hops) == gas
+            assert problem.l1_cost_e18(hops) == data
+            assert problem.sending_cost_e18(hops) == gas + data
 
 
 def test_input_at_the_edge_of_what_makes_sense_is_taken() -> None:
@@ -231,7 +233,7 @@ def test_input_of_a_basket_carries_what_the_vault_judges_by() -> None:
     held = basket()
     total_e18 = weigh_basket(held).total_e18
     pool = pair(A, B, 9, 1_000, 1_000)
-    asked = PlanInput.of(
+    problem = Problem.of(
         held,
         [pool],
         slippage_limit_e18=5,
@@ -245,7 +247,7 @@ def test_input_of_a_basket_carries_what_the_vault_judges_by() -> None:
         l1_wei_per_byte=17,
     )
     sales, needs, need_e18 = destination_limits(held, 4_000)
-    assert asked == PlanInput(
+    assert problem == Problem(
         tokens=("0xaa", "0xbb", "0xcc"),
         decimals=(18, 6, 0),
         sales_max_raw=sales,
@@ -267,7 +269,7 @@ def test_input_of_a_basket_carries_what_the_vault_judges_by() -> None:
         l1_fixed_wei=16,
         l1_wei_per_byte=17,
     )
-    free = PlanInput.of(held, [])
+    free = Problem.of(held, [])
     assert (free.sold_max_e18, free.loss_max_e18, free.need_max_e18) == (None, None, None)
     assert (free.worth_e18, free.slippage_limit_e18, free.rules) == (UNSTATED_WORTH_E18, E18, None)
     assert free.at_once is free
@@ -278,9 +280,9 @@ def test_input_with_a_policy_waits_while_the_limit_climbs() -> None:
     held = basket(held=(260 * E18, 150_000 * 10**6, 17_000), timestamp=2_000)
     state = State(due_since=1_900)
 
-    def of(limit_bps: int, held: Basket = held, state: State | None = state) -> PlanInput:
+    def of(limit_bps: int, held: Basket = held, state: State | None = state) -> Problem:
         limit_e18 = limit_bps * E18 // BPS
-        return PlanInput.of(held, [], policy=RULES, state=state, slippage_limit_e18=limit_e18)
+        return Problem.of(held, [], policy=RULES, state=state, slippage_limit_e18=limit_e18)
 
     climbing = of(30)
     assert climbing.rules == Rules(RULES, state, held, 2_000)
@@ -302,9 +304,9 @@ def test_input_of_an_excluded_asset_has_any_price_for_it() -> None:
         replace(held.assets[2], excluded=True, target_e18=0, start_target_e18=0),
     )
     prices = (*held.prices[:2], Price(0, 0, 0, "Stale"))
-    asked = PlanInput.of(replace(held, assets=assets, prices=prices), [])
-    assert (asked.prices_e18[2], asked.lo_e18[2], asked.hi_e18[2]) == (1, 1, 1)
-    assert (asked.sales_max_raw[2], asked.needs_max_raw[2]) == (0, 0)
+    problem = Problem.of(replace(held, assets=assets, prices=prices), [])
+    assert (problem.prices_e18[2], problem.lo_e18[2], problem.hi_e18[2]) == (1, 1, 1)
+    assert (problem.sales_max_raw[2], problem.needs_max_raw[2]) == (0, 0)
 
 
 # What a plan says of itself
@@ -312,7 +314,7 @@ def test_input_of_an_excluded_asset_has_any_price_for_it() -> None:
 
 def test_costs_of_legs_add_up_to_what_each_loses() -> None:
     pools = (pair(A, B, 9, 1_000, 1_000), pair(B, C, 10, 1_000, 1_000, fee=500))
-    asked = PlanInput(
+    problem = Problem(
         tokens=(A.address, C.address),
         decimals=(18, 18),
         sales_max_raw=(RAW, 0),
@@ -327,34 +329,34 @@ def test_costs_of_legs_add_up_to_what_each_loses() -> None:
         l1_fixed_wei=10**10,
         l1_wei_per_byte=10**7,
     )
-    legs = (
-        Leg(pools[0], A.address, B.address, RAW, RAW // 2),
-        Leg(pools[1], B.address, C.address, RAW // 2, RAW // 4),
+    swaps = (
+        Swap(pools[0], A.address, B.address, RAW, RAW // 2),
+        Swap(pools[1], B.address, C.address, RAW // 2, RAW // 4),
     )
-    found, total = costs_of(asked, legs, {B.address: 2.5 / RAW})
+    found, total = costs_of(problem, swaps, {B.address: 2.5 / RAW})
 
     # Two dollars of A for 1.25 of B, for 0.75 of C.
     assert [cost.value_e18 for cost in found] == [2 * E18, 125 * E18 // 100]
     assert [cost.fee_e18 for cost in found] == [6 * E18 // 1_000, 125 * E18 // 100 * 5 // 10_000]
     lost = [75 * E18 // 100, 50 * E18 // 100]
     assert [cost.fee_e18 + cost.impact_e18 for cost in found] == lost
-    assert {cost.gas_e18 for cost in found} == {asked.hop_cost_e18}
+    assert {cost.gas_e18 for cost in found} == {problem.hop_cost_e18}
     assert total == PlanCost(
         sum(cost.fee_e18 for cost in found),
         sum(cost.impact_e18 for cost in found),
-        asked.gas_cost_e18(2),
-        asked.tip_e18,
-        asked.l1_cost_e18(2),
+        problem.gas_cost_e18(2),
+        problem.tip_e18,
+        problem.l1_cost_e18(2),
     )
-    assert total.total_e18 == sum(lost) + asked.sending_cost_e18(2) + asked.tip_e18
+    assert total.total_e18 == sum(lost) + problem.sending_cost_e18(2) + problem.tip_e18
     assert min(total.fee_e18, total.impact_e18, total.gas_e18, total.tip_e18, total.l1_e18) > 0
-    said = sentence(asked, (RAW, 0), (0, RAW // 4), 2, total)
-    assert said == (
+    message = sentence(problem, (RAW, 0), (0, RAW // 4), 2, total)
+    assert message == (
         "sell 1.000000 A for 0.250000 C in 2 swaps, at a cost of $2.01: $0.01 fees, $1.24 price, "
         "$0.76 gas, $0.00 L1 data, $0.00 tip"
     )
     plain = PlanCost(10**16, -(10**16), 0)
-    assert sentence(asked, (RAW, 1_500 * RAW), (0, 0), 1, plain) == (
+    assert sentence(problem, (RAW, 1_500 * RAW), (0, 0), 1, plain) == (
         "sell 1.000000 A and 1,500.000000 C for  in 1 swap, at a cost of $0.00: $0.01 fees, "
         "-$0.01 price, $0.00 gas"
     )

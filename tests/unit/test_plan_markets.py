@@ -9,11 +9,11 @@ from dataclasses import replace
 
 import pytest
 
-from rebalancer.plan import Plan, PlanInput, plan_rebalance
+from rebalancer.plan import Plan, Problem, plan_rebalance
+from rebalancer.plan.baseline import SingleRoutes
 from rebalancer.plan.effort import Effort
 from rebalancer.plan.market import market_of
-from rebalancer.plan.optimum import asked_of
-from rebalancer.plan.single import SingleRoutes
+from rebalancer.plan.optimum import terms_of
 from rebalancer.plan.trades import Search
 from rebalancer.units import BPS, E18
 from scripts._bench_markets import greedy, is_worse, market, net_e18, rich_pairs
@@ -23,9 +23,9 @@ SLACK = 10**6
 """One part in so many of what is sold is the rounding of floats that propose."""
 
 
-def planned(asked: PlanInput, effort: Effort | None = None) -> Plan:
+def planned(problem: Problem, effort: Effort | None = None) -> Plan:
     """The plan; there must be one."""
-    found = plan_rebalance(asked, effort)
+    found = plan_rebalance(problem, effort)
     assert isinstance(found, Plan), found
     return found
 
@@ -36,17 +36,17 @@ def test_plan_of_a_random_market_is_allowed_and_no_worse_than_single_routes(
     seed: int, *, stormy: bool
 ) -> None:
     """Seeds in which, before, plans were worse or refused, or took minutes."""
-    asked = market(seed, stormy=stormy)
-    asked = replace(asked, pools=asked.pools[:24])
-    single = greedy(asked)
+    problem = market(seed, stormy=stormy)
+    problem = replace(problem, pools=problem.pools[:24])
+    single = greedy(problem)
     assert single is not None
 
-    plan = planned(asked)
+    plan = planned(problem)
 
-    assert asked.allows(plan.sales_raw, plan.expected_buys_raw)
-    assert not is_worse(asked, plan, single.net_e18)
+    assert problem.allows(plan.sales_raw, plan.expected_buys_raw)
+    assert not is_worse(problem, plan, single.net_e18)
     certificate = plan.certificate
-    if len({leg.pool.key for leg in plan.legs}) == len(plan.legs):
+    if len({swap.pool.key for swap in plan.swaps}) == len(plan.swaps):
         # Pairs of one pool may make each other better, which the bound takes for pools of their own.
         assert certificate.value_e18 <= certificate.bound_e18 + certificate.sold_e18 // SLACK
     # What no plan can take is no part of the bound.
@@ -60,13 +60,13 @@ def test_plan_of_a_whole_random_market_is_no_worse_than_single_routes(
     seed: int, *, stormy: bool
 ) -> None:
     """Seeds in which, before, single routes were chosen by what they pay before gas, or left out where many swaps were found."""
-    asked = market(seed, stormy=stormy)
-    single = greedy(asked)
+    problem = market(seed, stormy=stormy)
+    single = greedy(problem)
     assert single is not None
 
-    plan = planned(asked)
+    plan = planned(problem)
 
-    assert not is_worse(asked, plan, single.net_e18)
+    assert not is_worse(problem, plan, single.net_e18)
 
 
 @pytest.mark.parametrize(
@@ -74,14 +74,14 @@ def test_plan_of_a_whole_random_market_is_no_worse_than_single_routes(
 )
 def test_single_routes_are_those_of_the_greedy_hand(seed: int, *, stormy: bool) -> None:
     """All pairs, pools and sizes compared by exact quotes, with far fewer of them."""
-    asked = market(seed, stormy=stormy)
-    asked = replace(asked, pools=asked.pools[:24])
-    theirs = greedy(asked)
+    problem = market(seed, stormy=stormy)
+    problem = replace(problem, pools=problem.pools[:24])
+    theirs = greedy(problem)
     assert theirs is not None
-    pools = market_of(asked.pools)
-    terms = asked_of(asked, pools)
+    pools = market_of(problem.pools)
+    terms = terms_of(problem, pools)
 
-    found = SingleRoutes(pools).trade(asked, terms.sales_raw, terms.needs_raw)
+    found = SingleRoutes(pools).trade(problem, terms.sales_raw, terms.needs_raw)
 
     worths = [one.net_e18 for one in found]
     assert worths == sorted(worths)
@@ -89,18 +89,18 @@ def test_single_routes_are_those_of_the_greedy_hand(seed: int, *, stormy: bool) 
 
 
 def test_single_routes_end_where_all_that_is_to_come_cannot_gain_what_is_missing() -> None:
-    asked = replace(out_of_band(), gas_price_wei=10**9, native_price_e18=2_000 * E18)
-    pools = market_of(asked.pools)
-    terms = asked_of(asked, pools)
+    problem = replace(out_of_band(), gas_price_wei=10**9, native_price_e18=2_000 * E18)
+    pools = market_of(problem.pools)
+    terms = terms_of(problem, pools)
     whole, same, short = (SingleRoutes(pools) for _ in range(3))
-    stages = whole.trade(asked, terms.sales_raw, terms.needs_raw)
-    worth_e18 = stages[-1].net_e18
+    environments = whole.trade(problem, terms.sales_raw, terms.needs_raw)
+    worth_e18 = environments[-1].net_e18
 
-    again = same.trade(asked, terms.sales_raw, terms.needs_raw, beat_e18=worth_e18)
-    less = short.trade(asked, terms.sales_raw, terms.needs_raw, beat_e18=worth_e18 * 11 // 10)
+    again = same.trade(problem, terms.sales_raw, terms.needs_raw, beat_e18=worth_e18)
+    less = short.trade(problem, terms.sales_raw, terms.needs_raw, beat_e18=worth_e18 * 11 // 10)
 
-    assert again == stages
-    assert less == stages[: len(less)]
+    assert again == environments
+    assert less == environments[: len(less)]
     assert short.quotes < whole.quotes * 2 // 3
 
 
@@ -108,14 +108,14 @@ def test_plan_over_pools_that_disagree_is_never_worse_with_one_more() -> None:
     """Every second pool is 1.5 % rich: it sells there alone, and on none that leads back."""
     before_e18 = None
     for count in range(1, 25):
-        asked = rich_pairs(count)
-        plan = planned(asked)
-        worth_e18 = net_e18(asked, plan)
+        problem = rich_pairs(count)
+        plan = planned(problem)
+        worth_e18 = net_e18(problem, plan)
         assert before_e18 is None or worth_e18 >= before_e18
         before_e18 = worth_e18
-        rich = {pool.address for pool in asked.pools[::2]}
+        rich = {pool.address for pool in problem.pools[::2]}
         if count > 4:
-            assert {leg.pool.address for leg in plan.legs} == rich
+            assert {swap.pool.address for swap in plan.swaps} == rich
         assert plan.certificate.gap < 1e-9
     assert plan.expected_buys_raw[1] - plan.sales_raw[0] > 1_219 * E18
 
@@ -123,15 +123,15 @@ def test_plan_over_pools_that_disagree_is_never_worse_with_one_more() -> None:
 @pytest.mark.parametrize("seed", [2, 5, 6, 10, 12, 15])
 @pytest.mark.parametrize("left_out", [1, 4])
 def test_plan_with_more_pools_is_no_worse(seed: int, left_out: int) -> None:
-    asked = market(seed, stormy=True)
-    asked = replace(asked, pools=asked.pools[:20])
-    fewer = plan_rebalance(replace(asked, pools=asked.pools[:-left_out]))
+    problem = market(seed, stormy=True)
+    problem = replace(problem, pools=problem.pools[:20])
+    fewer = plan_rebalance(replace(problem, pools=problem.pools[:-left_out]))
     if not isinstance(fewer, Plan):
         return
 
-    plan = planned(asked)
+    plan = planned(problem)
 
-    assert not is_worse(asked, plan, net_e18(asked, fewer))
+    assert not is_worse(problem, plan, net_e18(problem, fewer))
 
 
 def test_plan_beside_a_pool_that_does_not_trade_is_the_same() -> None:
@@ -148,31 +148,31 @@ def test_plan_where_two_orders_of_tokens_are_near_is_that_of_the_better_in_whole
     seed: int,
 ) -> None:
     """Which of them shares pools better only exact quotes say; before, the one was chosen that could be worth more."""
-    asked = market(seed, stormy=True)
-    search = Search(asked, Effort())
+    problem = market(seed, stormy=True)
+    search = Search(problem, Effort())
     worths = []
     for best in search.whole():
         worths += [trades.net_e18 for trades in search.carried_out(best)]
     assert worths
 
-    plan = planned(asked)
+    plan = planned(problem)
 
-    slack_e18 = plan.certificate.sold_e18 // SLACK + asked.sending_cost_e18(1)
-    assert net_e18(asked, plan) + slack_e18 >= max(worths)
+    slack_e18 = plan.certificate.sold_e18 // SLACK + problem.sending_cost_e18(1)
+    assert net_e18(problem, plan) + slack_e18 >= max(worths)
 
 
 @pytest.mark.parametrize(("seed", "stormy"), [(1, True), (4, False), (9, True)])
 def test_plan_over_todays_pools_of_curve_is_no_worse_than_single_routes(
     seed: int, *, stormy: bool
 ) -> None:
-    asked = market(seed, stormy=stormy, every_kind=True)
-    asked = replace(asked, pools=asked.pools[:24])
-    single = greedy(asked)
+    problem = market(seed, stormy=stormy, every_kind=True)
+    problem = replace(problem, pools=problem.pools[:24])
+    single = greedy(problem)
     assert single is not None
 
-    plan = planned(asked)
+    plan = planned(problem)
 
-    assert not is_worse(asked, plan, single.net_e18)
+    assert not is_worse(problem, plan, single.net_e18)
 
 
 @pytest.mark.parametrize(("sold_max_usd", "loss_max_usd"), [(18_000, None), (None, 0)])
@@ -180,33 +180,33 @@ def test_plan_within_a_budget_where_pools_disagree_trades_on_the_rich_one(
     sold_max_usd: int | None, loss_max_usd: int | None
 ) -> None:
     sold_max_e18 = None if sold_max_usd is None else sold_max_usd * E18
-    asked = replace(rich_pairs(18), sold_max_e18=sold_max_e18, loss_max_e18=loss_max_usd)
+    problem = replace(rich_pairs(18), sold_max_e18=sold_max_e18, loss_max_e18=loss_max_usd)
 
-    plan = planned(asked)
+    plan = planned(problem)
 
-    sold_e18, bought_e18 = asked.values_e18(plan.sales_raw, plan.expected_buys_raw)
+    sold_e18, bought_e18 = problem.values_e18(plan.sales_raw, plan.expected_buys_raw)
     assert sold_e18 >= 17_999 * E18
     assert bought_e18 > sold_e18 * (BPS + 100) // BPS
 
 
 def test_plan_of_the_same_market_is_the_same() -> None:
-    asked = market(3)
-    again = replace(asked, pools=tuple(replace(pool) for pool in asked.pools))  # type: ignore[type-var]  # every pool is a dataclass
+    problem = market(3)
+    again = replace(problem, pools=tuple(replace(pool) for pool in problem.pools))  # type: ignore[type-var]  # every pool is a dataclass
 
-    assert plan_rebalance(again) == plan_rebalance(asked)
+    assert plan_rebalance(again) == plan_rebalance(problem)
 
 
 @pytest.mark.parametrize(
     "effort", [Effort(0), Effort(is_late=lambda: True)], ids=["steps", "clock"]
 )
 def test_plan_that_is_cut_short_says_so_and_is_no_worse_than_single_routes(effort: Effort) -> None:
-    asked = market(0, stormy=False)
-    asked = replace(asked, pools=asked.pools[:20])
-    single = greedy(asked)
+    problem = market(0, stormy=False)
+    problem = replace(problem, pools=problem.pools[:20])
+    single = greedy(problem)
     assert single is not None
 
-    plan = planned(asked, effort)
+    plan = planned(problem, effort)
 
     assert plan.was_cut
-    assert not planned(asked).was_cut
-    assert not is_worse(asked, plan, single.net_e18)
+    assert not planned(problem).was_cut
+    assert not is_worse(problem, plan, single.net_e18)

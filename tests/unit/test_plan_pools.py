@@ -8,9 +8,9 @@ from typing import Any
 import pytest
 
 from rebalancer.errors import LiquidityExhausted
-from rebalancer.plan import Leg, Plan, PlanInput, best_sale, plan_rebalance
+from rebalancer.plan import Plan, Problem, Swap, best_sale, plan_rebalance
+from rebalancer.plan.baseline import SingleRoutes
 from rebalancer.plan.market import market_of
-from rebalancer.plan.single import SingleRoutes
 from rebalancer.units import E18
 from rebalancer.venues import BalancerWeightedPool, Pool, Token
 from tests.unit.test_plan import BITCOIN, DOLLAR, ETHER, ETHER_HIGH, POOLS, USD, planned
@@ -39,7 +39,7 @@ THIN = (thin(11, DOLLAR, 1_000, 10), thin(12, BITCOIN, 1_500, 10))
 
 
 def bought_e18(plan: Plan) -> int:
-    return PlanInput.of(ETHER_HIGH, ()).values_e18(plan.sales_raw, plan.expected_buys_raw)[1]
+    return Problem.of(ETHER_HIGH, ()).values_e18(plan.sales_raw, plan.expected_buys_raw)[1]
 
 
 def test_thin_pool_that_pays_best_cannot_take_all() -> None:
@@ -83,7 +83,7 @@ def test_swaps_that_were_made_move_the_price_of_the_next() -> None:
     both = THIN[0].quote_in(ETHER.address, DOLLAR.address, 2 * 10**16)
     assert second[0].amount_out_raw < first[0].amount_out_raw
     assert first[0].amount_out_raw + second[0].amount_out_raw == pytest.approx(both, rel=1e-4)
-    assert routes.legs == [*first, *second][:1]
+    assert routes.swaps == [*first, *second][:1]
 
 
 def test_two_pools_in_a_row_are_taken_where_they_pay_more() -> None:
@@ -97,27 +97,27 @@ def test_two_pools_in_a_row_are_taken_where_they_pay_more() -> None:
 
     middle = POOLS[0].quote_in(ETHER.address, BITCOIN.address, amount)
     out = POOLS[2].quote_in(BITCOIN.address, DOLLAR.address, middle)
-    assert [leg.pool for leg in found] == [POOLS[0], POOLS[2]]
-    assert [leg.amount_out_raw for leg in found] == [middle, out]
+    assert [swap.pool for swap in found] == [POOLS[0], POOLS[2]]
+    assert [swap.amount_out_raw for swap in found] == [middle, out]
     assert out > poor.quote_in(ETHER.address, DOLLAR.address, amount)
 
 
 def test_sale_of_more_than_a_thin_pool_takes_goes_where_there_is_room() -> None:
     amount = 10**18
     alone = best_sale(POOLS[1:2], {ETHER.address: amount}, DOLLAR.address)
-    legs = best_sale([POOLS[1], THIN[0]], {ETHER.address: amount}, DOLLAR.address)
+    swaps = best_sale([POOLS[1], THIN[0]], {ETHER.address: amount}, DOLLAR.address)
 
-    def out(legs: tuple[Leg, ...]) -> int:
-        return sum(leg.amount_out_raw for leg in legs)
+    def out(swaps: tuple[Swap, ...]) -> int:
+        return sum(swap.amount_out_raw for swap in swaps)
 
-    assert sum(leg.amount_in_raw for leg in legs) == amount
-    assert {leg.pool.key for leg in legs} == {POOLS[1].key, THIN[0].key}
-    assert out(legs) > out(alone)
+    assert sum(swap.amount_in_raw for swap in swaps) == amount
+    assert {swap.pool.key for swap in swaps} == {POOLS[1].key, THIN[0].key}
+    assert out(swaps) > out(alone)
 
 
 def test_limit_that_makes_a_plan_smaller_is_named() -> None:
     def by(**limits: Any) -> str | None:
-        found = plan_rebalance(replace(PlanInput.of(ETHER_HIGH, POOLS), **limits))
+        found = plan_rebalance(replace(Problem.of(ETHER_HIGH, POOLS), **limits))
         assert isinstance(found, Plan)
         return found.bound_by
 

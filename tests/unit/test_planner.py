@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from rebalancer.errors import PolicyRefused
-from rebalancer.plan import NoPlan, Plan, PlanInput, plan_rebalance
+from rebalancer.plan import NoPlan, Plan, Problem, plan_rebalance
 from rebalancer.plan.effort import Effort
 from rebalancer.plan.trades import Search, Trades
 from rebalancer.reasons import Reason
@@ -36,7 +36,7 @@ from tests.unit.test_plan import (
 NOW = 1_000
 
 
-def any_ask(rng: Random) -> PlanInput:
+def any_ask(rng: Random) -> Problem:
     """A million dollars' worth somewhere off its targets, pools of any depth, gas, and budgets that now and then are too small."""
     policy = replace(
         POLICY,
@@ -60,7 +60,7 @@ def any_ask(rng: Random) -> PlanInput:
             ((BITCOIN, ETHER), (BITCOIN, ETHER), (DOLLAR, ETHER), (BITCOIN, DOLLAR))
         )
     ]
-    return PlanInput.of(
+    return Problem.of(
         held,
         pools,
         policy=policy,
@@ -73,23 +73,23 @@ def any_ask(rng: Random) -> PlanInput:
     )
 
 
-def judge(asked: PlanInput, trades: Trades) -> Settlement | None:
+def judge(problem: Problem, trades: Trades) -> Settlement | None:
     """What the vault computes; None where it refuses, or gas and losses are more than it is worth."""
-    assert asked.rules is not None
+    assert problem.rules is not None
     least = tuple(
-        max(1, raw * (BPS - asked.tolerance_bps) // BPS) if raw else 0 for raw in trades.buys_raw
+        max(1, raw * (BPS - problem.tolerance_bps) // BPS) if raw else 0 for raw in trades.buys_raw
     )
     try:
         done = settle(
-            *(asked.rules.policy, State(), asked.rules.basket),
+            *(problem.rules.policy, State(), problem.rules.basket),
             *(Fill(trades.sales_raw, trades.buys_raw), least, NOW),
             epoch=0,
             sales=trades.sales_raw,
         )
     except PolicyRefused:
         return None
-    paid = asked.sending_cost_e18(len(trades.legs)) + asked.tip_e18
-    worth = done.sold_e18 * asked.rules.policy.max_slippage_bps // BPS
+    paid = problem.sending_cost_e18(len(trades.swaps)) + problem.tip_e18
+    worth = done.sold_e18 * problem.rules.policy.max_slippage_bps // BPS
     return None if paid and done.sold_e18 - done.bought_e18 + paid > worth else done
 
 
@@ -98,17 +98,17 @@ def test_plan_is_the_best_that_will_do_or_one_that_ends_at_home_for_less_than_an
 ):
     rng, seen = Random(6), Counter[str]()
     for _ in range(70):
-        asked = any_ask(rng)
-        plan = plan_rebalance(asked)
+        problem = any_ask(rng)
+        plan = plan_rebalance(problem)
         if isinstance(plan, NoPlan) and plan.reason is Reason.IN_BAND:
             continue
-        found = Search(asked, Effort()).found()
-        good = [(one, done) for one in found if (done := judge(asked, one)) is not None]
+        found = Search(problem, Effort()).found()
+        good = [(one, done) for one in found if (done := judge(problem, one)) is not None]
         if not good:
             seen["none will do"] += 1
             continue
         best, first = good[0]
-        least = best.net_e18 - asked.sending_cost_e18(1)
+        least = best.net_e18 - problem.sending_cost_e18(1)
         if first.after.broken is not None:
             home = [one for one in good if one[1].after.broken is None and one[0].net_e18 >= least]
             seen["home for more"] += bool(home)
@@ -117,37 +117,37 @@ def test_plan_is_the_best_that_will_do_or_one_that_ends_at_home_for_less_than_an
         assert isinstance(plan, Plan)
         assert plan.settlement == first
         assert (plan.sales_raw, plan.expected_buys_raw) == (best.sales_raw, best.buys_raw)
-        assert plan.certificate.value_e18 - asked.hop_cost_e18 * len(plan.legs) == best.net_e18
+        assert plan.certificate.value_e18 - problem.hop_cost_e18 * len(plan.swaps) == best.net_e18
     assert min(seen["none will do"], seen["not the first"], seen["home for more"]) > 0, seen
 
 
 def test_plan_is_of_single_routes_where_the_vault_refuses_all_that_is_worth_more() -> None:
     rng, seen = Random(101), 0
     for _ in range(23):
-        asked = any_ask(rng)
-        search = Search(asked, Effort())
-        if any(judge(asked, one) for one in search.found()):
+        problem = any_ask(rng)
+        search = Search(problem, Effort())
+        if any(judge(problem, one) for one in search.found()):
             continue
-        good = [one for one in search.alone(None) if judge(asked, one)]
+        good = [one for one in search.alone(None) if judge(problem, one)]
         if good:
-            plan = plan_rebalance(asked)
+            plan = plan_rebalance(problem)
             assert isinstance(plan, Plan)
             assert plan.sales_raw == max(good, key=lambda one: one.net_e18).sales_raw
             seen += 1
             # What might arrive below its minimum is left out of these too.
             least = plan.expected_buys_raw
-            again = plan_rebalance(with_minimums(asked, least))
+            again = plan_rebalance(with_minimums(problem, least))
             arrives = again.min_buys_raw if isinstance(again, Plan) else ()
             assert not any(0 < raw < most for raw, most in zip(arrives, least, strict=False))
     assert seen > 0
 
 
-def with_minimums(asked: PlanInput, least_raw: tuple[int, ...]) -> PlanInput:
+def with_minimums(problem: Problem, least_raw: tuple[int, ...]) -> Problem:
     """The same with minimum trades, where a little less than expected may arrive."""
-    assert asked.rules is not None
-    held = changed(asked.rules.basket, min_trade_raw=least_raw)
-    rules = replace(asked.rules, basket=held)
-    return replace(asked, min_trades_raw=least_raw, rules=rules, tolerance_bps=10)
+    assert problem.rules is not None
+    held = changed(problem.rules.basket, min_trade_raw=least_raw)
+    rules = replace(problem.rules, basket=held)
+    return replace(problem, min_trades_raw=least_raw, rules=rules, tolerance_bps=10)
 
 
 def test_plan_may_cost_all_that_bringing_home_is_worth_and_not_a_unit_more() -> None:
@@ -174,20 +174,20 @@ ALMOST_FAR = basket(ether=226, bitcoin=13.1, dollar=200_000)
 """WETH is 3.3 % above its target, with a band of 2 %: worth waiting for better prices."""
 
 
-def waiting(due_since: int = 0, **changes: Any) -> PlanInput:
+def waiting(due_since: int = 0, **changes: Any) -> Problem:
     """The limit is 90 bps now and 150 later, and a third of it is what is paid: less than the pools' fee and what they lose."""
     held = replace(ALMOST_FAR, timestamp=NOW, dust_bps=CLIMBING.dust_bps)
     pools = tuple(make_pool(*pair, i, depth_usd=10**6) for i, pair in enumerate(
         ((BITCOIN, ETHER), (DOLLAR, ETHER), (BITCOIN, DOLLAR)), 1
     ))  # fmt: skip
-    asked = PlanInput.of(
+    problem = Problem.of(
         held,
         pools,
         policy=CLIMBING,
         state=State(due_since=due_since),
         slippage_limit_e18=90 * E18 // BPS,
     )
-    return replace(asked, **changes)
+    return replace(problem, **changes)
 
 
 def test_better_prices_are_waited_for_unless_that_costs_all_there_is_to_be_saved() -> None:
@@ -231,8 +231,8 @@ def test_nothing_is_waited_for_where_nothing_could_be_traded_at_once_either() ->
 def test_plan_that_every_trade_is_too_dear_for_names_the_narrower_limit(
     limit_bps: int, worth_bps: int
 ) -> None:
-    asked = PlanInput.of(ETHER_HIGH, POOLS, slippage_limit_e18=limit_bps * E18 // BPS)
-    found = plan_rebalance(replace(asked, worth_e18=worth_bps * E18 // BPS))
+    problem = Problem.of(ETHER_HIGH, POOLS, slippage_limit_e18=limit_bps * E18 // BPS)
+    found = plan_rebalance(replace(problem, worth_e18=worth_bps * E18 // BPS))
     assert isinstance(found, NoPlan)
     assert found.reason is Reason.POLICY_REFUSES
     assert "more than the 29 bps that" in found.text
@@ -247,10 +247,10 @@ def test_plan_inside_the_bands_is_made_where_the_calendar_asks() -> None:
     for calendar, rebalanced_at, is_due in ((0, 0, False), (600, 0, True), (600, 700, False)):
         policy = replace(POLICY, calendar_seconds=calendar)
         state = State(rebalanced_at=rebalanced_at)
-        asked = PlanInput.of(
+        problem = Problem.of(
             replace(inside, dust_bps=10), POOLS, policy=policy, state=state, slippage_limit_e18=E18 // 100
         )  # fmt: skip
-        found = plan_rebalance(asked)
+        found = plan_rebalance(problem)
         assert isinstance(found, Plan) is is_due
         if isinstance(found, NoPlan):
             assert found.reason is Reason.IN_BAND
@@ -259,20 +259,20 @@ def test_plan_inside_the_bands_is_made_where_the_calendar_asks() -> None:
 
 @pytest.mark.parametrize("empty", ["sales_max_raw", "needs_max_raw"])
 def test_plan_with_one_side_empty_has_nothing_to_trade_for(empty: str) -> None:
-    asked = PlanInput.of(ETHER_HIGH, POOLS)
+    problem = Problem.of(ETHER_HIGH, POOLS)
     nothing: dict[str, Any] = {empty: (0, 0, 0)}
-    found = plan_rebalance(replace(asked, **nothing))
+    found = plan_rebalance(replace(problem, **nothing))
     assert isinstance(found, NoPlan)
     assert "nothing is in surplus" in found.text
 
 
 def test_sale_of_just_its_minimum_is_made_and_of_less_is_not() -> None:
-    asked = PlanInput.of(ETHER_HIGH, POOLS[1:2])
+    problem = Problem.of(ETHER_HIGH, POOLS[1:2])
     sold = planned(pools=POOLS[1:2]).sales_raw[0]
-    assert sold < asked.sales_max_raw[0]
+    assert sold < problem.sales_max_raw[0]
     for least, is_made in ((sold, True), (sold + 1, False)):
         held = changed(ETHER_HIGH, min_trade_raw=(least, 0, 0))
-        found = plan_rebalance(PlanInput.of(held, POOLS[1:2]))
+        found = plan_rebalance(Problem.of(held, POOLS[1:2]))
         assert isinstance(found, Plan) is is_made
 
 
@@ -288,12 +288,12 @@ PROGRESS = replace(
 SHALLOW = (make_pool(BITCOIN, ETHER, 1, depth_usd=300_000), POOLS[1])
 
 
-def progressing(policy: Policy = PROGRESS, **changes: Any) -> PlanInput:
+def progressing(policy: Policy = PROGRESS, **changes: Any) -> Problem:
     """The next unit is worth a percent, and half of 160,000 dollars is to be brought home in one go."""
     held: Basket = replace(ETHER_HIGH, timestamp=NOW, dust_bps=policy.dust_bps)
     limit_e18 = 3 * E18 // 100
-    asked = PlanInput.of(held, SHALLOW, policy=policy, state=State(), slippage_limit_e18=limit_e18)
-    return replace(asked, worth_e18=E18 // 100, **changes)
+    problem = Problem.of(held, SHALLOW, policy=policy, state=State(), slippage_limit_e18=limit_e18)
+    return replace(problem, worth_e18=E18 // 100, **changes)
 
 
 def test_plan_for_progress_sells_a_little_more_than_progress_takes() -> None:
@@ -329,15 +329,15 @@ def test_plan_for_progress_that_is_not_worth_its_tip_says_that() -> None:
 def test_certificate_bounds_a_plan_closely_from_above() -> None:
     rng, gaps = Random(23), list[float]()
     for _ in range(30):
-        asked = replace(any_ask(rng), rules=None, total_worth_e18=None)
-        plan = plan_rebalance(asked)
+        problem = replace(any_ask(rng), rules=None, total_worth_e18=None)
+        plan = plan_rebalance(problem)
         if isinstance(plan, NoPlan):
             continue
-        found, gas_e18 = plan.certificate, asked.hop_cost_e18
-        sold_e18 = asked.values_e18(plan.sales_raw, ())[0]
+        found, gas_e18 = plan.certificate, problem.hop_cost_e18
+        sold_e18 = problem.values_e18(plan.sales_raw, ())[0]
         assert found.sold_e18 == sold_e18
-        assert found.value_e18 == asked.benefit_e18(plan.sales_raw, plan.expected_buys_raw)
-        assert plan.worth_e18 == sold_e18 * asked.worth_e18 // E18
+        assert found.value_e18 == problem.benefit_e18(plan.sales_raw, plan.expected_buys_raw)
+        assert plan.worth_e18 == sold_e18 * problem.worth_e18 // E18
         slack_e18 = sold_e18 // 10**9 + 10**12
         assert found.value_e18 <= found.bound_e18 + slack_e18
         assert found.value_e18 <= found.all_pools_bound_e18 + slack_e18
@@ -356,20 +356,20 @@ def test_certificate_bounds_a_plan_closely_from_above() -> None:
 def test_leg_through_a_token_outside_the_basket_is_worth_what_it_is() -> None:
     through = (make_pool(ETHER, EURO, 5), make_pool(BITCOIN, EURO, 6))
     plan = planned(pools=through)
-    first, second = plan.leg_costs
+    first, second = plan.swap_costs
     assert first.value_e18 / E18 == pytest.approx(value(plan.sales_raw), rel=1e-9)
     # A euro is a dollar here.
-    assert second.value_e18 / E18 == pytest.approx(plan.legs[1].amount_in_raw / 10**6, rel=0.01)
+    assert second.value_e18 / E18 == pytest.approx(plan.swaps[1].amount_in_raw / 10**6, rel=0.01)
     assert second.value_e18 < first.value_e18
     assert min(first.impact_e18, second.impact_e18) > 0
 
 
 def test_shares_of_a_token_are_parts_of_all_that_is_sold_of_it() -> None:
     plan = planned()
-    one, other = plan.legs[0], replace(plan.legs[0], token_in=EURO.address)
-    legs = (
+    one, other = plan.swaps[0], replace(plan.swaps[0], token_in=EURO.address)
+    swaps = (
         replace(one, amount_in_raw=1),
         replace(other, amount_in_raw=7),
         replace(one, amount_in_raw=3),
     )
-    assert replace(plan, legs=legs).shares == (0.25, 1.0, 0.75)
+    assert replace(plan, swaps=swaps).shares == (0.25, 1.0, 0.75)

@@ -204,10 +204,10 @@ def test_what_must_come_back_shrinks_with_the_sales() -> None:
     assert least([0, 10**10, 0], 2**200, 1) == 10**10 * USD // policy.MAX_HELD_RAW
     # To the unit, at prices of 1e-18 dollars, and from the largest amount on alike.
     most, part, plain = policy.MAX_HELD_RAW, 7 << 117, ([1, 1], [1, 1])
-    for asked_raw, least_raw in ((most, most), (most + 1, 2**200), (2**200, most)):
+    for required_raw, least_raw in ((most, most), (most + 1, 2**200), (2**200, most)):
         for fitted in (part, most):
             cut = policy.fitted_minimum_e18(
-                [0, least_raw], [1, 1], [asked_raw, 0], [fitted, 0], *plain
+                [0, least_raw], [1, 1], [required_raw, 0], [fitted, 0], *plain
             )
             assert cut == fitted
     below = policy.fitted_minimum_e18([0, most], [1, 1], [most - 1, 0], [part, 0], *plain)

@@ -11,7 +11,7 @@ import pytest
 from rebalancer.abi import Call
 from rebalancer.block import Block
 from rebalancer.chain import pool_cache as module
-from rebalancer.chain.pool_cache import PoolBook
+from rebalancer.chain.pool_cache import PoolCache
 from rebalancer.chain.pools import PoolFailure
 from rebalancer.chain.rpc import Rpc
 from rebalancer.errors import (
@@ -84,14 +84,14 @@ class Chain(Rpc):
         self.logs: Any = []
         self.branches: dict[int, Any] = {}
         self.reads: list[list[str]] = []
-        self.asked: list[Any] = []
+        self.requested: list[Any] = []
         self.read_at: list[Block] = []
         self.knew: list[list[str]] = []
 
     def batch_settled(self, calls: Sequence[Call]) -> list[Any]:
         found: list[Any] = []
         for method, params in calls:
-            self.asked.append((method, list(params)))
+            self.requested.append((method, list(params)))
             if method == "eth_getLogs":
                 found.append(self._found(params[0]))
             else:
@@ -126,13 +126,13 @@ class Chain(Rpc):
 
 
 @pytest.fixture
-def book_of(monkeypatch: pytest.MonkeyPatch) -> Any:
-    def made(chain: Chain) -> PoolBook:
+def cache_of(monkeypatch: pytest.MonkeyPatch) -> Any:
+    def made(chain: Chain) -> PoolCache:
         monkeypatch.setattr(module, "read_pools_settled", chain.read)
         refs = [ref(pool) for pool in chain.pools.values()]
-        book = PoolBook(chain, refs, block(100), 5, lens="0xlens")
+        cache = PoolCache(chain, refs, block(100), 5, lens="0xlens")
         chain.reads.clear()
-        return book
+        return cache
 
     return made
 
@@ -150,16 +150,16 @@ def sync(address: str, one: int, other: int, number: int = 101, index: int = 0, 
     }
 
 
-def reserves(book: PoolBook, key: str) -> tuple[int, int]:
-    return of_class(book.pool(key), UniswapV2Pool).reserves
+def reserves(cache: PoolCache, key: str) -> tuple[int, int]:
+    return of_class(cache.pool(key), UniswapV2Pool).reserves
 
 
 # Following
 
 
-def test_pools_are_moved_by_their_logs_in_order_and_by_no_others(book_of: Any) -> None:
+def test_pools_are_moved_by_their_logs_in_order_and_by_no_others(cache_of: Any) -> None:
     chain = Chain(pair(ONE), pair(TWO))
-    book = book_of(chain)
+    cache = cache_of(chain)
     chain.logs = [
         sync(ONE, 9, 9, 102, 16),
         sync(ONE, 8, 8, 102, 9),
@@ -168,22 +168,22 @@ def test_pools_are_moved_by_their_logs_in_order_and_by_no_others(book_of: Any) -
         sync(ONE, 1, 1, 102, 10) | {"topics": ["0x" + "00" * 32]},
     ]
 
-    assert book.update(block(102)) == ()
+    assert cache.update(block(102)) == ()
 
-    assert reserves(book, ONE) == (9, 9)
-    assert book.pool(TWO) == pair(TWO)
-    assert (book.pool(ONE).block, book.pool(TWO).block, book.block) == (102, 100, block(102))
+    assert reserves(cache, ONE) == (9, 9)
+    assert cache.pool(TWO) == pair(TWO)
+    assert (cache.pool(ONE).block, cache.pool(TWO).block, cache.block) == (102, 100, block(102))
     assert chain.reads == []
-    assert [pool.key for pool in book.pools] == [ONE, TWO]
+    assert [pool.key for pool in cache.pools] == [ONE, TWO]
     with pytest.raises(KeyError):
-        book.pool(WEIGHTED)
+        cache.pool(WEIGHTED)
 
 
-def test_blocks_are_asked_for_beside_the_logs_without_their_transactions(book_of: Any) -> None:
+def test_blocks_are_asked_for_beside_the_logs_without_their_transactions(cache_of: Any) -> None:
     chain = Chain(pair(ONE))
-    book_of(chain).update(block(103))
+    cache_of(chain).update(block(103))
 
-    *headers, (method, (search,)) = chain.asked
+    *headers, (method, (search,)) = chain.requested
     assert headers == [
         ("eth_getBlockByNumber", [hex(100), False]),
         ("eth_getBlockByNumber", [hex(103), False]),
@@ -192,13 +192,13 @@ def test_blocks_are_asked_for_beside_the_logs_without_their_transactions(book_of
     assert search == {"address": [ONE], "fromBlock": hex(101), "toBlock": hex(103)}
 
 
-def test_searches_name_the_pools_of_contracts_that_hold_many(book_of: Any) -> None:
+def test_searches_name_the_pools_of_contracts_that_hold_many(cache_of: Any) -> None:
     later = load(v4_snapshot())
     chain = Chain(pair(TWO), weighted(), later, load(v3(pool=ONE)), coins(A))
-    book = book_of(chain)
-    book.update(block(101))
+    cache = cache_of(chain)
+    cache.update(block(101))
 
-    searches = [params[0] for method, params in chain.asked if method == "eth_getLogs"]
+    searches = [params[0] for method, params in chain.requested if method == "eth_getLogs"]
     ends = {"fromBlock": hex(101), "toBlock": hex(101)}
     assert searches == [
         {"address": [ONE, TWO, WEIGHTED, A], **ends},
@@ -211,72 +211,74 @@ def test_searches_name_the_pools_of_contracts_that_hold_many(book_of: Any) -> No
     ("number", "anew"), [(100, True), (99, True), (2_100, False), (2_101, True)]
 )
 def test_after_a_reorg_or_a_long_absence_everything_is_read_anew(
-    book_of: Any, number: int, anew: bool
+    cache_of: Any, number: int, anew: bool
 ) -> None:
     chain = Chain(pair(ONE), pair(TWO))
-    book = book_of(chain)
+    cache = cache_of(chain)
     chain.pools[ONE] = pair(ONE, 3, 4)
     at = block(number, 1)
     chain.branches[number] = {"hash": at.hash}
 
-    assert book.update(at) == ()
+    assert cache.update(at) == ()
 
     assert chain.reads == ([[ONE, TWO]] if anew else [])
-    assert reserves(book, ONE) == ((3, 4) if anew else (1_000, 2_000))
-    assert book.block == at
+    assert reserves(cache, ONE) == ((3, 4) if anew else (1_000, 2_000))
+    assert cache.block == at
     assert not anew or chain.read_at[-1] == at
 
 
 @pytest.mark.parametrize("before", [None, {"hash": "0x0"}])
 def test_where_its_own_block_is_gone_or_logs_cannot_be_had_all_is_read_anew(
-    book_of: Any, before: Any
+    cache_of: Any, before: Any
 ) -> None:
     chain = Chain(pair(ONE))
-    book = book_of(chain)
+    cache = cache_of(chain)
     chain.branches[100] = before
-    book.update(block(101))
+    cache.update(block(101))
     assert chain.reads == [[ONE]]
 
     chain.branches.clear()
     chain.logs = RpcRejected("eth_getLogs", -32000, "no")
-    book.update(block(102))
+    cache.update(block(102))
     assert chain.reads == [[ONE], [ONE]]
-    assert book.block == block(102)
+    assert cache.block == block(102)
 
 
 @pytest.mark.parametrize("now", [None, {"hash": "0x0"}])
-def test_block_that_is_not_on_the_chain_vanished_and_the_book_stays(book_of: Any, now: Any) -> None:
+def test_block_that_is_not_on_the_chain_vanished_and_the_book_stays(
+    cache_of: Any, now: Any
+) -> None:
     chain = Chain(pair(ONE))
-    book = book_of(chain)
+    cache = cache_of(chain)
     chain.branches[101] = now
     chain.logs = [sync(ONE, 5, 6)]
 
     with pytest.raises(BlockVanished) as raised:
-        book.update(block(101))
+        cache.update(block(101))
 
     assert str(raised.value) == str(BlockVanished(101, block(101).hash))
-    assert (book.block, reserves(book, ONE)) == (block(100), (1_000, 2_000))
+    assert (cache.block, reserves(cache, ONE)) == (block(100), (1_000, 2_000))
 
 
-def test_nothing_is_asked_for_the_same_block_or_an_empty_book(book_of: Any) -> None:
+def test_nothing_is_asked_for_the_same_block_or_an_empty_book(cache_of: Any) -> None:
     chain = Chain(pair(ONE))
-    book = book_of(chain)
-    assert book.update(block(100)) == ()
-    empty = book_of(Chain())
+    cache = cache_of(chain)
+    assert cache.update(block(100)) == ()
+    empty = cache_of(Chain())
     assert empty.update(block(105)) == ()
     assert (empty.block, empty.pools) == (block(105), ())
-    assert chain.asked == []
+    assert chain.requested == []
 
 
 def test_pools_of_curve_that_log_or_move_are_read_again_and_before_anything_changes(
-    book_of: Any, monkeypatch: pytest.MonkeyPatch
+    cache_of: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     still = coins()
     moves = coins(TWO, is_ramping=True)
     quiet = load(crypto(address=WEIGHTED))
     chain = Chain(pair(ONE), still, moves, quiet)
-    book = book_of(chain)
-    book.update(block(101))
+    cache = cache_of(chain)
+    cache.update(block(101))
     assert chain.reads == [[TWO]], "what moves is read at every block"
 
     chain.logs = [
@@ -285,10 +287,10 @@ def test_pools_of_curve_that_log_or_move_are_read_again_and_before_anything_chan
         sync(ONE, 5, 6, 102),
     ]
     chain.pools[COINS] = replace(still, block=102)
-    book.update(block(102))
+    cache.update(block(102))
     assert chain.reads[-1] == [TWO, COINS]
-    assert book.pool(COINS).block == 102
-    assert reserves(book, ONE) == (5, 6)
+    assert cache.pool(COINS).block == 102
+    assert reserves(cache, ONE) == (5, 6)
 
     def down(*_: Any, **__: Any) -> Any:
         raise RpcUnreachable("it", "down")
@@ -296,14 +298,14 @@ def test_pools_of_curve_that_log_or_move_are_read_again_and_before_anything_chan
     chain.logs = [sync(ONE, 7, 8, 103)]
     monkeypatch.setattr(module, "read_pools_settled", down)
     with pytest.raises(RpcUnreachable):
-        book.update(block(103))
-    assert (book.block, reserves(book, ONE)) == (block(102), (5, 6))
+        cache.update(block(103))
+    assert (cache.block, reserves(cache, ONE)) == (block(102), (5, 6))
 
 
-def test_events_of_shared_contracts_are_told_apart_by_their_ids(book_of: Any) -> None:
+def test_events_of_shared_contracts_are_told_apart_by_their_ids(cache_of: Any) -> None:
     before, later = weighted(), load(v4_snapshot(pool_manager=TWO))
     chain = Chain(before, later)
-    book = book_of(chain)
+    cache = cache_of(chain)
     fees = next(topic for topic, e in MANAGER.events.items() if e.name == "ProtocolFeeUpdated")
     (charge,) = BALANCER_POOL.events
 
@@ -318,105 +320,105 @@ def test_events_of_shared_contracts_are_told_apart_by_their_ids(book_of: Any) ->
         worded(WEIGHTED, 10**15, charge, index=2),
     ]
 
-    assert book.update(block(101)) == ()
+    assert cache.update(block(101)) == ()
 
-    after = of_class(book.pool(WEIGHTED), BalancerWeightedPool)
+    after = of_class(cache.pool(WEIGHTED), BalancerWeightedPool)
     assert after.balances == (before.balances[0] + 7, before.balances[1] - 3)
     assert after.fee_e18 == 10**15
-    assert of_class(book.pool(later.key), UniswapV4Pool).protocol_fees_pips == (5, 6)
+    assert of_class(cache.pool(later.key), UniswapV4Pool).protocol_fees_pips == (5, 6)
 
 
 # What diverges, and what cannot be read
 
 
-def test_logs_that_do_not_add_up_are_a_divergence_until_it_is_read_again(book_of: Any) -> None:
+def test_logs_that_do_not_add_up_are_a_divergence_until_it_is_read_again(cache_of: Any) -> None:
     chain = Chain(weighted(), pair(TWO))
-    book = book_of(chain)
+    cache = cache_of(chain)
     chain.logs = [traded(1, 21 * E18), sync(TWO, 5, 6)]
 
-    (found,) = book.update(block(101))
+    (found,) = cache.update(block(101))
 
     assert (found.pool, found.block) == (WEIGHTED, 101)
     assert found.why == f"balance {-E18} is not in 0 … 2^112 - 1"
-    assert book.diverged == {WEIGHTED: found}
-    assert [pool.key for pool in book.pools] == [TWO]
-    assert reserves(book, TWO) == (5, 6)
+    assert cache.diverged == {WEIGHTED: found}
+    assert [pool.key for pool in cache.pools] == [TWO]
+    assert reserves(cache, TWO) == (5, 6)
     with pytest.raises(PoolDiverged):
-        book.pool(WEIGHTED)
+        cache.pool(WEIGHTED)
     chain.logs = [traded(3, 3, 102)]
-    assert book.update(block(102)) == ()
-    assert book.diverged == {WEIGHTED: found}, "nothing heals silently"
+    assert cache.update(block(102)) == ()
+    assert cache.diverged == {WEIGHTED: found}, "nothing heals silently"
     chain.branches[50] = {"hash": block(50, 1).hash}
-    book.update(block(50, 1))
+    cache.update(block(50, 1))
     assert chain.reads == [[TWO]], "a reorg neither"
     chain.pools[WEIGHTED] = fresh = replace(weighted(), fee_e18=10**15)
-    assert book.read_again(WEIGHTED) == fresh
-    assert (book.diverged, book.pool(WEIGHTED)) == ({}, fresh)
-    assert chain.read_at[-1] == book.block
+    assert cache.read_again(WEIGHTED) == fresh
+    assert (cache.diverged, cache.pool(WEIGHTED)) == ({}, fresh)
+    assert chain.read_at[-1] == cache.block
 
 
-def test_check_compares_with_a_fresh_read_and_names_what_differs(book_of: Any) -> None:
+def test_check_compares_with_a_fresh_read_and_names_what_differs(cache_of: Any) -> None:
     chain = Chain(pair(ONE), pair(TWO))
-    book = book_of(chain)
+    cache = cache_of(chain)
     chain.pools[ONE] = replace(pair(ONE, at=7), name="other")
-    assert book.check() == ()
+    assert cache.check() == ()
     assert chain.reads == [[ONE, TWO]]
     chain.pools[ONE] = replace(pair(ONE, 1, 2), fee_bps=25)
     chain.pools[TWO] = pair(TWO, 1, 2)
 
-    assert [one.pool for one in book.check([TWO])] == [TWO]
-    (found,) = book.check()
+    assert [one.pool for one in cache.check([TWO])] == [TWO]
+    (found,) = cache.check()
 
     assert (found.pool, found.block, found.why) == (ONE, 100, "reserves, fee_bps differ")
     assert chain.reads == [[ONE, TWO], [TWO], [ONE]], "what is out is not compared"
-    assert book.check() == ()
-    assert set(book.diverged) == {ONE, TWO}
+    assert cache.check() == ()
+    assert set(cache.diverged) == {ONE, TWO}
 
 
 def test_rates_that_move_from_outside_are_taken_over_and_nothing_else_with_them(
-    book_of: Any,
+    cache_of: Any,
 ) -> None:
     still = coins()
     chain = Chain(still)
-    book = book_of(chain)
+    cache = cache_of(chain)
     moved = replace(still, rates=(still.rates[0] + 1, still.rates[1]))
     chain.pools[COINS] = moved
-    assert book.check() == ()
-    assert book.pool(COINS) == moved
+    assert cache.check() == ()
+    assert cache.pool(COINS) == moved
     chain.pools[COINS] = replace(moved, rates=still.rates, fee_e10=5)
-    (found,) = book.check()
+    (found,) = cache.check()
     assert found.why == "fee_e10, rates differ"
 
 
-def test_pool_that_cannot_be_read_is_out_with_its_reason_until_it_can(book_of: Any) -> None:
+def test_pool_that_cannot_be_read_is_out_with_its_reason_until_it_can(cache_of: Any) -> None:
     chain = Chain(pair(ONE), pair(TWO))
     chain.failures[ONE] = failure = UnsupportedPool("it")
-    book = book_of(chain)
-    assert book.unread == {ONE: failure}
-    assert [pool.key for pool in book.pools] == [TWO]
-    for ask in (book.pool, book.read_again):
+    cache = cache_of(chain)
+    assert cache.unread == {ONE: failure}
+    assert [pool.key for pool in cache.pools] == [TWO]
+    for ask in (cache.pool, cache.read_again):
         with pytest.raises(UnsupportedPool):
             ask(ONE)
     chain.reads.clear()
-    assert book.check() == ()
+    assert cache.check() == ()
     assert chain.reads == [[TWO]]
     chain.failures = {TWO: failure}
-    assert book.read_again(ONE) == pair(ONE)
-    assert book.unread == {}
-    assert book.check() == ()
-    assert book.unread == {TWO: failure}
+    assert cache.read_again(ONE) == pair(ONE)
+    assert cache.unread == {}
+    assert cache.check() == ()
+    assert cache.unread == {TWO: failure}
     chain.failures.clear()
-    book.update(block(50, 1))
-    assert [pool.key for pool in book.pools] == [ONE], "a reorg heals nothing"
+    cache.update(block(50, 1))
+    assert [pool.key for pool in cache.pools] == [ONE], "a reorg heals nothing"
 
 
-def test_what_a_reorg_shows_to_be_unreadable_is_out(book_of: Any) -> None:
+def test_what_a_reorg_shows_to_be_unreadable_is_out(cache_of: Any) -> None:
     chain = Chain(pair(ONE), pair(TWO))
-    book = book_of(chain)
+    cache = cache_of(chain)
     chain.failures[TWO] = failure = UnsupportedPool("it")
 
-    book.update(block(50, 1))
+    cache.update(block(50, 1))
 
-    assert book.unread == {TWO: failure}
-    assert [pool.key for pool in book.pools] == [ONE]
+    assert cache.unread == {TWO: failure}
+    assert [pool.key for pool in cache.pools] == [ONE]
     assert chain.knew[-1] == [A, B], "tokens are asked for once"

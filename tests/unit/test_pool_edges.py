@@ -55,7 +55,7 @@ from tests.unit.test_pool_protocols import (
     v2,
 )
 from tests.unit.test_pool_protocols import (
-    token as told,
+    token as quoted,
 )
 from tests.unit.test_pools import LIQUIDITY, make_synthetic, snapshot, v3, v4, v4_snapshot
 
@@ -142,10 +142,10 @@ def test_v4_pool_is_told_by_its_id_and_reads_back_equal() -> None:
 
     its_id = pool_id(pool.token0.address, pool.token1.address, 3_000, 60)
     assert (pool.key, pool.pool_id) == (its_id, its_id)
-    told = pool.to_json()
-    assert v4(told) == pool
-    assert v4(told).protocol_fees_pips == (3, 4)
-    assert (pool.tick_spacing, told["block"], told["chain_id"]) == (60, 7, 1)
+    quoted = pool.to_json()
+    assert v4(quoted) == pool
+    assert v4(quoted).protocol_fees_pips == (3, 4)
+    assert (pool.tick_spacing, quoted["block"], quoted["chain_id"]) == (60, 7, 1)
     # Off its middle, so that its two ways differ; without a protocol's fee it is its twin of V3.
     off = {"sqrt_price_x96": sqrt_at_tick(31) + 5, "tick": 31}
     later, twin = v4(v4_snapshot(**off)), v3(snapshot(**off))
@@ -410,14 +410,14 @@ def test_least_amount_is_found_from_any_guess(guess: int, wanted: int) -> None:
 
 def test_least_amount_is_found_in_few_quotes() -> None:
     """Where the quote is a line, two secants are there; what is asked does not grow with the amount."""
-    asked: list[int] = []
+    requested: list[int] = []
 
     def quote(amount: int) -> int:
-        asked.append(amount)
+        requested.append(amount)
         return amount * 3 // 7
 
     assert least_in(quote, 3 * 10**30, 7) == 7 * 10**30
-    assert len(asked) < 12
+    assert len(requested) < 12
 
 
 # Curve: pools of coins of different worth
@@ -718,8 +718,8 @@ def test_words_that_a_reader_is_told_are_those_of_the_pool() -> None:
     assert replace(v4(v4_snapshot()), manager=raised).manager == C
     assert replace(v4(v4_snapshot()), manager=raised) == v4(v4_snapshot())
     with pytest.raises(BadPoolSnapshot, match="must be below"):
-        load(v2(tokens=[told(A), told(A)]))
-    for tokens in ([told(A), 7], [7, told(A)]):
+        load(v2(tokens=[quoted(A), quoted(A)]))
+    for tokens in ([quoted(A), 7], [7, quoted(A)]):
         with pytest.raises(BadPoolSnapshot, match="tokens is not a list of objects"):
             load(v2(tokens=tokens))
 
@@ -828,7 +828,7 @@ def test_amount_and_its_rate_fill_half_a_word_at_most() -> None:
         held = pool.balances[0] * pool.rates[0] // E18
         assert refusal.value.possible_raw == (2**256 - 1 - held) // pool.rates[0] // 2
     # Of a coin so fine that its rate is one, with what is there an amount no longer than any may be.
-    fine = stable_pool(tokens=[told(A, 36), told(B, 6)], balances=[10**39, 10**9])
+    fine = stable_pool(tokens=[quoted(A, 36), quoted(B, 6)], balances=[10**39, 10**9])
     with pytest.raises(LiquidityExhausted) as refusal:
         fine.quote_in(A, B, 2**255 - 1)
     assert refusal.value.possible_raw == 2**255 - 1 - 10**39

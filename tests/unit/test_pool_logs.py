@@ -10,7 +10,7 @@ from rebalancer.abi import Event, Interface
 from rebalancer.errors import BadPoolSnapshot
 from rebalancer.venues import (
     BalancerWeightedPool,
-    Tick,
+    InitializedTick,
     UniswapV2Pool,
     UniswapV3Pool,
     UniswapV4Pool,
@@ -91,7 +91,7 @@ def test_liquidity_moves_two_ticks_and_what_is_between_them(
         there = ticks.setdefault(at, [0, 0])
         there[0] += 7
         there[1] += net
-    expected = tuple(Tick(at, *ticks[at]) for at in sorted(ticks))
+    expected = tuple(InitializedTick(at, *ticks[at]) for at in sorted(ticks))
     for one in (after, twin):
         assert one.profile.ticks == expected
         assert one.liquidity == LIQUIDITY + (7 if inside else 0)
@@ -165,7 +165,7 @@ def test_weighted_pool_has_what_its_vault_booked() -> None:
 @pytest.mark.parametrize("make", [stable, crypto])
 def test_pool_of_curve_is_not_moved_by_logs(make: Any) -> None:
     pool = load(make())
-    assert not pool.LOGS_TELL_ALL
+    assert not pool.LOGS_ARE_COMPLETE
     with pytest.raises(NotImplementedError):
         pool.moved([event("TokenExchange", tokens_sold=5)])
 

@@ -272,7 +272,7 @@ def test_quote_more_than_there_is_says_how_much_there_is(
     with pytest.raises(LiquidityExhausted) as asked_in:
         pool.quote_in(*way, MAX_AMOUNT_RAW)
     possible = asked_in.value.possible_raw
-    assert (asked_in.value.token, asked_in.value.asked_raw) == (way[0], MAX_AMOUNT_RAW)
+    assert (asked_in.value.token, asked_in.value.required_raw) == (way[0], MAX_AMOUNT_RAW)
     most_out = pool.quote_in(*way, possible)
     with pytest.raises(LiquidityExhausted) as again:
         pool.quote_in(*way, possible + 1)
@@ -613,13 +613,13 @@ def test_balanced_tricrypto_pool_quotes_by_hand() -> None:
 def test_mainnets_3pool_is_worth_what_it_said(shared_data: Path) -> None:
     """get_D is get_virtual_price times the supply; what was recorded is that to the unit."""
     file = shared_data / "mainnet-24407242" / "curve_tripool.json"
-    told = json.loads(file.read_text())
+    quoted = json.loads(file.read_text())
     pool = of_class(load_pool(file), CurveStablePool)
 
-    assert pool.invariant * E18 // told["lp_token_total_supply"] == told["virtual_price"]
+    assert pool.invariant * E18 // quoted["lp_token_total_supply"] == quoted["virtual_price"]
     assert pool.rates == (E18, 10**30, 10**30)
     with pytest.raises(BadPoolSnapshot, match="virtual_price"):
-        load({**told, "a_coefficient": told["a_coefficient"] + 1})
+        load({**quoted, "a_coefficient": quoted["a_coefficient"] + 1})
 
 
 @pytest.mark.real
@@ -628,20 +628,20 @@ def test_mainnets_tricrypto_charges_and_is_worth_what_it_said(shared_data: Path)
     from rebalancer.venues.curve_math import crypto_d, geometric_mean
 
     file = shared_data / "mainnet-24407242" / "curve_tricrypto.json"
-    told = json.loads(file.read_text())
+    quoted = json.loads(file.read_text())
     pool = of_class(load_pool(file), CurveCryptoPool)
 
-    assert pool.fee_e10 == told["fee"]
+    assert pool.fee_e10 == quoted["fee"]
     scaled = [
         balance * 10 ** (18 - token["decimals"]) * price // E18
         for balance, token, price in zip(
-            told["balances"], told["tokens"], [E18, *told["price_scale"]], strict=True
+            quoted["balances"], quoted["tokens"], [E18, *quoted["price_scale"]], strict=True
         )
     ]
-    assert crypto_d(scaled, pool.a_coefficient, 1, pool.gamma) == pool.d == told["d"]
-    parts = [pool.d // 3, *(pool.d * E18 // (3 * price) for price in told["price_scale"])]
-    worth = E18 * geometric_mean(parts) // told["lp_token_total_supply"]
-    assert worth == told["virtual_price"]
+    assert crypto_d(scaled, pool.a_coefficient, 1, pool.gamma) == pool.d == quoted["d"]
+    parts = [pool.d // 3, *(pool.d * E18 // (3 * price) for price in quoted["price_scale"])]
+    worth = E18 * geometric_mean(parts) // quoted["lp_token_total_supply"]
+    assert worth == quoted["virtual_price"]
 
 
 @pytest.mark.real
@@ -681,10 +681,10 @@ def test_mainnets_pools_load_save_and_quote(
 
 def ether_pool() -> UniswapV4Pool:
     """Ether against A, at one for one, over two ticks."""
-    from rebalancer.venues import Tick, TickProfile
+    from rebalancer.venues import InitializedTick, TickProfile
     from rebalancer.venues.uniswap_v3_math import Q96
 
-    ticks = Tick(-60, E18, E18), Tick(60, E18, -E18)
+    ticks = InitializedTick(-60, E18, E18), InitializedTick(60, E18, -E18)
     ether = Token(ETHER_ADDRESS, "ETH", 18)
     return UniswapV4Pool(C, ether, Token(A, "AAA", 18), TickProfile(3_000, 60, ticks), Q96, 0, E18)
 

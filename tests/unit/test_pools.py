@@ -22,8 +22,8 @@ from rebalancer.pool_files import load_pool, save_pool
 from rebalancer.venues import (
     MAX_AMOUNT_RAW,
     VENUES,
+    InitializedTick,
     Pool,
-    Tick,
     TickProfile,
     Token,
     UniswapV3Pool,
@@ -316,7 +316,10 @@ def test_v4_protocol_fee_comes_off_first_in_its_direction() -> None:
 
 
 def test_v4_amount_that_pool_manager_cannot_book_is_refused() -> None:
-    ends = (Tick(-887_220, 1 << 127, 1 << 127), Tick(887_220, 1 << 127, -(1 << 127)))
+    ends = (
+        InitializedTick(-887_220, 1 << 127, 1 << 127),
+        InitializedTick(887_220, 1 << 127, -(1 << 127)),
+    )
     profile = TickProfile(3_000, 60, ends)
     pool = UniswapV4Pool(C, TOKEN0, TOKEN1, profile, Q96, 0, 1 << 127)
 
@@ -361,7 +364,7 @@ def test_quote_more_than_there_is_says_how_much_there_is(
         pool.quote_in(token_in, token_out, MAX_AMOUNT_RAW)
     possible = asked_in.value.possible_raw
     assert asked_in.value.token == token_in.lower()
-    assert asked_in.value.asked_raw == MAX_AMOUNT_RAW
+    assert asked_in.value.required_raw == MAX_AMOUNT_RAW
     most_out = pool.quote_in(token_in, token_out, possible)
     with pytest.raises(LiquidityExhausted):
         pool.quote_in(token_in, token_out, possible + 1)

@@ -73,11 +73,11 @@ class Answering(Rpc):
         super().__init__("http://127.0.0.1:1")
         self.answer = answer
         self.batches: list[int] = []
-        self.asked: list[Call] = []
+        self.problem: list[Call] = []
 
     def batch_settled(self, calls: Sequence[Call]) -> list[Any]:
         self.batches.append(len(calls))
-        self.asked += calls
+        self.problem += calls
         return [self.answer(method, params) for method, params in calls]
 
 
@@ -161,7 +161,7 @@ INTERFACES = (
 )
 
 
-def told(answers: Mapping[tuple[str, str], Any]) -> Answering:
+def reported(answers: Mapping[tuple[str, str], Any]) -> Answering:
     """An endpoint whose contracts answer these, by address and function, and refuse the rest."""
 
     def answer(method: str, params: Any) -> Any:
@@ -188,7 +188,7 @@ PAIR_OF = {(C, "token0"): A, (C, "token1"): B, (C, "getReserves"): (5, 9, 1)}
 def test_pair_is_read_whole() -> None:
     ref = PoolRef(C, fee_pips=2_500, venue="uniswap-v2")
 
-    rpc = told(PAIR_OF)
+    rpc = reported(PAIR_OF)
     (found,) = read_pools(rpc, [ref], BLOCK, 3, tokens=KNOWN)
 
     assert rpc.batches == [3], "no lens, and no token that is known"
@@ -206,7 +206,7 @@ def test_pools_come_in_the_order_given_and_each_with_its_own_failure() -> None:
         PoolRef(C, venue="uniswap-v3"),
         PoolRef(A, venue="uniswap-v4"),
     ]
-    rpc = told(PAIR_OF)
+    rpc = reported(PAIR_OF)
 
     found = read_pools_settled(rpc, refs, BLOCK, 1, tokens=KNOWN, lens=A)
 
@@ -219,7 +219,9 @@ def test_pools_come_in_the_order_given_and_each_with_its_own_failure() -> None:
     ]
     assert "told by its key" in str(found[4])
     # One call for both of Uniswap V3, and then one for each, as one that cannot be read hides the other.
-    lenses = [call for call in rpc.asked if call[1][0]["to"] == A and len(call[1][0]["data"]) > 10]
+    lenses = [
+        call for call in rpc.problem if call[1][0]["to"] == A and len(call[1][0]["data"]) > 10
+    ]
     assert len(lenses) == 3
     with pytest.raises(ContractReverted):
         read_pools(rpc, refs[:1], BLOCK, 1)
@@ -236,7 +238,7 @@ def test_pools_come_in_the_order_given_and_each_with_its_own_failure() -> None:
     ],
 )
 def test_venue_is_told_by_what_an_address_answers(name: str, value: Any, venue: str) -> None:
-    rpc = told({(C, name): value})
+    rpc = reported({(C, name): value})
 
     assert find_venue(rpc, C, BLOCK).name == venue
     assert rpc.batches == [sum(one.mark is not None for one in VENUES)]
@@ -266,10 +268,10 @@ def test_key_of_a_v4_pool_is_in_the_log_of_its_beginning() -> None:
         C, A, B, 500, 10
     )
 
-    ((method, (asked,)),) = rpc.asked
+    ((method, (problem,)),) = rpc.problem
     assert method == "eth_getLogs"
-    assert (asked["address"], asked["fromBlock"], asked["toBlock"]) == (C, "0x9", "latest")
-    assert asked["topics"] == [logs[0]["topics"][0], its_id.upper().replace("X", "x")]
+    assert (problem["address"], problem["fromBlock"], problem["toBlock"]) == (C, "0x9", "latest")
+    assert problem["topics"] == [logs[0]["topics"][0], its_id.upper().replace("X", "x")]
     logs[0] = begun("0x" + "77" * 32, hooks=5)
     with pytest.raises(UnsupportedPool, match="with hooks"):
         find_v4_ref(rpc, C, "0x" + "77" * 32)
@@ -295,17 +297,17 @@ def test_v3_pools_are_read_by_one_call_of_the_lens_its_own_or_lent(lens: str | N
     ]
     read = interface("UniswapV3Lens").functions["read"]
     known = KNOWN | {C: Token(C, "CCC", 8)}
-    asked: list[Any] = []
+    problem: list[Any] = []
 
     def answer(method: str, params: Any) -> Any:
-        asked.append(params)
+        problem.append(params)
         return "0x" + read.outputs.encode([states]).hex()
 
     rpc = Answering(answer)
     pools = [address("1"), address("2")]
     one, other = read_v3_pools(rpc, lens, pools, known, BLOCK, 3)
 
-    (params,) = asked
+    (params,) = problem
     assert read.arguments(params[0]["data"]) == (tuple(pools), 0)
     assert params[1]["blockHash"] == BLOCK.hash
     assert params[0]["to"] == (lens or "0x" + "1e" * 20)
@@ -324,11 +326,11 @@ def test_v3_pools_are_read_by_one_call_of_the_lens_its_own_or_lent(lens: str | N
 
 def test_pools_of_pancakeswap_are_read_by_the_lens_apart_from_uniswaps() -> None:
     read = interface("UniswapV3Lens").functions["read"]
-    asked: list[Any] = []
+    problem: list[Any] = []
 
     def answer(method: str, params: Any) -> Any:
         pools, _ = read.arguments(params[0]["data"])
-        asked.append(pools)
+        problem.append(pools)
         state = (A, B, 500, 10, Q96, 0, 7, [(-10, 7, 7), (10, 7, -7)])
         return "0x" + read.outputs.encode([[state] * len(pools)]).hex()
 
@@ -343,7 +345,7 @@ def test_pools_of_pancakeswap_are_read_by_the_lens_apart_from_uniswaps() -> None
     found = read_pools(rpc, refs, BLOCK, 3, tokens=KNOWN, lens=C)
 
     assert rpc.batches == [2]
-    assert sorted(asked) == [(one, three), (two,)]
+    assert sorted(problem) == [(one, three), (two,)]
     assert [type(pool) for pool in found] == [PancakeSwapV3Pool, UniswapV3Pool, PancakeSwapV3Pool]
     assert [pool.address for pool in found] == [one, two, three]
     assert found[2].name == "PancakeSwap V3 AAA/BBB 0.05%"
@@ -361,7 +363,7 @@ def run(reading: Reading[Any], rpc: Rpc) -> Any:
 
 
 def test_tokens_that_are_not_known_are_asked_once_each() -> None:
-    rpc = told({(C, "symbol"): "CCC", (C, "decimals"): 7})
+    rpc = reported({(C, "symbol"): "CCC", (C, "decimals"): 7})
     raised = C.upper().replace("X", "x")
 
     found = run(tokens_read(AT, [C, A, ETHER_ADDRESS, raised, B]), rpc)
@@ -369,7 +371,7 @@ def test_tokens_that_are_not_known_are_asked_once_each() -> None:
     of_c = Token(C, "CCC", 7)
     assert found == (of_c, KNOWN[A], Token(ETHER_ADDRESS, "ETH", 18), of_c, KNOWN[B])
     assert rpc.batches == [2]
-    more = told(
+    more = reported(
         {(each, "symbol"): each[-3:] for each in (A, B, C)}
         | {(each, "decimals"): n for n, each in enumerate((A, B, C), 3)}
     )
@@ -412,15 +414,15 @@ def test_v4_pool_is_read_from_its_managers_storage() -> None:
             word = _mapped(index >> 8, state + 5)
             storage[word] = storage.get(word, 0) | 1 << (index & 255)
             storage[_mapped(at, state + 4)] = whole + ((net & (1 << 128) - 1) << 128)
-        asked: list[int] = []
+        problem: list[int] = []
 
         def load(
-            slots: Sequence[bytes], asked: list[int] = asked, storage: dict[int, int] = storage
+            slots: Sequence[bytes], problem: list[int] = problem, storage: dict[int, int] = storage
         ) -> Any:
-            asked.append(len(slots))
+            problem.append(len(slots))
             return ([storage.get(int.from_bytes(slot), 0).to_bytes(32) for slot in slots],)
 
-        rpc = told({(C, "extsload"): load})
+        rpc = reported({(C, "extsload"): load})
         (found,) = read_pools(rpc, [ref], BLOCK, 1, tokens=KNOWN)
         pool = of_class(found, UniswapV4Pool)
 
@@ -440,12 +442,12 @@ def test_v4_pool_is_read_from_its_managers_storage() -> None:
         assert pool.name == "Uniswap V4 AAA/BBB 0.3%"
         words = 2 * (887_272 // spacing // 256 + 1) + 1
         pieces = [1_000] * (words // 1_000) + [words % 1_000]
-        assert asked == [2, *pieces, 2]
+        assert problem == [2, *pieces, 2]
 
     with pytest.raises(UnsupportedPool, match="does not know"):
         run(
             uniswap_v4.VENUE.read(AT, [ref]),
-            told({(C, "extsload"): lambda slots: ([bytes(32)] * len(slots),)}),
+            reported({(C, "extsload"): lambda slots: ([bytes(32)] * len(slots),)}),
         )
 
 
@@ -467,7 +469,7 @@ def test_pair_that_answers_nothing_is_missing() -> None:
     with pytest.raises(ContractMissing):
         run(
             uniswap_v2.VENUE.read(AT, [PoolRef(C, venue="uniswap-v2")]),
-            told({(C, "token0"): "raw:0x"}),
+            reported({(C, "token0"): "raw:0x"}),
         )
 
 
@@ -487,11 +489,11 @@ def test_balance_is_lent_by_code_that_asks_the_coins_own_for_all_else() -> None:
 
 def balancer_chain(pool: BalancerWeightedPool, odd: int = 0) -> tuple[Answering, list[Any]]:
     """A Vault that pays what a pool on paper does, and `odd` more; and what it was asked for."""
-    asked: list[Any] = []
+    problem: list[Any] = []
 
     def pays(kind: int, swaps: Any, assets: Any, funds: Any) -> Any:
         ((its_id, i, j, amount, data),) = swaps
-        asked.append((i, j, amount))
+        problem.append((i, j, amount))
         assert (kind, data, "0x" + its_id.hex()) == (0, b"", pool.pool_id)
         assert assets == tuple(token.address for token in pool.tokens)
         assert funds == (ETHER_ADDRESS, False, ETHER_ADDRESS, False)
@@ -501,7 +503,7 @@ def balancer_chain(pool: BalancerWeightedPool, odd: int = 0) -> tuple[Answering,
         return (deltas,)
 
     its_id = bytes.fromhex(pool.pool_id[2:])
-    rpc = told(
+    rpc = reported(
         {
             (pool.address, "getPoolId"): its_id,
             (pool.address, "getVault"): pool.vault,
@@ -515,7 +517,7 @@ def balancer_chain(pool: BalancerWeightedPool, odd: int = 0) -> tuple[Answering,
             (pool.vault, "queryBatchSwap"): pays,
         }
     )
-    return rpc, asked
+    return rpc, problem
 
 
 @pytest.mark.parametrize("version", ["v1", "v2"])
@@ -537,14 +539,14 @@ def test_weighted_pool_is_read_with_the_powers_that_its_answers_show(version: st
     )
     ref = PoolRef(pool.address, venue="balancer")
     known = {token.address: token for token in tokens}
-    rpc, asked = balancer_chain(pool)
+    rpc, problem = balancer_chain(pool)
 
     assert read_pools(rpc, [ref], BLOCK, 3, tokens=known) == (pool,)
 
     # Any two, both ways, by a millionth, a thousandth and a twentieth of what there is, and no less than a unit.
     pairs = [(0, 1), (1, 0), (0, 2), (2, 0), (1, 2), (2, 1)]
     parts = (1_000_000, 1_000, 20)
-    assert asked == [(i, j, max(pool.balances[i] // part, 1)) for i, j in pairs for part in parts]
+    assert problem == [(i, j, max(pool.balances[i] // part, 1)) for i, j in pairs for part in parts]
     rpc, _ = balancer_chain(pool, odd=1)
     with pytest.raises(UnsupportedPool, match="Balancer that is not weighted"):
         read_pools(rpc, [ref], BLOCK, 3, tokens=known)

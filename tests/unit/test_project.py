@@ -363,7 +363,7 @@ def test_wheel_carries_no_test_double_and_the_licences_of_what_it_carries(
         licences = {Path(name).name for name in names if "/licenses/" in name}
 
     assert {name for name in carried & mocks if f'"{name}"' not in package} == set()
-    assert {"BadShare", "PolicyHarness", "Puppet"} & carried == set()
+    assert {"BadShare", "PolicyHarness", "ImpersonatedAccount"} & carried == set()
     assert licences == {"LICENSE", "NOTICE"}
     assert {name for name in OTHERS_IN_WHEEL if name not in notice} == set()
 

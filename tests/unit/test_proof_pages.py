@@ -18,10 +18,10 @@ def test_every_symbolic_claim_is_on_the_page_and_proved(repo_root: Path) -> None
         for name in re.findall(r"function check_(\w+)", path.read_text())
     }
 
-    told = dict(re.findall(r"^\| \w+Proofs \| ([^|]+) \|.*\| (\w+) \|$", page, re.MULTILINE))
+    reported = dict(re.findall(r"^\| \w+Proofs \| ([^|]+) \|.*\| (\w+) \|$", page, re.MULTILINE))
 
-    assert told.keys() == claims
-    assert set(told.values()) == {"proved"}
+    assert reported.keys() == claims
+    assert set(reported.values()) == {"proved"}
 
 
 def test_every_claim_that_must_fail_did(repo_root: Path) -> None:
@@ -29,16 +29,18 @@ def test_every_claim_that_must_fail_did(repo_root: Path) -> None:
     source = (repo_root / "tests" / "proofs" / "Vault.t.sol").read_text()
     claims = {name.replace("_", " ") for name in re.findall(r"function checkBad_(\w+)", source)}
 
-    told = dict(re.findall(r"^\| MustFail \| ([^|]+) \|.*\| (\w+) \|$", page, re.MULTILINE))
+    reported = dict(re.findall(r"^\| MustFail \| ([^|]+) \|.*\| (\w+) \|$", page, re.MULTILINE))
 
-    assert told == dict.fromkeys(claims, "refuted")
+    assert reported == dict.fromkeys(claims, "refuted")
 
 
 def test_every_claim_put_to_z3_is_on_the_page_with_the_verdict_it_must_have(
     repo_root: Path,
 ) -> None:
     page = (repo_root / "docs" / "proofs.md").read_text()
-    told = dict(re.findall(r"^\| \w+\.py \| (.+) \| [\d.]+ \| ([\w -]+) \|$", page, re.MULTILINE))
+    reported = dict(
+        re.findall(r"^\| \w+\.py \| (.+) \| [\d.]+ \| ([\w -]+) \|$", page, re.MULTILINE)
+    )
     claims = {
         name: verdict
         for path in (repo_root / "tests" / "proofs").glob("*.py")
@@ -47,8 +49,8 @@ def test_every_claim_put_to_z3_is_on_the_page_with_the_verdict_it_must_have(
     }
 
     assert len(claims) > 40
-    assert claims.items() <= told.items()
-    assert {name for name, verdict in told.items() if verdict != "proved"} <= claims.keys()
+    assert claims.items() <= reported.items()
+    assert {name for name, verdict in reported.items() if verdict != "proved"} <= claims.keys()
 
 
 def test_the_mutation_page_is_what_was_found(repo_root: Path) -> None:

@@ -42,8 +42,8 @@ def test_b_true_loss_is_within_what_is_measured_and_twice_the_oracles_error(rng:
     error = Fraction(rng.randint(0, 100), 100)
     true = []
     for i, price in enumerate(basket.prices):
-        said = price.hi_e18 if trade.sales[i] else price.lo_e18
-        true.append(said * (1 + rng.choice((-1, 1)) * error))
+        message = price.hi_e18 if trade.sales[i] else price.lo_e18
+        true.append(message * (1 + rng.choice((-1, 1)) * error))
 
     loss = _worth(settled, basket, true)
 

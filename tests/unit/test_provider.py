@@ -95,10 +95,10 @@ class Theirs:
 
     def __init__(self, *answers: Any) -> None:
         self.answers = list(answers)
-        self.asked: list[Any] = []
+        self.requested: list[Any] = []
 
     def make_request(self, method: str, params: Any) -> Any:
-        self.asked.append((method, params))
+        self.requested.append((method, params))
         answer = self.answers.pop(0)
         if isinstance(answer, Exception):
             raise answer
@@ -107,7 +107,7 @@ class Theirs:
 
 class Batching(Theirs):
     def make_batch_request(self, calls: Any) -> Any:
-        self.asked.append(calls)
+        self.requested.append(calls)
         answer = self.answers.pop(0)
         if isinstance(answer, Exception):
             raise answer
@@ -126,13 +126,13 @@ def over(provider: Any) -> Any:
 def test_their_provider_is_asked_one_by_one_or_in_batches_where_it_can() -> None:
     alone = Theirs({"result": 1}, {"result": 2})
     assert over(alone).batch([("a", (1,)), ("b", ())]) == [1, 2]
-    assert alone.asked == [("a", [1]), ("b", [])]
+    assert alone.requested == [("a", [1]), ("b", [])]
 
     many = Batching([{"result": 1}, {"result": 2}], {"result": 3})
     rpc = over(many)
     assert rpc.batch([("a", (1,)), ("b", ())]) == [1, 2]
     assert rpc.call("c") == 3
-    assert many.asked == [[("a", [1]), ("b", [])], ("c", [])]
+    assert many.requested == [[("a", [1]), ("b", [])], ("c", [])]
     assert rpc.requests == 2
     rpc.close()
     assert (rpc.endpoint, rpc.timeout_s, rpc.expected_chain_id) == (
@@ -189,7 +189,7 @@ def test_their_provider_is_not_asked_once_no_time_is_left() -> None:
     rpc.deadline = 0.0
     with pytest.raises(RpcTimeout):
         rpc.call("x")
-    assert theirs.asked == []
+    assert theirs.requested == []
     assert rpc.requests == 0
 
 

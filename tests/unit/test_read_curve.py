@@ -10,7 +10,7 @@ import pytest
 
 from rebalancer.abi import Call
 from rebalancer.block import Block
-from rebalancer.chain.pool_cache import PoolBook
+from rebalancer.chain.pool_cache import PoolCache
 from rebalancer.chain.pools import find_venue, read_pools
 from rebalancer.chain.rpc import Rpc
 from rebalancer.errors import (
@@ -46,9 +46,9 @@ OWED = 40
 class OneCurvePool(Rpc):
     """Answers what is asked of one pool's getters and of its coins; refuses the rest."""
 
-    def __init__(self, pool: CurveStablePool | CurveCryptoPool, **told: Any) -> None:
+    def __init__(self, pool: CurveStablePool | CurveCryptoPool, **quoted: Any) -> None:
         super().__init__("http://127.0.0.1:9")
-        self.pool, self.told = pool, told
+        self.pool, self.quoted = pool, quoted
         self.block, self.logs = BLOCK, list[Any]()
         self.reads = 0
 
@@ -86,16 +86,16 @@ class OneCurvePool(Rpc):
         assert set(codes) == {self.pool.tokens[0].address, "0x" + "c0de" * 10}
         held = int(codes[self.pool.tokens[0].address]["code"][-80:-16], 16)
         assert held == self.pool.balances[0] + OWED + args[2]
-        if "exchange_received" in self.told:
-            return self.told["exchange_received"]  # type: ignore[no-any-return]
+        if "exchange_received" in self.quoted:
+            return self.quoted["exchange_received"]  # type: ignore[no-any-return]
         assert isinstance(self.pool, CurveStablePool)
         ends = self.pool.tokens[args[0]].address, self.pool.tokens[args[1]].address
         return self.pool.quote_in(*ends, args[2])
 
     def _value(self, to: str, signature: str, args: tuple[Any, ...]) -> Any:
         pool, name = self.pool, signature.partition("(")[0]
-        if signature in self.told:
-            return self.told[signature]
+        if signature in self.quoted:
+            return self.quoted[signature]
         if to == MATH:
             later = pool.math_version == "ng-v2.1.0"
             return ("v2.1.0" if later else "v2.0.0") if name == "version" else None
@@ -189,13 +189,13 @@ def test_pool_of_curve_is_read_whole(snapshot: dict[str, Any]) -> None:
 
 def test_later_tricrypto_multiplies_a_without_saying_so() -> None:
     pool = curve(crypto(a_coefficient=1_707_629, a_multiplier=10_000))
-    told = {"A()": 1_707_629, "A_precise()": None}
+    quoted = {"A()": 1_707_629, "A_precise()": None}
 
-    assert read_pools(OneCurvePool(pool, **told), [PLACE], BLOCK, 1) == (pool,)
+    assert read_pools(OneCurvePool(pool, **quoted), [PLACE], BLOCK, 1) == (pool,)
 
 
 @pytest.mark.parametrize(
-    ("snapshot", "told"),
+    ("snapshot", "quoted"),
     [
         (stable(), {"get_dy(int128,int128,uint256)": 1}),
         (stable(), {"A()": 99}),
@@ -207,11 +207,11 @@ def test_later_tricrypto_multiplies_a_without_saying_so() -> None:
     ids=["answers", "A", "gamma", "offpeg_fee_multiplier", "exchange", "fee_gamma"],
 )
 def test_pool_that_answers_otherwise_than_on_paper_is_refused(
-    snapshot: dict[str, Any], told: dict[str, Any]
+    snapshot: dict[str, Any], quoted: dict[str, Any]
 ) -> None:
     # What get_dy says is still that of the pool as it was before one getter lied.
     with pytest.raises(UnsupportedPool, match="other mathematics"):
-        read_pools(OneCurvePool(curve(snapshot), **told), [PLACE], BLOCK, 1)
+        read_pools(OneCurvePool(curve(snapshot), **quoted), [PLACE], BLOCK, 1)
 
 
 def test_pool_of_curve_that_holds_ether_is_refused() -> None:
@@ -284,11 +284,11 @@ def test_pool_is_held_to_what_large_swaps_pay_too() -> None:
 # Kept in a book
 
 
-def traded(book: PoolBook) -> list[str]:
+def traded(book: PoolCache) -> list[str]:
     return [each.address for each in book.pools]
 
 
-def at_next(rpc: OneCurvePool, book: PoolBook) -> tuple[PoolDiverged, ...]:
+def at_next(rpc: OneCurvePool, book: PoolCache) -> tuple[PoolDiverged, ...]:
     rpc.block, rpc.reads = NEXT, 0
     return book.update(NEXT)
 
@@ -309,7 +309,7 @@ def test_pool_that_moves_without_a_log_is_read_at_every_block(
     snapshot: dict[str, Any], read_again: bool
 ) -> None:
     rpc = OneCurvePool(curve(snapshot))
-    book = PoolBook(rpc, [PLACE], BLOCK, 1)
+    book = PoolCache(rpc, [PLACE], BLOCK, 1)
 
     assert at_next(rpc, book) == ()
 
@@ -321,7 +321,7 @@ def test_first_move_of_a_rate_is_taken_over_by_a_check() -> None:
     """A rate of exactly one may come from outside: nothing tells before it moves on."""
     before = of_class(load(stable_ng(rates=[E18, 10**30, E18])), CurveStablePool)
     rpc = OneCurvePool(before)
-    book = PoolBook(rpc, [PLACE], BLOCK, 1)
+    book = PoolCache(rpc, [PLACE], BLOCK, 1)
     after = replace(before, rates=(E18, 10**30, E18 + 5))
     rpc.pool = after
 
@@ -336,8 +336,8 @@ def test_pool_that_cannot_be_quoted_any_more_is_left_out_until_it_can() -> None:
     """Between the end of a ramp and the next swap tricrypto-ng keeps the D of another A."""
     pool = of_class(load(crypto_ng(is_ramping=True)), CurveCryptoPool)
     rpc = OneCurvePool(pool)
-    book = PoolBook(rpc, [PLACE], BLOCK, 1)
-    rpc.told |= {"future_A_gamma_time()": 1, "D()": pool.d - pool.d // 10**5}
+    book = PoolCache(rpc, [PLACE], BLOCK, 1)
+    rpc.quoted |= {"future_A_gamma_time()": 1, "D()": pool.d - pool.d // 10**5}
 
     assert at_next(rpc, book) == ()
 
@@ -351,7 +351,7 @@ def test_pool_that_cannot_be_quoted_any_more_is_left_out_until_it_can() -> None:
 
     with pytest.raises(PoolError, match="is not that of these balances"):
         book.read_again(POOL)
-    del rpc.told["D()"]
+    del rpc.quoted["D()"]
     book.read_again(POOL)
     assert traded(book) == [POOL]
     assert not book.diverged

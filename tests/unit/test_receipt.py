@@ -63,10 +63,10 @@ class Node(Rpc):
     def __init__(self, **answers: Any) -> None:
         super().__init__("http://127.0.0.1:1")
         self.answers = answers
-        self.asked: list[Call] = []
+        self.requested: list[Call] = []
 
     def batch_settled(self, calls: Sequence[Call]) -> list[Any]:
-        self.asked += calls
+        self.requested += calls
         return [
             answer(*params) if callable(answer := self.answers[method]) else answer
             for method, params in calls
@@ -98,7 +98,9 @@ def test_whole_receipt_is_read_without_asking() -> None:
 def test_what_has_no_block_is_not_mined(found: Any) -> None:
     assert read_receipt(Node(), found) is None
     assert (
-        find_receipt(Node(eth_getTransactionReceipt=lambda asked: {HASH: found}[asked]), HASH)
+        find_receipt(
+            Node(eth_getTransactionReceipt=lambda requested: {HASH: found}[requested]), HASH
+        )
         is None
     )
 
@@ -128,7 +130,7 @@ def test_what_is_missing_is_the_transactions_and_the_rest_the_receipts(
         8 if missing == "effectiveGasPrice" else 7,
     )
     assert found.contract_address is None
-    assert node.asked == [("eth_getTransactionByHash", (HASH,))]
+    assert node.requested == [("eth_getTransactionByHash", (HASH,))]
 
 
 def test_contract_that_is_not_told_follows_from_sender_and_nonce() -> None:
@@ -201,7 +203,7 @@ def test_fee_that_an_op_stack_node_leaves_out_is_bounded_by_its_data(
         found = read_receipt(node, MINED)
         assert found is not None
         assert found.l1_fee_wei == fees.data_wei(transaction_bytes(data))
-        assert node.asked == [("eth_getTransactionByHash", (HASH,))]
+        assert node.requested == [("eth_getTransactionByHash", (HASH,))]
     unknown = read_receipt(Node(eth_getTransactionByHash=None), MINED)
     assert unknown is not None
     assert unknown.l1_fee_wei == fees.data_wei(110)
@@ -246,12 +248,12 @@ class Rolled(Rpc):
         super().__init__("http://127.0.0.1:1")
         self.chain, self.oracle, self.code = chain, oracle, code
         self.sys = "0x"
-        self.asked: list[str] = []
+        self.requested: list[str] = []
 
     def batch_settled(self, calls: Sequence[Call]) -> list[Any]:
         found: list[Any] = []
         for method, params in calls:
-            self.asked.append(method)
+            self.requested.append(method)
             if method == "eth_chainId":
                 found.append(hex(self.chain))
             elif method == "eth_getCode":
@@ -281,11 +283,11 @@ def nothing_known(monkeypatch: pytest.MonkeyPatch) -> None:
 REFUSED = RpcRejected("eth_call", 3, "execution reverted")
 
 
-def op_stack(name: str, asked: int) -> Any:
+def op_stack(name: str, requested: int) -> Any:
     if name == "getL1FeeUpperBound":
-        return words(1_000 + 7 * asked)
+        return words(1_000 + 7 * requested)
     if name == "getOperatorFee":
-        return words(5 + asked * 3)
+        return words(5 + requested * 3)
     return REFUSED
 
 
@@ -298,22 +300,24 @@ def test_oracle_tells_the_line_and_the_operators_part() -> None:
     # Through 100 and 2,100 bytes, one byte's worth above it.
     assert fees == L1Fees(False, 1_000 + 700 + 7, 7, 5, 3_000_000)
     assert l1_fees.known_rollup(rpc) is Rollup.OP_STACK
-    asked = len(rpc.asked)
+    requested = len(rpc.requested)
     assert l1_fees.read_l1_fees(rpc, 5) is fees
-    assert len(rpc.asked) == asked
+    assert len(rpc.requested) == requested
     assert l1_fees.read_l1_fees(rpc, 6) == fees
-    assert len(rpc.asked) == 2 * asked, "the kind of the chain is known, and its fees are not"
+    assert len(rpc.requested) == 2 * requested, (
+        "the kind of the chain is known, and its fees are not"
+    )
     l1_fees.read_l1_fees(rpc)
-    assert len(rpc.asked) == 3 * asked
+    assert len(rpc.requested) == 3 * requested
 
 
 @pytest.mark.usefixtures("nothing_known")
 @pytest.mark.parametrize("chain", [10, 42161])
 def test_price_of_a_byte_is_told_to_the_wei(chain: int) -> None:
-    def dear(name: str, asked: int) -> Any:
+    def dear(name: str, requested: int) -> Any:
         if name == "gasEstimateL1Component":
-            return words(10**6 * asked, 10**9, 1)
-        return REFUSED if name == "getOperatorFee" else words(10**15 * asked)
+            return words(10**6 * requested, 10**9, 1)
+        return REFUSED if name == "getOperatorFee" else words(10**15 * requested)
 
     fees = l1_fees.read_l1_fees(Rolled(chain, dear))
 
@@ -322,13 +326,13 @@ def test_price_of_a_byte_is_told_to_the_wei(chain: int) -> None:
 
 @pytest.mark.usefixtures("nothing_known")
 def test_oracle_of_before_fjord_tells_by_the_bytes_and_has_no_operator() -> None:
-    def ecotone(name: str, asked: int) -> Any:
-        return words(11 * asked) if name == "getL1Fee" else REFUSED
+    def ecotone(name: str, requested: int) -> Any:
+        return words(11 * requested) if name == "getL1Fee" else REFUSED
 
     assert l1_fees.read_l1_fees(Rolled(10, ecotone)) == L1Fees(False, 1_111, 11)
 
-    def empty(name: str, asked: int) -> Any:
-        return words(11 * asked) if name == "getL1Fee" else "0x"
+    def empty(name: str, requested: int) -> Any:
+        return words(11 * requested) if name == "getL1Fee" else "0x"
 
     assert l1_fees.read_l1_fees(Rolled(10, empty)) == L1Fees(False, 1_111, 11)
 
@@ -336,10 +340,10 @@ def test_oracle_of_before_fjord_tells_by_the_bytes_and_has_no_operator() -> None
 @pytest.mark.usefixtures("nothing_known")
 @pytest.mark.parametrize("silent", ["getL1FeeUpperBound", "getOperatorFee"])
 def test_oracle_that_refuses_with_a_reason_is_not_taken_for_an_older_one(silent: str) -> None:
-    def refuses(name: str, asked: int) -> Any:
+    def refuses(name: str, requested: int) -> Any:
         if name in (silent, "getL1Fee"):
             return RpcRejected("eth_call", 3, "no", REVERT)
-        return op_stack(name, asked)
+        return op_stack(name, requested)
 
     with pytest.raises(L1FeeUnknown) as raised:
         l1_fees.read_l1_fees(Rolled(10, refuses))
@@ -350,9 +354,9 @@ def test_oracle_that_refuses_with_a_reason_is_not_taken_for_an_older_one(silent:
 
 @pytest.mark.usefixtures("nothing_known")
 def test_node_that_does_not_answer_for_the_operator_is_not_taken_for_an_older_chain() -> None:
-    def busy(name: str, asked: int) -> Any:
+    def busy(name: str, requested: int) -> Any:
         refused = RpcRejected("eth_call", -32000, "nobody knows why")
-        return refused if name == "getOperatorFee" else op_stack(name, asked)
+        return refused if name == "getOperatorFee" else op_stack(name, requested)
 
     with pytest.raises(L1FeeUnknown, match="nobody knows why"):
         l1_fees.read_l1_fees(Rolled(10, busy))
@@ -360,8 +364,8 @@ def test_node_that_does_not_answer_for_the_operator_is_not_taken_for_an_older_ch
 
 @pytest.mark.usefixtures("nothing_known")
 def test_operators_fee_that_only_one_answer_tells_is_not_known() -> None:
-    def half(name: str, asked: int) -> Any:
-        return REFUSED if name == "getOperatorFee" and asked else op_stack(name, asked)
+    def half(name: str, requested: int) -> Any:
+        return REFUSED if name == "getOperatorFee" and requested else op_stack(name, requested)
 
     with pytest.raises(L1FeeUnknown):
         l1_fees.read_l1_fees(Rolled(10, half))
@@ -369,19 +373,19 @@ def test_operators_fee_that_only_one_answer_tells_is_not_known() -> None:
 
 @pytest.mark.usefixtures("nothing_known")
 def test_fee_that_falls_with_the_size_is_a_flat_one() -> None:
-    def falls(name: str, asked: int) -> Any:
+    def falls(name: str, requested: int) -> Any:
         if name == "getOperatorFee":
-            return words(9 if asked == 0 else 4)
-        return words(1_000 if asked == 100 else 900)
+            return words(9 if requested == 0 else 4)
+        return words(1_000 if requested == 100 else 900)
 
     assert l1_fees.read_l1_fees(Rolled(10, falls)) == L1Fees(False, 1_000, 0, 9, 0)
 
 
 @pytest.mark.usefixtures("nothing_known")
 def test_arbitrum_tells_gas_at_its_base_fee() -> None:
-    def node(name: str, asked: int) -> Any:
+    def node(name: str, requested: int) -> Any:
         assert name == "gasEstimateL1Component"
-        return words(2 * asked, 5, 1)
+        return words(2 * requested, 5, 1)
 
     fees = l1_fees.read_l1_fees(Rolled(42161, node))
 
@@ -391,7 +395,7 @@ def test_arbitrum_tells_gas_at_its_base_fee() -> None:
 
 @pytest.mark.usefixtures("nothing_known")
 def test_chain_that_shows_arbitrums_own_code_is_one() -> None:
-    rpc = Rolled(1, lambda name, asked: words(1, 1, 1))
+    rpc = Rolled(1, lambda name, requested: words(1, 1, 1))
     rpc.sys = "0xfe"
 
     assert l1_fees.read_l1_fees(rpc).is_gas
@@ -410,17 +414,17 @@ def test_chain_that_shows_arbitrums_own_code_is_one() -> None:
     ],
 )
 def test_kind_of_a_chain_is_listed_or_told_by_its_code(chain: int, code: str, kind: Rollup) -> None:
-    def told(name: str, asked: int) -> Any:
-        return words(1, 1, 1) if name == "gasEstimateL1Component" else op_stack(name, asked)
+    def reported(name: str, requested: int) -> Any:
+        return words(1, 1, 1) if name == "gasEstimateL1Component" else op_stack(name, requested)
 
-    rpc = Rolled(chain, told, code)
+    rpc = Rolled(chain, reported, code)
     l1_fees.read_l1_fees(rpc)
 
     assert l1_fees.known_rollup(rpc) is kind
     if kind is Rollup.NONE:
-        asked = len(rpc.asked)
+        requested = len(rpc.requested)
         assert l1_fees.read_l1_fees(rpc, 9) is l1_fees.NO_L1_FEES
-        assert len(rpc.asked) == asked
+        assert len(rpc.requested) == requested
 
 
 class Voters(Rolled):
@@ -439,30 +443,30 @@ class Voters(Rolled):
 @pytest.mark.usefixtures("nothing_known")
 def test_of_several_the_median_is_taken_of_each_part_and_of_two_the_higher() -> None:
     def scaled(by: int) -> Rolled:
-        def told(name: str, asked: int) -> Any:
+        def reported(name: str, requested: int) -> Any:
             if name == "getOperatorFee":
-                return words(10 * by + by * asked)
-            return words(by * 1_000 + by * asked)
+                return words(10 * by + by * requested)
+            return words(by * 1_000 + by * requested)
 
-        return Rolled(10, told)
+        return Rolled(10, reported)
 
-    def refuses(name: str, asked: int) -> Any:
+    def refuses(name: str, requested: int) -> Any:
         return RpcRejected("eth_call", 3, "no", REVERT)
 
-    asked = Voters(10, op_stack)
+    requested = Voters(10, op_stack)
     for voting, by in (((1, 9, 2), 2), ((3, 4), 4), ((5,), 5)):
-        asked.voting = [scaled(each) for each in voting]
+        requested.voting = [scaled(each) for each in voting]
         # One that does not tell stops nobody.
-        asked.voting.insert(1, Rolled(10, refuses))
-        assert l1_fees.read_l1_fees(asked) == L1Fees(
+        requested.voting.insert(1, Rolled(10, refuses))
+        assert l1_fees.read_l1_fees(requested) == L1Fees(
             False, by * 1_000 + by * 100 + by, by, 10 * by, by * 10**6
         )
-    asked.voting = [Rolled(10, refuses)]
+    requested.voting = [Rolled(10, refuses)]
     with pytest.raises(L1FeeUnknown, match="Error"):
-        l1_fees.read_l1_fees(asked)
-    asked.voting = []
+        l1_fees.read_l1_fees(requested)
+    requested.voting = []
     with pytest.raises(L1FeeUnknown, match="nobody was asked") as raised:
-        l1_fees.read_l1_fees(asked)
+        l1_fees.read_l1_fees(requested)
     assert raised.value.chain_id == 10
 
 
@@ -470,11 +474,11 @@ def test_of_several_the_median_is_taken_of_each_part_and_of_two_the_higher() -> 
 def test_kind_of_the_chain_is_what_most_of_several_say() -> None:
     plain, other = Rolled(1, op_stack), Rolled(1, op_stack)
     rollup = Rolled(1, op_stack, "0xfe")
-    asked = Voters(1, op_stack)
-    asked.voting = [rollup, plain, other]
+    requested = Voters(1, op_stack)
+    requested.voting = [rollup, plain, other]
 
-    assert l1_fees.read_l1_fees(asked) == l1_fees.NO_L1_FEES
-    assert l1_fees.known_rollup(asked) is Rollup.NONE
+    assert l1_fees.read_l1_fees(requested) == l1_fees.NO_L1_FEES
+    assert l1_fees.known_rollup(requested) is Rollup.NONE
 
 
 # Refusals
@@ -493,7 +497,7 @@ def test_refusal_is_what_the_tracer_tells() -> None:
 
     assert (found.error, found.values, found.data) == ("Error", {"message": "no"}, REVERT)
     tracer = {"tracer": "callTracer", "tracerConfig": {"onlyTopCall": True}}
-    assert node.asked == [("debug_traceTransaction", (HASH, tracer))]
+    assert node.requested == [("debug_traceTransaction", (HASH, tracer))]
 
 
 @pytest.mark.parametrize("trace", [{}, {"output": "0x"}, RpcRejected("debug", -32601, "no")])
@@ -515,7 +519,7 @@ def test_refusal_is_replayed_where_nothing_traces() -> None:
     assert refusal(node, receipt(status="0x0")).values == {"message": "no"}
 
     message = {"from": SENDER, "to": MADE, "data": "0x1234", "gas": "0xffff"}
-    assert node.asked[-1] == ("eth_call", (message, "0x5"))
+    assert node.requested[-1] == ("eth_call", (message, "0x5"))
     node.answers["eth_call"] = "0x"
     found = refusal(node, receipt(status="0x0"))
     assert (found.error, found.data) == ("NoReason", b"")
@@ -525,7 +529,7 @@ def test_a_trace_without_data_is_believed() -> None:
     node = Node(debug_traceTransaction={"output": "0x"}, eth_getTransactionByHash=SENT)
 
     assert refusal(node, receipt(status="0x0")).error == "NoReason"
-    assert [method for method, _ in node.asked] == [
+    assert [method for method, _ in node.requested] == [
         "debug_traceTransaction",
         "eth_getTransactionByHash",
     ]

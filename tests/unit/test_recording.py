@@ -17,7 +17,7 @@ from rebalancer.errors import BadRecords, RecordInUse, RecordsMissing
 from rebalancer.keeper import recording as module
 from rebalancer.keeper.decide import Conditions, decide
 from rebalancer.keeper.recording import Recorder, read_day, replay
-from rebalancer.keeper.report import Looked, Tick
+from rebalancer.keeper.report import Tick, TickInputs
 from rebalancer.reasons import Reason
 from tests.ticks import NOON, decision, tick
 from tests.unit.test_decide import seen
@@ -27,15 +27,15 @@ TOKENS = (BITCOIN, DOLLAR, ETHER)
 BEGINNING = b'{"chain_id":'
 
 
-def look(number: int = 0, at: float = NOON, pools: Any = POOLS, chain_id: int = 1) -> Tick:
+def tick_at(number: int = 0, at: float = NOON, pools: Any = POOLS, chain_id: int = 1) -> Tick:
     """A look at a vault that is rebalanced."""
     verdict = decide(seen(), pools, Conditions(number))
-    looked = Looked((verdict,), tuple(pools), Conditions(number), TOKENS, frozenset())
+    inputs = TickInputs((verdict,), tuple(pools), Conditions(number), TOKENS, frozenset())
     return tick(
         at,
         chain_id=chain_id,
         block=Block(100 + number, f"0x{number:064x}", int(at)),
-        looked=looked,
+        inputs=inputs,
         decisions=(decision(at=at, transaction_hash="0xaa", kind="rebalance"),),
     )
 
@@ -62,7 +62,7 @@ def content(path: Path) -> bytes:
 
 
 def test_looks_are_replayed_as_they_were_and_decided_the_same_again(path: Path) -> None:
-    given = [look(0), look(1), look(2, pools=POOLS[:2]), look(0, chain_id=10)]
+    given = [tick_at(0), tick_at(1), tick_at(2, pools=POOLS[:2]), tick_at(0, chain_id=10)]
     record(path, *given)
 
     found = list(replay(path))
@@ -70,12 +70,12 @@ def test_looks_are_replayed_as_they_were_and_decided_the_same_again(path: Path) 
     assert [one.chain_id for one in found] == [1, 1, 1, 10]
     assert [one.block for one in found] == [one.block for one in given]
     assert [(one.decided, one.differences) for one in found] == [(1, ())] * 4
-    told = found[0].decisions[0]
-    assert (told.vault, told.reason, told.text, told.epoch, told.drift_bps) == (
+    reported = found[0].decisions[0]
+    assert (reported.vault, reported.reason, reported.text, reported.epoch, reported.drift_bps) == (
         *(decision().vault, decision().reason, decision().text),
         *(decision().epoch, decision().drift_bps),
     )
-    assert (told.transaction_hash, told.kind) == ("0xaa", "rebalance")
+    assert (reported.transaction_hash, reported.kind) == ("0xaa", "rebalance")
     lines = [json.loads(line) for line in content(path).splitlines()]
     assert [len(line["pools"]) for line in lines] == [3, 0, 0, 3], "each chain has its own"
     assert [len(line["in_use"]) for line in lines] == [3, 3, 2, 3]
@@ -87,7 +87,7 @@ def test_looks_are_replayed_as_they_were_and_decided_the_same_again(path: Path) 
 def test_a_pool_is_written_again_when_it_has_changed(path: Path) -> None:
     moved = POOLS[0].swapped(BITCOIN.address, ETHER.address, 10**8)[1]
     pools = (moved, *POOLS[1:])
-    record(path, look(0), look(1, pools=pools), look(2, pools=pools))
+    record(path, tick_at(0), tick_at(1, pools=pools), tick_at(2, pools=pools))
 
     lines = [json.loads(line) for line in content(path).splitlines()]
 
@@ -96,7 +96,7 @@ def test_a_pool_is_written_again_when_it_has_changed(path: Path) -> None:
 
 
 def test_what_would_be_decided_otherwise_is_named_field_by_field(path: Path) -> None:
-    record(path, look(0))
+    record(path, tick_at(0))
     line = json.loads(content(path))
     line["verdicts"][0]["text"] = "another"
     line["verdicts"][0]["sales_raw"][0] += 1
@@ -105,10 +105,10 @@ def test_what_would_be_decided_otherwise_is_named_field_by_field(path: Path) -> 
 
     ((difference,),) = [one.differences for one in replay(plain)]
 
-    vault, _, told = difference.partition(": ")
+    vault, _, reported = difference.partition(": ")
     assert vault == seen().address
-    assert set(json.loads(told)) == {"text", "sales_raw"}
-    assert json.loads(told)["text"][0] == "another"
+    assert set(json.loads(reported)) == {"text", "sales_raw"}
+    assert json.loads(reported)["text"][0] == "another"
     line["verdicts"][0]["reason"] = Reason.NOT_YET.value
     plain.write_text(json.dumps(line) + "\n")
     (again,) = replay(plain)
@@ -116,10 +116,10 @@ def test_what_would_be_decided_otherwise_is_named_field_by_field(path: Path) -> 
 
 
 def test_a_record_cut_off_at_any_byte_loses_its_last_line_alone_and_goes_on(path: Path) -> None:
-    record(path, look(0))
-    record(path, look(1))
+    record(path, tick_at(0))
+    record(path, tick_at(1))
     first = path.read_bytes()
-    record(path, look(2))
+    record(path, tick_at(2))
     whole = path.read_bytes()
     step = max(1, (len(whole) - len(first)) // 23)
     cuts = {*range(len(first), len(whole) + 1, step), len(first) + 1, len(first) + 5}
@@ -127,7 +127,7 @@ def test_a_record_cut_off_at_any_byte_loses_its_last_line_alone_and_goes_on(path
         path.write_bytes(whole[:cut])
         before = numbers(path)
         assert before in ([0, 1], [0, 1, 2])
-        record(path, look(3))
+        record(path, tick_at(3))
         found = numbers(path)
         assert found in ([0, 1, 3], [0, 1, 2, 3]), cut
         assert found[: len(before)] == before
@@ -141,15 +141,15 @@ def test_a_plain_record_with_a_line_longer_than_a_piece_is_mended(
     monkeypatch.setattr(module, "_BLOCK", 64)
     for name in ("day.jsonl", "day.jsonl.gz"):
         path = tmp_path / name
-        record(path, look(0))
+        record(path, tick_at(0))
         first = path.read_bytes()
-        record(path, look(1))
+        record(path, tick_at(1))
         path.write_bytes(path.read_bytes()[:-9])
-        record(path, look(2))
+        record(path, tick_at(2))
         assert numbers(path) in ([0, 2], [0, 1, 2])
         assert path.read_bytes().startswith(first)
         path.write_bytes(first[: len(first) // 2])
-        record(path, look(3))
+        record(path, tick_at(3))
         assert numbers(path) == [3]
 
 
@@ -162,7 +162,7 @@ def test_a_file_that_is_no_record_stays_and_the_next_is_written(path: Path) -> N
     path.write_bytes(bad)
     second.write_bytes(bad)
     with capture_logs() as logs:
-        record(path, look(0))
+        record(path, tick_at(0))
     assert [
         (Path(one["file"]).name, Path(one["goes_on_in"]).name)
         for one in logs
@@ -175,9 +175,9 @@ def test_a_file_that_is_no_record_stays_and_the_next_is_written(path: Path) -> N
 
 def test_a_plain_record_with_another_end_is_damaged(tmp_path: Path) -> None:
     path = tmp_path / "day.jsonl"
-    record(path, look(0))
+    record(path, tick_at(0))
     path.write_bytes(path.read_bytes() + b"\x00\x00")
-    record(path, look(1))
+    record(path, tick_at(1))
 
     assert numbers(path.with_name("day-2.jsonl")) == [1]
 
@@ -186,7 +186,7 @@ def test_a_plain_record_with_another_end_is_damaged(tmp_path: Path) -> None:
 def test_a_record_that_has_only_begun_is_begun_anew(tmp_path: Path, start: bytes) -> None:
     path = tmp_path / "day.jsonl"
     path.write_bytes(start)
-    record(path, look(0))
+    record(path, tick_at(0))
 
     assert numbers(path) == [0]
     assert content(path).startswith(BEGINNING)
@@ -196,23 +196,23 @@ def test_damage_inside_a_gzipped_record_leaves_it_as_it_is(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     path = tmp_path / "day.jsonl.gz"
-    record(path, look(0))
-    record(path, look(1))
+    record(path, tick_at(0))
+    record(path, tick_at(1))
     data = bytearray(path.read_bytes())
     data[len(data) // 4] ^= 0xFF
     path.write_bytes(data)
-    record(path, look(2))
+    record(path, tick_at(2))
     assert path.read_bytes() == data
     assert numbers(path.with_name("day-2.jsonl.gz")) == [2]
     path = tmp_path / "large.jsonl.gz"
-    record(path, look(0))
+    record(path, tick_at(0))
     size = len(content(path))
     monkeypatch.setattr(module, "_MOST_MEMBER_BYTES", size)
-    record(path, look(1))
+    record(path, tick_at(1))
     assert numbers(path) == [0, 1]
     monkeypatch.setattr(module, "_MOST_MEMBER_BYTES", size - 1)
     with capture_logs() as logs:
-        record(path, look(2))
+        record(path, tick_at(2))
     assert "more in a piece" in logs[0]["why"]
 
 
@@ -222,7 +222,7 @@ def test_so_many_lines_are_gzipped_together_and_a_new_day_has_a_file_of_its_own(
     monkeypatch.setattr(module, "_MEMBER_LINES", 2)
     path = tmp_path / "%Y-%m-%d.jsonl.gz"
     before = len(list(Path("/proc/self/fd").iterdir()))
-    record(path, *(look(number) for number in range(5)), look(5, at=NOON + 86_400))
+    record(path, *(tick_at(number) for number in range(5)), tick_at(5, at=NOON + 86_400))
     assert len(list(Path("/proc/self/fd").iterdir())) == before
     first, second = sorted(tmp_path.iterdir())
 
@@ -243,35 +243,41 @@ def test_what_is_written_can_be_read_while_the_keeper_goes_on(tmp_path: Path) ->
     path = tmp_path / "day.jsonl"
     with Recorder(path) as recorder:
         for number in range(3):
-            recorder(look(number))
+            recorder(tick_at(number))
             assert numbers(path) == list(range(number + 1))
 
 
 def test_only_looks_that_say_something_of_the_chains_named_are_written(tmp_path: Path) -> None:
     path = tmp_path / "day.jsonl"
-    nothing = replace(look(1), looked=Looked((), (), Conditions(0), (), frozenset()), decisions=())
-    told = replace(look(2), looked=Looked((), (), Conditions(0), (), frozenset()))
-    others = [replace(look(3), looked=None), replace(look(4), block=None), look(5, chain_id=10)]
-    record(path, look(0), nothing, told, *others, chain_ids=[1])
+    nothing = replace(
+        tick_at(1), inputs=TickInputs((), (), Conditions(0), (), frozenset()), decisions=()
+    )
+    reported = replace(tick_at(2), inputs=TickInputs((), (), Conditions(0), (), frozenset()))
+    others = [
+        replace(tick_at(3), inputs=None),
+        replace(tick_at(4), block=None),
+        tick_at(5, chain_id=10),
+    ]
+    record(path, tick_at(0), nothing, reported, *others, chain_ids=[1])
 
     assert numbers(path) == [0, 2]
-    record(path, look(6, chain_id=10))
+    record(path, tick_at(6, chain_id=10))
     assert numbers(path) == [0, 2, 6]
 
 
 def test_a_file_that_another_process_writes_is_left_to_it(path: Path) -> None:
     with Recorder(path) as first:
-        first(look(0))
+        first(tick_at(0))
         with pytest.raises(RecordInUse), Recorder(path):
             pass
         second = Recorder(path)
         with capture_logs() as logs:
             for after in (0.0, 59.9, 60.0, 120.0):
-                second(look(1, at=NOON + after))
+                second(tick_at(1, at=NOON + after))
         assert [one["event"] for one in logs] == ["not_recorded"] * 3
         assert logs[0]["file"] == str(path)
-    second(look(2, at=NOON + 179))
-    second(look(3, at=NOON + 180))
+    second(tick_at(2, at=NOON + 179))
+    second(tick_at(3, at=NOON + 180))
     second.close()
 
     assert numbers(path) == [0, 3]
@@ -282,7 +288,7 @@ def test_a_disk_that_is_full_loses_looks_and_no_keeper(
 ) -> None:
     before = len(list(Path("/proc/self/fd").iterdir()))
     recorder = Recorder(path)
-    recorder(look(0))
+    recorder(tick_at(0))
     with monkeypatch.context() as patch, capture_logs() as logs:
 
         def full(_path: Path) -> Any:
@@ -290,9 +296,9 @@ def test_a_disk_that_is_full_loses_looks_and_no_keeper(
 
         patch.setattr(module, "_appended", full)
         patch.setattr(module, "_MEMBER_LINES", 1)
-        recorder(look(1))
+        recorder(tick_at(1))
     assert [one["event"] for one in logs] == ["not_recorded"]
-    recorder(look(2, at=NOON + 60))
+    recorder(tick_at(2, at=NOON + 60))
     recorder.close()
     recorder.close()
 
@@ -312,7 +318,7 @@ def test_what_is_no_record_is_refused_with_its_line(
 ) -> None:
     with pytest.raises(RecordsMissing, match="day"):
         list(replay(path))
-    record(path, look(0), look(1))
+    record(path, tick_at(0), tick_at(1))
     lines = content(path).splitlines(keepends=True)
 
     def written(*parts: bytes) -> BadRecords:
@@ -343,7 +349,7 @@ def test_what_is_no_record_is_refused_with_its_line(
 
 def test_what_follows_a_gzipped_record_and_is_none_is_refused(tmp_path: Path) -> None:
     path = tmp_path / "day.jsonl.gz"
-    record(path, look(0))
+    record(path, tick_at(0))
     path.write_bytes(path.read_bytes() + b"more")
 
     with pytest.raises(BadRecords, match="cannot be read") as caught:
@@ -354,7 +360,7 @@ def test_what_follows_a_gzipped_record_and_is_none_is_refused(tmp_path: Path) ->
 
 def test_a_record_that_swells_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     path = tmp_path / "day.jsonl.gz"
-    record(path, look(0))
+    record(path, tick_at(0))
     line = content(path)
     padded = line[:-2] + b" " * 200_000 + b"}\n"
     path.write_bytes(gzip.compress(padded))
@@ -371,7 +377,7 @@ def test_a_record_that_swells_is_refused(tmp_path: Path, monkeypatch: pytest.Mon
 def test_what_was_decided_is_shown_without_what_a_terminal_would_obey(tmp_path: Path) -> None:
     path = tmp_path / "day.jsonl"
     bad = decision(text="red \x1b[31m text")
-    record(path, replace(look(0), decisions=(bad,)))
+    record(path, replace(tick_at(0), decisions=(bad,)))
     (found,) = replay(path)
 
     assert "\x1b" not in found.decisions[0].text

@@ -211,11 +211,13 @@ def test_read_of_records_without_their_run_is_refused(tmp_path: Path) -> None:
 def test_every_field_of_a_record_is_in_the_manual() -> None:
     manual = (Path(__file__).parents[2] / "docs" / "operating.md").read_text(encoding="utf-8")
     table = manual.partition("## The demo's record")[2].partition("\n## ")[0]
-    told = {
+    reported = {
         (kind, field)
         for kinds, names in re.findall(r"^\| ([a-z, ]+) \| (`[^|]+) \|", table, re.MULTILINE)
         for kind in kinds.split(", ")
         for field in re.findall(r"`(\w+)`", names)
     }
 
-    assert told == {(kind, field.name) for kind, made in KINDS.items() for field in fields(made)}
+    assert reported == {
+        (kind, field.name) for kind, made in KINDS.items() for field in fields(made)
+    }

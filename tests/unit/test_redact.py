@@ -83,8 +83,8 @@ def test_words_of_a_path_stay(word: str) -> None:
 )
 def test_key_of_letters_alone_is_taken_out(url: str, make: Any, length: int) -> None:
     key = make("qzkvjxwpbtmcghrfldsn"[:length])
-    said = f"no project {key}."
-    assert Redactor.of_url(url.format(key))(said) == f"no project {HIDDEN}."
+    message = f"no project {key}."
+    assert Redactor.of_url(url.format(key))(message) == f"no project {HIDDEN}."
 
 
 @pytest.mark.parametrize(
@@ -101,21 +101,21 @@ def test_password_of_words_and_its_basic_form_are_taken_out(url: str) -> None:
     basic = b64encode(b"reader:correct horse").decode()
 
     assert basic.endswith("=")
-    for said in ("correct horse", "correct%20horse"):
-        assert clean(f"no {said}") == f"no {HIDDEN}"
+    for message in ("correct horse", "correct%20horse"):
+        assert clean(f"no {message}") == f"no {HIDDEN}"
     assert clean(f"Authorization: Basic {basic}") == f"Authorization: Basic {HIDDEN}"
     assert clean(f"Basic {basic.rstrip('=')}") == f"Basic {HIDDEN}"
 
 
 @pytest.mark.parametrize("options", ["ssl_cert_reqs=none", "ssl_cert_reqs=required", "db=10"])
 def test_options_of_redis_hide_no_words(options: str) -> None:
-    said = "none of the required options is there; 10 tries"
-    assert Redactor.of_url(f"rediss://redis.example:6380/1?{options}")(said) == said
+    message = "none of the required options is there; 10 tries"
+    assert Redactor.of_url(f"rediss://redis.example:6380/1?{options}")(message) == message
 
 
 def test_redis_keeps_its_host_and_number() -> None:
-    said = "redis://redis-production.example:6379/0 is down"
-    assert Redactor.of_url("redis://redis-production.example:6379/0")(said) == said
+    message = "redis://redis-production.example:6379/0 is down"
+    assert Redactor.of_url("redis://redis-production.example:6379/0")(message) == message
     assert Redactor.of_url("redis://:hunter22@redis.example:6379/0")("hunter22") == HIDDEN
 
 
@@ -220,11 +220,11 @@ def test_no_line_of_the_log_holds_a_secret(
                 log.exception("failed")
     finally:
         structlog.reset_defaults()
-    said = capsys.readouterr().err
+    message = capsys.readouterr().err
 
-    assert len(said.splitlines()) >= 2 * len(secrets)
-    assert [secret for secret in secrets if secret in said] == []
-    assert HIDDEN in said
+    assert len(message.splitlines()) >= 2 * len(secrets)
+    assert [secret for secret in secrets if secret in message] == []
+    assert HIDDEN in message
 
 
 def test_log_of_this_test_would_hold_them_otherwise(capsys: pytest.CaptureFixture[str]) -> None:

@@ -47,10 +47,10 @@ def test_error_is_blamed_by_what_it_says(
 
 @pytest.mark.parametrize("code", [3, -32603, 429])
 def test_revert_data_is_an_answer_whatever_is_said_with_it(code: int) -> None:
-    said = RpcRejected("eth_call", code, "batch rate limit exceeded", b"\1")
+    message = RpcRejected("eth_call", code, "batch rate limit exceeded", b"\1")
 
-    assert blame(said) is Blame.QUESTION
-    assert not is_batch_refusal(said)
+    assert blame(message) is Blame.QUESTION
+    assert not is_batch_refusal(message)
 
 
 def test_limit_is_told_by_code_or_by_words() -> None:

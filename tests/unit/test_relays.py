@@ -15,7 +15,7 @@ from structlog.testing import capture_logs
 from rebalancer.chain.rpc import Rpc
 from rebalancer.errors import ChainError, RpcRejected, RpcTimeout
 from rebalancer.send.attempt import Attempt, Intent, Kind, SignedVersion
-from rebalancer.send.fees import Fees
+from rebalancer.send.fees import GasFees
 from rebalancer.send.journal import Journal
 from rebalancer.send.relay import PRIVATE_METHOD, RAW_METHOD, Relays
 
@@ -64,7 +64,7 @@ def signed(
     attempt = journal.plan(intent, ME)
     for at, kind in enumerate(kinds):
         name = f"0x{at:064x}"
-        version = SignedVersion(bytes([2, at]), name, 50_000, Fees(10 + at, 1 + at))
+        version = SignedVersion(bytes([2, at]), name, 50_000, GasFees(10 + at, 1 + at))
         attempt = journal.add_version(attempt, kind, 7, first_height + at, version)
     return attempt
 
@@ -114,7 +114,7 @@ def test_without_relays_all_is_public_and_with_them_a_cancellation_is(journal: J
 
 
 def signed_again(journal: Journal, attempt: Attempt, kind: Kind) -> Attempt:
-    version = SignedVersion(b"\x02\xff", "0x" + "ff" * 32, 21_000, Fees(20, 20))
+    version = SignedVersion(b"\x02\xff", "0x" + "ff" * 32, 21_000, GasFees(20, 20))
     return journal.add_version(attempt, kind, 7, HEIGHT, version)
 
 
@@ -189,13 +189,13 @@ def test_every_endpoint_is_asked_every_answer_kept_and_one_that_takes_it_is_enou
         failure = raised
 
     assert all(len(one.got) == 1 for one in endpoints)
-    said = answers(journal, attempt)
-    assert [bool(said[name]) for name in "abc"] == [what != TAKES for what in does]
+    message = answers(journal, attempt)
+    assert [bool(message[name]) for name in "abc"] == [what != TAKES for what in does]
     for one in endpoints:
         if one.does == REFUSES:
-            assert f"refused by {one.endpoint}" in said[one.endpoint[8]]
+            assert f"refused by {one.endpoint}" in message[one.endpoint[8]]
         if one.does == SILENT:
-            assert "10 s" in said[one.endpoint[8]]
+            assert "10 s" in message[one.endpoint[8]]
     if TAKES in does:
         assert failure is None
     elif SILENT in does:
@@ -230,4 +230,4 @@ def test_who_took_a_version_and_is_silent_now_may_have_lost_it(journal: Journal)
     with pytest.raises(RpcTimeout):
         relays.send(journal, public, journal.get(attempt.id), HEIGHT)
 
-    assert all("10 s" in said for said in answers(journal, attempt).values())
+    assert all("10 s" in message for message in answers(journal, attempt).values())

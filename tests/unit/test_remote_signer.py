@@ -44,14 +44,14 @@ class SignerRpc(Rpc):
     def __init__(self, answer: Any) -> None:
         super().__init__("http://127.0.0.1:1/secret-path")
         self.answer = answer
-        self.asked: Any = None
+        self.requested: Any = None
 
     def call(self, method: str, *params: Any) -> Any:
         if method == "eth_accounts":
             assert not params
         else:
             assert method == "eth_signTransaction"
-            (self.asked,) = params
+            (self.requested,) = params
         if isinstance(self.answer, Exception):
             raise self.answer
         return self.answer
@@ -78,16 +78,16 @@ def test_external_signer_that_signs_another_transaction_is_refused(field: str, v
         signer.sign(ASKED)
     assert caught.value.field == field
     if field in ASKED:
-        assert (caught.value.asked, caught.value.signed) == (ASKED[field], value)
+        assert (caught.value.requested, caught.value.signed) == (ASKED[field], value)
     else:
-        assert (caught.value.asked, caught.value.signed) == ("empty", "not empty")
+        assert (caught.value.requested, caught.value.signed) == ("empty", "not empty")
 
 
 def test_external_signer_that_signs_with_another_key_is_refused() -> None:
     signer = ExternalSigner(SignerRpc(signed(ASKED, OTHER_KEY)), ADDRESS)
     with pytest.raises(SignedOtherwise, match="the sender is 0x") as caught:
         signer.sign(ASKED)
-    assert caught.value.asked == ADDRESS
+    assert caught.value.requested == ADDRESS
 
 
 @pytest.mark.parametrize(
@@ -123,7 +123,7 @@ def test_external_signer_is_asked_for_everything_and_believed_when_it_is_that(
     assert found.raw == bytes.fromhex(raw[2:])
     assert found.hash == "0x" + keccak(found.raw).hex()
     assert signer.address == ADDRESS
-    assert rpc.asked == {
+    assert rpc.requested == {
         "type": "0x2",
         "chainId": "0x1",
         "nonce": "0x7",
@@ -139,15 +139,15 @@ def test_external_signer_is_asked_for_everything_and_believed_when_it_is_that(
 
 
 def test_deployment_is_asked_without_a_receiver_and_held_to_having_none() -> None:
-    asked = {name: value for name, value in ASKED.items() if name != "to"}
-    raw = "0x" + bytes(Account.sign_transaction(asked, KEY).raw_transaction).hex()
+    requested = {name: value for name, value in ASKED.items() if name != "to"}
+    raw = "0x" + bytes(Account.sign_transaction(requested, KEY).raw_transaction).hex()
     rpc = SignerRpc(raw)
 
-    assert ExternalSigner(rpc, ADDRESS).sign(asked).raw == bytes.fromhex(raw[2:])
+    assert ExternalSigner(rpc, ADDRESS).sign(requested).raw == bytes.fromhex(raw[2:])
 
-    assert "to" not in rpc.asked
+    assert "to" not in rpc.requested
     with pytest.raises(SignedOtherwise) as caught:
-        checked(bytes.fromhex(signed(ASKED)[2:]), asked, ADDRESS)
+        checked(bytes.fromhex(signed(ASKED)[2:]), requested, ADDRESS)
     assert (caught.value.field, caught.value.signed) == ("to", ASKED["to"])
 
 

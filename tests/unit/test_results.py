@@ -174,8 +174,8 @@ def test_each_field_of_a_result_is_held_to_its_kind(method: str) -> None:
 
     def refused(result: Any) -> bool:
         # Logs come in a list, and one that is sound does not excuse another.
-        told = [[LOG, result], [result, LOG]] if method == "eth_getLogs" else [result]
-        reasons = {bool(wrong_result(method, ("latest", False), each)) for each in told}
+        reported = [[LOG, result], [result, LOG]] if method == "eth_getLogs" else [result]
+        reasons = {bool(wrong_result(method, ("latest", False), each)) for each in reported}
         assert len(reasons) == 1
         return reasons.pop()
 

@@ -64,13 +64,13 @@ class Posted(Rpc):
 def echo(body: Any) -> Any:
     """Each call's first parameter as its result."""
     calls = body if isinstance(body, list) else [body]
-    told = [{"id": each["id"], "result": each["params"][0]} for each in calls]
-    return told if isinstance(body, list) else told[0]
+    reported = [{"id": each["id"], "result": each["params"][0]} for each in calls]
+    return reported if isinstance(body, list) else reported[0]
 
 
-def says(told: Any, status: int = 200, wait: float | None = None) -> Posted:
+def says(reported: Any, status: int = 200, wait: float | None = None) -> Posted:
     """A client that is always answered so, or as a function of the body says."""
-    return Posted(lambda body: (status, told(body) if callable(told) else told, wait))
+    return Posted(lambda body: (status, reported(body) if callable(reported) else reported, wait))
 
 
 def takes(most: int, refusal: Any = None) -> Posted:
@@ -162,12 +162,12 @@ def test_an_error_of_the_last_one_left_is_the_endpoints_or_the_answer(
 
 def test_a_batch_is_asked_in_pieces_only_where_every_answer_refuses_it() -> None:
     def answer(body: Any) -> Any:
-        told = echo(body)
+        reported = echo(body)
         if isinstance(body, list):
-            for each in told[: rpc_refuses[0]]:
+            for each in reported[: rpc_refuses[0]]:
                 del each["result"]
                 each["error"] = BATCH
-        return told
+        return reported
 
     rpc_refuses = [2]
     rpc = says(answer)
@@ -181,11 +181,11 @@ def test_a_batch_is_asked_in_pieces_only_where_every_answer_refuses_it() -> None
 
 
 @pytest.mark.parametrize(
-    "told", [7, "no", None, True, [7], [None, "x"], [[]], [{"id": "1", "result": 1}]]
+    "reported", [7, "no", None, True, [7], [None, "x"], [[]], [{"id": "1", "result": 1}]]
 )
-def test_what_answers_no_question_of_a_batch_is_asked_for_alone(told: Any) -> None:
+def test_what_answers_no_question_of_a_batch_is_asked_for_alone(reported: Any) -> None:
     def answer(body: Any) -> tuple[int, Any, float | None]:
-        return 200, told if isinstance(body, list) else echo(body), None
+        return 200, reported if isinstance(body, list) else echo(body), None
 
     rpc = Posted(answer)
 
@@ -216,7 +216,7 @@ def test_identifiers_count_on_from_question_to_question() -> None:
 
 
 @pytest.mark.parametrize(
-    ("told", "right"),
+    ("reported", "right"),
     [
         ({"id": 1, "result": "a"}, True),
         ({"id": None, "result": "a"}, True),
@@ -234,8 +234,10 @@ def test_identifiers_count_on_from_question_to_question() -> None:
         ("text", False),
     ],
 )
-def test_a_lone_answer_is_told_by_its_identifier_or_by_having_none(told: Any, right: bool) -> None:
-    rpc = says(told)
+def test_a_lone_answer_is_told_by_its_identifier_or_by_having_none(
+    reported: Any, right: bool
+) -> None:
+    rpc = says(reported)
     if right:
         assert rpc.call("x", 1) == "a"
         return
@@ -304,16 +306,18 @@ def test_a_wait_makes_any_status_a_limit(status: int, wait: float | None) -> Non
         assert not isinstance(raised.value, RpcBusy)
 
 
-@pytest.mark.parametrize("told", [{"error": REVERTED}, [7, {"error": None}, {"error": REVERTED}]])
-def test_a_revert_is_the_answer_under_any_status_but_that_of_a_limit(told: Any) -> None:
+@pytest.mark.parametrize(
+    "reported", [{"error": REVERTED}, [7, {"error": None}, {"error": REVERTED}]]
+)
+def test_a_revert_is_the_answer_under_any_status_but_that_of_a_limit(reported: Any) -> None:
     for status in (400, 500, 503):
-        [answer] = says(told, status).batch_settled(calls(1))
+        [answer] = says(reported, status).batch_settled(calls(1))
         assert isinstance(answer, RpcRejected)
         assert (answer.method, answer.code, answer.data) == ("x", 3, b"\1")
     with pytest.raises(RpcBusy, match="HTTP 429: execution reverted"):
-        says(told, 429).batch_settled(calls(1))
+        says(reported, 429).batch_settled(calls(1))
     with pytest.raises(RpcRejected, match="refused batch"):
-        says(told, 500).batch_settled(calls(2))
+        says(reported, 500).batch_settled(calls(2))
 
 
 # Which chain
@@ -329,13 +333,13 @@ def test_whoever_was_lost_is_asked_for_its_chain_again(loses: str) -> None:
         "error": (200, None, None),
     }
     for expected in (None, 7):
-        asked: list[str] = []
+        requested: list[str] = []
         fails = [False]
 
         def answer(
-            body: Any, asked: list[str] = asked, fails: list[bool] = fails
+            body: Any, requested: list[str] = requested, fails: list[bool] = fails
         ) -> tuple[int, Any, float | None]:
-            asked.append(body["method"])
+            requested.append(body["method"])
             if fails[0] and loses == "error":
                 return 200, {"id": body["id"], "error": BROKEN}, None
             if fails[0]:
@@ -357,12 +361,12 @@ def test_whoever_was_lost_is_asked_for_its_chain_again(loses: str) -> None:
         rpc.call("x")
 
         check = ["eth_chainId"] if expected else []
-        assert asked == [*check, "x", "x", "x", *check, "x"]
+        assert requested == [*check, "x", "x", "x", *check, "x"]
 
 
-@pytest.mark.parametrize("told", ["seven", None, 7, {}])
-def test_a_chain_id_that_is_no_number_is_malformed(told: Any) -> None:
-    rpc = says(lambda body: {"id": body["id"], "result": told})
+@pytest.mark.parametrize("reported", ["seven", None, 7, {}])
+def test_a_chain_id_that_is_no_number_is_malformed(reported: Any) -> None:
+    rpc = says(lambda body: {"id": body["id"], "result": reported})
 
     with pytest.raises(RpcMalformed) as raised:
         rpc.chain_id()
@@ -416,10 +420,15 @@ def test_a_chain_that_was_asked_for_is_known_from_then_on() -> None:
 def test_a_nodes_error_is_read_in_whatever_shape(
     error: Any, code: int, message: str, data: bytes
 ) -> None:
-    told = Rpc(URL).checked("x", (), {"error": error})
+    reported = Rpc(URL).checked("x", (), {"error": error})
 
-    assert isinstance(told, RpcRejected)
-    assert (told.method, told.code, told.message, told.data) == ("x", code, message, data)
+    assert isinstance(reported, RpcRejected)
+    assert (reported.method, reported.code, reported.message, reported.data) == (
+        "x",
+        code,
+        message,
+        data,
+    )
 
 
 @pytest.mark.parametrize(("depth", "found"), [(0, True), (1, True), (8, True), (9, False)])
@@ -428,16 +437,16 @@ def test_revert_data_is_found_eight_objects_deep(depth: int, found: bool) -> Non
     for _ in range(depth):
         data = {"data": data}
 
-    told = Rpc(URL).checked("x", (), {"error": {"code": 3, "message": "m", "data": data}})
+    reported = Rpc(URL).checked("x", (), {"error": {"code": 3, "message": "m", "data": data}})
 
-    assert told.data == (b"\1\2" if found else b"")
+    assert reported.data == (b"\1\2" if found else b"")
 
 
 def test_of_what_a_node_says_three_hundred_letters_are_kept() -> None:
-    told = Rpc(URL).checked("x", (), {"error": {"code": 3, "message": "m" * 1_000}})
+    reported = Rpc(URL).checked("x", (), {"error": {"code": 3, "message": "m" * 1_000}})
 
-    assert told.message.count("m") in range(299, 301)
-    assert len(told.message) <= 301
+    assert reported.message.count("m") in range(299, 301)
+    assert len(reported.message) <= 301
     short = Rpc(URL).checked("x", (), {"error": {"code": 3, "message": "m" * 300}})
     assert short.message == "m" * 300
     longer = Rpc(URL).checked("x", (), {"error": {"code": 3, "message": "m" * 301}})
@@ -491,11 +500,11 @@ def test_a_block_is_a_number_a_tag_or_a_hash() -> None:
         assert at_block(text) == text
 
 
-@pytest.mark.parametrize("told", ["[]", "{}", "7", "null", "<html>"])
-def test_a_body_that_is_no_object_is_refused_without_asking_in_pieces(told: str) -> None:
+@pytest.mark.parametrize("reported", ["[]", "{}", "7", "null", "<html>"])
+def test_a_body_that_is_no_object_is_refused_without_asking_in_pieces(reported: str) -> None:
     server = ScriptedServer()
     server.start()
-    server.answer = lambda body: (200, told)
+    server.answer = lambda body: (200, reported)
     try:
         with pytest.raises(RpcMalformed) as raised:
             Rpc(server.url).batch(calls(2))
@@ -564,12 +573,12 @@ def test_a_timeout_is_told_to_the_millisecond(monkeypatch: pytest.MonkeyPatch) -
 
     assert (raised.value.endpoint, raised.value.timeout_s) == (URL, 0.123)
     # Who did not answer may be another node by the time it does.
-    for expected, asked in ((None, True), (7, False)):
+    for expected, requested in ((None, True), (7, False)):
         one = Rpc(URL, expected_chain_id=expected)
         one._chain_known = True
         with pytest.raises(RpcTimeout):
             one._post({})
-        assert one._chain_known is asked
+        assert one._chain_known is requested
 
 
 @pytest.mark.parametrize(

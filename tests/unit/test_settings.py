@@ -489,16 +489,16 @@ def _without_examples(settings: Settings) -> dict[str, Any]:
 
 
 @pytest.mark.parametrize(
-    ("said", "meant"),
+    ("message", "meant"),
     [(3, 3), ("3", 3), ("safe", "safe"), ("finalized", "finalized")],
 )
-def test_confirmations_are_blocks_or_a_tag(said: Any, meant: int | str) -> None:
-    assert KeeperSettings(confirmations=said).confirmations == meant
+def test_confirmations_are_blocks_or_a_tag(message: Any, meant: int | str) -> None:
+    assert KeeperSettings(confirmations=message).confirmations == meant
 
 
-@pytest.mark.parametrize("said", [0, -1, True, 1.5, "latest", "SAFE", "", "-1"])
-def test_confirmations_of_anything_else_say_what_would_do(tmp_path: Path, said: Any) -> None:
-    shown = str(said).lower() if isinstance(said, bool) else repr(said).replace("'", '"')
+@pytest.mark.parametrize("message", [0, -1, True, 1.5, "latest", "SAFE", "", "-1"])
+def test_confirmations_of_anything_else_say_what_would_do(tmp_path: Path, message: Any) -> None:
+    shown = str(message).lower() if isinstance(message, bool) else repr(message).replace("'", '"')
     file = tmp_path / "rebalancer.toml"
     file.write_text(f"[keeper]\nconfirmations = {shown}\n")
 

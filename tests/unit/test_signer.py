@@ -65,11 +65,11 @@ def edit(path: Path, **fields: Any) -> None:
 
 
 def test_load_absent_keystore_is_missing_and_asks_no_password(tmp_path: Path) -> None:
-    def asked() -> str:
+    def requested() -> str:
         raise AssertionError("a password was asked for")
 
     with pytest.raises(KeystoreMissing, match=r"absent\.json"):
-        KeystoreSigner.load(tmp_path / "absent.json", asked)
+        KeystoreSigner.load(tmp_path / "absent.json", requested)
 
 
 @pytest.mark.parametrize(
@@ -237,14 +237,14 @@ def test_keystore_is_weak_below_what_wallets_derive_keys_with(
     kdf = "scrypt" if "n" in work else "pbkdf2"
     derived(path, kdf, **work)
 
-    said = keystore_weakness(path)
+    message = keystore_weakness(path)
 
     if not is_weak:
-        assert said is None
+        assert message is None
     elif kdf == "scrypt":
-        assert said == f"scrypt with n={work['n']}, r={work['r']}"
+        assert message == f"scrypt with n={work['n']}, r={work['r']}"
     else:
-        assert said == f"pbkdf2 with c={work['c']}"
+        assert message == f"pbkdf2 with c={work['c']}"
 
 
 @pytest.mark.parametrize(
@@ -260,10 +260,10 @@ def test_keystore_that_would_take_minutes_to_open_is_not_opened(
     first = next(iter(most))
     derived(path, kdf, **most | {first: most[first] + 1})
 
-    def asked() -> str:
+    def requested() -> str:
         raise AssertionError("a password was asked for")
 
-    for read in (lambda: keystore_weakness(path), lambda: KeystoreSigner.load(path, asked)):
+    for read in (lambda: keystore_weakness(path), lambda: KeystoreSigner.load(path, requested)):
         with pytest.raises(KeystoreUnreadable, match="too much work") as caught:
             read()
         assert caught.value.path == path
@@ -271,9 +271,13 @@ def test_keystore_that_would_take_minutes_to_open_is_not_opened(
 
 def test_keystore_says_whose_key_it_holds_or_nothing(keystore: Path) -> None:
     content = json.loads(keystore.read_text())
-    for name, told in (("0x" + ADDRESS[2:].upper(), ADDRESS), (ADDRESS[2:], ADDRESS), ("", None)):
+    for name, reported in (
+        ("0x" + ADDRESS[2:].upper(), ADDRESS),
+        (ADDRESS[2:], ADDRESS),
+        ("", None),
+    ):
         edit(keystore, address=name)
-        assert keystore_address(keystore) == told
+        assert keystore_address(keystore) == reported
     del content["address"]
     content["Crypto"] = content.pop("crypto")
     keystore.write_text(json.dumps(content))
@@ -318,9 +322,9 @@ def test_deployment_has_no_receiver_to_spell() -> None:
 def test_open_signer_with_an_address_of_a_signer_asks_that_one(
     monkeypatch: pytest.MonkeyPatch, keystore: Path
 ) -> None:
-    asked = []
+    requested = []
     monkeypatch.setattr(
-        "rebalancer.send.open_signer.open_external", lambda *told: asked.append(told)
+        "rebalancer.send.open_signer.open_external", lambda *reported: requested.append(reported)
     )
     account = AccountSettings.model_validate(
         {"signer_url": "http://signer/secret", "signer_address": ADDRESS, "devnet_account": 4}
@@ -328,9 +332,9 @@ def test_open_signer_with_an_address_of_a_signer_asks_that_one(
 
     open_signer(account, 31337)
 
-    assert asked == [("http://signer/secret", ADDRESS)]
+    assert requested == [("http://signer/secret", ADDRESS)]
     assert open_signer(AccountSettings(devnet_account=4), 31337).address == devnet_signer(4).address
-    assert len(asked) == 1
+    assert len(requested) == 1
 
 
 def test_every_signer_error_says_what_to_do() -> None:

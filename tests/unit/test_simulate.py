@@ -38,10 +38,10 @@ class Node(Rpc):
             "eth_simulateV1": simulated,
             "eth_call": called,
         }
-        self.asked: list[tuple[str, tuple[Any, ...]]] = []
+        self.requested: list[tuple[str, tuple[Any, ...]]] = []
 
     def call(self, method: str, *params: Any) -> Any:
-        self.asked.append((method, params))
+        self.requested.append((method, params))
         answer = self.answers[method]
         if isinstance(answer, Exception):
             raise answer
@@ -49,7 +49,7 @@ class Node(Rpc):
 
     @property
     def methods(self) -> list[str]:
-        return [method for method, _ in self.asked]
+        return [method for method, _ in self.requested]
 
 
 def done(*calls: dict[str, Any]) -> Any:
@@ -66,7 +66,7 @@ def test_simulation_is_of_the_next_second_and_what_comes_first_comes_first() -> 
     logs = Simulator(node).logs(ME, VAULT, "0xbb", 50_000, [before])
 
     assert logs == ["a log"]
-    (wanted, at) = node.asked[-1][1]
+    (wanted, at) = node.requested[-1][1]
     (block,) = wanted["blockStateCalls"]
     assert at == "latest"
     assert block["blockOverrides"] == {"time": "0x65"}
@@ -76,7 +76,7 @@ def test_simulation_is_of_the_next_second_and_what_comes_first_comes_first() -> 
     ]
     assert wanted["validation"] is False
     assert wanted["traceTransfers"] is False
-    assert node.asked[0] == ("eth_getBlockByNumber", ("latest", False))
+    assert node.requested[0] == ("eth_getBlockByNumber", ("latest", False))
     assert "eth_call" not in node.methods
 
 
@@ -112,7 +112,7 @@ def test_answer_that_is_none_has_the_call_itself_asked_each_time(answer: Any) ->
     assert simulator.logs(ME, VAULT, "0xbb", 2) is None
 
     assert node.methods == ["eth_getBlockByNumber", "eth_simulateV1", "eth_call"] * 2
-    assert node.asked[-1][1] == (message(ME, VAULT, "0xbb", 2), "latest")
+    assert node.requested[-1][1] == (message(ME, VAULT, "0xbb", 2), "latest")
 
 
 @pytest.mark.parametrize(("code", "times"), [(-32601, 1), (-32004, 1), (-32000, 2), (3, 2)])
@@ -242,7 +242,7 @@ def test_rebalance_is_simulated_as_sent_by_whoever_signs_it() -> None:
 
     Simulator(node).check_rebalance(VAULT, "0xbb", 9, [5, 0], [0, 3], [before])(ME)
 
-    (wanted, _) = node.asked[-1][1]
+    (wanted, _) = node.requested[-1][1]
     assert wanted["blockStateCalls"][0]["calls"] == [before, message(ME, VAULT, "0xbb", 9)]
 
 
@@ -292,8 +292,8 @@ def test_gas_in_turn_is_of_one_transaction_a_block_each_a_second_later() -> None
 
     assert gas_in_turn(node, messages) == [21_000, 256]
 
-    assert node.asked[0] == ("eth_getBlockByNumber", ("latest", False))
-    method, (wanted, at) = node.asked[-1]
+    assert node.requested[0] == ("eth_getBlockByNumber", ("latest", False))
+    method, (wanted, at) = node.requested[-1]
     assert (method, at) == ("eth_simulateV1", "latest")
     assert wanted == {
         "blockStateCalls": [

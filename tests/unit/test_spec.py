@@ -17,7 +17,7 @@ from rebalancer.errors import (
     TargetsDoNotSumToOne,
     TokenNotListed,
 )
-from rebalancer.operations.deploy import Fees
+from rebalancer.operations.deploy import VaultFees
 from rebalancer.operations.spec import (
     PoolLine,
     check_weights,
@@ -117,7 +117,7 @@ def test_example_vault_is_read_exactly(repo_root: Path) -> None:
     assert spec.initial_shares == 1_000 * E18
     assert (spec.fee_recipient, spec.salt) == (CREATOR, 3)
     assert spec.policy.turnover_period_seconds == 86_400
-    assert spec.fees == Fees(streaming_bps=50)
+    assert spec.fees == VaultFees(streaming_bps=50)
     assert (spec.policy.destination_bps, spec.policy.calendar_seconds) == (0, 0)
 
 
@@ -132,7 +132,7 @@ def test_every_key_the_example_only_mentions_is_read(tmp_path: Path, example: st
     assert (spec.assets[1].relative_band_bps, spec.assets[1].min_trade_raw) == (0, 0)
     rules = spec.policy
     assert (rules.calendar_seconds, rules.open_after_seconds) == (604_800, 3_600)
-    assert spec.fees == Fees(50, 1_000, 5, 5)
+    assert spec.fees == VaultFees(50, 1_000, 5, 5)
 
 
 def test_weight_written_as_a_number_is_as_exact_as_a_text(tmp_path: Path, example: str) -> None:
@@ -149,7 +149,7 @@ ASSET = '[[assets]]\ntoken = "WETH"\ntarget = "0"\nband_bps = 150\nseed = "0"\n'
 
 
 @pytest.mark.parametrize(
-    ("old", "new", "error", "said"),
+    ("old", "new", "error", "message"),
     [
         ('token = "USDC"', 'token = "DAI"', TokenNotListed, "token DAI is not in the addresses"),
         ('"20%"', '"21%"', TargetsDoNotSumToOne, "101 %, which is 1 % above 100 %"),
@@ -175,13 +175,13 @@ ASSET = '[[assets]]\ntoken = "WETH"\ntarget = "0"\nband_bps = 150\nseed = "0"\n'
     ],
 )
 def test_bad_vault_is_refused_in_a_sentence(
-    tmp_path: Path, example: str, old: str, new: str, error: type[RebalancerError], said: str
+    tmp_path: Path, example: str, old: str, new: str, error: type[RebalancerError], message: str
 ) -> None:
     assert old in example
     path = tmp_path / "vault.toml"
     count = -1 if old == "[[assets]]" else 1
     path.write_text(example.replace(old, new, count))
-    with pytest.raises(error, match=said) as caught:
+    with pytest.raises(error, match=message) as caught:
         load_vault_spec(path, KNOWN, fee_recipient=CREATOR)
     assert str(caught.value).endswith(".")
 

@@ -9,8 +9,8 @@ from pathlib import Path
 import pytest
 
 from rebalancer.errors import SpendingUnwritable
-from rebalancer.send.attempt import Attempt, Intent, Kind, State, Version
-from rebalancer.send.fees import Fees
+from rebalancer.send.attempt import Attempt, AttemptState, Intent, Kind, Version
+from rebalancer.send.fees import GasFees
 from rebalancer.send.spending import Spending
 
 ME, OTHER, VAULT = "0x" + "11" * 20, "0x" + "22" * 20, "0x" + "aa" * 20
@@ -42,7 +42,7 @@ def attempt(
 ) -> Attempt:
     """An attempt whose versions may cost so much; a gas of one wei is its price."""
     versions = tuple(
-        Version(at, Kind.ORIGINAL, b"", f"0x{at}", wei, Fees(1, 1), 0, 0)
+        Version(at, Kind.ORIGINAL, b"", f"0x{at}", wei, GasFees(1, 1), 0, 0)
         for at, wei in enumerate(worst_wei)
     )
     intent = Intent(chain_id, VAULT, nonce, VAULT, "0x", 1, "")
@@ -51,7 +51,7 @@ def attempt(
         id=nonce,
         intent=intent,
         sender=sender,
-        state=State.MINED if mined else State.SENT,
+        state=AttemptState.MINED if mined else AttemptState.SENT,
         nonce=nonce,
         versions=versions,
         mined_hash="0x0" if mined else None,

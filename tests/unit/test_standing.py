@@ -35,8 +35,8 @@ def test_a_process_that_hears_redis_is_well(standing: Standing, clock: Clock) ->
     clock.now += SILENT_SECONDS
     assert standing.unhealthy() == ()
     clock.now += 1
-    said = ("The heartbeat of chain 1 has not been tried for 2 min 1 s.",)
-    assert standing.unhealthy() == standing.unready() == said
+    message = ("The heartbeat of chain 1 has not been tried for 2 min 1 s.",)
+    assert standing.unhealthy() == standing.unready() == message
 
 
 def test_a_process_that_never_asks_is_not_well_in_the_end(standing: Standing, clock: Clock) -> None:

@@ -13,7 +13,7 @@ import pytest
 from structlog.testing import capture_logs
 
 from rebalancer.keeper import supervisor as module
-from rebalancer.keeper.supervisor import Station
+from rebalancer.keeper.supervisor import Supervisor
 from rebalancer.keeper.systemd import ALIVE, ENDING, READY, Systemd
 
 PATIENCE_SECONDS = 20.0
@@ -83,15 +83,15 @@ class FakeKeeper:
         self.stopped.set()
 
 
-def station_of(keeper: Any, systemd: Systemd) -> Station:
-    return Station({1: lambda _stack, _watchers: keeper}, systemd=systemd)
+def supervisor_of(keeper: Any, systemd: Systemd) -> Supervisor:
+    return Supervisor({1: lambda _stack, _observers: keeper}, systemd=systemd)
 
 
 @pytest.mark.parametrize("name", ["in a folder", "abstract"])
 def test_messages_reach_the_socket_that_the_environment_names(tmp_path: Path, name: str) -> None:
     path = f"@rebalancer-test-{os.getpid()}" if name == "abstract" else str(tmp_path / "notify")
     manager = Manager(path)
-    Systemd(manager.environment).tell(READY)
+    Systemd(manager.environment).report(READY)
 
     assert manager.hears() == "READY=1"
     manager.socket.close()
@@ -100,9 +100,9 @@ def test_messages_reach_the_socket_that_the_environment_names(tmp_path: Path, na
 def test_without_a_manager_nothing_is_told_and_a_gone_one_stops_nothing(tmp_path: Path) -> None:
     assert Systemd({"WATCHDOG_USEC": MINUTE_USEC}).alive_seconds is None
     with capture_logs() as logs:
-        Systemd({}).tell(READY)
+        Systemd({}).report(READY)
         assert logs == []
-        Systemd({"NOTIFY_SOCKET": str(tmp_path / "nothing")}).tell(READY)
+        Systemd({"NOTIFY_SOCKET": str(tmp_path / "nothing")}).report(READY)
     assert [one["event"] for one in logs] == ["systemd_not_told"]
 
 
@@ -128,7 +128,7 @@ def test_a_manager_that_does_not_listen_holds_nobody_up(monkeypatch: pytest.Monk
             raise BlockingIOError
 
     monkeypatch.setattr("rebalancer.keeper.systemd.socket.socket", Socket)
-    Systemd({"NOTIFY_SOCKET": "/x"}).tell(READY)
+    Systemd({"NOTIFY_SOCKET": "/x"}).report(READY)
 
     assert seen == [False, (b"READY=1", "/x"), "closed"]
 
@@ -154,11 +154,11 @@ def test_it_is_told_twice_as_often_as_it_asks_for(
 
 
 def test_a_keeper_is_ready_alive_and_ends(manager: Manager) -> None:
-    station = station_of(FakeKeeper(), Systemd(manager.environment))
-    thread = threading.Thread(target=station.run)
+    supervisor = supervisor_of(FakeKeeper(), Systemd(manager.environment))
+    thread = threading.Thread(target=supervisor.run)
     thread.start()
     first = [manager.hears(), manager.hears()]
-    station.stop()
+    supervisor.stop()
     thread.join(PATIENCE_SECONDS)
 
     assert first == [READY, ALIVE]
@@ -171,20 +171,21 @@ def test_a_chain_that_hangs_is_not_told_to_be_alive_until_it_goes_on(
 ) -> None:
     assert module._LONGEST_REST_SECONDS < module._HUNG_SECONDS, "who rests does not hang"
     clock = Clock(monkeypatch)
-    station = Station(dict.fromkeys((1, 10), lambda *_: None), systemd=Systemd(manager.environment))  # type: ignore[arg-type]
+    nothing = dict.fromkeys((1, 10), lambda *_: None)
+    supervisor = Supervisor(nothing, systemd=Systemd(manager.environment))  # type: ignore[arg-type]
     for chain in (1, 10):
-        station._alive(chain)
-    told = []
+        supervisor._alive(chain)
+    reported = []
     for _ in range(10):
         clock.now += 30
-        station._alive(1)
-        station._tell_alive()
-        told.append(manager.heard())
-    station._alive(10)
+        supervisor._alive(1)
+        supervisor._report_alive()
+        reported.append(manager.heard())
+    supervisor._alive(10)
     clock.now += 30
-    station._tell_alive()
+    supervisor._report_alive()
 
-    assert told == [[ALIVE]] * 8 + [[]] * 2
+    assert reported == [[ALIVE]] * 8 + [[]] * 2
     assert manager.heard() == [ALIVE]
 
 
@@ -192,10 +193,10 @@ def test_it_is_told_no_more_often_than_it_asks_for(
     manager: Manager, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     clock = Clock(monkeypatch)
-    station = Station({1: lambda *_: None}, systemd=Systemd(manager.environment))  # type: ignore[dict-item]
-    station._alive(1)
+    supervisor = Supervisor({1: lambda *_: None}, systemd=Systemd(manager.environment))  # type: ignore[dict-item]
+    supervisor._alive(1)
     for _ in range(59):
         clock.now += 1
-        station._tell_alive()
+        supervisor._report_alive()
 
     assert manager.heard() == [ALIVE] * 2

@@ -16,8 +16,8 @@ from rebalancer.devnet.tape import (
     DEFAULT_MARKET,
     FeedModel,
     Round,
-    Step,
     Tape,
+    TapeStep,
     iso,
     load_folder,
     synthetic,
@@ -140,17 +140,17 @@ def test_tape_of_broken_rounds_is_refused(rounds: tuple[Round, ...], why: str) -
 
 def test_steps_group_a_second_and_keep_the_newest_answer() -> None:
     assert list(TAPE.steps()) == [
-        Step(100, {"BTC/USD": 30_000}, 1),
-        Step(160, {"ETH/USD": 2_000}, 1),
-        Step(200, {"BTC/USD": 30_100, "ETH/USD": 2_020}, 3),
-        Step(260, {"BTC/USD": 30_200}, 1),
+        TapeStep(100, {"BTC/USD": 30_000}, 1),
+        TapeStep(160, {"ETH/USD": 2_000}, 1),
+        TapeStep(200, {"BTC/USD": 30_100, "ETH/USD": 2_020}, 3),
+        TapeStep(260, {"BTC/USD": 30_200}, 1),
     ]
 
 
 def test_steps_merged_happen_when_their_last_round_did() -> None:
     assert list(TAPE.steps(merge_seconds=99)) == [
-        Step(160, {"BTC/USD": 30_000, "ETH/USD": 2_000}, 2),
-        Step(260, {"BTC/USD": 30_200, "ETH/USD": 2_020}, 4),
+        TapeStep(160, {"BTC/USD": 30_000, "ETH/USD": 2_000}, 2),
+        TapeStep(260, {"BTC/USD": 30_200, "ETH/USD": 2_020}, 4),
     ]
     assert len(list(TAPE.steps(merge_seconds=100))) == 2  # 200 is 100 s after 100: still in it
     assert next(TAPE.steps(merge_seconds=100)).at == 200

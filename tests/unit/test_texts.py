@@ -19,8 +19,8 @@ from hypothesis import strategies as st
 import rebalancer
 from rebalancer.chain.deployment import DeployedToken, Deployment
 from rebalancer.chain.interfaces import interface
+from rebalancer.cli.format import console
 from rebalancer.cli.logs import set_up_logs
-from rebalancer.cli.show import console
 from rebalancer.errors import NodeBinaryMissing, RpcRejected
 from rebalancer.settings import Settings
 from rebalancer.texts import LONGEST_SYMBOL, LONGEST_TEXT, nests_deeper, safe_json, safe_text
@@ -146,8 +146,8 @@ def test_no_console_reads_markup_and_no_text_is_written_in_it() -> None:
         for node in ast.walk(tree):
             match node:
                 case ast.Call(func=ast.Name("Console"), keywords=given):
-                    said = {one.arg: ast.unparse(one.value) for one in given}
-                    if (said.get("markup"), said.get("emoji")) != ("False", "False"):
+                    message = {one.arg: ast.unparse(one.value) for one in given}
+                    if (message.get("markup"), message.get("emoji")) != ("False", "False"):
                         found.append((path.name, node.lineno, "a console that reads markup"))
                 case ast.Call(func=ast.Attribute(attr="from_markup")):
                     found.append((path.name, node.lineno, "markup"))

@@ -26,7 +26,7 @@ from rebalancer.errors import (
     RpcRejected,
 )
 from rebalancer.send.safe_batch import checksum, safe_batch
-from rebalancer.send.unsigned import Operation, Reading, Recorder, UnsignedCall, read_call
+from rebalancer.send.unsigned import CallOperation, CallRecorder, Reading, UnsignedCall, read_call
 
 SAFE = "0xA77DE01e157f9f57C7c4A326eeE9C4874D0598b6"
 USDC = "0xA0b86991c6218b36c1d19D4a2e9Eb0cE3606eB48"
@@ -152,12 +152,12 @@ class Node(Rpc):
         self.logs: list[Any] = []
         self.returned = "0x"
         self.refuses: set[str] = set()
-        self.asked: list[tuple[str, tuple[Any, ...]]] = []
+        self.requested: list[tuple[str, tuple[Any, ...]]] = []
         self.when_due: Any = "0x"
         self.authority: Any = "0x" + encode(["address"], [MANAGER]).hex()
 
     def call(self, method: str, *params: Any) -> Any:
-        self.asked.append((method, params))
+        self.requested.append((method, params))
         found = getattr(self, method)(*params)
         if isinstance(found, Exception):
             raise found
@@ -209,8 +209,8 @@ class Node(Rpc):
     @property
     def tried(self) -> list[Any]:
         """The calls of the last simulation."""
-        asked = [told for method, told in self.asked if method == "eth_simulateV1"]
-        calls: list[Any] = asked[-1][0]["blockStateCalls"][0]["calls"]
+        requested = [reported for method, reported in self.requested if method == "eth_simulateV1"]
+        calls: list[Any] = requested[-1][0]["blockStateCalls"][0]["calls"]
         return calls
 
 
@@ -223,8 +223,8 @@ class Somebody:
         raise AssertionError("nothing is signed")
 
 
-def recorder(node: Node) -> Recorder:
-    return Recorder(node, Somebody(), 10**9, 77)
+def recorder(node: Node) -> CallRecorder:
+    return CallRecorder(node, Somebody(), 10**9, 77)
 
 
 @pytest.mark.parametrize(
@@ -281,7 +281,7 @@ def test_what_a_node_cannot_try_after_others_is_not_tried() -> None:
     assert receipt.logs == ()
     made.send(HUB, "0x02")
     assert [one.outcome for one in made.now] == ["succeeds", "not tried: the node cannot"]
-    called = [told[0]["data"] for method, told in node.asked if method == "eth_call"]
+    called = [reported[0]["data"] for method, reported in node.requested if method == "eth_call"]
     assert "0x01" in called
     assert "0x02" not in called, "it may depend on the first"
     with pytest.raises(NoLogs):
@@ -330,7 +330,7 @@ def test_what_a_call_schedules_is_written_down_to_be_made_then(tells: bool) -> N
     made.transact(contract_at(made.rpc, "IERC20Metadata", USDC), "approve", SPENDER, 7)
     assert made.now.pop(0).operation is None
 
-    operation = Operation(
+    operation = CallOperation(
         "0x" + OPERATION.hex(), False, AT if tells else None, AT + LASTS if tells else None
     )
     assert [one.operation for one in made.now] == [operation, None]
@@ -342,9 +342,10 @@ def test_what_a_call_schedules_is_written_down_to_be_made_then(tells: bool) -> N
     assert (then.to, then.value_wei, then.data) == (HUB, 0, "0x05")
     assert (then.operation, then.outcome) == (operation, "succeeds")
     hashed = next(
-        told[0]["data"]
-        for method, told in node.asked
-        if method == "eth_call" and MANAGED.functions["hashOperation"].is_called_by(told[0]["data"])
+        reported[0]["data"]
+        for method, reported in node.requested
+        if method == "eth_call"
+        and MANAGED.functions["hashOperation"].is_called_by(reported[0]["data"])
     )
     assert hashed == manager.data("hashOperation", ME, HUB, inner)
 
@@ -369,9 +370,11 @@ def test_what_waits_for_its_operation_is_tried_as_if_that_were_due(
     (then,) = made.then
     assert then.outcome.startswith(outcome)
     assert not then.outcome.endswith(".")
-    assert then.operation == Operation("0x" + OPERATION.hex(), True, AT, AT + LASTS)
+    assert then.operation == CallOperation("0x" + OPERATION.hex(), True, AT, AT + LASTS)
     (message, tag, state) = next(
-        told for method, told in node.asked if method == "eth_call" and len(told) == 3
+        reported
+        for method, reported in node.requested
+        if method == "eth_call" and len(reported) == 3
     )
     assert (message, tag) == ({"from": ME, "to": HUB, "data": "0x0506", "value": "0x0"}, "latest")
     slot = keccak(OPERATION + (2).to_bytes(32, "big"))  # _schedules, in OpenZeppelin 5
@@ -386,7 +389,11 @@ def test_what_obeys_nobody_is_its_own_authority(answer: Any) -> None:
     made = recorder(node)
     made.later(MANAGER, "0x0506", AT)
 
-    state = next(told[2] for method, told in node.asked if method == "eth_call" and len(told) == 3)
+    state = next(
+        reported[2]
+        for method, reported in node.requested
+        if method == "eth_call" and len(reported) == 3
+    )
     assert list(state) == [MANAGER]
 
 
@@ -394,8 +401,8 @@ def test_batch_says_all_that_the_builder_shows() -> None:
     data = interface("IERC20Metadata").at(USDC).data("approve", SPENDER, 7)
     calls = [UnsignedCall(USDC.lower(), 5, data, None, None, "succeeds")]
     batch = safe_batch(calls, chain_id=10, safe=SAFE.lower(), made_at=3, name="n", description="d")
-    said = batch["meta"].pop("checksum")
-    assert said.startswith("0x")
+    message = batch["meta"].pop("checksum")
+    assert message.startswith("0x")
     assert batch == {
         "version": "1.0",
         "chainId": "10",

@@ -17,7 +17,7 @@ from rebalancer.chain.heads import Head, Header
 from rebalancer.chain.interfaces import interface
 from rebalancer.chain.rpc import Rpc
 from rebalancer.chain.snapshot import decode_vaults, read_block, read_vaults
-from rebalancer.chain.vault_index import CacheMismatch, VaultBook
+from rebalancer.chain.vault_index import CacheMismatch, VaultIndex
 from rebalancer.errors import BlockVanished, RpcMalformed, RpcRejected, UnknownVault
 from rebalancer.reasons import Reason
 from rebalancer.settlement import Asset, Basket, Policy, Price, State
@@ -120,28 +120,30 @@ class Lens(Rpc):
 
     def _read(self, data: str) -> str:
         read = interface("VaultLens").functions["read"]
-        (asked,) = read.arguments(data)
-        self.pages.append(list(asked))
-        packed = b"".join(word.to_bytes(32) for each in asked for word in self.vaults[each].words())
+        (requested,) = read.arguments(data)
+        self.pages.append(list(requested))
+        packed = b"".join(
+            word.to_bytes(32) for each in requested for word in self.vaults[each].words()
+        )
         return "0x" + read.outputs.encode([packed]).hex()
 
     def _prices(self, hub: str, data: str) -> str:
         function = interface("OracleHub").functions["prices"]
-        (asked,) = function.arguments(data)
-        self.priced.append((hub, list(asked)))
-        found = [self.prices.get((hub, token), (0, 1)) for token in asked]
-        told = [(price // 2, price * 2, price, fault) for price, fault in found]
-        return "0x" + function.outputs.encode([told]).hex()
+        (requested,) = function.arguments(data)
+        self.priced.append((hub, list(requested)))
+        found = [self.prices.get((hub, token), (0, 1)) for token in requested]
+        reported = [(price // 2, price * 2, price, fault) for price, fault in found]
+        return "0x" + function.outputs.encode([reported]).hex()
 
 
 def block(number: int = 100, timestamp: int = NOW) -> Block:
     return Block(number, f"0x{number:064x}", timestamp)
 
 
-def book_of(lens: Lens, **settings: int) -> VaultBook:
-    book = VaultBook(lens, LENS, list(lens.vaults), **settings)
-    book.load(block())
-    return book
+def book_of(lens: Lens, **settings: int) -> VaultIndex:
+    index = VaultIndex(lens, LENS, list(lens.vaults), **settings)
+    index.load(block())
+    return index
 
 
 # Judging: against the same rules in exact numbers
@@ -151,10 +153,10 @@ def exact(vault: Vault, prices: dict[tuple[str, str], tuple[int, int]]) -> dict[
     """What a vault is due for, by the rules as they are written down, in fractions."""
     counted = [a for a in vault.assets if not a.excluded]
     begins, ends = vault.glide
-    told = [prices.get((vault.hub, a.token), (0, 1)) for a in counted]
+    reported = [prices.get((vault.hub, a.token), (0, 1)) for a in counted]
     values = [
         Fraction(a.amount * price, 10**a.decimals * E18)
-        for a, (price, _) in zip(counted, told, strict=True)
+        for a, (price, _) in zip(counted, reported, strict=True)
     ]
     total = sum(values, Fraction(0))
     apart, beyond, to_go, near = [], Fraction(0), Fraction(0), False
@@ -177,7 +179,7 @@ def exact(vault: Vault, prices: dict[tuple[str, str], tuple[int, int]]) -> dict[
         period and vault.rebalanced_at < NOW - NOW % period and to_go > Fraction(vault.dust, BPS)
     )
     missing = any(a.missing for a in vault.assets)
-    unsound = any(fault for _, fault in told)
+    unsound = any(fault for _, fault in reported)
     if vault.paused:
         reason = Reason.PAUSED
     elif missing:
@@ -270,15 +272,15 @@ def test_every_vault_is_judged_by_the_rules_in_exact_numbers(seed: int) -> None:
     for hub in HUBS:
         for token in TOKENS:
             lens.prices[hub, token] = rng.randint(95, 105) * E18 // 100, int(rng.random() < 0.02)
-    book = book_of(lens, page=rng.choice([1, 7, 50]))
+    index = book_of(lens, page=rng.choice([1, 7, 50]))
 
-    judged = book.judge(block())
+    judged = index.judge(block())
 
     expected = [exact(vault, lens.prices) for vault in lens.vaults.values()]
     assert list(judged.reasons) == [each["reason"] for each in expected]
     for name, found in (
         ("total", judged.value),
-        ("beyond", judged.out_of_place),
+        ("beyond", judged.misallocated),
         ("drift", judged.drift),
     ):
         sound = [float(each[name]) for each in expected]
@@ -287,9 +289,9 @@ def test_every_vault_is_judged_by_the_rules_in_exact_numbers(seed: int) -> None:
         )
     rows = {vault: row for row, vault in enumerate(lens.vaults)}
     wanted = [vault for vault, each in zip(lens.vaults, expected, strict=True) if each["is_wanted"]]
-    order = sorted(wanted, key=lambda vault: (-judged.out_of_place[rows[vault]], rows[vault]))
+    order = sorted(wanted, key=lambda vault: (-judged.misallocated[rows[vault]], rows[vault]))
     assert list(judged.candidates) == order
-    assert book.epochs == {vault.address: vault.epoch for vault in lens.vaults.values()}
+    assert index.epochs == {vault.address: vault.epoch for vault in lens.vaults.values()}
 
 
 def pair_off(parts: int, band: int = 100) -> Vault:
@@ -353,10 +355,10 @@ def test_prices_are_asked_once_a_token_of_each_hub() -> None:
         (HUBS[0], TOKENS[1]): (5 * E18, 4),
         (HUBS[1], TOKENS[0]): (7 * E18, 0),
     }
-    book = book_of(lens)
+    index = book_of(lens)
     lens.batches.clear()
 
-    prices, sound = book.prices(block())
+    prices, sound = index.prices(block())
 
     assert lens.priced == [(HUBS[0], list(TOKENS[:2])), (HUBS[1], list(TOKENS[:2]))]
     assert lens.batches == [2]
@@ -374,18 +376,18 @@ def many(count: int) -> Lens:
 
 def test_vaults_are_read_in_pages_of_fifty_and_hubs_five_hundred_at_once() -> None:
     lens = many(501)
-    book = book_of(lens)
+    index = book_of(lens)
 
     assert [len(page) for page in lens.pages] == [50] * 10 + [1]
     assert lens.batches == [500, 1, *[1] * 11]
-    assert book.block == block()
-    assert VaultBook(lens, LENS, []).block is None
+    assert index.block == block()
+    assert VaultIndex(lens, LENS, []).block is None
 
 
 @pytest.mark.parametrize("odd", ["0x", "refused"])
 def test_an_address_that_is_no_vault_is_named(odd: str, monkeypatch: pytest.MonkeyPatch) -> None:
     lens = many(2)
-    book = VaultBook(lens, LENS, list(lens.vaults))
+    index = VaultIndex(lens, LENS, list(lens.vaults))
     plain = lens._answer
 
     def answer(method: str, params: Any) -> Any:
@@ -395,7 +397,7 @@ def test_an_address_that_is_no_vault_is_named(odd: str, monkeypatch: pytest.Monk
 
     monkeypatch.setattr(lens, "_answer", answer)
     with pytest.raises(UnknownVault) as raised:
-        book.load(block())
+        index.load(block())
     assert raised.value.vault == address(2)
 
 
@@ -418,45 +420,45 @@ def test_a_basket_that_shrinks_leaves_nothing_behind() -> None:
     vault = pair_off(10**11)
     lens = Lens(vault)
     lens.prices = {(HUBS[0], token): (E18, 0) for token in TOKENS}
-    book = book_of(lens)
-    assert book.judge(block()).reasons == (Reason.BAND_BROKEN,)
+    index = book_of(lens)
+    assert index.judge(block()).reasons == (Reason.BAND_BROKEN,)
     lens.vaults[vault.address] = replace(
         vault, assets=[Held(TOKENS[2], 0, 5, E18, 0, 100)], epoch=3
     )
-    book.load(block(101))
+    index.load(block(101))
 
-    judged = book.judge(block(101))
+    judged = index.judge(block(101))
 
     assert (judged.reasons, judged.value.tolist()) == ((Reason.IN_BAND,), [5.0])
-    assert book.epochs == {vault.address: 3}
+    assert index.epochs == {vault.address: 3}
 
 
 def test_vaults_are_looked_at_in_the_order_given_and_what_is_missing_is_booked() -> None:
     lens = many(3)
     lens.prices = {(HUBS[0], token): (E18, 0) for token in TOKENS}
-    book = book_of(lens)
+    index = book_of(lens)
     lens.vaults[address(2)].assets[1].missing = 1
-    assert book.judge(block()).candidates == ()
+    assert index.judge(block()).candidates == ()
 
     raised = address(2).upper().replace("X", "x")
-    found = book.look([address(3), raised], block())
+    found = index.read([address(3), raised], block())
 
     assert [each.address for each in found] == [address(3), address(2)]
     assert [each.missing_raw for each in found] == [(0, 0), (0, 1)]
-    assert book.judge(block()).candidates == (address(2),)
+    assert index.judge(block()).candidates == (address(2),)
     lens.vaults[address(2)].assets[1].missing = 0
-    book.look([address(2)], block())
-    assert book.judge(block()).candidates == ()
+    index.read([address(2)], block())
+    assert index.judge(block()).candidates == ()
     with pytest.raises(UnknownVault) as refused:
-        book.look([address(1), address(9)], block())
+        index.read([address(1), address(9)], block())
     assert refused.value.vault == address(9)
 
 
 def test_the_audit_goes_round_and_names_the_words_that_differ() -> None:
     lens = many(3)
-    book = book_of(lens)
+    index = book_of(lens)
     lens.pages.clear()
-    assert [book.audit(block(), count) for count in (2, 2, 9, 0)] == [()] * 4
+    assert [index.audit(block(), count) for count in (2, 2, 9, 0)] == [()] * 4
     one, two, three = (address(n) for n in (1, 2, 3))
     assert lens.pages == [[one, two], [three, one], [two, three, one]]
 
@@ -464,17 +466,17 @@ def test_the_audit_goes_round_and_names_the_words_that_differ() -> None:
     lens.vaults[two].assets[1].amount += 1
     lens.vaults[three].rebalanced_at = 5
     # Of the fixed words of a head, supply and epoch and times stand first; of an asset ten, the amount ninth.
-    changed = book.audit(block(101), 3)
+    changed = index.audit(block(101), 3)
 
     assert changed == (
         CacheMismatch(two, block(101), (2, 23 + 10 + 8)),
         CacheMismatch(three, block(101), (3,)),
     )
-    assert book.audit(block(101), 3) == ()
+    assert index.audit(block(101), 3) == ()
     lens.vaults[one].assets.pop()
-    (gone,) = book.audit(block(102), 3)
+    (gone,) = index.audit(block(102), 3)
     assert gone.words == (1, *range(33, 43))
-    assert VaultBook(lens, LENS, []).audit(block(), 3) == ()
+    assert VaultIndex(lens, LENS, []).audit(block(), 3) == ()
 
 
 # Following the chain
@@ -499,7 +501,7 @@ class Followed:
     lens: Lens = field(default_factory=lambda: many(4))
 
     def __post_init__(self) -> None:
-        self.book = book_of(self.lens)
+        self.index = book_of(self.lens)
         self.lens.pages.clear()
 
     def advance(self, head: Head, *logs: Any) -> list[int]:
@@ -507,10 +509,12 @@ class Followed:
         self.lens.logs, self.lens.searches = list(logs), []
         self.lens.block = {"hash": head.header.hash}
         self.lens.pages.clear()
-        told = self.book.advance(head)
-        assert list(told) == [vault for page in self.lens.pages for vault in page]
-        assert self.book.block == Block(head.header.number, head.header.hash, head.header.timestamp)
-        return [int(vault[4:], 16) for vault in told]
+        reported = self.index.advance(head)
+        assert list(reported) == [vault for page in self.lens.pages for vault in page]
+        assert self.index.block == Block(
+            head.header.number, head.header.hash, head.header.timestamp
+        )
+        return [int(vault[4:], 16) for vault in reported]
 
 
 ALL = [1, 2, 3, 4]
@@ -523,9 +527,9 @@ def test_vaults_that_had_a_log_are_read_again_in_the_books_order() -> None:
     again = one.advance(head, *(entry(101, address(n)) for n in (3, 1, 9, 3)))
 
     assert again == [1, 3]
-    (asked,) = one.lens.searches
-    assert asked["blockHash"] == header(101).hash
-    (topics,) = asked["topics"]
+    (requested,) = one.lens.searches
+    assert requested["blockHash"] == header(101).hash
+    (topics,) = requested["topics"]
     events = {event.name: topic for topic, event in interface("BasketVault").events.items()}
     assert topics == sorted(
         topic
@@ -546,14 +550,14 @@ def test_logs_of_several_blocks_are_searched_by_their_numbers_and_the_head_asked
     assert (search["fromBlock"], search["toBlock"]) == (hex(101), hex(103))
 
 
-@pytest.mark.parametrize("told", [None, {"hash": "0x0"}])
-def test_a_head_that_the_endpoint_does_not_have_vanished(told: Any) -> None:
+@pytest.mark.parametrize("reported", [None, {"hash": "0x0"}])
+def test_a_head_that_the_endpoint_does_not_have_vanished(reported: Any) -> None:
     one = Followed()
-    one.lens.block = told
+    one.lens.block = reported
     with pytest.raises(BlockVanished) as raised:
-        one.book.advance(Head(header(102), missed=(header(101),)))
+        one.index.advance(Head(header(102), missed=(header(101),)))
     assert str(raised.value) == str(BlockVanished(102, header(102).hash))
-    assert one.book.block == block()
+    assert one.index.block == block()
 
 
 @pytest.mark.parametrize(
@@ -562,8 +566,8 @@ def test_a_head_that_the_endpoint_does_not_have_vanished(told: Any) -> None:
         Head(header(101), linked=False),
         Head(header(102)),
         Head(header(103), missed=(header(102),)),
-        Head(header(101, 1), taken_back=(header(100),)),
-        Head(header(101, 1), taken_back=(header(99), header(101))),
+        Head(header(101, 1), reorged=(header(100),)),
+        Head(header(101, 1), reorged=(header(99), header(101))),
     ],
     ids=["not linked", "gap", "gap before", "read at", "before"],
 )
@@ -575,7 +579,7 @@ def test_logs_that_are_refused_or_of_another_chain_have_everything_read_again() 
     one = Followed()
     one.lens.logs = RpcRejected("eth_getLogs", -32000, "no")
     one.lens.pages.clear()
-    assert one.book.advance(Head(header(101))) == tuple(one.lens.vaults)
+    assert one.index.advance(Head(header(101))) == tuple(one.lens.vaults)
     assert Followed().advance(Head(header(101)), entry(101, address(1), 1)) == ALL
     assert Followed().advance(Head(header(101)), entry(100, address(1))) == ALL
 
@@ -586,19 +590,19 @@ def test_what_a_reorg_takes_back_is_read_again_and_then_forgotten() -> None:
     one.advance(Head(header(102)), entry(102, address(2)))
 
     back = (header(101), header(102))
-    assert one.advance(Head(header(101, 1), taken_back=back), entry(101, address(1), 1)) == [
+    assert one.advance(Head(header(101, 1), reorged=back), entry(101, address(1), 1)) == [
         1,
         2,
         4,
     ]
-    assert one.advance(Head(header(101, 2), taken_back=(header(101, 1),))) == [1]
-    assert one.advance(Head(header(101, 3), taken_back=(header(101, 2),))) == []
+    assert one.advance(Head(header(101, 2), reorged=(header(101, 1),))) == [1]
+    assert one.advance(Head(header(101, 3), reorged=(header(101, 2),))) == []
 
 
 def test_what_could_not_be_read_stays_to_be_read() -> None:
     one = Followed()
     one.advance(Head(header(101)), entry(101, address(4)))
-    head = Head(header(101, 1), taken_back=(header(101),))
+    head = Head(header(101, 1), reorged=(header(101),))
     lost = one.lens.vaults.pop(address(4))
     with pytest.raises(UnknownVault):
         one.advance(head)
@@ -614,7 +618,7 @@ def test_who_had_a_log_is_remembered_for_as_many_blocks(later: int, again: list[
     for number in range(102, 102 + later):
         one.advance(Head(header(number)))
 
-    assert one.advance(Head(header(101 + later, 1), taken_back=(header(101),))) == again
+    assert one.advance(Head(header(101 + later, 1), reorged=(header(101),))) == again
 
 
 def test_a_book_that_is_read_anew_forgets_who_had_a_log_before() -> None:
@@ -624,7 +628,7 @@ def test_a_book_that_is_read_anew_forgets_who_had_a_log_before() -> None:
     for number in (100, 101):
         assert one.advance(Head(header(number, 1))) == []
 
-    assert one.advance(Head(header(101, 2), taken_back=(header(101, 1),))) == []
+    assert one.advance(Head(header(101, 2), reorged=(header(101, 1),))) == []
 
 
 # What the lens tells of a vault, whole

@@ -21,7 +21,7 @@ from fractions import Fraction
 from rebalancer.errors import LiquidityExhausted
 from rebalancer.route import Hop, address_bytes, to_caller_flag
 from rebalancer.venues.fields import int_of, ints_of, text_of, tokens_of
-from rebalancer.venues.model import LogSource, PoolBase, PoolRef, check_amount, places_of
+from rebalancer.venues.model import LogSource, PoolBase, PoolRef, check_amount, refs_of
 from rebalancer.venues.reading import Venue, each, interface_of, tokens_read
 
 TOY = interface_of(
@@ -52,7 +52,7 @@ class ToyPool(PoolBase):
 
     def quote_in(self, token_in, token_out, amount_raw):
         check_amount(amount_raw)
-        _, j = places_of(self.key, self.tokens, token_in, token_out)
+        _, j = refs_of(self.key, self.tokens, token_in, token_out)
         if amount_raw > self.held[j]:
             raise LiquidityExhausted(self.key, token_in, amount_raw, self.held[j])
         return amount_raw
@@ -61,22 +61,22 @@ class ToyPool(PoolBase):
 
     def swapped(self, token_in, token_out, amount_raw):
         out = self.quote_in(token_in, token_out, amount_raw)
-        i, j = places_of(self.key, self.tokens, token_in, token_out)
+        i, j = refs_of(self.key, self.tokens, token_in, token_out)
         held = list(self.held)
         held[i] += amount_raw
         held[j] -= out
         return out, replace(self, held=tuple(held))
 
     def spot_price(self, token_in, token_out):
-        places_of(self.key, self.tokens, token_in, token_out)
+        refs_of(self.key, self.tokens, token_in, token_out)
         return Fraction(1)
 
     def flow_to(self, token_in, token_out, marginal):
-        _, j = places_of(self.key, self.tokens, token_in, token_out)
+        _, j = refs_of(self.key, self.tokens, token_in, token_out)
         return (self.held[j],) * 2 if marginal < 1 else (0, 0)
 
     def hop(self, token_in, token_out, amount_raw, *, to_caller):
-        places_of(self.key, self.tokens, token_in, token_out)
+        refs_of(self.key, self.tokens, token_in, token_out)
         return Hop(200, amount_raw, token_in, token_out, address_bytes(self.address), to_caller_flag(to_caller))
 
     @property
@@ -123,11 +123,11 @@ from pathlib import Path
 import numpy as np
 
 from rebalancer.chain.deployment import Deployment
-from rebalancer.chain.pool_cache import PoolBook
+from rebalancer.chain.pool_cache import PoolCache
 from rebalancer.chain.pools import find_venue
 from rebalancer.chain.rpc import Rpc
 from rebalancer.block import Block
-from rebalancer.plan.zap import Books, plan_zap_in
+from rebalancer.plan.zap import VaultLedger, plan_zap_in
 from rebalancer.route import decode
 from rebalancer.pool_files import load_pool, save_pool
 from rebalancer.venues import KINDS, load
@@ -170,7 +170,7 @@ venue = find_venue(rpc, POOL, NOW)
 assert venue.name == "toy", venue
 from rebalancer.venues import PoolRef
 
-book = PoolBook(rpc, [PoolRef(POOL, (A, B), venue="toy")], NOW, 1)
+book = PoolCache(rpc, [PoolRef(POOL, (A, B), venue="toy")], NOW, 1)
 (pool,) = book.pools
 assert pool.held == (50, 50)
 assert not book.update(NEXT)
@@ -180,7 +180,7 @@ assert load_pool(folder / "pool.json") == pool
 Deployment(1, pools=(pool.ref,)).save(folder / "addresses.json")
 assert Deployment.load(folder / "addresses.json").pools == (pool.ref,)
 deep = load({**pool.to_json(), "held": [10**24, 10**24]})
-found = plan_zap_in(Books((A, B), (10**21, 10**21), 2 * 10**21), [deep], A, 10**18)
+found = plan_zap_in(VaultLedger((A, B), (10**21, 10**21), 2 * 10**21), [deep], A, 10**18)
 (hop,) = decode(found.route)
 assert (hop.venue, hop.token_in, hop.token_out) == (200, A, B)
 print(found.shares)

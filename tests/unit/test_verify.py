@@ -18,10 +18,10 @@ from rebalancer.errors import ContractReverted, LedgerMismatch, RpcMalformed, Rp
 from rebalancer.keeper import feed_watch as feed_module
 from rebalancer.keeper import swaps as swaps_module
 from rebalancer.keeper import verify as module
-from rebalancer.keeper.context import Site
+from rebalancer.keeper.context import KeeperContext
 from rebalancer.keeper.decide import Conditions, decide
 from rebalancer.keeper.feed_watch import FeedWatch
-from rebalancer.keeper.swaps import Swap, failed_swaps, swaps_of
+from rebalancer.keeper.swaps import RoutedSwap, failed_swaps, swaps_of
 from rebalancer.keeper.verify import verify
 from rebalancer.market_price import off_market
 from rebalancer.plan import Plan
@@ -279,7 +279,7 @@ class Steps(Simulator):
     """Answers with the steps of each swap as a test has them."""
 
     def __init__(self, *swaps: Any, control: Simulated = FINE, can: bool = True) -> None:
-        self.given = [control, *(step for swap in swaps for step in swap)]
+        self.given = [control, *(step for routed in swaps for step in routed)]
         self.can = can
         self.messages: list[Any] = []
 
@@ -293,7 +293,7 @@ SWAPS = swaps_of(PLAN)
 
 def works(at: int, moved: Simulated | None = None, **changes: Any) -> list[Simulated]:
     """The five steps of a swap that pays its quote, but for what is changed."""
-    out = SWAPS[at].leg.amount_out_raw
+    out = SWAPS[at].swap.amount_out_raw
     steps = {"moved": moved or number(1), "before": number(7), "made": FINE}
     steps |= {"after": number(7 + out), "elsewhere": NO}
     return list((steps | changes).values())
@@ -317,16 +317,16 @@ def test_each_swap_is_simulated_as_the_vault_would_have_it_made() -> None:
         "data": runner.data("executeRoute", b""),
         "gas": hex(5_000_000),
     }
-    for at, swap in enumerate(SWAPS):
+    for at, routed in enumerate(SWAPS):
         moved, before, made, later, elsewhere = rest[5 * at : 5 * at + 5]
-        leg = swap.leg
-        assert (moved["from"], moved["to"]) == (VAULT, leg.token_in)
-        assert moved["data"] == token.at(leg.token_in).data(
-            "transfer", SYSTEM.executor, leg.amount_in_raw
+        swap = routed.swap
+        assert (moved["from"], moved["to"]) == (VAULT, swap.token_in)
+        assert moved["data"] == token.at(swap.token_in).data(
+            "transfer", SYSTEM.executor, swap.amount_in_raw
         )
         assert before == later
         assert (before["to"], before["data"]) == (
-            *(leg.token_out, token.at(leg.token_out).data("balanceOf", VAULT)),
+            *(swap.token_out, token.at(swap.token_out).data("balanceOf", VAULT)),
         )
         assert (made["from"], elsewhere["from"]) == (VAULT, OTHER)
         assert made["to"] == elsewhere["to"] == SYSTEM.executor
@@ -334,7 +334,7 @@ def test_each_swap_is_simulated_as_the_vault_would_have_it_made() -> None:
         ((route,),) = (
             interface("RouteExecutor").functions["executeRoute"].arguments(made["data"]),
         )
-        assert list(decode(route)) == [replace(swap.hop, amount_raw=0)]
+        assert list(decode(route)) == [replace(routed.hop, amount_raw=0)]
 
 
 def test_no_swap_fails_where_the_node_cannot_tell_or_no_route_is_taken() -> None:
@@ -346,7 +346,11 @@ def test_no_swap_fails_where_the_node_cannot_tell_or_no_route_is_taken() -> None
 def test_a_token_that_the_vault_cannot_move_is_at_fault_and_no_pool(moved: Simulated) -> None:
     (failed,) = found_failed(works(0, moved), *map(works, range(1, len(SWAPS))))
 
-    assert (failed.swap, failed.token, failed.is_short) == (SWAPS[0], SWAPS[0].leg.token_in, False)
+    assert (failed.routed, failed.token, failed.is_short) == (
+        SWAPS[0],
+        SWAPS[0].swap.token_in,
+        False,
+    )
     assert failed.why == ("it says no" if moved is not NO else str(NO.refusal).rstrip("."))
     assert found_failed(works(0, FINE), *map(works, range(1, len(SWAPS)))) == ()
 
@@ -354,14 +358,14 @@ def test_a_token_that_the_vault_cannot_move_is_at_fault_and_no_pool(moved: Simul
 def test_a_pool_that_refuses_everybody_is_at_fault_and_one_that_refuses_the_vault_is_not() -> None:
     rest = [works(at) for at in range(1, len(SWAPS))]
     (failed,) = found_failed(works(0, made=NO, elsewhere=NO), *rest)
-    assert (failed.swap, failed.token) == (SWAPS[0], "")
+    assert (failed.routed, failed.token) == (SWAPS[0], "")
     (failed,) = found_failed(works(0, made=NO, elsewhere=FINE), *rest)
-    assert failed.token == SWAPS[0].leg.token_out
+    assert failed.token == SWAPS[0].swap.token_out
 
 
 def test_a_pool_that_pays_a_basis_point_less_than_its_quote_is_none_that_fails() -> None:
     rest = [works(at) for at in range(1, len(SWAPS))]
-    out = SWAPS[0].leg.amount_out_raw
+    out = SWAPS[0].swap.amount_out_raw
     enough = -(-out * 9_999 // 10_000)
     assert found_failed(works(0, after=number(7 + enough)), *rest) == ()
     (failed,) = found_failed(works(0, after=number(7 + enough - 1)), *rest)
@@ -370,8 +374,8 @@ def test_a_pool_that_pays_a_basis_point_less_than_its_quote_is_none_that_fails()
 
 
 def test_a_quote_is_missed_by_more_than_a_basis_point_and_not_by_one() -> None:
-    legs = (replace(PLAN.legs[0], amount_out_raw=10_000), *PLAN.legs[1:])
-    plan = replace(PLAN, legs=legs)
+    swaps = (replace(PLAN.swaps[0], amount_out_raw=10_000), *PLAN.swaps[1:])
+    plan = replace(PLAN, swaps=swaps)
     rest = [works(at) for at in range(1, len(SWAPS))]
     for paid, fails in ((9_999, 0), (9_998, 1)):
         steps = Steps(works(0, after=number(7 + paid)), *rest)
@@ -386,16 +390,16 @@ def test_a_swap_of_what_an_earlier_one_failed_to_bring_is_not_at_fault() -> None
     swaps = swaps_of(verdict.plan)
     chained = [
         at
-        for at, swap in enumerate(swaps)
-        if any(swap.leg.token_in == one.leg.token_out for one in swaps[:at])
+        for at, routed in enumerate(swaps)
+        if any(routed.swap.token_in == one.swap.token_out for one in swaps[:at])
     ]
-    assert chained, [(one.leg.token_in, one.leg.token_out) for one in swaps]
+    assert chained, [(one.swap.token_in, one.swap.token_out) for one in swaps]
     last = chained[0]
-    need = swaps[last].leg.amount_in_raw
+    need = swaps[last].swap.amount_in_raw
     for has, blamed in ((need - 1, 1), (need, 2)):
         steps = []
-        for at, swap in enumerate(swaps):
-            out = swap.leg.amount_out_raw
+        for at, routed in enumerate(swaps):
+            out = routed.swap.amount_out_raw
             step = [number(1), number(7), FINE, number(7 + out), NO]
             if at < last:
                 step = [number(1), number(7), NO, number(has), NO]
@@ -405,37 +409,37 @@ def test_a_swap_of_what_an_earlier_one_failed_to_bring_is_not_at_fault() -> None
         found = failed_swaps(Steps(*steps), VAULT, SYSTEM.executor, OTHER, verdict.plan)
         assert found is not None
         by_token = [one.token for one in found]
-        assert (swaps[last].leg.token_in in by_token) is (blamed == 2)
+        assert (swaps[last].swap.token_in in by_token) is (blamed == 2)
 
 
 def test_a_pool_that_cannot_pay_an_executor_which_cannot_have_the_token_is_not_at_fault(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    leg = SWAPS[0].leg
-    ends = leg.token_in, leg.token_out
-    curve = curve_hop(leg.pool.key, 1, *ends, 0, 1, unsigned=False)
-    direct = Swap(leg, SWAPS[0].hop, leg.pool.key)
-    plan = replace(PLAN, legs=(leg, leg))
-    for first, count in ((Swap(leg, curve, leg.pool.key), 1), (direct, 2)):
+    swap = SWAPS[0].swap
+    ends = swap.token_in, swap.token_out
+    curve = curve_hop(swap.pool.key, 1, *ends, 0, 1, unsigned=False)
+    direct = RoutedSwap(swap, SWAPS[0].hop, swap.pool.key)
+    plan = replace(PLAN, swaps=(swap, swap))
+    for first, count in ((RoutedSwap(swap, curve, swap.pool.key), 1), (direct, 2)):
         monkeypatch.setattr(swaps_module, "swaps_of", lambda _plan, one=first: (one, direct))
         steps = Steps(works(0, made=NO, elsewhere=NO), works(0, made=NO, elsewhere=FINE))
         found = failed_swaps(steps, VAULT, SYSTEM.executor, OTHER, plan)
         assert found is not None
         assert len(found) == count
-        assert found[-1].token == leg.token_out
+        assert found[-1].token == swap.token_out
 
 
 def test_the_holder_of_what_is_swapped_is_the_contract_that_many_pools_share() -> None:
     v4 = ether_pool().as_traded(Token(B, "WETH", 18))
     weighted = of_class(load(balancer()), BalancerWeightedPool)
-    own = PLAN.legs[0].pool
+    own = PLAN.swaps[0].pool
     for pool, holder in (
         (v4, ether_pool().manager),
         (weighted, weighted.vault),
         (own, own.key),
     ):
-        legs = (replace(PLAN.legs[0], pool=pool), *PLAN.legs[1:])
-        assert swaps_of(replace(PLAN, legs=legs))[0].holder == holder
+        swaps = (replace(PLAN.swaps[0], pool=pool), *PLAN.swaps[1:])
+        assert swaps_of(replace(PLAN, swaps=swaps))[0].holder == holder
 
 
 # Feeds and pools
@@ -456,13 +460,13 @@ class Prices(Node):
 
     def eth_call(self, message: dict[str, str], *_: Any) -> str:
         assert message["to"] == SYSTEM.oracle
-        told = [(1, 1, usd * E18, int(token in self.faults)) for token, usd in self.usd.items()]
-        return "0x" + encode(["(uint256,uint256,uint256,uint8)[]"], [told]).hex()
+        reported = [(1, 1, usd * E18, int(token in self.faults)) for token, usd in self.usd.items()]
+        return "0x" + encode(["(uint256,uint256,uint256,uint8)[]"], [reported]).hex()
 
 
 def watch(monkeypatch: pytest.MonkeyPatch, node: Node) -> FeedWatch:
     places: Any = ("a place",)
-    site = Site(1, SYSTEM, (VAULT,), places, (BITCOIN, DOLLAR, ETHER), ETHER.address)
+    context = KeeperContext(1, SYSTEM, (VAULT,), places, (BITCOIN, DOLLAR, ETHER), ETHER.address)
 
     def read(_rpc: Any, given: Any, _block: Block, chain_id: int, **more: Any) -> Any:
         assert (given, chain_id) == (places, 1)
@@ -471,7 +475,7 @@ def watch(monkeypatch: pytest.MonkeyPatch, node: Node) -> FeedWatch:
         return POOLS
 
     monkeypatch.setattr(feed_module, "read_pools", read)
-    return FeedWatch(node, site)
+    return FeedWatch(node, context)
 
 
 BLOCK = Block(9, "0x" + "99" * 32, 1_000)
@@ -483,19 +487,19 @@ def test_a_feed_off_the_market_is_told_by_its_symbol_once_a_minute_until_it_is_b
     node = Prices()
     feeds = watch(monkeypatch, node)
     with capture_logs() as logs:
-        assert feeds.look(BLOCK, [BEFORE]) == {}
+        assert feeds.check(BLOCK, [BEFORE]) == {}
         node.usd[ETHER] = 2_200
         clock.now += 59.9
-        assert feeds.look(BLOCK, [BEFORE]) == {}
+        assert feeds.check(BLOCK, [BEFORE]) == {}
         clock.now += 0.1
-        found = feeds.look(BLOCK, [BEFORE])
+        found = feeds.check(BLOCK, [BEFORE])
         assert set(found) == {ETHER.address}
         assert found[ETHER.address].startswith("WETH: the feed says 2,200 USD")
         clock.now += 60
-        assert feeds.look(BLOCK, [BEFORE]) == found
+        assert feeds.check(BLOCK, [BEFORE]) == found
         node.usd[ETHER] = 2_000
         clock.now += 60
-        assert feeds.look(BLOCK, [BEFORE]) == {}
+        assert feeds.check(BLOCK, [BEFORE]) == {}
     assert [(one["event"], one["token"]) for one in logs] == [
         ("feed_off_market", ETHER.address),
         ("feed_back_at_market", ETHER.address),
@@ -519,18 +523,18 @@ def test_a_token_is_held_to_the_widest_limit_of_the_vaults_that_have_it(
     narrow, wide = (
         replace(BEFORE, policy=replace(BEFORE.policy, max_slippage_bps=bps)) for bps in (50, 250)
     )
-    assert set(feeds.look(BLOCK, [narrow])) == {ETHER.address}
+    assert set(feeds.check(BLOCK, [narrow])) == {ETHER.address}
     clock.now += 60
-    assert feeds.look(BLOCK, [narrow, wide, narrow]) == {}
+    assert feeds.check(BLOCK, [narrow, wide, narrow]) == {}
     node.faults = {BITCOIN}
     clock.now += 60
-    feeds.look(BLOCK, [])
+    feeds.check(BLOCK, [])
     tokens = [asset.token for asset in BEFORE.basket.assets]
     assert [one[2] for one in given] == [dict.fromkeys(tokens, 50), dict.fromkeys(tokens, 250), {}]
     assert {one[1] for one in given} == {300}
     node.faults = set()
     clock.now += 60
-    feeds.look(BLOCK, [replace(BEFORE, policy=replace(BEFORE.policy, max_slippage_bps=0))])
+    feeds.check(BLOCK, [replace(BEFORE, policy=replace(BEFORE.policy, max_slippage_bps=0))])
     assert given[-1][2] == dict.fromkeys(tokens, 0)
     assert BITCOIN.address in given[0][0]
     assert given[2][0] == {DOLLAR.address: E18, ETHER.address: 2_040 * E18}
@@ -542,17 +546,17 @@ def test_a_comparison_that_fails_leaves_what_was_found_and_waits_for_its_time(
     node = Prices()
     node.usd[ETHER] = 2_200
     feeds = watch(monkeypatch, node)
-    found = feeds.look(BLOCK, [BEFORE])
+    found = feeds.check(BLOCK, [BEFORE])
     node.is_down = True
     clock.now += 60
     with capture_logs() as logs:
-        assert feeds.look(BLOCK, [BEFORE]) == found
+        assert feeds.check(BLOCK, [BEFORE]) == found
         node.is_down = False
         node.usd[ETHER] = 2_000
         clock.now += 59
-        assert feeds.look(BLOCK, [BEFORE]) == found
+        assert feeds.check(BLOCK, [BEFORE]) == found
     assert [one["event"] for one in logs] == ["feeds_not_compared"]
-    nothing = FeedWatch(node, Site(1, SYSTEM, (VAULT,), (), ()))
-    before = len(node.asked)
-    assert nothing.look(BLOCK, [BEFORE]) == {}
-    assert len(node.asked) == before
+    nothing = FeedWatch(node, KeeperContext(1, SYSTEM, (VAULT,), (), ()))
+    before = len(node.requested)
+    assert nothing.check(BLOCK, [BEFORE]) == {}
+    assert len(node.requested) == before

@@ -58,16 +58,16 @@ class Node(Rpc):
         self.estimate: Any = 40_001
         self.sends: Any = NAME
         self.counts = {"latest": [7], "pending": [9]}
-        self.asked: list[tuple[str, tuple[Any, ...]]] = []
+        self.requested: list[tuple[str, tuple[Any, ...]]] = []
         self.status = "0x1"
         self.contract: str | None = None
 
     def chain_id(self) -> int:
-        self.asked.append(("eth_chainId", ()))
+        self.requested.append(("eth_chainId", ()))
         return 5
 
     def call(self, method: str, *params: Any) -> Any:
-        self.asked.append((method, params))
+        self.requested.append((method, params))
         found = getattr(self, method)(*params)
         if isinstance(found, Exception):
             raise found
@@ -136,8 +136,8 @@ def wallet(node: Node, pen: Pen) -> Wallet:
 def test_what_is_signed_is_what_was_asked_at_the_markets_price(
     wallet: Wallet, node: Node, pen: Pen, to: str | None
 ) -> None:
-    told = []
-    wallet.on_sent = lambda *words: told.append(words)
+    reported = []
+    wallet.on_sent = lambda *words: reported.append(words)
 
     receipt = wallet.send(to, "0x1234", value_wei=6, what="a test")
 
@@ -153,10 +153,10 @@ def test_what_is_signed_is_what_was_asked_at_the_markets_price(
     }
     assert pen.signed == [wanted | ({} if to is None else {"to": to})]
     assert (receipt.transaction_hash, receipt.block_number) == (NAME, 9)
-    assert told == [("a test", NAME)]
+    assert reported == [("a test", NAME)]
     message = {"from": ME, "data": "0x1234", "value": "0x6"}
     assert ("eth_estimateGas", (message | ({} if to is None else {"to": to}), "latest")) in (
-        node.asked
+        node.requested
     )
     assert wallet.chain_id is wallet.chain_id
 
@@ -165,12 +165,12 @@ def test_what_is_signed_is_what_was_asked_at_the_markets_price(
 def test_an_account_must_have_the_most_that_it_may_cost(
     wallet: Wallet, node: Node, pen: Pen, monkeypatch: pytest.MonkeyPatch, fees: L1Fees | None
 ) -> None:
-    def told(_rpc: Rpc) -> L1Fees:
+    def reported(_rpc: Rpc) -> L1Fees:
         if fees is None:
             raise L1FeeUnknown(5, "it does not say")
         return fees
 
-    monkeypatch.setattr(module, "read_l1_fees", told)
+    monkeypatch.setattr(module, "read_l1_fees", reported)
     most = 6 + 50_001 * OFFER
     if fees is not None:
         most += fees.beside_gas_wei(transaction_bytes("0x1234"), 50_001)
@@ -193,7 +193,7 @@ def test_what_an_account_has_not_is_said_before_anything_is_estimated(
         wallet.send(TO, value_wei=6)
 
     assert caught.value.needed_wei == 6
-    assert [method for method, _ in node.asked] == ["eth_getBalance"]
+    assert [method for method, _ in node.requested] == ["eth_getBalance"]
     check_ether(node, ME, 5)
 
 
@@ -250,8 +250,8 @@ def test_who_interrupts_is_told_what_may_still_be_mined(
 def test_a_call_is_encoded_and_named_and_a_contract_made_from_its_code(
     wallet: Wallet, node: Node, pen: Pen, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    told: list[Any] = []
-    wallet.on_sent = lambda *words: told.append(words)
+    reported: list[Any] = []
+    wallet.on_sent = lambda *words: reported.append(words)
     token = contract_at(wallet.rpc, "IERC20Metadata", TO)
     wallet.transact(token, "transfer", ME, 7, value_wei=1)
     assert (pen.signed[0]["to"], pen.signed[0]["data"], pen.signed[0]["value"]) == (
@@ -269,7 +269,7 @@ def test_a_call_is_encoded_and_named_and_a_contract_made_from_its_code(
     assert made.address == node.contract
     assert "to" not in pen.signed[1]
     assert pen.signed[1]["data"] == "0xc0de"
-    assert [words for words, _ in told] == [f"transfer to {TO}", "deployment of IERC20Metadata"]
+    assert [words for words, _ in reported] == [f"transfer to {TO}", "deployment of IERC20Metadata"]
     assert wallet.later(TO, "0x", 5) is False
     assert wallet.address == ME
 
@@ -310,12 +310,12 @@ def test_what_a_transaction_costs_now_names_the_part_for_a_rollup(
     beside: int,
     rollup: int | None,
 ) -> None:
-    def told(_rpc: Rpc) -> L1Fees:
+    def reported(_rpc: Rpc) -> L1Fees:
         if fees is None:
             raise L1FeeUnknown(5, "it does not say")
         return fees
 
-    monkeypatch.setattr(costs, "read_l1_fees", told)
+    monkeypatch.setattr(costs, "read_l1_fees", reported)
 
     assert cost_now(node, 1_000, "0x") == Cost(1_000 * 11 * GWEI + beside, rollup)
 

@@ -12,10 +12,10 @@ from prometheus_client import generate_latest
 from rebalancer.keeper.outages import LeftOut
 from rebalancer.keeper.report import Tick
 from rebalancer.reasons import Reason
-from rebalancer.send.attempt import State
-from rebalancer.watch.alarms import Limits
+from rebalancer.send.attempt import AttemptState
+from rebalancer.watch.alarm_state import Alarms
+from rebalancer.watch.alarms import AlarmLimits
 from rebalancer.watch.metrics import Metrics
-from rebalancer.watch.notices import Alarms
 from tests.ticks import NOON, SIGNER, breaker, decision, endpoint, outcome, tick, vault
 
 CHAIN_1 = {"chain": "1"}
@@ -38,7 +38,7 @@ def test_first_look_begins_every_counter_at_nought() -> None:
     for reason in Reason:
         assert read(metrics, "decisions_total", reason=reason.value) == 0
     for name in (
-        "look_failures",
+        "tick_failures",
         "rebalances",
         "sold_usd",
         "loss_usd",
@@ -53,23 +53,23 @@ def test_look_is_counted_with_its_time_and_requests() -> None:
     metrics(tick(seconds=0.3, requests=4))
     metrics(tick(seconds=0.7, requests=5, failure="no answer", failures_in_a_row=1))
 
-    assert read(metrics, "look_seconds_count") == 2
-    assert read(metrics, "look_seconds_sum") == 1.0
-    assert read(metrics, "look_seconds_bucket", le="0.5") == 1
+    assert read(metrics, "tick_seconds_count") == 2
+    assert read(metrics, "tick_seconds_sum") == 1.0
+    assert read(metrics, "tick_seconds_bucket", le="0.5") == 1
     assert read(metrics, "requests_total") == 9
-    assert read(metrics, "look_failures_total") == 1
+    assert read(metrics, "tick_failures_total") == 1
     assert read(metrics, "failures_in_a_row") == 1
-    assert read(metrics, "last_look_seconds") == 0.7
+    assert read(metrics, "last_tick_seconds") == 0.7
 
 
 def test_chain_without_a_new_block_was_not_looked_at_again() -> None:
     metrics = Metrics()
-    look = tick()
-    metrics(look)
-    metrics(replace(look, at=NOON + 15, seconds=0.0))
+    last = tick()
+    metrics(last)
+    metrics(replace(last, at=NOON + 15, seconds=0.0))
 
-    assert read(metrics, "look_seconds_count") == 1
-    assert read(metrics, "last_look_timestamp_seconds") == NOON + 15
+    assert read(metrics, "tick_seconds_count") == 1
+    assert read(metrics, "last_tick_timestamp_seconds") == NOON + 15
 
 
 def test_block_ages_while_nothing_is_read() -> None:
@@ -81,7 +81,7 @@ def test_block_ages_while_nothing_is_read() -> None:
 
     assert read(metrics, "block_number") == 100
     assert read(metrics, "block_age_seconds") == 60
-    assert read(metrics, "last_look_timestamp_seconds") == NOON + 59
+    assert read(metrics, "last_tick_timestamp_seconds") == NOON + 59
 
 
 def test_vaults_are_counted_by_reason_and_every_reason_is_told() -> None:
@@ -89,8 +89,8 @@ def test_vaults_are_counted_by_reason_and_every_reason_is_told() -> None:
     reasons = [Reason.IN_BAND, Reason.IN_BAND, Reason.ORACLE_FAULT]
     metrics(tick(reasons={vault(i): reason for i, reason in enumerate(reasons)}))
 
-    told = {reason: read(metrics, "vaults", reason=reason.value) for reason in Reason}
-    assert told == dict.fromkeys(Reason, 0) | {Reason.IN_BAND: 2, Reason.ORACLE_FAULT: 1}
+    reported = {reason: read(metrics, "vaults", reason=reason.value) for reason in Reason}
+    assert reported == dict.fromkeys(Reason, 0) | {Reason.IN_BAND: 2, Reason.ORACLE_FAULT: 1}
 
 
 def test_rebalance_is_counted_with_its_cost() -> None:
@@ -138,9 +138,9 @@ def test_attempts_are_told_by_state_and_every_state_but_final() -> None:
     metrics = Metrics()
     metrics(tick(attempts={"sent": 2, "mined": 1}, waiting_blocks=4))
 
-    told = {state.value: read(metrics, "attempts", state=state.value) for state in State}
-    assert told.pop("final") is None
-    assert told == dict.fromkeys(told, 0) | {"sent": 2, "mined": 1}
+    reported = {state.value: read(metrics, "attempts", state=state.value) for state in AttemptState}
+    assert reported.pop("final") is None
+    assert reported == dict.fromkeys(reported, 0) | {"sent": 2, "mined": 1}
     assert read(metrics, "waiting_blocks") == 4
 
 
@@ -205,11 +205,11 @@ def test_rest_of_a_look_is_told_as_it_is(name: str, seen: float, labels: dict[st
 
 
 def test_alarms_are_counted_by_name() -> None:
-    alarms = Alarms(Limits(0), 60)
+    alarms = Alarms(AlarmLimits(0), 60)
     metrics = Metrics(alarms)
-    look = tick(differing_vaults=(vault(1), vault(2)))
-    metrics(look)
-    alarms.observe(look)
+    last = tick(differing_vaults=(vault(1), vault(2)))
+    metrics(last)
+    alarms.observe(last)
 
     name = {"alarm": "VaultBookDiffers", "severity": "critical"}
     assert read(metrics, "alarms", **name) == 2
@@ -245,11 +245,11 @@ def many(vaults: int) -> Callable[[], Tick]:
 def test_number_of_lines_does_not_grow_with_vaults() -> None:
     count = []
     for vaults in (1, 1_000):
-        alarms = Alarms(Limits(0), 60)
+        alarms = Alarms(AlarmLimits(0), 60)
         metrics = Metrics(alarms)
-        look = many(vaults)()
-        metrics(look)
-        alarms.observe(look)
+        last = many(vaults)()
+        metrics(last)
+        alarms.observe(last)
         count.append(len(lines(metrics)))
 
     assert count[0] == count[1]
@@ -268,12 +268,12 @@ def test_no_label_is_a_vault_a_transaction_or_a_hash() -> None:
 
 
 def test_no_line_is_told_twice() -> None:
-    metrics = Metrics(Alarms(Limits(0), 60))
+    metrics = Metrics(Alarms(AlarmLimits(0), 60))
     metrics(tick(endpoints=(endpoint("https://a"), endpoint("https://a"))))
     metrics(tick(chain_id=10))
-    told = [line.rpartition(" ")[0] for line in lines(metrics) if not line.startswith("#")]
+    reported = [line.rpartition(" ")[0] for line in lines(metrics) if not line.startswith("#")]
 
-    assert len(told) == len(set(told))
+    assert len(reported) == len(set(reported))
 
 
 def test_registry_is_nobody_elses() -> None:

@@ -13,7 +13,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from rebalancer.errors import BadPoolSnapshot, LiquidityExhausted
-from rebalancer.plan import Plan, PlanInput, plan_rebalance
+from rebalancer.plan import Plan, Problem, plan_rebalance
 from rebalancer.plan.market import market_of
 from rebalancer.route import decode
 from rebalancer.settlement import Basket, Price
@@ -402,7 +402,7 @@ def share_pool(**changes: Any) -> UniswapV3Pool:
 
 
 def plan_of(*pools: Pool) -> Plan:
-    found = plan_rebalance(PlanInput.of(shares_high(), (*POOLS, *pools)))
+    found = plan_rebalance(Problem.of(shares_high(), (*POOLS, *pools)))
     assert isinstance(found, Plan), found
     return found
 
@@ -437,9 +437,9 @@ def test_plan_sells_through_the_vault_what_it_redeems_and_the_rest_elsewhere(who
     """Of 160 shares that are to be sold."""
     found = plan_of(share_pool(), share_of_ether(max_redeem=whole * E18))
 
-    legs = [leg for leg in found.legs if leg.token_in == SHARE.address]
+    swaps = [swap for swap in found.swaps if swap.token_in == SHARE.address]
     assert set(sold_shares(found)) == {1, 8}
-    redeemed = sum(leg.amount_in_raw for leg in legs if leg.pool.address == SHARE.address)
+    redeemed = sum(swap.amount_in_raw for swap in swaps if swap.pool.address == SHARE.address)
     assert whole * E18 * (1 - 1e-6) <= redeemed <= whole * E18
 
 
@@ -449,7 +449,7 @@ def test_plan_buys_shares_through_the_vault_up_to_what_it_takes(limit: int) -> N
     low = Basket(high.assets, (200 * E18, 15 * 10**8, 500_000 * 10**6), high.prices)
     vault = share_of_ether(max_deposit=limit)
 
-    found = plan_rebalance(PlanInput.of(low, (*POOLS, share_pool(), vault)))
+    found = plan_rebalance(Problem.of(low, (*POOLS, share_pool(), vault)))
 
     assert isinstance(found, Plan)
     bought = {hop.venue for hop in decode(found.route) if hop.token_out == SHARE.address}

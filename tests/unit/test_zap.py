@@ -17,7 +17,7 @@ from rebalancer.errors import (
     LiquidityExhausted,
     NoRoute,
 )
-from rebalancer.plan.zap import Books, ZapIn, plan_zap_in, plan_zap_out
+from rebalancer.plan.zap import VaultLedger, ZapIn, plan_zap_in, plan_zap_out
 from rebalancer.route import Hop, decode
 from rebalancer.units import BPS, E18
 from rebalancer.venues import BalancerWeightedPool, CurveStablePool, Pool, Token
@@ -30,7 +30,7 @@ POOLS: tuple[Pool, ...] = tuple(
     for number, pool in enumerate(opening_pools(PRICES_E8), start=1)
 )
 TOKENS = (WETH.address, WBTC.address, USDC.address)
-BOOKS = Books(TOKENS, (100 * E18, 6_66666666, 100_000 * 10**6), 500_000 * E18)
+LEDGER = VaultLedger(TOKENS, (100 * E18, 6_66666666, 100_000 * 10**6), 500_000 * E18)
 """Half a million dollars, a dollar a share: 40 % WETH, 40 % WBTC, 20 % USDC."""
 
 
@@ -46,11 +46,11 @@ def swapped_on(hop: Hop, pools: tuple[Pool, ...]) -> Pool:
     return pool
 
 
-def played(books: Books, found: ZapIn, pools: tuple[Pool, ...] = POOLS) -> tuple[int, int]:
+def played(ledger: VaultLedger, found: ZapIn, pools: tuple[Pool, ...] = POOLS) -> tuple[int, int]:
     """Shares the Zap would mint and what would be left of the token paid: the route's swaps one after another, by their pools."""
-    held = dict.fromkeys(books.tokens, 0)
+    held = dict.fromkeys(ledger.tokens, 0)
     held[found.token] = found.swapped_raw
-    bought = dict.fromkeys(books.tokens, 0)
+    bought = dict.fromkeys(ledger.tokens, 0)
     for hop in decode(found.route):
         pool, token_out = swapped_on(hop, pools), hop.token_out
         if hop.is_exact_out:
@@ -71,10 +71,10 @@ def played(books: Books, found: ZapIn, pools: tuple[Pool, ...] = POOLS) -> tuple
         assert rest == 0 or token in bought
         bought[token] = bought.get(token, 0) + rest
     bought[found.token] = found.amount_raw - found.swapped_raw + left_raw
-    shares = books.most_shares([bought[token] for token in books.tokens])
+    shares = ledger.most_shares([bought[token] for token in ledger.tokens])
     kept_raw = (
-        books.asked_raw(shares)[books.tokens.index(found.token)]
-        if found.token in books.tokens
+        ledger.required_raw(shares)[ledger.tokens.index(found.token)]
+        if found.token in ledger.tokens
         else 0
     )
     return shares, bought[found.token] - kept_raw
@@ -92,14 +92,14 @@ def played(books: Books, found: ZapIn, pools: tuple[Pool, ...] = POOLS) -> tuple
 def test_books_take_fees_as_the_vault_does_and_never_ask_for_more_than_there_is(
     entry_bps: int, exit_bps: int, shares: int, amounts: tuple[int, int, int]
 ) -> None:
-    books = replace(BOOKS, entry_bps=entry_bps, exit_bps=exit_bps)
-    for held, asked, given_ in zip(
-        books.held_raw, books.asked_raw(shares), books.given_raw(shares), strict=True
+    ledger = replace(LEDGER, entry_bps=entry_bps, exit_bps=exit_bps)
+    for held, required, given_ in zip(
+        ledger.held_raw, ledger.required_raw(shares), ledger.given_raw(shares), strict=True
     ):
-        assert asked == -(-held * shares * (BPS + entry_bps) // (books.supply * BPS))
-        assert given_ == held * shares * (BPS - exit_bps) // (books.supply * BPS)
-    most = books.most_shares(amounts)
-    assert all(a <= b for a, b in zip(books.asked_raw(most), amounts, strict=True))
+        assert required == -(-held * shares * (BPS + entry_bps) // (ledger.supply * BPS))
+        assert given_ == held * shares * (BPS - exit_bps) // (ledger.supply * BPS)
+    most = ledger.most_shares(amounts)
+    assert all(a <= b for a, b in zip(ledger.required_raw(most), amounts, strict=True))
 
 
 # Refusals
@@ -107,15 +107,15 @@ def test_books_take_fees_as_the_vault_does_and_never_ask_for_more_than_there_is(
 
 def test_zap_in_of_nothing_or_into_nothing_is_refused() -> None:
     with pytest.raises(BadAmount):
-        plan_zap_in(BOOKS, POOLS, USDC.address, 0)
-    empty = replace(BOOKS, held_raw=(0, 0, 0))
+        plan_zap_in(LEDGER, POOLS, USDC.address, 0)
+    empty = replace(LEDGER, held_raw=(0, 0, 0))
     with pytest.raises(BadPlanInput, match="holds nothing"):
         plan_zap_in(empty, POOLS, USDC.address, 10**6)
 
 
 def test_zap_in_of_less_than_a_unit_of_each_asset_is_refused() -> None:
     with pytest.raises(DepositTooSmall) as caught:
-        plan_zap_in(BOOKS, POOLS, USDC.address, 100)
+        plan_zap_in(LEDGER, POOLS, USDC.address, 100)
     assert caught.value.amount_raw == 100
 
 
@@ -123,12 +123,12 @@ def test_zap_in_where_no_pool_leads_is_refused() -> None:
     stranger = "0x" + 40 * "9"
     for pools, token in (((), USDC.address), (POOLS, stranger), (POOLS[:1], USDC.address)):
         with pytest.raises(NoRoute):
-            plan_zap_in(BOOKS, pools, token, 10**9)
+            plan_zap_in(LEDGER, pools, token, 10**9)
 
 
 def test_zap_in_of_more_than_the_pools_hold_is_refused_rather_than_half_returned() -> None:
     with pytest.raises(NoRoute, match="trade less"):
-        plan_zap_in(BOOKS, POOLS, USDC.address, 10**8 * 10**6)
+        plan_zap_in(LEDGER, POOLS, USDC.address, 10**8 * 10**6)
 
 
 def test_zap_out_where_no_pool_leads_is_refused() -> None:
@@ -156,13 +156,13 @@ def test_zap_in_mints_what_the_route_yields_and_wastes_next_to_nothing(
         weight * 5_000 * 10**places // price
         for weight, price, places in zip(weights, unit_prices, decimals, strict=True)
     )
-    books = Books(TOKENS, held, 500_000 * E18)
+    ledger = VaultLedger(TOKENS, held, 500_000 * E18)
     at = TOKENS.index(token.address)
     amount_raw = usd * 10 ** decimals[at] // unit_prices[at]
-    found = plan_zap_in(books, POOLS, TOKENS[at], amount_raw, slippage_bps)
+    found = plan_zap_in(ledger, POOLS, TOKENS[at], amount_raw, slippage_bps)
 
     left_of_paid = found.token_left_raw or found.left_raw[at]
-    assert (found.shares, left_of_paid) == played(books, found)
+    assert (found.shares, left_of_paid) == played(ledger, found)
     assert found.shares > 0
     spent = zip(found.minted_raw, found.left_raw, strict=True)
     assert all(minted >= 0 and left >= 0 for minted, left in spent)
@@ -180,38 +180,38 @@ def test_zap_in_mints_what_the_route_yields_and_wastes_next_to_nothing(
     assert left_usd_e18 <= 4 * coarsest + usd * E18 // 10**6 + held_back
     # Of what is bought by amounts out, nothing is left but where rounding makes more shares of it.
     direct = {hop.body for hop in decode(found.route) if hop.is_exact_out}
-    if len(direct) == len(found.legs):
+    if len(direct) == len(found.swaps):
         assert all(left <= 1 for i, left in enumerate(found.left_raw) if i != at)
 
 
 def test_zap_in_of_a_token_that_is_no_asset_swaps_all_of_it() -> None:
-    books = Books(TOKENS[:2], (100 * E18, 6_66666666), 400_000 * E18)
-    found = plan_zap_in(books, POOLS, USDC.address, 250_000 * 10**6)
+    ledger = VaultLedger(TOKENS[:2], (100 * E18, 6_66666666), 400_000 * E18)
+    found = plan_zap_in(ledger, POOLS, USDC.address, 250_000 * 10**6)
     assert found.swapped_raw == 250_000 * 10**6
     assert found.token_left_raw < 10**4
     assert 248_500 * E18 < found.shares < 250_000 * E18
 
 
 def test_zap_in_where_all_is_in_the_token_itself_swaps_nothing() -> None:
-    books = Books(TOKENS, (0, 0, 100_000 * 10**6), 100_000 * E18)
-    found = plan_zap_in(books, POOLS, USDC.address, 7 * 10**6)
-    assert (found.swapped_raw, found.route, found.legs) == (0, b"", ())
+    ledger = VaultLedger(TOKENS, (0, 0, 100_000 * 10**6), 100_000 * E18)
+    found = plan_zap_in(ledger, POOLS, USDC.address, 7 * 10**6)
+    assert (found.swapped_raw, found.route, found.swaps) == (0, b"", ())
     assert found.shares == 7 * E18
     assert found.left_raw == (0, 0, 0)
 
 
 def test_zap_in_of_much_goes_over_all_pools_and_through_middle_tokens() -> None:
     """What is bought of one asset is sold on for another where that is cheaper; each pool is used once."""
-    found = plan_zap_in(BOOKS, POOLS, USDC.address, 10_000_000 * 10**6)
-    assert len({leg.pool.address for leg in found.legs}) == len(found.legs) == len(POOLS)
-    assert {leg.token_in for leg in found.legs} > {USDC.address}
-    assert found.shares == played(BOOKS, found)[0]
+    found = plan_zap_in(LEDGER, POOLS, USDC.address, 10_000_000 * 10**6)
+    assert len({swap.pool.address for swap in found.swaps}) == len(found.swaps) == len(POOLS)
+    assert {swap.token_in for swap in found.swaps} > {USDC.address}
+    assert found.shares == played(LEDGER, found)[0]
 
 
 def test_zap_in_holds_back_what_the_swaps_may_become_dearer() -> None:
-    now = plan_zap_in(BOOKS, POOLS, USDC.address, 250_000 * 10**6)
-    found = plan_zap_in(BOOKS, POOLS, USDC.address, 250_000 * 10**6, 100)
-    cost_raw = sum(leg.amount_in_raw for leg in found.legs)
+    now = plan_zap_in(LEDGER, POOLS, USDC.address, 250_000 * 10**6)
+    found = plan_zap_in(LEDGER, POOLS, USDC.address, 250_000 * 10**6, 100)
+    cost_raw = sum(swap.amount_in_raw for swap in found.swaps)
     assert all(hop.is_exact_out for hop in decode(found.route))
     # All of it would be spent if the swaps, four fifths of the basket, cost 1 % more.
     assert found.swapped_raw - 10**4 < cost_raw * 101 // 100 <= found.swapped_raw
@@ -219,20 +219,22 @@ def test_zap_in_holds_back_what_the_swaps_may_become_dearer() -> None:
     assert 0.9915 < found.shares / now.shares < 0.9925
 
 
-def most_shares(books: Books, pool: Pool, paid: Token, amount_raw: int, slippage_bps: int) -> int:
+def most_shares(
+    ledger: VaultLedger, pool: Pool, paid: Token, amount_raw: int, slippage_bps: int
+) -> int:
     """The most shares of one asset beside the token paid that an amount pays for, by halving."""
 
     def fits(shares: int) -> bool:
-        asked = dict(zip(books.tokens, books.asked_raw(shares), strict=True))
-        kept = asked.pop(paid.address, 0)
-        ((asset, raw),) = asked.items()
+        required = dict(zip(ledger.tokens, ledger.required_raw(shares), strict=True))
+        kept = required.pop(paid.address, 0)
+        ((asset, raw),) = required.items()
         try:
             cost = pool.quote_out(paid.address, asset, raw) if raw else 0
         except (BadAmount, LiquidityExhausted):
             return False
         return -(-cost * (BPS + slippage_bps) // BPS) + kept <= amount_raw
 
-    low, high = 0, 2 * books.supply
+    low, high = 0, 2 * ledger.supply
     while high - low > 1:
         middle = (low + high) // 2
         low, high = (middle, high) if fits(middle) else (low, middle)
@@ -246,19 +248,19 @@ def test_zap_in_over_one_pool_mints_the_most_there_is(
     supply: int, held: tuple[int, ...], slippage_bps: int
 ) -> None:
     """To one part in a million millions, or to the share; also where shares are coarse."""
-    books = Books((A.address, B.address)[: len(held)], held, supply, entry_bps=30)
+    ledger = VaultLedger((A.address, B.address)[: len(held)], held, supply, entry_bps=30)
     pool = stable(A, B)
     for amount_raw in (10**23 + 7, 5 * 10**20):
-        most = most_shares(books, pool, B, amount_raw, slippage_bps)
+        most = most_shares(ledger, pool, B, amount_raw, slippage_bps)
         if most == 0:
             with pytest.raises(DepositTooSmall):
-                plan_zap_in(books, (pool,), B.address, amount_raw, slippage_bps)
+                plan_zap_in(ledger, (pool,), B.address, amount_raw, slippage_bps)
             continue
-        found = plan_zap_in(books, (pool,), B.address, amount_raw, slippage_bps)
+        found = plan_zap_in(ledger, (pool,), B.address, amount_raw, slippage_bps)
         bought = found.minted_raw[0] + found.left_raw[0]
-        assert books.most_shares((bought, 10**40)[: len(held)]) >= most - 2 - 2 * most // 10**12
-        cost = sum(leg.amount_in_raw for leg in found.legs)
-        kept = books.asked_raw(most - 2 - 2 * most // 10**12)[1] if len(held) > 1 else 0
+        assert ledger.most_shares((bought, 10**40)[: len(held)]) >= most - 2 - 2 * most // 10**12
+        cost = sum(swap.amount_in_raw for swap in found.swaps)
+        kept = ledger.required_raw(most - 2 - 2 * most // 10**12)[1] if len(held) > 1 else 0
         assert -(-cost * (BPS + slippage_bps) // BPS) + kept <= amount_raw
         assert found.shares >= most - 2 - 2 * most // 10**12
 
@@ -266,24 +268,24 @@ def test_zap_in_over_one_pool_mints_the_most_there_is(
 def test_zap_in_where_a_smaller_pool_is_cheaper_buys_more_than_the_deepest_says() -> None:
     """The deep pool asks 4 % more for A than the other, so a small deposit buys more than at the deep one's price."""
     pools = (pair(A, B, 10, 10_000, 10_400), pair(A, B, 11, 5_000, 5_000))
-    books = Books((A.address,), (10**24,), 10**24)
-    found = plan_zap_in(books, pools, B.address, 10**18)
-    assert [leg.pool for leg in found.legs] == [pools[1]]
+    ledger = VaultLedger((A.address,), (10**24,), 10**24)
+    found = plan_zap_in(ledger, pools, B.address, 10**18)
+    assert [swap.pool for swap in found.swaps] == [pools[1]]
     assert 0.996 * 10**18 < found.shares < 0.997 * 10**18
 
 
 def test_zap_in_of_as_much_as_the_pool_has_buys_half_of_it() -> None:
     """At the price before the swap it would be all of it, which the pool cannot give."""
-    books = Books((A.address,), (10**24,), 10**24)
-    found = plan_zap_in(books, (pair(A, B, 10, 1_000, 1_000, fee=100),), B.address, 10**21)
+    ledger = VaultLedger((A.address,), (10**24,), 10**24)
+    found = plan_zap_in(ledger, (pair(A, B, 10, 1_000, 1_000, fee=100),), B.address, 10**21)
     assert 0.4999 * 10**21 < found.shares < 0.5 * 10**21
 
 
 def test_zap_out_adds_up_to_what_is_kept_and_what_is_swapped() -> None:
     amounts = (10 * E18, 10**8, 5_000 * 10**6)
     found = plan_zap_out(TOKENS, amounts, POOLS, USDC.address)
-    assert sorted(leg.amount_in_raw for leg in found.legs) == [10**8, 10 * E18]
-    swapped = sum(leg.amount_out_raw for leg in found.legs)
+    assert sorted(swap.amount_in_raw for swap in found.swaps) == [10**8, 10 * E18]
+    swapped = sum(swap.amount_out_raw for swap in found.swaps)
     assert found.amount_out_raw == swapped + 5_000 * 10**6
     assert 54_700 * 10**6 < found.amount_out_raw < 55_000 * 10**6
     # The last hop of each asset sells all there is, so that a little more is not left behind.
@@ -358,11 +360,11 @@ def weighted_v3(*tokens: Token) -> BalancerV3WeightedPool:
 def test_zap_through_one_pool_of_all_tokens_trades_each_pair_on_what_the_others_leave(
     pool: Pool,
 ) -> None:
-    books = Books((B.address, C.address), (10**23, 2 * 10**23), 3 * 10**23)
-    found = plan_zap_in(books, (pool,), A.address, 10**22, 30)
+    ledger = VaultLedger((B.address, C.address), (10**23, 2 * 10**23), 3 * 10**23)
+    found = plan_zap_in(ledger, (pool,), A.address, 10**22, 30)
 
-    assert len(found.legs) == 2
-    assert (found.shares, found.token_left_raw) == played(books, found, (pool,))
+    assert len(found.swaps) == 2
+    assert (found.shares, found.token_left_raw) == played(ledger, found, (pool,))
     # Of shares of one token each: what the pool takes, and what is held back.
     assert 9_500 * E18 < found.shares < 9_970 * E18
     assert all(
@@ -370,30 +372,30 @@ def test_zap_through_one_pool_of_all_tokens_trades_each_pair_on_what_the_others_
     )
     assert found.token_left_raw <= 10**22 * 31 // BPS
 
-    back = plan_zap_out(books.tokens, books.given_raw(found.shares), (pool,), A.address)
+    back = plan_zap_out(ledger.tokens, ledger.given_raw(found.shares), (pool,), A.address)
     after: Pool = pool
     out = 0
-    for leg in back.legs:
-        brought, after = after.swapped(leg.token_in, leg.token_out, leg.amount_in_raw)
+    for swap in back.swaps:
+        brought, after = after.swapped(swap.token_in, swap.token_out, swap.amount_in_raw)
         out += brought
-    assert {leg.token_in for leg in back.legs} == set(books.tokens)
+    assert {swap.token_in for swap in back.swaps} == set(ledger.tokens)
     assert back.amount_out_raw == out
 
 
 def test_zap_over_curve_and_balancer_keeps_apart_what_curve_leaves_with_the_executor() -> None:
     """Curve pays only who asks: an asset bought there lies beside what a later hop passes through it."""
     pools: tuple[Pool, ...] = (stable(A, B), weighted(B, C, D))
-    books = Books((B.address, C.address), (10**23, 10**23), 2 * 10**23)
-    found = plan_zap_in(books, pools, A.address, 10**22)
+    ledger = VaultLedger((B.address, C.address), (10**23, 10**23), 2 * 10**23)
+    found = plan_zap_in(ledger, pools, A.address, 10**22)
 
     curve, balancer = decode(found.route)
     assert [swapped_on(hop, pools) for hop in (curve, balancer)] == list(pools)
     assert not curve.to_caller
     assert balancer.amount_raw > 0
-    assert (found.shares, found.token_left_raw) == played(books, found, pools)
+    assert (found.shares, found.token_left_raw) == played(ledger, found, pools)
     assert 9_880 * E18 < found.shares < 9_970 * E18
 
 
 def test_sale_leaves_dust_as_it_is() -> None:
     found = plan_zap_out(TOKENS, (3, 10**8, 0), POOLS, USDC.address)
-    assert {leg.token_in for leg in found.legs} == {WBTC.address}
+    assert {swap.token_in for swap in found.swaps} == {WBTC.address}

@@ -7,6 +7,7 @@ from typing import Any
 import click
 
 from rebalancer.chain.receipt import NoLogs
+from rebalancer.cli.format import amount, print_json
 from rebalancer.cli.options import (
     account_option,
     address_option,
@@ -16,7 +17,6 @@ from rebalancer.cli.options import (
 )
 from rebalancer.cli.preview import show_position
 from rebalancer.cli.session import Session
-from rebalancer.cli.show import amount, print_json
 from rebalancer.cli.vault.output import print_done
 from rebalancer.errors import ContractReverted, NothingToClaim
 from rebalancer.operations import actions
@@ -39,7 +39,7 @@ def position(
 ) -> None:
     """Show an account's shares in a vault, the assets they redeem for, their value, and open claims. Needs no key."""
     with Session.open(options) as session:
-        holder = address or session.onlooker(session.settings.wallet, account).address
+        holder = address or session.observer(session.settings.wallet, account).address
         found = _position(session, session.vault(vault), holder)
         if as_json:
             print_json(found)

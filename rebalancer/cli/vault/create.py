@@ -9,9 +9,9 @@ import click
 from rich.text import Text
 
 from rebalancer.chain.contracts import contract_at
+from rebalancer.cli.format import amount, console, print_json
 from rebalancer.cli.options import json_option, sending_options
 from rebalancer.cli.session import Session
-from rebalancer.cli.show import amount, console, print_json
 from rebalancer.cli.vault.output import warn_of_minimums
 from rebalancer.operations import actions
 from rebalancer.operations.addresses import prove_writable

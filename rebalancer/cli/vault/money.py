@@ -10,10 +10,10 @@ import click
 
 from rebalancer.chain.contracts import contract_at
 from rebalancer.chain.snapshot import read_block
+from rebalancer.cli.format import amount, console, print_json
 from rebalancer.cli.options import F, json_option, sending_options, vault_option
 from rebalancer.cli.preview import OnlyPreviewed, asker
 from rebalancer.cli.session import Session
-from rebalancer.cli.show import amount, console, print_json
 from rebalancer.cli.unsigned import valid_option
 from rebalancer.cli.vault.output import print_done
 from rebalancer.errors import NoShares

@@ -7,8 +7,8 @@ from typing import Any
 
 import click
 
+from rebalancer.cli.format import console
 from rebalancer.cli.session import Session
-from rebalancer.cli.show import console
 from rebalancer.errors import PolicyRefused
 from rebalancer.operations.minimums import large_minimums
 from rebalancer.settlement import Basket, Policy

@@ -9,9 +9,7 @@ import click
 from rich.text import Text
 
 from rebalancer.block import Block
-from rebalancer.cli.options import json_option, vault_option
-from rebalancer.cli.session import Session
-from rebalancer.cli.show import (
+from rebalancer.cli.format import (
     NOTHING,
     WholeTable,
     amount,
@@ -22,8 +20,10 @@ from rebalancer.cli.show import (
     print_json,
     usd,
 )
+from rebalancer.cli.options import json_option, vault_option
+from rebalancer.cli.session import Session
 from rebalancer.cli.vault.status_report import AssetStatus, VaultStatus, read_status
-from rebalancer.operations.deploy import Fees
+from rebalancer.operations.deploy import VaultFees
 from rebalancer.units import SHARE_DECIMALS
 from rebalancer.words import span, utc
 
@@ -132,7 +132,7 @@ def _moment(block: Block, at: int) -> str:
     return f"{utc(at)} ({when})"
 
 
-def _fees(fees: Fees) -> str:
+def _fees(fees: VaultFees) -> str:
     parts = [f"{bps_text(fees.streaming_bps)} a year"]
     for bps, what in (
         (fees.performance_bps, "of gains"),

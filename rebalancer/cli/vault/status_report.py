@@ -8,10 +8,10 @@ from dataclasses import dataclass
 from rebalancer.block import Block
 from rebalancer.chain.contracts import contract_at
 from rebalancer.chain.snapshot import VaultSnapshot, read_block, read_vaults
+from rebalancer.cli.format import percent
 from rebalancer.cli.session import Session
-from rebalancer.cli.show import percent
 from rebalancer.keeper import explain
-from rebalancer.operations.deploy import Fees
+from rebalancer.operations.deploy import VaultFees
 from rebalancer.oracle import Fault
 from rebalancer.reasons import Reason
 from rebalancer.settlement import weigh_basket, weights_e18
@@ -72,7 +72,7 @@ class VaultStatus:
     opens_at: int
     glide_end: int
     paused: bool
-    fees: Fees
+    fees: VaultFees
     fee_recipient: str
     fee_pending_shares: int
     assets: tuple[AssetStatus, ...]
@@ -106,7 +106,7 @@ def read_status(session: Session, address: str) -> VaultStatus:
         opens_at=snapshot.opens_at,
         glide_end=snapshot.basket.glide_end,
         paused=snapshot.state.paused,
-        fees=Fees(streaming, performance, entry, exit_),
+        fees=VaultFees(streaming, performance, entry, exit_),
         fee_recipient=contract.call("feeRecipient", block=block.hash),
         fee_pending_shares=pending,
         assets=tuple(_assets(session, snapshot, block)),

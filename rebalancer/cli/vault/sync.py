@@ -6,9 +6,9 @@ from typing import Any
 
 import click
 
+from rebalancer.cli.format import amount, print_json
 from rebalancer.cli.options import json_option, sending_options, vault_option
 from rebalancer.cli.session import Session
-from rebalancer.cli.show import amount, print_json
 from rebalancer.cli.vault.output import print_done
 from rebalancer.operations import actions
 

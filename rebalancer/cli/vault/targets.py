@@ -10,9 +10,9 @@ import click
 
 from rebalancer.chain.contracts import contract_at
 from rebalancer.chain.snapshot import read_block, read_vaults
+from rebalancer.cli.format import console, percent, print_json
 from rebalancer.cli.options import json_option, sending_options, vault_option
 from rebalancer.cli.session import Session
-from rebalancer.cli.show import console, percent, print_json
 from rebalancer.cli.vault.output import print_done, warn_of_minimums
 from rebalancer.errors import AmountUnreadable, AssetCountOutOfRange, TokenNotInBasket
 from rebalancer.operations import actions
@@ -71,7 +71,7 @@ def set_targets(
         gliding = ""
         if done.in_force and glide_seconds and not as_json:
             gliding = _gliding(session, address)
-    _tell_change("targets", done, as_json, gliding)
+    _report_change("targets", done, as_json, gliding)
 
 
 @click.command("set-bands")
@@ -136,7 +136,7 @@ def set_bands(
         symbols = [session.symbol(token) for token in present]
         check_bands(symbols, [band for band, _, _ in wanted], now.policy.dust_bps)
         done = actions.set_bands(session.wallet(account), address, wanted)
-    _tell_change("bands", done, as_json)
+    _report_change("bands", done, as_json)
 
 
 def _by_token(session: Session, pairs: Sequence[str], known: Any, parse: Any) -> dict[str, int]:
@@ -179,14 +179,14 @@ def _gliding(session: Session, vault: str) -> str:
     return f"The targets glide until {utc(basket.glide_end)}: {moves}."
 
 
-def _tell_change(what: str, done: actions.Change, as_json: bool, gliding: str = "") -> None:
+def _report_change(what: str, done: actions.Change, as_json: bool, gliding: str = "") -> None:
     if as_json:
         print_json(done)
     elif done.in_force:
         print_done(gliding or f"The new {what} are in force.", done)
     else:
-        said = "Scheduled" if done.transaction_hash else "Scheduled before"
+        message = "Scheduled" if done.transaction_hash else "Scheduled before"
         console().print(
-            f"{said}: the same command sets them from {utc(done.executable_at or 0)} on, "
+            f"{message}: the same command sets them from {utc(done.executable_at or 0)} on, "
             "unless the guardian cancels."
         )

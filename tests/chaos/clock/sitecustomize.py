@@ -15,10 +15,10 @@ _wrong = os.environ.get("CHAOS_CLOCK", "0")
 _chance = random.Random(0)
 
 
-def _told() -> float:
+def _reported() -> float:
     if _wrong == "drunk":
         return _true_time() + _chance.uniform(-86_400, 86_400)
     return _true_time() + float(_wrong)
 
 
-time.time = _told
+time.time = _reported

@@ -9,12 +9,12 @@ import { IUniswapV3Pool } from "@uniswap/v3-core/contracts/interfaces/IUniswapV3
 
 import { IExecutor } from "../interfaces/IExecutor.sol";
 
-/// @title Puppet
+/// @title ImpersonatedAccount
 /// @notice WHAT IT IS. An attacker's contract: it does the calls it is given, in one transaction, whether asked directly, as a vault's
 /// executor, or from inside a token's callback. It pays what Uniswap V3's pools ask for, out of what it owns.
 ///
 /// Anybody may pull its strings, and its callbacks do not ask who calls. For local chains only.
-contract Puppet is IExecutor, IUniswapV3MintCallback, IUniswapV3SwapCallback {
+contract ImpersonatedAccount is IExecutor, IUniswapV3MintCallback, IUniswapV3SwapCallback {
     using SafeERC20 for IERC20;
 
     /// @param mayFail whether the rest goes on when this call is refused

@@ -12,15 +12,22 @@ import numpy as np
 import pytest
 
 from rebalancer.errors import BadAmount, LiquidityExhausted, NoRoute
-from rebalancer.plan.carry import Circle, pulled, pushed, run
 from rebalancer.plan.dual import Offer, Solution
-from rebalancer.plan.leg import Leg, pools_after
-from rebalancer.plan.legs import Fill, Stuck, fill, ordered_rows, route_hops, trading_rows
+from rebalancer.plan.exact_flow import Circle, pulled, pushed, run
+from rebalancer.plan.flow_to_swaps import (
+    FilledFlow,
+    Unsettled,
+    fill,
+    ordered_rows,
+    route_hops,
+    trading_rows,
+)
 from rebalancer.plan.market import Flows, Market
 from rebalancer.plan.sale import apart, best_sale, prices_in, settled, unreached
+from rebalancer.plan.swap import Swap, pools_after
 from rebalancer.venues import Pool, Token
 from tests.unit.pairs import RAW, A, B, C, pair
-from tests.unit.test_legs import ThreeTokens
+from tests.unit.test_flow_to_swaps import ThreeTokens
 from tests.unit.test_zap import stable
 
 D = Token(f"0x{4:040x}", "D", 18)
@@ -78,43 +85,43 @@ def test_sale_goes_on_in_the_parts_of_the_flow_to_the_last_unit(seed: int) -> No
     weights = {at: weight * rng.uniform(0.2, 5) for at, weight in weights.items()}
     sales = {A.address: rng.randint(1, 50) * RAW + 7, C.address: rng.randint(0, 9) * RAW + 3}
 
-    legs = pushed(market, flowing(market, weights), sales, B.address)
+    swaps = pushed(market, flowing(market, weights), sales, B.address)
 
-    assert isinstance(legs, tuple)
+    assert isinstance(swaps, tuple)
     held = dict(sales)
     for token in (A, C):
         mine = sorted(
             (weight, number) for (number, sold), weight in weights.items() if sold == token
         )
-        some = [leg for leg in legs if leg.token_in == token.address]
+        some = [swap for swap in swaps if swap.token_in == token.address]
         # The largest part goes last, and takes what is left.
-        assert [leg.pool.key for leg in some] == [key(number) for _, number in mine]
+        assert [swap.pool.key for swap in some] == [key(number) for _, number in mine]
         whole, total = held[token.address], sum(weight for weight, _ in mine)
-        for leg, (weight, _) in zip(some, mine, strict=True):
+        for swap, (weight, _) in zip(some, mine, strict=True):
             assert (
-                abs(leg.amount_in_raw - Fraction(weight) / Fraction(total) * whole)
+                abs(swap.amount_in_raw - Fraction(weight) / Fraction(total) * whole)
                 < 3 + whole / 10**14
             )
-            held[leg.token_out] = held.get(leg.token_out, 0) + leg.amount_out_raw
-        assert sum(leg.amount_in_raw for leg in some) == whole
+            held[swap.token_out] = held.get(swap.token_out, 0) + swap.amount_out_raw
+        assert sum(swap.amount_in_raw for swap in some) == whole
     assert all(
-        leg.amount_out_raw == leg.pool.quote_in(leg.token_in, leg.token_out, leg.amount_in_raw)
-        for leg in legs
+        swap.amount_out_raw == swap.pool.quote_in(swap.token_in, swap.token_out, swap.amount_in_raw)
+        for swap in swaps
     )
-    assert [leg.token_in for leg in legs] == [A.address] * 3 + [C.address] * 2
+    assert [swap.token_in for swap in swaps] == [A.address] * 3 + [C.address] * 2
 
 
 def test_parts_next_to_nothing_of_what_flows_through_a_token_are_left_out() -> None:
     market = Market(POOLS)
     for part, used in ((0.9e-6, 1), (1.1e-6, 2)):
         solution = flowing(market, {(0, A): 1.0 - part, (1, A): part})
-        legs = pushed(market, solution, {A.address: RAW}, B.address)
-        assert isinstance(legs, tuple)
-        assert len(legs) == used
+        swaps = pushed(market, solution, {A.address: RAW}, B.address)
+        assert isinstance(swaps, tuple)
+        assert len(swaps) == used
     # What is worth no unit of its own is left out too.
-    legs = pushed(market, flowing(market, {(0, A): 1.0, (1, A): 0.1}), {A.address: 5}, B.address)
-    assert isinstance(legs, tuple)
-    assert [(leg.pool.key, leg.amount_in_raw) for leg in legs] == [(key(0), 5)]
+    swaps = pushed(market, flowing(market, {(0, A): 1.0, (1, A): 0.1}), {A.address: 5}, B.address)
+    assert isinstance(swaps, tuple)
+    assert [(swap.pool.key, swap.amount_in_raw) for swap in swaps] == [(key(0), 5)]
 
 
 @pytest.mark.parametrize("seed", range(8))
@@ -125,33 +132,35 @@ def test_purchase_buys_exactly_what_is_wanted_for_what_the_pools_ask(seed: int) 
     weights = {at: weight * rng.uniform(0.2, 5) for at, weight in weights.items()}
     wanted = {B.address: rng.randint(1, 50) * RAW + 7, C.address: rng.randint(0, 9) * RAW + 3}
 
-    legs = pulled(market, flowing(market, weights), wanted, A.address)
+    swaps = pulled(market, flowing(market, weights), wanted, A.address)
 
-    assert isinstance(legs, tuple)
+    assert isinstance(swaps, tuple)
     needed = dict(wanted)
     for token in (B, C):
-        some = [leg for leg in legs if leg.token_out == token.address]
-        assert sum(leg.amount_out_raw for leg in some) == needed[token.address]
-        for leg in some:
-            cost = leg.pool.quote_out(leg.token_in, leg.token_out, leg.amount_out_raw)
-            assert leg.amount_in_raw == cost
-            needed[leg.token_in] = needed.get(leg.token_in, 0) + cost
+        some = [swap for swap in swaps if swap.token_out == token.address]
+        assert sum(swap.amount_out_raw for swap in some) == needed[token.address]
+        for swap in some:
+            cost = swap.pool.quote_out(swap.token_in, swap.token_out, swap.amount_out_raw)
+            assert swap.amount_in_raw == cost
+            needed[swap.token_in] = needed.get(swap.token_in, 0) + cost
     # In the order in which they can be made: what is passed on has come.
-    assert [leg.token_out for leg in legs] == [C.address] + [B.address] * 4
-    assert sum(leg.amount_in_raw for leg in legs if leg.token_in == A.address) == needed[A.address]
+    assert [swap.token_out for swap in swaps] == [C.address] + [B.address] * 4
+    assert (
+        sum(swap.amount_in_raw for swap in swaps if swap.token_in == A.address) == needed[A.address]
+    )
 
 
 def test_row_that_cannot_take_or_give_its_part_is_named() -> None:
     market = Market(POOLS)
     solution = flowing(market, {(0, A): 1.0, (1, A): 3.0})
     sold = pushed(market, solution, {A.address: 1}, B.address)
-    assert isinstance(sold, Stuck)
+    assert isinstance(sold, Unsettled)
     assert sold.rows.tolist() == [row_of(market, 1, A)]
     bought = pulled(market, solution, {B.address: 4_001 * RAW}, A.address)
-    assert isinstance(bought, Stuck)
+    assert isinstance(bought, Unsettled)
     assert bought.rows.tolist() == [row_of(market, 0, A)]
     nowhere = pushed(market, flowing(market, {(2, A): 1.0}), {A.address: RAW}, B.address)
-    assert isinstance(nowhere, Stuck)
+    assert isinstance(nowhere, Unsettled)
     assert nowhere.rows.tolist() == []
 
 
@@ -195,9 +204,9 @@ def test_purchases_of_two_tokens_from_one_pool_are_asked_on_what_each_other_leav
     found = pulled(market, solution, wanted, A.address)
     assert isinstance(found, tuple)
     state, got = pool, dict.fromkeys(wanted, 0)
-    for leg in found:
-        out, state = state.swapped(leg.token_in, leg.token_out, leg.amount_in_raw)
-        got[leg.token_out] += out
+    for swap in found:
+        out, state = state.swapped(swap.token_in, swap.token_out, swap.amount_in_raw)
+        got[swap.token_out] += out
     for token, raw in wanted.items():
         # To a millionth of a millionth, after the passes there are.
         assert abs(got[token] - raw) < raw // 10**9
@@ -207,7 +216,7 @@ class Small(ThreeTokens):
     """So few units of each that what is left after a swap may pay nothing for the next."""
 
     def quote_out(self, token_in: str, token_out: str, amount_raw: int) -> int:
-        i, j = self._places(token_in, token_out)
+        i, j = self._indices(token_in, token_out)
         if amount_raw >= self.reserves[j]:
             raise LiquidityExhausted(self.key, token_out, amount_raw, self.reserves[j] - 1)
         return -(-self.reserves[i] * amount_raw // (self.reserves[j] - amount_raw))
@@ -225,11 +234,11 @@ def test_purchase_that_one_pool_cannot_give_twice_names_its_last_row() -> None:
             *(zeros, np.zeros(0), Flows(amounts, amounts), zeros, zeros, 0.0, 0.0, 0),
             *(market, 0, zeros > 0),
         )
-        asked = {B.address: wanted, C.address: max(1, wanted // 10**3)}
-        rows.append(pulled(market, solution, asked, A.address))
+        problem = {B.address: wanted, C.address: max(1, wanted // 10**3)}
+        rows.append(pulled(market, solution, problem, A.address))
     done, stuck = rows
     assert isinstance(done, tuple)
-    assert isinstance(stuck, Stuck)
+    assert isinstance(stuck, Unsettled)
     (row,) = stuck.rows.tolist()
     assert market.tokens[int(market.token_out[row])] == done[-1].token_out
 
@@ -240,28 +249,28 @@ def test_purchase_that_one_pool_cannot_give_twice_names_its_last_row() -> None:
 def test_swaps_run_again_are_quoted_on_the_pools_as_they_leave_them() -> None:
     pool: Pool = ThreeTokens((1_000 * RAW, 1_000 * RAW, 1_000 * RAW))
     market = Market((pool, POOLS[3]))
-    legs = (
-        Leg(pool, A.address, B.address, 10 * RAW, 1),
-        Leg(pool, A.address, C.address, 20 * RAW, 1),
-        Leg(POOLS[3], C.address, B.address, 5, 1),
+    swaps = (
+        Swap(pool, A.address, B.address, 10 * RAW, 1),
+        Swap(pool, A.address, C.address, 20 * RAW, 1),
+        Swap(POOLS[3], C.address, B.address, 5, 1),
     )
-    made = run(market, legs)
+    made = run(market, swaps)
     assert made is not None
     first, second, third = made
-    assert first == replace(legs[0], amount_out_raw=pool.quote_in(A.address, B.address, 10 * RAW))
+    assert first == replace(swaps[0], amount_out_raw=pool.quote_in(A.address, B.address, 10 * RAW))
     assert second.pool == first.pool_after
     assert second.amount_out_raw == second.pool.quote_in(A.address, C.address, 20 * RAW)
     assert third.amount_in_raw == 5
     # What has arrived of C is all sold by the last that sells it.
-    all_of_it = run(market, legs, takes_all={C.address})
+    all_of_it = run(market, swaps, takes_all={C.address})
     assert all_of_it is not None
     assert all_of_it[2].amount_in_raw == second.amount_out_raw
     assert all_of_it[:2] == made[:2]
     # Twice sold: the first takes its own, the last the rest.
-    two = (*legs[:2], replace(legs[2], amount_in_raw=7 * RAW), legs[2])
+    two = (*swaps[:2], replace(swaps[2], amount_in_raw=7 * RAW), swaps[2])
     rest = run(market, two, takes_all={C.address})
     assert rest is not None
-    assert [leg.amount_in_raw for leg in rest[2:]] == [7 * RAW, second.amount_out_raw - 7 * RAW]
+    assert [swap.amount_in_raw for swap in rest[2:]] == [7 * RAW, second.amount_out_raw - 7 * RAW]
     assert rest[3].pool == rest[2].pool_after
 
 
@@ -269,15 +278,15 @@ def test_swaps_run_again_keep_what_is_asked_by_amount_out_and_end_where_a_pool_c
     None
 ):
     market = Market(POOLS)
-    bought = Leg(POOLS[0], A.address, B.address, 999, 7)
+    bought = Swap(POOLS[0], A.address, B.address, 999, 7)
     assert run(market, (bought,), by_out={key(0)}) == (bought,)
-    on = (bought, Leg(POOLS[3], B.address, C.address, 1, 1))
+    on = (bought, Swap(POOLS[3], B.address, C.address, 1, 1))
     made = run(market, on, takes_all={B.address}, by_out={key(0)})
     assert made is not None
     assert made[1].amount_in_raw == 7
     assert run(market, (replace(bought, amount_in_raw=1),)) is None
     assert run(market, (replace(bought, amount_in_raw=0),)) is None
-    nothing_came = (Leg(POOLS[3], B.address, C.address, 5, 1),)
+    nothing_came = (Swap(POOLS[3], B.address, C.address, 5, 1),)
     assert run(market, nothing_came, takes_all={B.address}) is None
 
 
@@ -310,10 +319,10 @@ def test_sale_of_nothing_or_too_much_is_refused_and_of_dust_does_nothing() -> No
         with pytest.raises(BadAmount):
             best_sale(POOLS, {A.address: wrong}, B.address)
     assert best_sale(POOLS, {A.address: 9}, B.address) == ()
-    assert sum(leg.amount_in_raw for leg in best_sale(POOLS, {A.address: 11}, B.address)) == 11
+    assert sum(swap.amount_in_raw for swap in best_sale(POOLS, {A.address: 11}, B.address)) == 11
     mixed = best_sale(POOLS, {A.address: RAW, C.address: 9}, B.address.upper().replace("X", "x"))
-    assert {leg.token_in for leg in mixed} >= {A.address}
-    assert sum(leg.amount_in_raw for leg in mixed if leg.token_in == A.address) == RAW
+    assert {swap.token_in for swap in mixed} >= {A.address}
+    assert sum(swap.amount_in_raw for swap in mixed if swap.token_in == A.address) == RAW
 
 
 def test_prices_are_about_what_the_pools_say_in_any_token() -> None:
@@ -342,9 +351,9 @@ def test_pool_used_for_several_pairs_is_left_the_one_that_is_worth_most() -> Non
     )
     dear = max((row for row in rows if market.token_in[row] == least), key=lambda row: amounts[row])
     twice = (
-        Leg(POOLS[0], A.address, B.address, 1, 1),
-        Leg(pool, A.address, B.address, 1, 1),
-        Leg(pool, A.address, C.address, 1, 1),
+        Swap(POOLS[0], A.address, B.address, 1, 1),
+        Swap(pool, A.address, B.address, 1, 1),
+        Swap(pool, A.address, C.address, 1, 1),
     )
     assert apart(market, twice[:2], solution) is None
     fewer = apart(market, twice, solution)
@@ -363,21 +372,21 @@ def test_rows_that_are_stuck_are_left_out_until_the_rest_is_carried_out() -> Non
     refused = [row_of(market, 1, A), row_of(market, 0, A)]
     seen: list[int] = []
 
-    def carry(now: Market, solution: Solution) -> tuple[Leg, ...] | Stuck:
+    def flow(now: Market, solution: Solution) -> tuple[Swap, ...] | Unsettled:
         seen.append(len(seen))
         if len(seen) <= len(refused):
             assert solution.flows.amounts_in[refused[len(seen) - 1]] > 0
-            return Stuck(np.array(refused[len(seen) - 1 :][:1], dtype=np.intp))
+            return Unsettled(np.array(refused[len(seen) - 1 :][:1], dtype=np.intp))
         assert not solution.flows.amounts_in[refused].any()
         return ()
 
-    found = settled(market, offer, carry)
+    found = settled(market, offer, flow)
     assert found is not None
     assert len(seen) == 3
     assert found[1].flows.amounts_in[row_of(market, 2, A)] > 0
-    assert settled(market, offer, lambda *_: Stuck(np.array([], dtype=np.intp))) is None
+    assert settled(market, offer, lambda *_: Unsettled(np.array([], dtype=np.intp))) is None
 
-    def circle(now: Market, solution: Solution) -> tuple[Leg, ...] | Circle:
+    def circle(now: Market, solution: Solution) -> tuple[Swap, ...] | Circle:
         if all(solution.flows.amounts_in[row] for row in refused):
             return Circle(np.array(refused, dtype=np.intp))
         return ()
@@ -394,8 +403,8 @@ def test_rows_that_are_stuck_are_left_out_until_the_rest_is_carried_out() -> Non
 
 def test_pools_after_some_swaps_are_as_the_last_of_each_left_them() -> None:
     pool: Pool = ThreeTokens((1_000 * RAW, 1_000 * RAW, 1_000 * RAW))
-    first = Leg(pool, A.address, B.address, RAW, pool.quote_in(A.address, B.address, RAW))
-    second = Leg(first.pool_after, A.address, C.address, RAW, 1)
+    first = Swap(pool, A.address, B.address, RAW, pool.quote_in(A.address, B.address, RAW))
+    second = Swap(first.pool_after, A.address, C.address, RAW, 1)
     assert pools_after((POOLS[0], pool), (first, second)) == (POOLS[0], second.pool_after)
 
 
@@ -415,14 +424,14 @@ def test_flow_is_carried_out_in_order_with_the_largest_part_of_each_token_last(u
     assert isinstance(rows, list)
     assert rows == [row_of(market, *at) for at in ((2, A), (1, A), (0, A), (4, C), (3, C))]
     done = fill(market, solution, rows, {A.address: 10 * RAW + 1})
-    assert isinstance(done, Fill)
-    assert [leg.amount_in_raw for leg in done.legs[:3]] == [2 * RAW, 3 * RAW, 5 * RAW + 1]
-    came = done.legs[0].amount_out_raw
-    assert done.legs[3].amount_in_raw + done.legs[4].amount_in_raw == came
-    assert abs(done.legs[3].amount_in_raw - came // 4) <= 1 + came // 10**14
+    assert isinstance(done, FilledFlow)
+    assert [swap.amount_in_raw for swap in done.swaps[:3]] == [2 * RAW, 3 * RAW, 5 * RAW + 1]
+    came = done.swaps[0].amount_out_raw
+    assert done.swaps[3].amount_in_raw + done.swaps[4].amount_in_raw == came
+    assert abs(done.swaps[3].amount_in_raw - came // 4) <= 1 + came // 10**14
     assert done.sold == {A.address: 10 * RAW + 1}
     assert done.bought == {
-        B.address: sum(leg.amount_out_raw for leg in done.legs if leg.token_out == B.address)
+        B.address: sum(swap.amount_out_raw for swap in done.swaps if swap.token_out == B.address)
     }
 
 
@@ -442,7 +451,7 @@ def test_of_a_circle_the_swap_worth_least_is_named_and_none_that_only_leads_away
     weights = {(0, A): 8.0, (3, B): 6.0, (2, C): 2.0, (5, C): 1.0}
     for prices, at in (({}, (2, C)), ({C: 100.0}, (3, B))):
         stuck = ordered_rows(market, flowing(market, weights, prices))
-        assert isinstance(stuck, Stuck)
+        assert isinstance(stuck, Unsettled)
         assert stuck.rows.tolist() == [row_of(market, *at)]
 
 
@@ -454,8 +463,8 @@ def test_token_that_is_bought_and_passed_on_gives_on_the_part_of_the_flow_that_i
     assert isinstance(rows, list)
     for part, sold in ((1.0, 10 * RAW), (0.5, 5 * RAW)):
         done = fill(market, solution, rows, {A.address: sold}, part)
-        assert isinstance(done, Fill)
-        first, second = done.legs
+        assert isinstance(done, FilledFlow)
+        first, second = done.swaps
         assert second.amount_in_raw == int(4.0 * RAW * part)
         assert done.bought == {
             B.address: first.amount_out_raw - second.amount_in_raw,
@@ -463,9 +472,9 @@ def test_token_that_is_bought_and_passed_on_gives_on_the_part_of_the_flow_that_i
         }
     # No more goes on than has come.
     little = fill(market, solution, rows, {A.address: 2 * RAW})
-    assert isinstance(little, Fill)
-    assert little.legs[1].amount_in_raw == little.legs[0].amount_out_raw
-    assert little.bought == {C.address: little.legs[1].amount_out_raw}
+    assert isinstance(little, FilledFlow)
+    assert little.swaps[1].amount_in_raw == little.swaps[0].amount_out_raw
+    assert little.bought == {C.address: little.swaps[1].amount_out_raw}
 
 
 def test_what_comes_of_a_token_that_nothing_sells_on_names_the_rows_that_bring_it() -> None:
@@ -474,7 +483,7 @@ def test_what_comes_of_a_token_that_nothing_sells_on_names_the_rows_that_bring_i
     rows = ordered_rows(market, solution)
     assert isinstance(rows, list)
     stuck = fill(market, solution, rows, {A.address: 4 * RAW})
-    assert isinstance(stuck, Stuck)
+    assert isinstance(stuck, Unsettled)
     assert stuck.rows.tolist() == [row_of(market, 2, A)]
 
 
@@ -483,28 +492,28 @@ def test_row_whose_pool_is_drained_is_named() -> None:
     solution = flowing(market, {(0, A): 1.0 * RAW}, bought=(B,))
     for raw in (1, 1 << 250):
         stuck = fill(market, solution, [row_of(market, 0, A)], {A.address: raw})
-        assert isinstance(stuck, Stuck)
+        assert isinstance(stuck, Unsettled)
         assert stuck.rows.tolist() == [row_of(market, 0, A)]
 
 
 def test_hops_name_what_they_take_of_a_token_that_is_kept() -> None:
-    legs = (
-        Leg(POOLS[0], A.address, B.address, 100, 90),
-        Leg(POOLS[3], B.address, C.address, 40, 30),
-        Leg(POOLS[2], A.address, C.address, 11, 9),
+    swaps = (
+        Swap(POOLS[0], A.address, B.address, 100, 90),
+        Swap(POOLS[3], B.address, C.address, 40, 30),
+        Swap(POOLS[2], A.address, C.address, 11, 9),
     )
-    kept = route_hops(legs, {B.address: 50, C.address: 39})
+    kept = route_hops(swaps, {B.address: 50, C.address: 39})
     assert [(hop.amount_raw, hop.to_caller) for hop in kept] == [
         (100, False),
         (40, True),
         (0, True),
     ]
-    passed = route_hops(legs, {C.address: 39})
+    passed = route_hops(swaps, {C.address: 39})
     assert [(hop.amount_raw, hop.to_caller) for hop in passed] == [
         (100, False),
         (0, True),
         (0, True),
     ]
     # What is sold before it is bought is not kept for that.
-    early = route_hops((legs[1], legs[0]), {B.address: 90, C.address: 30})
+    early = route_hops((swaps[1], swaps[0]), {B.address: 90, C.address: 30})
     assert [(hop.amount_raw, hop.to_caller) for hop in early] == [(40, True), (0, True)]

@@ -26,14 +26,14 @@ from redis.retry import Retry
 from rebalancer.errors import SharedStateUnreachable, TokenStale
 from rebalancer.redact import redis_name
 
-__all__ = ["LocalShared", "RedisShared", "Shared"]
+__all__ = ["LocalState", "RedisState", "SharedState"]
 
 _RETRIES = 6
 _RETRY_BASE_SECONDS, _RETRY_CAP_SECONDS = 0.02, 0.5
 _SOCKET_SECONDS = 2.0
 
 
-class Shared(Protocol):
+class SharedState(Protocol):
     """What a fleet shares. Keys are names of leases; tokens grow; times are in seconds."""
 
     def take(self, lease: str, holder: str, seconds: float) -> int | None:
@@ -79,7 +79,7 @@ class Shared(Protocol):
             SharedStateUnreachable: it cannot be read.
         """
 
-    def announce(self, group: str, member: str, said: str, seconds: float) -> None:
+    def announce(self, group: str, member: str, text: str, seconds: float) -> None:
         """Say that a member of a group is here for so long, and something else with it.
 
         Raises:
@@ -158,7 +158,7 @@ return ''
 """
 
 
-class RedisShared:
+class RedisState:
     """In Redis, under names that begin with the fleet's. May be shared by threads."""
 
     def __init__(self, url: str, fleet: str) -> None:
@@ -200,8 +200,8 @@ class RedisShared:
         """As `Shared` has it."""
         with self._reached():
             keys = [self._key(kind, lease) for kind in ("token", "ledger", "order")]
-            said = [text for key_and_entry in entries.items() for text in key_and_entry]
-            newest = self._put(keys, [token, *said])
+            text = [text for key_and_entry in entries.items() for text in key_and_entry]
+            newest = self._put(keys, [token, *text])
         _refuse(lease, token, newest)
 
     def drop(self, lease: str, token: int, keys: Sequence[str]) -> None:
@@ -220,10 +220,10 @@ class RedisShared:
         numbered = [(str(key), *str(value).split(" ", 1)) for key, value in found.items()]
         return [(key, entry) for key, _, entry in sorted(numbered, key=lambda one: int(one[1]))]
 
-    def announce(self, group: str, member: str, said: str, seconds: float) -> None:
+    def announce(self, group: str, member: str, text: str, seconds: float) -> None:
         """As `Shared` has it."""
         with self._reached():
-            self._redis.set(self._key("here", group, member), said, px=_milliseconds(seconds))
+            self._redis.set(self._key("here", group, member), text, px=_milliseconds(seconds))
 
     def leave(self, group: str, member: str) -> None:
         """As `Shared` has it."""
@@ -235,10 +235,10 @@ class RedisShared:
         prefix = self._key("here", group, "")
         with self._reached():
             keys = sorted({str(key) for key in self._redis.scan_iter(match=prefix + "*")})
-            said = self._redis.mget(keys) if keys else []
+            text = self._redis.mget(keys) if keys else []
         return {
             key[len(prefix) :]: str(text)
-            for key, text in zip(keys, said, strict=True)
+            for key, text in zip(keys, text, strict=True)
             if text is not None
         }
 
@@ -263,7 +263,7 @@ class RedisShared:
             raise SharedStateUnreachable(self._redis_name, type(failure).__name__) from failure
 
 
-class LocalShared:
+class LocalState:
     """In this process alone: the same rules by this machine's own clock. May be shared by threads."""
 
     def __init__(self) -> None:
@@ -318,10 +318,10 @@ class LocalShared:
         with self._lock:
             return list(self._ledgers.get(lease, {}).items())
 
-    def announce(self, group: str, member: str, said: str, seconds: float) -> None:
+    def announce(self, group: str, member: str, text: str, seconds: float) -> None:
         """As `Shared` has it."""
         with self._lock:
-            self._here.setdefault(group, {})[member] = (said, time.monotonic() + seconds)
+            self._here.setdefault(group, {})[member] = (text, time.monotonic() + seconds)
 
     def leave(self, group: str, member: str) -> None:
         """As `Shared` has it."""
@@ -333,7 +333,7 @@ class LocalShared:
         now = time.monotonic()
         with self._lock:
             here = self._here.get(group, {})
-            return {member: said for member, (said, until) in sorted(here.items()) if until > now}
+            return {member: text for member, (text, until) in sorted(here.items()) if until > now}
 
     def now(self) -> float:
         """As `Shared` has it."""

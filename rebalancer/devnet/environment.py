@@ -13,11 +13,11 @@ from enum import IntEnum
 from rebalancer.chain.deployment import Deployment
 from rebalancer.chain.system import Role, System
 from rebalancer.devnet.local import LocalChain
-from rebalancer.devnet.market import Market
+from rebalancer.devnet.market import DevMarket
 from rebalancer.devnet.profile import opening_pools
 from rebalancer.operations.deploy import (
     FeedSpec,
-    Fees,
+    VaultFees,
     VaultSpec,
     assign_vault_roles,
     create_vault,
@@ -32,7 +32,14 @@ from rebalancer.settlement import Asset, Policy
 from rebalancer.units import BPS, E18
 from rebalancer.venues import UniswapV3Pool
 
-__all__ = ["DEMO_BAND_BPS", "DEMO_POLICY", "Actor", "Stage", "build_stage", "set_stage"]
+__all__ = [
+    "DEMO_BAND_BPS",
+    "DEMO_POLICY",
+    "Actor",
+    "DevEnvironment",
+    "build_environment",
+    "set_up_environment",
+]
 
 
 class Actor(IntEnum):
@@ -78,11 +85,11 @@ _HEARTBEAT_MARGIN_BPS = 2_500
 
 
 @dataclass(frozen=True)
-class Stage:
+class DevEnvironment:
     """What was built, and where."""
 
     chain: LocalChain
-    market: Market
+    market: DevMarket
     system: System
     deployment: Deployment
     vault: str
@@ -100,29 +107,29 @@ class Stage:
         )
 
 
-def build_stage(
+def build_environment(
     chain: LocalChain,
     prices_e8: Mapping[str, int],
     snapshots: Sequence[UniswapV3Pool] = (),
     policy: Policy = DEMO_POLICY,
     band_bps: int = DEMO_BAND_BPS,
-) -> Stage:
+) -> DevEnvironment:
     """Build market, system and vault at these prices (USD * 1e8 by feed name).
 
     Raises:
         MarketMismatch, BadPoolSnapshot: the market cannot be built from these prices and pools.
         ContractReverted: the policy or band is refused.
     """
-    market = Market.build(chain, opening_pools(prices_e8, snapshots), prices_e8)
-    return set_stage(market, policy, band_bps)
+    market = DevMarket.build(chain, opening_pools(prices_e8, snapshots), prices_e8)
+    return set_up_environment(market, policy, band_bps)
 
 
-def set_stage(
-    market: Market,
+def set_up_environment(
+    market: DevMarket,
     policy: Policy = DEMO_POLICY,
     band_bps: int = DEMO_BAND_BPS,
     targets_e18: Mapping[str, int] = _TARGETS_E18,
-) -> Stage:
+) -> DevEnvironment:
     """Deploy system and vault onto a market that is there: one just built, or a fork's (see `Market.on_fork`).
 
     `targets_e18` are the vault's weights by symbol.
@@ -161,11 +168,11 @@ def set_stage(
     lock_admin(owner, system, owner.address, delay_seconds=0)
     named = market.deployment.with_contracts(system.contracts()).with_vault(vault)
     deployment = replace(named, block=block)
-    return Stage(chain, market, system, deployment, vault)
+    return DevEnvironment(chain, market, system, deployment, vault)
 
 
 def _make_vault(
-    market: Market,
+    market: DevMarket,
     owner: Wallet,
     system: System,
     policy: Policy,
@@ -189,7 +196,7 @@ def _make_vault(
         policy=policy,
         seed_amounts=tuple(seeds),
         initial_shares=_SEED_USD * E18,
-        fees=Fees(streaming_bps=_FEE_BPS),
+        fees=VaultFees(streaming_bps=_FEE_BPS),
         fee_recipient=Actor.FEE_RECIPIENT.address,
         salt=number,
     )
@@ -199,7 +206,7 @@ def _make_vault(
     return vault
 
 
-def raw_for_usd(market: Market, symbol: str, usd: int) -> int:
+def raw_for_usd(market: DevMarket, symbol: str, usd: int) -> int:
     """Raw units of a token worth that many whole dollars at the newest prices, rounded down."""
     feed = next(feed for feed in market.deployment.feeds if feed.token == symbol)
     token = market.deployment.listed(symbol)

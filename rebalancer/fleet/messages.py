@@ -16,21 +16,21 @@ from pydantic import ConfigDict, TypeAdapter, ValidationError
 
 from rebalancer.chain.heads import Header
 from rebalancer.chain.snapshot import VaultSnapshot
-from rebalancer.errors import PolicyRefused, WireUnreadable
-from rebalancer.keeper.decide import Conditions, Step, Verdict
+from rebalancer.errors import MessageUnreadable, PolicyRefused
+from rebalancer.keeper.decide import Action, Conditions, Verdict
 from rebalancer.keeper.outages import LeftOut, Scope
 from rebalancer.plan import Plan
-from rebalancer.plan.leg import Leg
-from rebalancer.plan.result import Certificate, LegCost, PlanCost
+from rebalancer.plan.result import Certificate, PlanCost, SwapCost
+from rebalancer.plan.swap import Swap
 from rebalancer.reasons import Reason
 from rebalancer.settlement import Fill, Settlement, settle
 from rebalancer.venues import Pool, Token
 
-__all__ = ["Answer", "NamedPool", "Order", "VerdictOnWire", "on_wire", "verdict_of"]
+__all__ = ["Answer", "EvaluationRequest", "NamedPool", "VerdictMessage", "as_message", "verdict_of"]
 
 
 @dataclass(frozen=True, slots=True)
-class Order:
+class EvaluationRequest:
     """Evaluate these vaults at this block. `expires_at` is by Redis's clock, in unix seconds: later answers are not waited for.
 
     `exact`: whether every vault is to be read exactly. For those `under_way` no trades are sought, and none on pools that are to be
@@ -53,16 +53,16 @@ class Order:
         return _ORDER.dump_json(self).decode()
 
     @classmethod
-    def of_json(cls, text: str) -> Order:
+    def of_json(cls, text: str) -> EvaluationRequest:
         """From the wire.
 
         Raises:
-            WireUnreadable: it is no order of this version.
+            MessageUnreadable: it is no order of this version.
         """
         try:
             return _ORDER.validate_json(text)
         except ValidationError as problem:
-            raise WireUnreadable("order", problem.errors()[0]["msg"]) from None
+            raise MessageUnreadable("order", problem.errors()[0]["msg"]) from None
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,7 +77,7 @@ class NamedPool:
 
 
 @dataclass(frozen=True, slots=True)
-class LegOnWire:
+class SwapMessage:
     """A leg, its pool by name."""
 
     pool: NamedPool
@@ -88,7 +88,7 @@ class LegOnWire:
 
 
 @dataclass(frozen=True, slots=True)
-class PlanOnWire:
+class PlanMessage:
     """A plan, its route in hexadecimal, without what the leader computes itself. `is_settled`: whether the vault would take it."""
 
     __pydantic_config__ = ConfigDict(ser_json_inf_nan="constants")
@@ -97,8 +97,8 @@ class PlanOnWire:
     min_buys_raw: tuple[int, ...]
     expected_buys_raw: tuple[int, ...]
     route: str
-    legs: tuple[LegOnWire, ...]
-    leg_costs: tuple[LegCost, ...]
+    swaps: tuple[SwapMessage, ...]
+    swap_costs: tuple[SwapCost, ...]
     cost: PlanCost
     worth_e18: int
     certificate: Certificate
@@ -109,14 +109,14 @@ class PlanOnWire:
 
 
 @dataclass(frozen=True, slots=True)
-class VerdictOnWire:
+class VerdictMessage:
     """A verdict, with the vault as the lens told it at that block."""
 
     snapshot: VaultSnapshot
     reason: Reason
     text: str
-    step: Step
-    plan: PlanOnWire | None
+    step: Action
+    plan: PlanMessage | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -131,7 +131,7 @@ class Answer:
     reasons: tuple[Reason, ...] = ()
     epochs: tuple[int, ...] = ()
     drifts_bps: tuple[int, ...] = ()
-    verdicts: tuple[VerdictOnWire, ...] = ()
+    verdicts: tuple[VerdictMessage, ...] = ()
     planned: int = 0
     diverged_pools: tuple[str, ...] = ()
     differing_vaults: tuple[str, ...] = ()
@@ -146,79 +146,79 @@ class Answer:
         """From the wire.
 
         Raises:
-            WireUnreadable: it is no answer of this version.
+            MessageUnreadable: it is no answer of this version.
         """
         if not isinstance(text, str):
-            raise WireUnreadable("answer", "it is no text")
+            raise MessageUnreadable("answer", "it is no text")
         try:
             return _ANSWER.validate_json(text)
         except ValidationError as problem:
-            raise WireUnreadable("answer", problem.errors()[0]["msg"]) from None
+            raise MessageUnreadable("answer", problem.errors()[0]["msg"]) from None
 
     def verdicts_of(self, share: Sequence[str]) -> list[Verdict]:
         """The verdicts, which must be of this share, as must be everything else.
 
         Raises:
-            WireUnreadable: they are not, or a plan does not fit its vault.
+            MessageUnreadable: they are not, or a plan does not fit its vault.
         """
         if any(len(each) != len(share) for each in (self.reasons, self.epochs, self.drifts_bps)):
-            raise WireUnreadable("answer", f"it is not of the {len(share)} vaults asked about")
-        found = [verdict_of(told) for told in self.verdicts]
+            raise MessageUnreadable("answer", f"it is not of the {len(share)} vaults asked about")
+        found = [verdict_of(reported) for reported in self.verdicts]
         vaults = [verdict.vault for verdict in found]
         if len(set(vaults)) != len(vaults) or not set(vaults) <= set(share):
-            raise WireUnreadable("answer", "it has verdicts of other vaults, or one twice")
-        said = dict(zip(share, zip(self.reasons, self.epochs, strict=True), strict=True))
-        if any(said[one.vault] != (one.reason, one.snapshot.state.epoch) for one in found):
-            raise WireUnreadable("answer", "it contradicts its verdicts")
+            raise MessageUnreadable("answer", "it has verdicts of other vaults, or one twice")
+        text = dict(zip(share, zip(self.reasons, self.epochs, strict=True), strict=True))
+        if any(text[one.vault] != (one.reason, one.snapshot.state.epoch) for one in found):
+            raise MessageUnreadable("answer", "it contradicts its verdicts")
         return found
 
 
-_ORDER = TypeAdapter(Order)
+_ORDER = TypeAdapter(EvaluationRequest)
 _ANSWER = TypeAdapter(Answer)
 
 
-def on_wire(verdict: Verdict) -> VerdictOnWire:
+def as_message(verdict: Verdict) -> VerdictMessage:
     """A verdict for the wire."""
     plan = verdict.plan
-    told = None if plan is None else _plan_on_wire(plan)
-    return VerdictOnWire(verdict.snapshot, verdict.reason, verdict.text, verdict.step, told)
+    reported = None if plan is None else _plan_message(plan)
+    return VerdictMessage(verdict.snapshot, verdict.reason, verdict.text, verdict.step, reported)
 
 
-def verdict_of(told: VerdictOnWire) -> Verdict:
+def verdict_of(reported: VerdictMessage) -> Verdict:
     """A verdict from the wire; the settlement is this machine's.
 
     Raises:
-        WireUnreadable: what is to be sent has no plan, or one that does not fit the vault or that it would refuse.
+        MessageUnreadable: what is to be sent has no plan, or one that does not fit the vault or that it would refuse.
     """
-    plan = None if told.plan is None else _plan_of(told.plan, told.snapshot)
-    if told.step is Step.REBALANCE and (plan is None or plan.settlement is None):
-        raise WireUnreadable("verdict", "a rebalance without a plan that the vault would take")
-    return Verdict(told.snapshot, told.reason, told.text, told.step, plan)
+    plan = None if reported.plan is None else _plan_of(reported.plan, reported.snapshot)
+    if reported.step is Action.REBALANCE and (plan is None or plan.settlement is None):
+        raise MessageUnreadable("verdict", "a rebalance without a plan that the vault would take")
+    return Verdict(reported.snapshot, reported.reason, reported.text, reported.step, plan)
 
 
-def _plan_on_wire(plan: Plan) -> PlanOnWire:
-    return PlanOnWire(
+def _plan_message(plan: Plan) -> PlanMessage:
+    return PlanMessage(
         plan.sales_raw,
         plan.min_buys_raw,
         plan.expected_buys_raw,
         plan.route.hex(),
         tuple(
-            LegOnWire(
+            SwapMessage(
                 NamedPool(
-                    leg.pool.address,
-                    leg.pool.key,
-                    leg.pool.holder,
-                    leg.pool.tokens,
-                    leg.pool.fee_pips,
+                    swap.pool.address,
+                    swap.pool.key,
+                    swap.pool.holder,
+                    swap.pool.tokens,
+                    swap.pool.fee_pips,
                 ),
-                leg.token_in,
-                leg.token_out,
-                leg.amount_in_raw,
-                leg.amount_out_raw,
+                swap.token_in,
+                swap.token_out,
+                swap.amount_in_raw,
+                swap.amount_out_raw,
             )
-            for leg in plan.legs
+            for swap in plan.swaps
         ),
-        plan.leg_costs,
+        plan.swap_costs,
         plan.cost,
         plan.worth_e18,
         plan.certificate,
@@ -229,39 +229,39 @@ def _plan_on_wire(plan: Plan) -> PlanOnWire:
     )
 
 
-def _plan_of(told: PlanOnWire, snapshot: VaultSnapshot) -> Plan:
-    amounts = (told.sales_raw, told.min_buys_raw, told.expected_buys_raw)
+def _plan_of(reported: PlanMessage, snapshot: VaultSnapshot) -> Plan:
+    amounts = (reported.sales_raw, reported.min_buys_raw, reported.expected_buys_raw)
     if any(len(each) != len(snapshot.basket.assets) for each in amounts):
-        raise WireUnreadable("plan", "its amounts are not one an asset")
+        raise MessageUnreadable("plan", "its amounts are not one an asset")
     try:
-        route = bytes.fromhex(told.route)
+        route = bytes.fromhex(reported.route)
     except ValueError:
-        raise WireUnreadable("plan", "its route is not hexadecimal") from None
-    legs = tuple(
-        Leg(
-            cast("Pool", leg.pool),
-            leg.token_in,
-            leg.token_out,
-            leg.amount_in_raw,
-            leg.amount_out_raw,
+        raise MessageUnreadable("plan", "its route is not hexadecimal") from None
+    swaps = tuple(
+        Swap(
+            cast("Pool", swap.pool),
+            swap.token_in,
+            swap.token_out,
+            swap.amount_in_raw,
+            swap.amount_out_raw,
         )
-        for leg in told.legs
+        for swap in reported.swaps
     )
     plan = Plan(
-        told.sales_raw,
-        told.min_buys_raw,
-        told.expected_buys_raw,
+        reported.sales_raw,
+        reported.min_buys_raw,
+        reported.expected_buys_raw,
         route,
-        legs,
-        told.leg_costs,
-        told.cost,
-        told.worth_e18,
-        told.certificate,
-        told.text,
-        told.bound_by,
-        was_cut=told.was_cut,
+        swaps,
+        reported.swap_costs,
+        reported.cost,
+        reported.worth_e18,
+        reported.certificate,
+        reported.text,
+        reported.bound_by,
+        was_cut=reported.was_cut,
     )
-    return replace(plan, settlement=_settlement(plan, snapshot)) if told.is_settled else plan
+    return replace(plan, settlement=_settlement(plan, snapshot)) if reported.is_settled else plan
 
 
 def _settlement(plan: Plan, snapshot: VaultSnapshot) -> Settlement:
@@ -274,8 +274,8 @@ def _settlement(plan: Plan, snapshot: VaultSnapshot) -> Settlement:
             sales=plan.sales_raw,
         )
     except PolicyRefused as refusal:
-        raise WireUnreadable("plan", f"the vault would refuse it: {refusal}") from None
+        raise MessageUnreadable("plan", f"the vault would refuse it: {refusal}") from None
     gone = map(int.__sub__, snapshot.basket.held, found.held)
     if any(sale not in (0, raw) for sale, raw in zip(plan.sales_raw, gone, strict=True)):
-        raise WireUnreadable("plan", "the vault would sell less of it")
+        raise MessageUnreadable("plan", "the vault would sell less of it")
     return found

@@ -10,22 +10,22 @@ import pytest
 
 from rebalancer.chain.rpc import Rpc
 from rebalancer.errors import ConfigError
-from rebalancer.fleet.shared import LocalShared
+from rebalancer.fleet.redis_state import LocalState
 from rebalancer.fleet.worker import Worker
-from rebalancer.keeper.supervisor import Station
+from rebalancer.keeper.supervisor import Supervisor
 
 
 class Retrier:
     """Counts how often it is told."""
 
     def __init__(self) -> None:
-        self.told = Counter[str]()
+        self.reported = Counter[str]()
 
     def retry_pools(self) -> None:
-        self.told["retry"] += 1
+        self.reported["retry"] += 1
 
     def tune(self, _tuning: object) -> None:
-        self.told["tune"] += 1
+        self.reported["tune"] += 1
 
 
 def no_settings() -> dict[int, Any]:
@@ -39,17 +39,17 @@ def bad_settings() -> dict[int, Any]:
 @pytest.mark.parametrize("reload", [None, no_settings, bad_settings])
 def test_every_keeper_tries_pools_again_whatever_the_settings_say(reload: Any) -> None:
     keepers = {1: Retrier(), 10: Retrier()}
-    station = Station({}, reload=reload)
-    station._keepers = keepers  # type: ignore[assignment]  # all that is asked of them here
-    station._reload()
+    supervisor = Supervisor({}, reload=reload)
+    supervisor._keepers = keepers  # type: ignore[assignment]  # all that is asked of them here
+    supervisor._reload()
 
-    assert [one.told for one in keepers.values()] == [Counter(retry=1)] * 2
+    assert [one.reported for one in keepers.values()] == [Counter(retry=1)] * 2
 
 
 def test_every_evaluator_of_a_worker_tries_pools_again() -> None:
-    worker = Worker("anna", Rpc("http://127.0.0.1:1"), SimpleNamespace(), LocalShared())  # type: ignore[arg-type]
+    worker = Worker("anna", Rpc("http://127.0.0.1:1"), SimpleNamespace(), LocalState())  # type: ignore[arg-type]
     evaluators = [Retrier(), Retrier()]
     worker._benches = [SimpleNamespace(evaluator=one) for one in evaluators]  # type: ignore[misc]  # stand-ins
     worker.retry_pools()
 
-    assert [one.told["retry"] for one in evaluators] == [1, 1]
+    assert [one.reported["retry"] for one in evaluators] == [1, 1]

@@ -12,11 +12,11 @@ import pytest
 from rebalancer.devnet.market import USDC, WBTC, WETH
 from rebalancer.devnet.profile import opening_pools
 from rebalancer.devnet.tape import DEFAULT_MARKET, synthetic
-from rebalancer.keeper.decide import Conditions, Step
+from rebalancer.keeper.decide import Action, Conditions
 from rebalancer.lab.arbitrage import arbitraged, at_prices
-from rebalancer.lab.paper import PaperFeed, PaperMarket, PaperVault
-from rebalancer.lab.ways import WAYS, Way, best_pool, by_depth, ordinary, trade
-from rebalancer.plan import PlanInput
+from rebalancer.lab.backtest import BacktestFeed, BacktestMarket, BacktestVault
+from rebalancer.lab.baselines import BASELINES, Baseline, best_pool, by_depth, ordinary, trade
+from rebalancer.plan import Problem
 from rebalancer.pool_files import save_pool
 from rebalancer.reasons import Reason
 from rebalancer.settlement import State
@@ -34,8 +34,8 @@ from rebalancer.venues.model import ETHER_ADDRESS
 from rebalancer.wellknown import DEVNET_CHAIN_ID
 from scripts._bench_quality import KEEPER, measure_quality
 from scripts._bench_quality_chart import draw
-from tests.unit.test_patience import ALMOST_FAR, FAR, POLICY, RAMP, SEEN_AT
 from tests.unit.test_plan import BITCOIN, DOLLAR, ETHER, POOLS, USD
+from tests.unit.test_wait_rule import ALMOST_FAR, FAR, POLICY, RAMP, SEEN_AT
 
 FIRST_E8 = {"ETH/USD": 2_000 * 10**8, "BTC/USD": 30_000 * 10**8, "USDC/USD": 10**8}
 USDT = Token("0x" + "dd" * 20, "USDT", 6)
@@ -121,34 +121,34 @@ def test_pool_of_another_time_stands_at_the_prices_asked_for(number: int) -> Non
         )
 
 
-def paper(held: int = 0) -> tuple[PaperVault, PaperMarket]:
+def paper(held: int = 0) -> tuple[BacktestVault, BacktestMarket]:
     """A vault with a weight out of its band, and three pools."""
     names = {ETHER: "ETH/USD", BITCOIN: "BTC/USD", DOLLAR: "USDC/USD"}
     prices_e8 = {name: USD[token] * 10**8 for token, name in names.items()}
     feeds = [
-        PaperFeed(name, token.address, RAMP, prices_e8[name] // 2, prices_e8[name] * 2)
+        BacktestFeed(name, token.address, RAMP, prices_e8[name] // 2, prices_e8[name] * 2)
         for token, name in names.items()
     ]
     basket = (FAR, ALMOST_FAR)[held]
-    vault = PaperVault("0x" + "ee" * 20, basket.assets, basket.held, POLICY)
-    return vault, PaperMarket(feeds, POOLS, prices_e8, SEEN_AT)
+    vault = BacktestVault("0x" + "ee" * 20, basket.assets, basket.held, POLICY)
+    return vault, BacktestMarket(feeds, POOLS, prices_e8, SEEN_AT)
 
 
 def test_feed_that_is_too_old_blinds_the_vault_until_it_answers() -> None:
     vault, market = paper()
 
-    assert vault.look(market, SEEN_AT + RAMP).reason is Reason.BAND_BROKEN
-    assert vault.look(market, SEEN_AT + RAMP + 1).reason is Reason.ORACLE_FAULT
+    assert vault.snapshot(market, SEEN_AT + RAMP).reason is Reason.BAND_BROKEN
+    assert vault.snapshot(market, SEEN_AT + RAMP + 1).reason is Reason.ORACLE_FAULT
     market.step({"ETH/USD": 2_000 * 10**8, "BTC/USD": 30_000 * 10**8}, SEEN_AT + RAMP + 1)
     market.step({"USDC/USD": 10**8}, SEEN_AT + RAMP + 1)
-    assert vault.look(market, SEEN_AT + RAMP + 1).reason is Reason.BAND_BROKEN
+    assert vault.snapshot(market, SEEN_AT + RAMP + 1).reason is Reason.BAND_BROKEN
 
 
 def test_feed_out_of_its_range_blinds_the_vault() -> None:
     vault, market = paper()
     market.step({"ETH/USD": 4_001 * 10**8}, SEEN_AT)
 
-    found = vault.look(market, SEEN_AT)
+    found = vault.snapshot(market, SEEN_AT)
 
     assert found.reason is Reason.ORACLE_FAULT
     assert [price.fault for price in found.basket.prices] == ["OutOfRange", "None", "None"]
@@ -158,11 +158,14 @@ def test_feed_out_of_its_range_blinds_the_vault() -> None:
 def test_vault_that_is_paused_or_rests_says_so() -> None:
     vault, market = paper()
     paused = replace(vault, state=State(paused=True))
-    rests = replace(vault, state=State(rebalanced_at=SEEN_AT - 1))
+    backs_off = replace(vault, state=State(rebalanced_at=SEEN_AT - 1))
 
-    assert paused.look(market, SEEN_AT).reason is Reason.PAUSED
-    assert rests.look(market, SEEN_AT).reason is Reason.COOLDOWN
-    assert rests.look(market, SEEN_AT + POLICY.cooldown_seconds - 1).reason is Reason.BAND_BROKEN
+    assert paused.snapshot(market, SEEN_AT).reason is Reason.PAUSED
+    assert backs_off.snapshot(market, SEEN_AT).reason is Reason.COOLDOWN
+    assert (
+        backs_off.snapshot(market, SEEN_AT + POLICY.cooldown_seconds - 1).reason
+        is Reason.BAND_BROKEN
+    )
 
 
 def test_vault_worth_nothing_cannot_be_weighed() -> None:
@@ -170,35 +173,35 @@ def test_vault_worth_nothing_cannot_be_weighed() -> None:
 
     empty = replace(vault, held=(0, 0, 0))
 
-    assert empty.look(market, SEEN_AT).reason is Reason.TOTAL_OUT_OF_RANGE
+    assert empty.snapshot(market, SEEN_AT).reason is Reason.TOTAL_OUT_OF_RANGE
 
 
 def test_best_single_pool_is_the_one_that_pays_most() -> None:
     dear = replace(
         POOLS[0], address="0x" + "99" * 20, profile=replace(POOLS[0].profile, fee_pips=9_000)
     )
-    legs = best_pool([dear, *POOLS], ETHER.address, BITCOIN.address, 10**18)
+    swaps = best_pool([dear, *POOLS], ETHER.address, BITCOIN.address, 10**18)
 
-    assert legs is not None
-    assert [leg.pool.key for leg in legs] == [POOLS[0].key]
-    assert legs[0].amount_out_raw > dear.quote_in(ETHER.address, BITCOIN.address, 10**18)
+    assert swaps is not None
+    assert [swap.pool.key for swap in swaps] == [POOLS[0].key]
+    assert swaps[0].amount_out_raw > dear.quote_in(ETHER.address, BITCOIN.address, 10**18)
 
 
 def test_proportional_split_gives_equal_pools_equal_parts() -> None:
     twin = replace(POOLS[0], address="0x" + "99" * 20)
-    legs = by_depth([twin, *POOLS], ETHER.address, BITCOIN.address, 10**18)
+    swaps = by_depth([twin, *POOLS], ETHER.address, BITCOIN.address, 10**18)
 
-    assert legs is not None
-    assert [leg.amount_in_raw for leg in legs] == [10**18 // 2] * 2
+    assert swaps is not None
+    assert [swap.amount_in_raw for swap in swaps] == [10**18 // 2] * 2
 
 
-@pytest.mark.parametrize("way", WAYS.values(), ids=list(WAYS))
-def test_pair_without_a_pool_goes_through_the_token_most_pools_trade(way: Way) -> None:
-    asked = PlanInput.of(ALMOST_FAR, POOLS[:2])
-    done = trade(asked, way, (0, 10**7, 0), (0, 0, 10**10))
+@pytest.mark.parametrize("baseline", BASELINES.values(), ids=list(BASELINES))
+def test_pair_without_a_pool_goes_through_the_token_most_pools_trade(baseline: Baseline) -> None:
+    requested = Problem.of(ALMOST_FAR, POOLS[:2])
+    done = trade(requested, baseline, (0, 10**7, 0), (0, 0, 10**10))
 
     assert done is not None
-    assert [(leg.token_in, leg.token_out) for leg in done.legs] == [
+    assert [(swap.token_in, swap.token_out) for swap in done.swaps] == [
         (BITCOIN.address, ETHER.address),
         (ETHER.address, DOLLAR.address),
     ]
@@ -208,11 +211,11 @@ def test_pair_without_a_pool_goes_through_the_token_most_pools_trade(way: Way) -
 
 def test_ordinary_way_trades_at_once_what_the_vault_allows() -> None:
     vault, market = paper()
-    snapshot = vault.look(market, SEEN_AT)
+    snapshot = vault.snapshot(market, SEEN_AT)
 
     order = ordinary(snapshot, market.pools, Conditions(0), best_pool)
 
-    assert order.step is Step.REBALANCE
+    assert order.step is Action.REBALANCE
     assert order.plan is not None
     sold = sum(
         raw * price
@@ -228,21 +231,21 @@ def test_ordinary_way_trades_at_once_what_the_vault_allows() -> None:
 def test_ordinary_way_stamps_a_break_that_the_vault_does_not_let_it_mend() -> None:
     vault, market = paper()
     tight = replace(vault, policy=replace(POLICY, start_slippage_bps=1))
-    unseen = tight.look(market, SEEN_AT)
-    seen = tight.poked(market, SEEN_AT).look(market, SEEN_AT)
+    unseen = tight.snapshot(market, SEEN_AT)
+    seen = tight.poked(market, SEEN_AT).snapshot(market, SEEN_AT)
 
-    assert ordinary(unseen, market.pools, Conditions(0), best_pool).step is Step.POKE
-    assert ordinary(seen, market.pools, Conditions(0), best_pool).step is Step.NOTHING
+    assert ordinary(unseen, market.pools, Conditions(0), best_pool).step is Action.POKE
+    assert ordinary(seen, market.pools, Conditions(0), best_pool).step is Action.NOTHING
 
 
 def test_ordinary_way_that_costs_too_much_gas_is_none() -> None:
     vault, market = paper()
-    snapshot = vault.look(market, SEEN_AT)
+    snapshot = vault.snapshot(market, SEEN_AT)
     dear = Conditions(10**14, ETHER.address)
 
     order = ordinary(snapshot, market.pools, dear, best_pool)
 
-    assert (order.step, order.reason) == (Step.NOTHING, Reason.NOT_WORTH_GAS)
+    assert (order.step, order.reason) == (Action.NOTHING, Reason.NOT_WORTH_GAS)
 
 
 def test_quality_of_a_short_tape_keeps_to_its_bound_and_draws_it(tmp_path: Path) -> None:
@@ -259,18 +262,18 @@ def test_quality_of_a_short_tape_keeps_to_its_bound_and_draws_it(tmp_path: Path)
     for number, pool in enumerate(opening_pools(tape.first_prices_e8)):
         named = replace(pool, address=f"0x{number + 1:040x}", chain_id=DEVNET_CHAIN_ID)
         save_pool(named, pools / f"{number}.json")
-    told: list[float] = []
+    reported: list[float] = []
 
-    found = measure_quality(tmp_path, pools, lambda _, done: told.append(done), [1_000_000])
+    found = measure_quality(tmp_path, pools, lambda _, done: reported.append(done), [1_000_000])
     picture = draw(found, tmp_path / "quality.png")
 
     (rows_found,) = found.rebalances.values()
-    assert [run.way for run in found.runs] == [KEEPER, *WAYS]
+    assert [run.baseline for run in found.runs] == [KEEPER, *BASELINES]
     assert len(rows_found) == found.runs[0].rebalances > 0
     for one in rows_found:
         assert one.bound_usd <= one.loss_usd + 1e-9
-        for way in one.ways.values():
-            assert way.loss_usd is not None
-            assert way.loss_usd >= one.bound_usd - 2 * one.sold_usd / BPS / 10
-    assert told == sorted(told)
+        for baseline in one.baselines.values():
+            assert baseline.loss_usd is not None
+            assert baseline.loss_usd >= one.bound_usd - 2 * one.sold_usd / BPS / 10
+    assert reported == sorted(reported)
     assert picture.stat().st_size > 10_000

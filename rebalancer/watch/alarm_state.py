@@ -19,10 +19,10 @@ from rebalancer.watch.alarms import (
     LOOP_SILENT,
     SILENT_SECONDS,
     Alarm,
+    AlarmLimits,
     Found,
-    Limits,
     Severity,
-    next_look,
+    next_tick,
 )
 from rebalancer.words import span
 
@@ -102,7 +102,7 @@ class Alarms:
     """Which alarms are on, in every chain. Any thread may call it."""
 
     def __init__(
-        self, limits: Limits, repeat_seconds: float, chain_ids: Iterable[int] = ()
+        self, limits: AlarmLimits, repeat_seconds: float, chain_ids: Iterable[int] = ()
     ) -> None:
         """`chain_ids` are those that should be looked at from now on; others are known once they were."""
         self._limits = limits
@@ -113,27 +113,27 @@ class Alarms:
 
     def observe(self, tick: Tick) -> tuple[Notice, ...]:
         """What a look begins, lets last and ends."""
-        notices: list[Notice] = []
+        alarm_state: list[Notice] = []
         with self._lock:
-            self._due_at[tick.chain_id] = next_look(tick)
+            self._due_at[tick.chain_id] = next_tick(tick)
             for alarm in ALARMS:
-                if alarm.found is None or (tick.failure and not alarm.of_failed_looks):
+                if alarm.found is None or (tick.failure and not alarm.of_failed_ticks):
                     continue
                 found = alarm.found(tick, self._limits)
-                notices += self._judge(alarm, tick.chain_id, found, tick.at)
-        return tuple(notices)
+                alarm_state += self._judge(alarm, tick.chain_id, found, tick.at)
+        return tuple(alarm_state)
 
     def silence(self, now: float) -> tuple[Notice, ...]:
         """What begins or lasts because there was no look; to be asked now and then."""
-        notices: list[Notice] = []
+        alarm_state: list[Notice] = []
         with self._lock:
             for chain_id, due in self._due_at.items():
                 if due is None:
                     self._due_at[chain_id] = now  # from the first time it was asked
                 elif now - due > SILENT_SECONDS:
                     found = {"": f"a look is {span(now - due)} late"}
-                    notices += self._judge(LOOP_SILENT, chain_id, found, now)
-        return tuple(notices)
+                    alarm_state += self._judge(LOOP_SILENT, chain_id, found, now)
+        return tuple(alarm_state)
 
     def active(self) -> tuple[Active, ...]:
         """All that are on, the most severe and then the oldest first."""
@@ -149,7 +149,7 @@ class Alarms:
 
     def _judge(self, alarm: Alarm, chain_id: int, found: Found, now: float) -> Sequence[Notice]:
         entries = self._entries.setdefault((chain_id, alarm.name), {})
-        told: dict[Phase, list[Active]] = {phase: [] for phase in Phase}
+        reported: dict[Phase, list[Active]] = {phase: [] for phase in Phase}
         for subject, text in found.items():
             entry = entries.get(subject)
             if entry is None:
@@ -159,20 +159,20 @@ class Alarms:
             entry.gone_at = None
             if not entry.begun and now - since >= alarm.hold_seconds:
                 entry.begun, entry.told_at = True, now
-                told[Phase.BEGAN].append(entry.active)
+                reported[Phase.BEGAN].append(entry.active)
             elif entry.begun and now - entry.told_at >= self._repeat_seconds:
                 entry.told_at = now
-                told[Phase.LASTS].append(entry.active)
+                reported[Phase.LASTS].append(entry.active)
         for subject in entries.keys() - found.keys():
             entry = entries[subject]
             if entry.gone_at is None:
                 entry.gone_at = now
             if now - entry.gone_at >= _CLEAR_SECONDS:
                 if entry.begun:
-                    told[Phase.ENDED].append(entry.active)
+                    reported[Phase.ENDED].append(entry.active)
                 del entries[subject]
         return [
             Notice(alarm, chain_id, phase, now, tuple(about))
-            for phase, about in told.items()
+            for phase, about in reported.items()
             if about
         ]

@@ -10,12 +10,12 @@ from typing import Self
 import numpy as np
 import pytest
 
-from rebalancer.plan.ask import PlanInput
+from rebalancer.plan.baseline import SingleRoutes
 from rebalancer.plan.dual import Offer, Solution, solve
 from rebalancer.plan.effort import Effort
-from rebalancer.plan.legs import Fill, Stuck, fill, ordered_rows, trading_rows
+from rebalancer.plan.flow_to_swaps import FilledFlow, Unsettled, fill, ordered_rows, trading_rows
 from rebalancer.plan.market import Market
-from rebalancer.plan.single import SingleRoutes
+from rebalancer.plan.problem import Problem
 from rebalancer.plan.trades import Search
 from rebalancer.route import Hop, to_caller_flag
 from rebalancer.units import E18
@@ -44,20 +44,20 @@ class ThreeTokens(PoolBase):
     def hop(self, token_in: str, token_out: str, amount_raw: int, *, to_caller: bool) -> Hop:
         return Hop(0, amount_raw, token_in, token_out, b"", to_caller_flag(to_caller))
 
-    def _places(self, token_in: str, token_out: str) -> tuple[int, int]:
+    def _indices(self, token_in: str, token_out: str) -> tuple[int, int]:
         addresses = [token.address for token in self.tokens]
         return addresses.index(token_in), addresses.index(token_out)
 
     def quote_in(self, token_in: str, token_out: str, amount_raw: int) -> int:
         check_amount(amount_raw)
-        i, j = self._places(token_in, token_out)
+        i, j = self._indices(token_in, token_out)
         return self.reserves[j] * amount_raw // (self.reserves[i] + amount_raw)
 
     def quote_out(self, token_in: str, token_out: str, amount_raw: int) -> int:
         raise NotImplementedError
 
     def swapped(self, token_in: str, token_out: str, amount_raw: int) -> tuple[int, Self]:
-        i, j = self._places(token_in, token_out)
+        i, j = self._indices(token_in, token_out)
         out = self.quote_in(token_in, token_out, amount_raw)
         after = list(self.reserves)
         after[i] += amount_raw
@@ -65,11 +65,11 @@ class ThreeTokens(PoolBase):
         return out, replace(self, reserves=(after[0], after[1], after[2]))
 
     def spot_price(self, token_in: str, token_out: str) -> Fraction:
-        i, j = self._places(token_in, token_out)
+        i, j = self._indices(token_in, token_out)
         return Fraction(self.reserves[j], self.reserves[i])
 
     def flow_to(self, token_in: str, token_out: str, marginal: float) -> tuple[int, int]:
-        i, j = self._places(token_in, token_out)
+        i, j = self._indices(token_in, token_out)
         amount = int(math.sqrt(self.reserves[i] * self.reserves[j] / marginal)) - self.reserves[i]
         return (amount, self.quote_in(token_in, token_out, amount)) if amount > 0 else (0, 0)
 
@@ -88,12 +88,12 @@ def solved(
     return market, solve(market, Offer(sell_max, buy_max, cost * prices, prices, prices))
 
 
-def filled(market: Market, found: Solution, sales: dict[Token, int]) -> Fill:
+def filled(market: Market, found: Solution, sales: dict[Token, int]) -> FilledFlow:
     """The legs of these sales in raw units; there must be some."""
     rows = ordered_rows(market, found)
-    assert not isinstance(rows, Stuck)
+    assert not isinstance(rows, Unsettled)
     done = fill(market, found, rows, {token.address: raw for token, raw in sales.items()})
-    assert isinstance(done, Fill)
+    assert isinstance(done, FilledFlow)
     return done
 
 
@@ -104,7 +104,7 @@ def test_swaps_that_go_in_a_circle_are_named() -> None:
 
     stuck = ordered_rows(market, found)
 
-    assert isinstance(stuck, Stuck)
+    assert isinstance(stuck, Unsettled)
     (row,) = stuck.rows
     assert found.flows.amounts_in[row] > 0
     # Without it there is a way, and it uses the pool that pays more.
@@ -139,7 +139,7 @@ def test_swap_that_buys_no_whole_unit_is_named() -> None:
 
     done = fill(market, found, rows, {A.address: 1})
 
-    assert isinstance(done, Stuck)
+    assert isinstance(done, Unsettled)
     assert done.rows.tolist() == rows
 
 
@@ -154,12 +154,12 @@ def test_swaps_sell_to_the_last_unit_what_is_sold_and_what_is_passed_through() -
     done = filled(market, found, {A: 10 * RAW})
 
     held = {A.address: 10 * RAW, B.address: 0, C.address: 0}
-    for leg in done.legs:
-        held[leg.token_in] -= leg.amount_in_raw
-        assert held[leg.token_in] >= 0, "a token is sold before it has come"
-        held[leg.token_out] += leg.amount_out_raw
+    for swap in done.swaps:
+        held[swap.token_in] -= swap.amount_in_raw
+        assert held[swap.token_in] >= 0, "a token is sold before it has come"
+        held[swap.token_out] += swap.amount_out_raw
     assert held == {A.address: 0, B.address: done.bought[B.address], C.address: 0}
-    assert len(done.legs) == 4
+    assert len(done.swaps) == 4
     assert done.bought[B.address] == pytest.approx(float(found.bought.max()), rel=1e-9)
 
 
@@ -169,13 +169,13 @@ def test_swaps_on_one_pool_of_three_tokens_follow_one_another() -> None:
     market, found = solved((pool,), {A: 20}, {B: 10, C: 10})
     done = filled(market, found, {A: 20 * RAW})
 
-    first, second = done.legs
+    first, second = done.swaps
     assert first.pool == pool
     assert second.pool == first.pool_after != pool
     assert {first.token_out, second.token_out} == {B.address, C.address}
-    for leg in done.legs:
-        quoted = leg.pool.quote_in(leg.token_in, leg.token_out, leg.amount_in_raw)
-        assert leg.amount_out_raw == quoted
+    for swap in done.swaps:
+        quoted = swap.pool.quote_in(swap.token_in, swap.token_out, swap.amount_in_raw)
+        assert swap.amount_out_raw == quoted
 
 
 def test_single_route_is_the_best_of_all_pools_and_pairs_of_pools() -> None:
@@ -187,19 +187,19 @@ def test_single_route_is_the_best_of_all_pools_and_pairs_of_pools() -> None:
     )
     market = Market(pools)
     for amount in (RAW, 10 * RAW, 100 * RAW):
-        legs = SingleRoutes(market).best(A.address, B.address, amount)
+        swaps = SingleRoutes(market).best(A.address, B.address, amount)
         outs = [pools[0].quote_in(A.address, B.address, amount)]
         for first in pools[1:3]:
             middle = first.quote_in(A.address, C.address, amount)
             outs.append(pools[3].quote_in(C.address, B.address, middle))
-        assert legs[-1].amount_out_raw == max(outs)
-        assert legs[0].amount_in_raw == amount
+        assert swaps[-1].amount_out_raw == max(outs)
+        assert swaps[0].amount_in_raw == amount
 
 
 def test_pool_of_three_tokens_trades_one_pair_where_several_get_in_each_others_way() -> None:
     """Alone it is a pool of each pair; together they are one, so most of it trades one pair, exactly."""
     pool = ThreeTokens((1_000 * RAW, 1_000 * RAW, 1_000 * RAW))
-    asked = PlanInput(
+    problem = Problem(
         tokens=(A.address, B.address, C.address),
         decimals=(18, 18, 18),
         sales_max_raw=(80 * RAW, 0, 0),
@@ -209,15 +209,17 @@ def test_pool_of_three_tokens_trades_one_pair_where_several_get_in_each_others_w
         hi_e18=(E18,) * 3,
         pools=(pool,),
     )
-    found = next(iter(Search(asked, Effort()).found()), None)
+    found = next(iter(Search(problem, Effort()).found()), None)
 
     assert found is not None
     state: Pool = pool
-    for leg in found.legs:
-        assert leg.pool == state
-        assert leg.amount_out_raw == state.quote_in(leg.token_in, leg.token_out, leg.amount_in_raw)
-        state = leg.pool_after
+    for swap in found.swaps:
+        assert swap.pool == state
+        assert swap.amount_out_raw == state.quote_in(
+            swap.token_in, swap.token_out, swap.amount_in_raw
+        )
+        state = swap.pool_after
     # All of A for B alone would buy 80 / 1080 of it.
     alone = pool.quote_in(A.address, B.address, 80 * RAW)
     assert sum(found.buys_raw) >= min(alone, 70 * RAW)
-    assert asked.allows(found.sales_raw, found.buys_raw)
+    assert problem.allows(found.sales_raw, found.buys_raw)

@@ -11,7 +11,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 from rebalancer.errors import BadPlanInput
-from rebalancer.plan.patience import patience
+from rebalancer.plan.wait_rule import wait_rule
 from rebalancer.policy import (
     deficit_raw,
     minimum_bought_e18,
@@ -24,7 +24,7 @@ from rebalancer.settlement import Basket, Policy, State, weigh_basket
 from rebalancer.units import BPS, E18, div_up
 from rebalancer.venues import Pool
 
-__all__ = ["UNSTATED_WORTH_E18", "PlanInput", "Rules", "destination_limits"]
+__all__ = ["UNSTATED_WORTH_E18", "Problem", "Rules", "destination_limits"]
 
 UNSTATED_WORTH_E18 = E18 // 2
 """Where nobody says what bringing home is worth: all is traded that the limits allow and the pools can take."""
@@ -44,7 +44,7 @@ class Rules:
 
 
 @dataclass(frozen=True, slots=True)
-class PlanInput:
+class Problem:
     """What a plan is made of. The sequences hold one entry for each asset of the basket."""
 
     tokens: tuple[str, ...]
@@ -141,7 +141,7 @@ class PlanInput:
         native_price_e18: int = 0,
         l1_fixed_wei: int = 0,
         l1_wei_per_byte: int = 0,
-    ) -> PlanInput:
+    ) -> Problem:
         """The input for a vault's basket. Budgets left are fractions of 1e18 of the basket's value.
 
         With a `policy`, no unit of value is traded that would lose more than is paid now (`patience.py`): the limit
@@ -185,7 +185,7 @@ class PlanInput:
             return found
         total_e18 = policy.max_slippage_bps * (E18 // BPS)
         rules = Rules(policy, state, basket, basket.timestamp) if state else None
-        paid = patience(policy, state or State(), basket, weighed, slippage_limit_e18)
+        paid = wait_rule(policy, state or State(), basket, weighed, slippage_limit_e18)
         return replace(
             found,
             worth_e18=paid.now_e18,
@@ -195,7 +195,7 @@ class PlanInput:
         )
 
     @property
-    def at_once(self) -> PlanInput:
+    def at_once(self) -> Problem:
         """The same if nothing better were waited for."""
         return (
             self

@@ -3,7 +3,7 @@
 Played on paper: feeds that answer as the tape says and go stale as they would; pools that are wei-exact and
 arbitrageurs who move them after every round (`arbitrage.py`); a vault that is `policy.settle`, looked at as
 VaultLens looks; a keeper that decides as the keeper does. A tape on Anvil with the real contracts comes to
-the same decisions, trades and books (tests/demo/test_paper.py); here the ten months of the real tape take
+the same decisions, trades and books (tests/demo/test_backtest.py); here the ten months of the real tape take
 seconds, and whoever decides can be exchanged.
 
 A block has the time of its step of the tape, or one second more than the last where that is later; what the keeper
@@ -18,11 +18,11 @@ from dataclasses import dataclass, field, replace
 from typing import Generic, Protocol, TypeVar
 
 from rebalancer.chain.snapshot import VaultSnapshot
-from rebalancer.devnet.tape import Step as Published
+from rebalancer.devnet.tape import TapeStep as Published
 from rebalancer.errors import PolicyRefused
-from rebalancer.keeper.decide import Step
+from rebalancer.keeper.decide import Action
 from rebalancer.lab.arbitrage import arbitraged
-from rebalancer.plan import Leg
+from rebalancer.plan import Swap
 from rebalancer.policy import (
     allowed_sales,
     is_calendar_open,
@@ -47,14 +47,22 @@ from rebalancer.settlement import (
 from rebalancer.units import BPS
 from rebalancer.venues import Pool
 
-__all__ = ["Decided", "PaperFeed", "PaperMarket", "PaperTick", "PaperVault", "Trade", "play"]
+__all__ = [
+    "BacktestFeed",
+    "BacktestMarket",
+    "BacktestTick",
+    "BacktestVault",
+    "Decided",
+    "Trade",
+    "play",
+]
 
 _FEED_UNIT = 10**10
 """From a feed's 8 decimals to 18."""
 
 
 @dataclass(frozen=True, slots=True)
-class PaperFeed:
+class BacktestFeed:
     """A feed: its name on the tape, what it prices, and what OracleHub accepts of it (USD * 1e8 a whole token)."""
 
     name: str
@@ -64,12 +72,12 @@ class PaperFeed:
     max_e8: int = 1 << 128
 
 
-class PaperMarket:
+class BacktestMarket:
     """Feeds and pools. `others_e8` prices the tokens of pools for which there is no feed."""
 
     def __init__(
         self,
-        feeds: Sequence[PaperFeed],
+        feeds: Sequence[BacktestFeed],
         pools: Sequence[Pool],
         prices_e8: Mapping[str, int],
         at: int,
@@ -104,13 +112,13 @@ class PaperMarket:
         states = {pool.key: pool for pool in self.pools}
         given: dict[str, int] = {}
         got: dict[str, int] = {}
-        for leg in plan.legs:
-            out, states[leg.pool.key] = states[leg.pool.key].swapped(
-                leg.token_in, leg.token_out, leg.amount_in_raw
+        for swap in plan.swaps:
+            out, states[swap.pool.key] = states[swap.pool.key].swapped(
+                swap.token_in, swap.token_out, swap.amount_in_raw
             )
-            self._traded.add(leg.pool.key)
-            given[leg.token_in] = given.get(leg.token_in, 0) + leg.amount_in_raw
-            got[leg.token_out] = got.get(leg.token_out, 0) + out
+            self._traded.add(swap.pool.key)
+            given[swap.token_in] = given.get(swap.token_in, 0) + swap.amount_in_raw
+            got[swap.token_out] = got.get(swap.token_out, 0) + out
         self.pools = tuple(states[pool.key] for pool in self.pools)
         return given, got
 
@@ -128,7 +136,7 @@ class PaperMarket:
 
 
 @dataclass(frozen=True, slots=True)
-class PaperVault:
+class BacktestVault:
     """A vault's books and the rules it keeps. What holders do is not played, so its shares are only carried."""
 
     address: str
@@ -138,7 +146,7 @@ class PaperVault:
     state: State = field(default_factory=State)
     total_supply: int = 0
 
-    def look(self, market: PaperMarket, at: int) -> VaultSnapshot:
+    def snapshot(self, market: BacktestMarket, at: int) -> VaultSnapshot:
         """What VaultLens.read tells of it at a block of that time."""
         policy, state = self.policy, self.state
         prices = tuple(market.price(asset.token, at) for asset in self.assets)
@@ -175,17 +183,17 @@ class PaperVault:
                 return blind
             return replace(blind, reason=Reason.TOTAL_OUT_OF_RANGE)
 
-    def poked(self, market: PaperMarket, at: int) -> PaperVault:
+    def poked(self, market: BacktestMarket, at: int) -> BacktestVault:
         """After `BasketVault.poke` in a block of that time."""
-        seen = self.look(market, at)
+        seen = self.snapshot(market, at)
         due = _is_due(seen, weigh_basket(seen.basket))
         if due == (self.state.due_since != 0):
             return self
         return replace(self, state=replace(self.state, due_since=at if due else 0))
 
     def rebalanced(
-        self, market: PaperMarket, plan: Trade, fill: Fill, at: int
-    ) -> tuple[PaperVault, Settlement]:
+        self, market: BacktestMarket, plan: Trade, fill: Fill, at: int
+    ) -> tuple[BacktestVault, Settlement]:
         """After `BasketVault.rebalance` in a block of that time.
 
         Raises:
@@ -194,7 +202,7 @@ class PaperVault:
         settled = settle(
             self.policy,
             self.state,
-            self.look(market, at).basket,
+            self.snapshot(market, at).basket,
             fill,
             plan.min_buys_raw,
             at,
@@ -228,8 +236,8 @@ def _judged(blind: VaultSnapshot) -> VaultSnapshot:
     if state.paused:
         reason = Reason.PAUSED
     elif reason is not Reason.IN_BAND:
-        rests_until = state.rebalanced_at + policy.cooldown_seconds
-        reason = Reason.COOLDOWN if basket.timestamp < rests_until else reason
+        backoff_until = state.rebalanced_at + policy.cooldown_seconds
+        reason = Reason.COOLDOWN if basket.timestamp < backoff_until else reason
     distance, need = to_destination(
         *(weighed.distances_e18, weighed.total_e18, basket.bands_e18),
         *(policy.destination_bps, policy.dust_bps),
@@ -262,14 +270,14 @@ class Trade(Protocol):
     def min_buys_raw(self) -> tuple[int, ...]: ...
 
     @property
-    def legs(self) -> tuple[Leg, ...]: ...
+    def swaps(self) -> tuple[Swap, ...]: ...
 
 
 class Decided(Protocol):
     """What is to be done about a vault, and why; a `Verdict` is one."""
 
     @property
-    def step(self) -> Step: ...
+    def step(self) -> Action: ...
 
     @property
     def reason(self) -> Reason: ...
@@ -282,24 +290,24 @@ AnyDecided = TypeVar("AnyDecided", bound=Decided)
 
 
 @dataclass(frozen=True, slots=True)
-class PaperTick(Generic[AnyDecided]):
+class BacktestTick(Generic[AnyDecided]):
     """One look: what was seen at which pools, what was decided, and what a rebalance settled to."""
 
     at: int
     snapshot: VaultSnapshot
     pools: tuple[Pool, ...]
     verdict: AnyDecided
-    vault_after: PaperVault
+    vault_after: BacktestVault
     fill: Fill | None = None
     settlement: Settlement | None = None
 
 
 def play(
-    vault: PaperVault,
-    market: PaperMarket,
+    vault: BacktestVault,
+    market: BacktestMarket,
     steps: Iterable[Published],
     decide: Callable[[VaultSnapshot, Sequence[Pool]], AnyDecided],
-) -> Iterator[PaperTick[AnyDecided]]:
+) -> Iterator[BacktestTick[AnyDecided]]:
     """Play a tape; the keeper looks at every block. The market is moved.
 
     Raises:
@@ -309,18 +317,18 @@ def play(
     for published in steps:
         now = max(published.at, now + 1)
         market.step(published.prices_e8, now)
-        snapshot, pools = vault.look(market, now), market.pools
+        snapshot, pools = vault.snapshot(market, now), market.pools
         verdict = decide(snapshot, pools)
         fill: Fill | None = None
         settlement: Settlement | None = None
         at = now
-        if verdict.step is Step.POKE:
+        if verdict.step is Action.POKE:
             now += 1
             vault = vault.poked(market, now)
-        elif verdict.step is Step.REBALANCE and verdict.plan is not None:
+        elif verdict.step is Action.REBALANCE and verdict.plan is not None:
             now += 1
             given, got = market.trade(verdict.plan)
             net = [got.get(a.token, 0) - given.get(a.token, 0) for a in vault.assets]
             fill = Fill(tuple(max(0, -raw) for raw in net), tuple(max(0, raw) for raw in net))
             vault, settlement = vault.rebalanced(market, verdict.plan, fill, now)
-        yield PaperTick(at, snapshot, pools, verdict, vault, fill, settlement)
+        yield BacktestTick(at, snapshot, pools, verdict, vault, fill, settlement)

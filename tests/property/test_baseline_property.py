@@ -10,14 +10,14 @@ from random import Random
 import pytest
 
 from rebalancer.errors import BadAmount, LiquidityExhausted
-from rebalancer.plan.ask import PlanInput
-from rebalancer.plan.leg import Leg
+from rebalancer.plan.baseline import Gathered, SingleRoutes
 from rebalancer.plan.market import Market
-from rebalancer.plan.single import Gathered, SingleRoutes
+from rebalancer.plan.problem import Problem
+from rebalancer.plan.swap import Swap
 from rebalancer.units import BPS, E18
 from rebalancer.venues import BalancerWeightedPool, Pool, Token, UniswapV3Pool
 from tests.unit.pairs import RAW, A, B, C, pair
-from tests.unit.test_legs import ThreeTokens
+from tests.unit.test_flow_to_swaps import ThreeTokens
 from tests.unit.test_order import D, E
 
 TOKENS = (A, B, C)
@@ -98,14 +98,14 @@ def test_best_single_route_is_the_best_of_all(seed: int) -> None:
         pools = market_of_pairs(rng)
     for start, end in permutations(TOKENS, 2):
         amount = rng.choice((1, RAW // 7, 20 * RAW, 10**6 * RAW))
-        legs = SingleRoutes(Market(pools)).best(start.address, end.address, amount)
+        swaps = SingleRoutes(Market(pools)).best(start.address, end.address, amount)
         by_key: dict[str, Pool] = {pool.key: pool for pool in pools}
         every = [r for _, r in routes(by_key, start.address, end.address, amount)]
-        assert (legs[-1].amount_out_raw if legs else 0) == max(
+        assert (swaps[-1].amount_out_raw if swaps else 0) == max(
             (r.out_raw for r in every), default=0
         )
-        for leg, before in zip(legs[1:], legs, strict=False):
-            assert leg.amount_in_raw == before.amount_out_raw
+        for swap, before in zip(swaps[1:], swaps, strict=False):
+            assert swap.amount_in_raw == before.amount_out_raw
 
 
 def test_two_pairs_of_one_pool_are_no_route() -> None:
@@ -113,15 +113,15 @@ def test_two_pairs_of_one_pool_are_no_route() -> None:
     pool: Pool = ThreeTokens((100 * RAW, 100 * RAW, 100 * RAW))
     others: tuple[Pool, ...] = (pair(A, C, 9, 1_000, 900), pair(B, C, 10, 900, 1_000))
     for amount in (RAW, 50 * RAW):
-        legs = SingleRoutes(Market((pool, *others))).best(A.address, B.address, amount)
+        swaps = SingleRoutes(Market((pool, *others))).best(A.address, B.address, amount)
         direct = pool.quote_in(A.address, B.address, amount)
         outs = [direct]
         for first, second in product([pool, *others], repeat=2):
             if first is not second:
                 middle = quoted_or_none(first, A, C, amount)
                 outs.append(quoted_or_none(second, C, B, middle))
-        assert legs[-1].amount_out_raw == max(outs)
-        assert len({leg.pool.key for leg in legs}) == len(legs)
+        assert swaps[-1].amount_out_raw == max(outs)
+        assert len({swap.pool.key for swap in swaps}) == len(swaps)
 
 
 def quoted_or_none(pool: Pool, start: Token, end: Token, amount_raw: int) -> int:
@@ -154,10 +154,10 @@ def test_route_is_found_behind_one_that_pays_most_at_first_and_little_in_all() -
     }
     assert paid["D"] < paid["C"] < paid["E"]
 
-    legs = SingleRoutes(Market(pools)).best(A.address, B.address, 100 * RAW)
+    swaps = SingleRoutes(Market(pools)).best(A.address, B.address, 100 * RAW)
 
-    assert [leg.token_out for leg in legs] == [E.address, B.address]
-    assert legs[-1].amount_out_raw == paid["E"]
+    assert [swap.token_out for swap in swaps] == [E.address, B.address]
+    assert swaps[-1].amount_out_raw == paid["E"]
 
 
 def test_route_is_found_behind_one_whose_pool_cannot_take_the_amount() -> None:
@@ -178,8 +178,8 @@ def test_route_is_found_behind_one_whose_pool_cannot_take_the_amount() -> None:
         pair(B, D, 12, 10**6, 10**6),
     )
     for amount, middle in ((RAW, C), (50 * RAW, D)):
-        legs = SingleRoutes(Market(pools)).best(A.address, B.address, amount)
-        assert [leg.token_out for leg in legs] == [middle.address, B.address]
+        swaps = SingleRoutes(Market(pools)).best(A.address, B.address, amount)
+        assert [swap.token_out for swap in swaps] == [middle.address, B.address]
 
 
 def test_pool_pays_more_for_what_it_has_been_sold_out_of() -> None:
@@ -189,22 +189,24 @@ def test_pool_pays_more_for_what_it_has_been_sold_out_of() -> None:
     (before,) = routes.best(B.address, A.address, RAW)
     assert before.pool == other
 
-    leg = Leg(this, A.address, B.address, 200 * RAW, this.quote_in(A.address, B.address, 200 * RAW))
-    routes.take([leg])
+    swap = Swap(
+        this, A.address, B.address, 200 * RAW, this.quote_in(A.address, B.address, 200 * RAW)
+    )
+    routes.take([swap])
     (after,) = routes.best(B.address, A.address, RAW)
 
-    assert after.pool == leg.pool_after
-    assert after.amount_out_raw == leg.pool_after.quote_in(B.address, A.address, RAW)
+    assert after.pool == swap.pool_after
+    assert after.amount_out_raw == swap.pool_after.quote_in(B.address, A.address, RAW)
 
 
 def test_route_that_pays_a_single_unit_is_one() -> None:
-    way = (pair(A, C, 9, 1_000, 1_000), pair(B, C, 10, 1_000, 1_000))
-    for pools in (way, (pair(A, B, 11, 1_000, 1_000),)):
+    edge = (pair(A, C, 9, 1_000, 1_000), pair(B, C, 10, 1_000, 1_000))
+    for pools in (edge, (pair(A, B, 11, 1_000, 1_000),)):
         paid, by_key = list[int](), dict[str, Pool]((pool.key, pool) for pool in pools)
         for amount in range(1, 9):
-            legs = SingleRoutes(Market(pools)).best(A.address, B.address, amount)
+            swaps = SingleRoutes(Market(pools)).best(A.address, B.address, amount)
             every = [r.out_raw for _, r in routes(by_key, A.address, B.address, amount)]
-            paid.append(legs[-1].amount_out_raw if legs else 0)
+            paid.append(swaps[-1].amount_out_raw if swaps else 0)
             assert paid[-1] == max(every, default=0)
         assert {0, 1, 2} <= set(paid)
 
@@ -212,12 +214,12 @@ def test_route_that_pays_a_single_unit_is_one() -> None:
 # Trades one after another
 
 
-def asked_of(rng: Random, pools: tuple[UniswapV3Pool, ...]) -> PlanInput:
+def terms_of(rng: Random, pools: tuple[UniswapV3Pool, ...]) -> Problem:
     """A and sometimes C sold for B, or A for both; with limits now and then."""
     sells = rng.choice(((1, 0, 0), (1, 0, 1), (0, 1, 1)))
     amounts = [rng.randint(1, 60) * RAW + rng.randint(0, 9) for _ in TOKENS]
     prices_e18 = tuple(worth * 10**places for worth, places in zip(WORTH, DECIMALS, strict=True))
-    asked = PlanInput(
+    problem = Problem(
         tokens=tuple(token.address for token in TOKENS),
         decimals=DECIMALS,
         sales_max_raw=tuple(a * s for a, s in zip(amounts, sells, strict=True)),
@@ -231,12 +233,12 @@ def asked_of(rng: Random, pools: tuple[UniswapV3Pool, ...]) -> PlanInput:
         native_price_e18=200 * E18,
         slippage_limit_e18=rng.choice((E18, 3 * E18 // 100)),
     )
-    most_e18 = sum(asked.sold_e18(i, raw) for i, raw in enumerate(asked.sales_max_raw))
+    most_e18 = sum(problem.sold_e18(i, raw) for i, raw in enumerate(problem.sales_max_raw))
     if rng.random() < 0.4:
-        asked = replace(asked, sold_max_e18=most_e18 * rng.randint(1, 99) // 100)
+        problem = replace(problem, sold_max_e18=most_e18 * rng.randint(1, 99) // 100)
     if rng.random() < 0.3:
-        asked = replace(asked, loss_max_e18=most_e18 * rng.randint(1, 300) // BPS)
-    return asked
+        problem = replace(problem, loss_max_e18=most_e18 * rng.randint(1, 300) // BPS)
+    return problem
 
 
 def reaches(steps: Sequence[tuple[str, str]], start: str, end: str) -> bool:
@@ -247,31 +249,31 @@ def reaches(steps: Sequence[tuple[str, str]], start: str, end: str) -> bool:
     return end in seen
 
 
-def stated(asked: PlanInput, *, fitting: bool) -> list[tuple[int, int]]:
+def stated(problem: Problem, *, fitting: bool) -> list[tuple[int, int]]:
     """What is planned for less gas after each trade, and its swaps: the best of all pairs, ways and sizes, each time, as long as that is more."""
-    pools: dict[str, Pool] = {pool.key: pool for pool in asked.pools}
+    pools: dict[str, Pool] = {pool.key: pool for pool in problem.pools}
     sales, buys, steps = [0] * 3, [0] * 3, list[tuple[str, str]]()
     open_ = {
         (i, j)
         for i in range(3)
         for j in range(3)
-        if asked.sales_max_raw[i] and asked.needs_max_raw[j]
+        if problem.sales_max_raw[i] and problem.needs_max_raw[j]
     }
-    nets, last = list[tuple[int, int]](), -2 * asked.hop_cost_e18
+    nets, last = list[tuple[int, int]](), -2 * problem.hop_cost_e18
     while True:
         best: tuple[int, tuple[int, int], Route] | None = None
         for i, j in sorted(open_):
-            lacks = asked.needs_max_raw[j] - buys[j]
-            most = min(asked.sales_max_raw[i] - sales[i], lacks * WORTH[j] // WORTH[i])
-            if asked.sold_max_e18 is not None:
-                room = max(0, asked.sold_max_e18 - asked.values_e18(sales, buys)[0] - 1)
-                most = min(most, room * 10 ** DECIMALS[i] // asked.hi_e18[i])
+            lacks = problem.needs_max_raw[j] - buys[j]
+            most = min(problem.sales_max_raw[i] - sales[i], lacks * WORTH[j] // WORTH[i])
+            if problem.sold_max_e18 is not None:
+                room = max(0, problem.sold_max_e18 - problem.values_e18(sales, buys)[0] - 1)
+                most = min(most, room * 10 ** DECIMALS[i] // problem.hi_e18[i])
             for is_through in (False, True):
                 found: tuple[int, tuple[int, int], Route] | None = None
                 for part in (1, 2, 4, 8, 16, 32, 64):
                     route = fitted(
                         (pools, steps, is_through),
-                        (asked.tokens[i], asked.tokens[j]),
+                        (problem.tokens[i], problem.tokens[j]),
                         (most // part, lacks),
                         fitting=fitting,
                     )
@@ -280,10 +282,10 @@ def stated(asked: PlanInput, *, fitting: bool) -> list[tuple[int, int]]:
                     sold, bought = list(sales), list(buys)
                     sold[i] += route.amount_raw
                     bought[j] += route.out_raw
-                    if not asked.allows(sold, bought):
+                    if not problem.allows(sold, bought):
                         continue
-                    gas = asked.hop_cost_e18 * (len(steps) + len(route.steps))
-                    net = asked.benefit_e18(sold, bought) - gas
+                    gas = problem.hop_cost_e18 * (len(steps) + len(route.steps))
+                    net = problem.benefit_e18(sold, bought) - gas
                     if found is not None and net <= found[0]:
                         break
                     found = net, (i, j), route
@@ -329,37 +331,39 @@ def fitted(
 def test_trades_are_the_best_of_all_one_after_another(seed: int, *, fitting: bool) -> None:
     rng = Random(seed)
     for _ in range(MARKETS):
-        asked = asked_of(rng, market_of_pairs(rng))
-        if asked.pools:
-            check_trades(asked, fitting=fitting)
+        problem = terms_of(rng, market_of_pairs(rng))
+        if problem.pools:
+            check_trades(problem, fitting=fitting)
 
 
-def check_trades(asked: PlanInput, *, fitting: bool) -> None:
-    single = SingleRoutes(Market(asked.pools))
+def check_trades(problem: Problem, *, fitting: bool) -> None:
+    single = SingleRoutes(Market(problem.pools))
 
-    found = single.trade(asked, asked.sales_max_raw, asked.needs_max_raw, fitting=fitting)
+    found = single.trade(problem, problem.sales_max_raw, problem.needs_max_raw, fitting=fitting)
 
-    wanted = stated(asked, fitting=fitting)
-    if found or not wanted or wanted[0][0] + asked.hop_cost_e18 * wanted[0][1] > 0:
-        assert [(one.net_e18, len(one.legs)) for one in found] == wanted
+    wanted = stated(problem, fitting=fitting)
+    if found or not wanted or wanted[0][0] + problem.hop_cost_e18 * wanted[0][1] > 0:
+        assert [(one.net_e18, len(one.swaps)) for one in found] == wanted
     # Otherwise even the best of all loses before its gas, and need not be looked for.
-    other = SingleRoutes(Market(asked.pools)).trade(
-        *(asked, asked.sales_max_raw, asked.needs_max_raw), fitting=not fitting
+    other = SingleRoutes(Market(problem.pools)).trade(
+        *(problem, problem.sales_max_raw, problem.needs_max_raw), fitting=not fitting
     )
     assert single.was_capped or other == found
-    check(asked, found)
-    assert single.legs == list(found[-1].legs if found else ())
+    check(problem, found)
+    assert single.swaps == list(found[-1].swaps if found else ())
     for beaten in (-(10**30), *(one.net_e18 for one in found), 10**30):
-        again = SingleRoutes(Market(asked.pools)).trade(
-            *(asked, asked.sales_max_raw, asked.needs_max_raw), fitting=fitting, beat_e18=beaten
+        again = SingleRoutes(Market(problem.pools)).trade(
+            *(problem, problem.sales_max_raw, problem.needs_max_raw),
+            fitting=fitting,
+            beat_e18=beaten,
         )
         assert again == found[: len(again)]
         # It may end early only where nothing that comes is worth more.
         assert all(one.net_e18 <= beaten for one in found[len(again) :])
     if len(found) > 1:
         # What has begun is gone on with alike.
-        rest = SingleRoutes(Market(asked.pools)).trade(
-            *(asked, asked.sales_max_raw, asked.needs_max_raw), found[0], fitting=fitting
+        rest = SingleRoutes(Market(problem.pools)).trade(
+            *(problem, problem.sales_max_raw, problem.needs_max_raw), found[0], fitting=fitting
         )
         assert rest[-1].net_e18 >= found[-1].net_e18
 
@@ -368,7 +372,7 @@ def test_pools_and_pairs_that_cannot_win_are_not_asked() -> None:
     """A little of C is wanted, and it is dear; of the pools for B one is far poorer than the other."""
     good, poor = pair(A, B, 10, 3_000, 1_500), pair(A, B, 11, 3_000, 1_200)
     dear = pair(A, C, 12, 3_000, 2_999)
-    plain = replace(asked_of(Random(0), (good,)), sold_max_e18=None, loss_max_e18=None)
+    plain = replace(terms_of(Random(0), (good,)), sold_max_e18=None, loss_max_e18=None)
     plain = replace(plain, worth_e18=E18 // 20, slippage_limit_e18=E18, gas_price_wei=0)
     plain = replace(plain, sales_max_raw=(20 * RAW, 0, 0), needs_max_raw=(0, 20 * RAW, 0))
     quotes = []
@@ -377,34 +381,36 @@ def test_pools_and_pairs_that_cannot_win_are_not_asked() -> None:
         ((good, poor), 0),
         ((good, poor, dear), RAW // 10**6),
     ):
-        asked = replace(plain, pools=pools, needs_max_raw=(0, 20 * RAW, lacks))
+        problem = replace(plain, pools=pools, needs_max_raw=(0, 20 * RAW, lacks))
         single = SingleRoutes(Market(pools))
-        found = single.trade(asked, asked.sales_max_raw, asked.needs_max_raw, beat_e18=10**12)
+        found = single.trade(problem, problem.sales_max_raw, problem.needs_max_raw, beat_e18=10**12)
         assert found
         quotes.append(single.quotes)
         ended = SingleRoutes(Market(pools))
-        assert not ended.trade(asked, asked.sales_max_raw, asked.needs_max_raw, beat_e18=10**20)
+        assert not ended.trade(
+            problem, problem.sales_max_raw, problem.needs_max_raw, beat_e18=10**20
+        )
         assert ended.quotes == 0
     assert quotes[0] > 0
     assert quotes == quotes[:1] * 3
 
 
-def check(asked: PlanInput, found: Sequence[Gathered]) -> None:
+def check(problem: Problem, found: Sequence[Gathered]) -> None:
     """Each is exact on what the swaps before it left, worth what it says, and worth more than the one before."""
     worth = None
     for one in found:
-        pools: dict[str, Pool] = {pool.key: pool for pool in asked.pools}
-        flow = dict.fromkeys(asked.tokens, 0)
-        for leg in one.legs:
-            out, pools[leg.pool.key] = pools[leg.pool.key].swapped(
-                leg.token_in, leg.token_out, leg.amount_in_raw
+        pools: dict[str, Pool] = {pool.key: pool for pool in problem.pools}
+        flow = dict.fromkeys(problem.tokens, 0)
+        for swap in one.swaps:
+            out, pools[swap.pool.key] = pools[swap.pool.key].swapped(
+                swap.token_in, swap.token_out, swap.amount_in_raw
             )
-            assert out == leg.amount_out_raw
-            flow[leg.token_in] -= leg.amount_in_raw
-            flow[leg.token_out] += out
+            assert out == swap.amount_out_raw
+            flow[swap.token_in] -= swap.amount_in_raw
+            flow[swap.token_out] += out
         moved = [b - s for s, b in zip(one.sales_raw, one.buys_raw, strict=True)]
         assert list(flow.values()) == moved
-        gas = asked.hop_cost_e18 * len(one.legs)
-        assert one.net_e18 == asked.benefit_e18(one.sales_raw, one.buys_raw) - gas
+        gas = problem.hop_cost_e18 * len(one.swaps)
+        assert one.net_e18 == problem.benefit_e18(one.sales_raw, one.buys_raw) - gas
         assert worth is None or one.net_e18 > worth
         worth = one.net_e18

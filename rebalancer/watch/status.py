@@ -22,11 +22,11 @@ from rebalancer.keeper.report import Tick
 from rebalancer.reasons import Reason
 from rebalancer.texts import safe_text
 from rebalancer.units import BPS, E18
-from rebalancer.watch.alarms import SILENT_SECONDS, next_look
-from rebalancer.watch.notices import Alarms
+from rebalancer.watch.alarm_state import Alarms
+from rebalancer.watch.alarms import SILENT_SECONDS, next_tick
 from rebalancer.words import span
 
-__all__ = ["MOST_DECISIONS", "MOST_LISTED", "MOST_VAULTS", "Board"]
+__all__ = ["MOST_DECISIONS", "MOST_LISTED", "MOST_VAULTS", "StatusStore"]
 
 MOST_VAULTS = 50
 """Vaults that are listed for each chain."""
@@ -59,14 +59,14 @@ class _Chain:
         self.drifts_bps: Mapping[str, int] = {}
         self.texts: dict[str, tuple[Reason, str]] = {}
         self.decisions: OrderedDict[tuple[object, ...], _Repeated] = OrderedDict()
-        self.looks = 0
+        self.ticks = 0
         self.has_book = False
 
     def observe(self, tick: Tick) -> None:
         # Its decisions may hold whole plans, which are not needed any more.
-        self.tick = replace(tick, decisions=(), reasons={}, drifts_bps={}, looked=None)
+        self.tick = replace(tick, decisions=(), reasons={}, drifts_bps={}, inputs=None)
         self.block = tick.block or self.block
-        self.looks += 1
+        self.ticks += 1
         self.has_book = self.has_book or (tick.block is not None and not tick.failure)
         self.reasons, self.drifts_bps = dict(tick.reasons), dict(tick.drifts_bps)
         for decision in tick.decisions:
@@ -87,7 +87,7 @@ class _Chain:
             self.decisions.popitem(last=False)
 
 
-class Board:
+class StatusStore:
     """A watcher that knows how every chain stands. Any thread may call it."""
 
     def __init__(
@@ -118,7 +118,7 @@ class Board:
             for chain_id, chain in sorted(self._chains.items()):
                 at, due = self._started_at, self._started_at
                 if chain.tick is not None:
-                    at, due = chain.tick.at, next_look(chain.tick)
+                    at, due = chain.tick.at, next_tick(chain.tick)
                 if now - due > SILENT_SECONDS:
                     problems.append(
                         f"Chain {chain_id} has not been looked at for {span(now - at)}."
@@ -165,11 +165,11 @@ class Board:
     def _chain_as_json(self, chain_id: int, chain: _Chain) -> dict[str, Any]:
         tick = chain.tick
         if tick is None:
-            return {"chain_id": chain_id, "looks": 0}
+            return {"chain_id": chain_id, "ticks": 0}
         count = Counter(chain.reasons.values())
         return {
             "chain_id": chain_id,
-            "looks": chain.looks,
+            "ticks": chain.ticks,
             "at": tick.at,
             "seconds": tick.seconds,
             "block": chain.block and asdict(chain.block),

@@ -12,13 +12,13 @@ from rebalancer.block import Block
 from rebalancer.chain.contracts import contract_at
 from rebalancer.chain.pools import read_v3_pools
 from rebalancer.chain.snapshot import VaultSnapshot, read_block, read_vaults
+from rebalancer.devnet.environment import Actor, DevEnvironment, build_environment
 from rebalancer.devnet.local import LocalChain
 from rebalancer.devnet.node import Node, NodeSettings
-from rebalancer.devnet.stage import Actor, Stage, build_stage
 from rebalancer.devnet.tape import DEFAULT_MARKET, Tape, synthetic
-from rebalancer.keeper import Decision, Keeper, KeeperOptions, Site
-from rebalancer.keeper.decide import Conditions, Step, Verdict, decide
-from rebalancer.lab.paper import PaperFeed, PaperMarket, PaperTick, PaperVault, play
+from rebalancer.keeper import Decision, Keeper, KeeperContext, KeeperOptions
+from rebalancer.keeper.decide import Action, Conditions, Verdict, decide
+from rebalancer.lab.backtest import BacktestFeed, BacktestMarket, BacktestTick, BacktestVault, play
 from rebalancer.reasons import Reason
 from rebalancer.send.fees import read_market
 from rebalancer.send.outbox import Outbox
@@ -27,7 +27,7 @@ from rebalancer.venues import Pool, Token, UniswapV3Pool
 
 _DAYS = 10
 _FEED_UNIT = 10**10
-_SAID = {Step.POKE: Reason.POKED, Step.REBALANCE: Reason.REBALANCED}
+_SAID = {Action.POKE: Reason.POKED, Action.REBALANCE: Reason.REBALANCED}
 
 
 def wild_tape(seed: int) -> Tape:
@@ -39,25 +39,25 @@ def wild_tape(seed: int) -> Tape:
     return synthetic(seed, _DAYS, market)
 
 
-def pools_of(stage: Stage) -> tuple[UniswapV3Pool, ...]:
+def pools_of(environment: DevEnvironment) -> tuple[UniswapV3Pool, ...]:
     """The stage's pools now."""
-    rpc, deployment = stage.chain.rpc, stage.deployment
+    rpc, deployment = environment.chain.rpc, environment.deployment
     known = {t.address: Token(t.address, t.symbol, t.decimals) for t in deployment.tokens}
     return read_v3_pools(
-        *(rpc, stage.system.uniswap_v3_lens, [pool.address for pool in deployment.pools]),
+        *(rpc, environment.system.uniswap_v3_lens, [pool.address for pool in deployment.pools]),
         *(known, read_block(rpc), deployment.chain_id),
     )
 
 
-def feeds_of(stage: Stage) -> list[PaperFeed]:
+def feeds_of(environment: DevEnvironment) -> list[BacktestFeed]:
     """The stage's feeds, as its OracleHub takes them."""
-    hub = contract_at(stage.chain.rpc, "OracleHub", stage.system.oracle)
+    hub = contract_at(environment.chain.rpc, "OracleHub", environment.system.oracle)
     feeds = []
-    for feed in stage.deployment.feeds:
-        token = stage.deployment.listed(feed.token).address
+    for feed in environment.deployment.feeds:
+        token = environment.deployment.listed(feed.token).address
         (_, heartbeat, _, least_e18, most_e18, _, _) = hub.call("feedOf", token)
         least_e8, most_e8 = least_e18 // _FEED_UNIT, most_e18 // _FEED_UNIT
-        feeds.append(PaperFeed(feed.name, token, heartbeat, least_e8, most_e8))
+        feeds.append(BacktestFeed(feed.name, token, heartbeat, least_e8, most_e8))
     return feeds
 
 
@@ -68,12 +68,12 @@ def without_supply(snapshot: VaultSnapshot | None) -> VaultSnapshot:
 
 
 def play_on_chain(
-    stage: Stage, tape: Tape, outbox: Outbox
+    environment: DevEnvironment, tape: Tape, outbox: Outbox
 ) -> tuple[list[Decision], dict[int, int]]:
     """What a keeper decides at every block of a tape, and the gas price it finds there, by time."""
     keeper = Keeper(
-        stage.chain.rpc,
-        Site.of(stage.deployment, [stage.vault]),
+        environment.chain.rpc,
+        KeeperContext.of(environment.deployment, [environment.vault]),
         [devnet_signer(Actor.KEEPER)],
         outbox,
         KeeperOptions(fee_cap_wei=10_000 * 10**9),
@@ -82,8 +82,8 @@ def play_on_chain(
     decisions: list[Decision] = []
     gas_prices: dict[int, int] = {}
     for step in tape.steps():
-        mined = stage.market.step(step.prices_e8, step.at)
-        gas_prices[mined.timestamp] = read_market(stage.chain.rpc).usual_price_wei
+        mined = environment.market.step(step.prices_e8, step.at)
+        gas_prices[mined.timestamp] = read_market(environment.chain.rpc).usual_price_wei
         decisions += keeper.tick(Block(mined.number, mined.hash, mined.timestamp))
     return decisions, gas_prices
 
@@ -99,20 +99,22 @@ def test_tape_on_paper_comes_to_the_books_of_one_on_a_chain(tmp_path: Path, seed
     ):
         chain = LocalChain(rpc)
         chain.run_steadily()
-        stage = build_stage(chain, tape.first_prices_e8)
-        (first,) = read_vaults(rpc, stage.system.lens, [stage.vault], read_block(rpc))
-        market = PaperMarket(feeds_of(stage), pools_of(stage), tape.first_prices_e8, tape.start)
-        decisions, gas_prices = play_on_chain(stage, tape, outbox)
-        pools_after = pools_of(stage)
-        (last,) = read_vaults(rpc, stage.system.lens, [stage.vault], read_block(rpc))
-    native = stage.deployment.uniswap["WETH9"]
+        environment = build_environment(chain, tape.first_prices_e8)
+        (first,) = read_vaults(rpc, environment.system.lens, [environment.vault], read_block(rpc))
+        market = BacktestMarket(
+            feeds_of(environment), pools_of(environment), tape.first_prices_e8, tape.start
+        )
+        decisions, gas_prices = play_on_chain(environment, tape, outbox)
+        pools_after = pools_of(environment)
+        (last,) = read_vaults(rpc, environment.system.lens, [environment.vault], read_block(rpc))
+    native = environment.deployment.uniswap["WETH9"]
 
     def as_the_keeper(snapshot: VaultSnapshot, pools: Sequence[Pool]) -> Verdict:
         gas_price_wei = gas_prices[snapshot.basket.timestamp]
         return decide(snapshot, pools, Conditions(gas_price_wei, native))
 
-    vault = PaperVault(first.address, first.basket.assets, first.basket.held, first.policy)
-    ticks: list[PaperTick[Verdict]] = list(play(vault, market, tape.steps(), as_the_keeper))
+    vault = BacktestVault(first.address, first.basket.assets, first.basket.held, first.policy)
+    ticks: list[BacktestTick[Verdict]] = list(play(vault, market, tape.steps(), as_the_keeper))
 
     assert len(ticks) == len(decisions)
     for tick, decision in zip(ticks, decisions, strict=True):
@@ -122,8 +124,8 @@ def test_tape_on_paper_comes_to_the_books_of_one_on_a_chain(tmp_path: Path, seed
         assert tick.fill == (outcome.fill if outcome else None)
         assert tick.settlement == (outcome.settled if outcome else None)
     steps = [tick.verdict.step for tick in ticks]
-    assert steps.count(Step.REBALANCE) >= 3
-    assert Step.POKE in steps
+    assert steps.count(Action.REBALANCE) >= 3
+    assert Action.POKE in steps
     for paper, real in zip(market.pools, pools_after, strict=True):
         assert isinstance(paper, UniswapV3Pool)
         assert replace(paper, block=real.block) == real

@@ -6,10 +6,10 @@ from dataclasses import replace
 
 import pytest
 
-from rebalancer.keeper.decide import Conditions, Step, decide
-from rebalancer.lab.paper import PaperFeed, PaperMarket, PaperVault
-from rebalancer.plan import NoPlan, Plan, PlanInput, plan_rebalance
-from rebalancer.plan.patience import Patience, patience
+from rebalancer.keeper.decide import Action, Conditions, decide
+from rebalancer.lab.backtest import BacktestFeed, BacktestMarket, BacktestVault
+from rebalancer.plan import NoPlan, Plan, Problem, plan_rebalance
+from rebalancer.plan.wait_rule import WaitRule, wait_rule
 from rebalancer.policy import slippage_e18
 from rebalancer.reasons import Reason
 from rebalancer.settlement import Basket, Policy, State, weigh_basket
@@ -36,12 +36,12 @@ FAR = basket(ether=240, bitcoin=12.8, dollar=200_000)
 """WETH is 5.1 % above its target, with a band of 2 %."""
 
 
-def paid(held: Basket, seconds: int, policy: Policy = POLICY) -> Patience:
+def paid(held: Basket, seconds: int, policy: Policy = POLICY) -> WaitRule:
     """What is paid so many seconds after the break was seen."""
     at = SEEN_AT + seconds
     held = replace(held, timestamp=at)
     state = State(due_since=SEEN_AT)
-    return patience(policy, state, held, weigh_basket(held), limit(policy, at))
+    return wait_rule(policy, state, held, weigh_basket(held), limit(policy, at))
 
 
 def limit(policy: Policy, at: int) -> int:
@@ -50,10 +50,10 @@ def limit(policy: Policy, at: int) -> int:
     return slippage_e18(*slopes, SEEN_AT, at)
 
 
-def asked(held: Basket, seconds: int, policy: Policy = POLICY) -> PlanInput:
+def problem(held: Basket, seconds: int, policy: Policy = POLICY) -> Problem:
     """What a plan is made of so many seconds after the break was seen."""
     at = SEEN_AT + seconds
-    return PlanInput.of(
+    return Problem.of(
         replace(held, timestamp=at, dust_bps=policy.dust_bps),
         POOLS,
         policy=policy,
@@ -66,18 +66,18 @@ def asked(held: Basket, seconds: int, policy: Policy = POLICY) -> PlanInput:
 def test_next_unit_may_lose_a_third_of_a_limit_that_climbs(seconds: int, limit_bps: int) -> None:
     found = paid(ALMOST_FAR, seconds)
 
-    assert found == Patience(limit_bps * E18 // (3 * BPS), limit_bps * E18 // BPS)
+    assert found == WaitRule(limit_bps * E18 // (3 * BPS), limit_bps * E18 // BPS)
 
 
 @pytest.mark.parametrize("seconds", [RAMP, RAMP + 1, 100 * RAMP])
 def test_next_unit_may_lose_all_of_a_limit_that_has_climbed(seconds: int) -> None:
-    assert paid(ALMOST_FAR, seconds) == Patience(150 * E18 // BPS, 150 * E18 // BPS)
+    assert paid(ALMOST_FAR, seconds) == WaitRule(150 * E18 // BPS, 150 * E18 // BPS)
 
 
 def test_a_weight_two_bands_from_its_target_is_not_waited_with() -> None:
     found = paid(FAR, 0)
 
-    assert found == Patience(90 * E18 // BPS, 90 * E18 // BPS)
+    assert found == WaitRule(90 * E18 // BPS, 90 * E18 // BPS)
 
 
 def test_two_bands_are_far_to_the_unit() -> None:
@@ -94,30 +94,30 @@ def test_a_vault_that_is_open_to_anyone_is_not_waited_with() -> None:
     kept, open_now = paid(ALMOST_FAR, RAMP // 2 - 1, opens), paid(ALMOST_FAR, RAMP // 2, opens)
 
     assert kept.now_e18 == kept.at_most_e18 // 3
-    assert open_now == Patience(120 * E18 // BPS, 120 * E18 // BPS)
+    assert open_now == WaitRule(120 * E18 // BPS, 120 * E18 // BPS)
 
 
 def test_a_flat_limit_asks_for_no_patience() -> None:
     flat = replace(POLICY, start_slippage_bps=150)
 
-    assert paid(ALMOST_FAR, 0, flat) == Patience(150 * E18 // BPS, 150 * E18 // BPS)
+    assert paid(ALMOST_FAR, 0, flat) == WaitRule(150 * E18 // BPS, 150 * E18 // BPS)
 
 
 def test_plan_that_costs_too_much_now_awaits_a_price_and_names_what_it_would_be() -> None:
     """Each of these pools keeps 0.3 %, so that nothing can lose less than 25 bps."""
     early = replace(POLICY, start_slippage_bps=75)
-    found = plan_rebalance(asked(ALMOST_FAR, 0, early))
+    found = plan_rebalance(problem(ALMOST_FAR, 0, early))
 
     assert isinstance(found, NoPlan)
     assert found.reason is Reason.AWAITS_PRICE
     assert "25.0 bps a unit" in found.text
     assert found.refusal is None
-    assert found.refused == plan_rebalance(asked(ALMOST_FAR, 0, early).at_once)
+    assert found.refused == plan_rebalance(problem(ALMOST_FAR, 0, early).at_once)
 
 
 def test_plan_that_awaited_a_price_is_made_once_the_limit_has_climbed() -> None:
     early = replace(POLICY, start_slippage_bps=75)
-    found = plan_rebalance(asked(ALMOST_FAR, RAMP, early))
+    found = plan_rebalance(problem(ALMOST_FAR, RAMP, early))
 
     assert isinstance(found, Plan)
     assert found.settlement is not None
@@ -127,7 +127,7 @@ def test_plan_that_awaited_a_price_is_made_once_the_limit_has_climbed() -> None:
 def test_plan_while_waiting_takes_what_is_cheap_and_leaves_the_rest() -> None:
     """A limit of 93 bps lets the next unit lose 31: a fee of 30, and 1 for moving a pool."""
     policy = replace(POLICY, start_slippage_bps=93)
-    held_out = asked(ALMOST_FAR, 0, policy)
+    held_out = problem(ALMOST_FAR, 0, policy)
     some, every = plan_rebalance(held_out), plan_rebalance(held_out.at_once)
 
     assert isinstance(some, Plan)
@@ -139,7 +139,7 @@ def test_plan_while_waiting_takes_what_is_cheap_and_leaves_the_rest() -> None:
 
 def test_what_no_patience_helps_is_told_as_it_is() -> None:
     """Without a pool there is no route, now or later."""
-    lonely = replace(asked(ALMOST_FAR, 0), pools=())
+    lonely = replace(problem(ALMOST_FAR, 0), pools=())
     found = plan_rebalance(lonely)
 
     assert isinstance(found, NoPlan)
@@ -150,26 +150,26 @@ def test_a_break_nobody_has_seen_is_stamped_so_that_patience_ends() -> None:
     early = replace(POLICY, start_slippage_bps=75)
     names = {ETHER: "ETH/USD", BITCOIN: "BTC/USD", DOLLAR: "USDC/USD"}
     prices_e8 = {name: USD[token] * 10**8 for token, name in names.items()}
-    feeds = [PaperFeed(name, token.address, RAMP) for token, name in names.items()]
-    market = PaperMarket(feeds, POOLS, prices_e8, SEEN_AT)
-    vault = PaperVault("0x" + "ee" * 20, ALMOST_FAR.assets, ALMOST_FAR.held, early)
+    feeds = [BacktestFeed(name, token.address, RAMP) for token, name in names.items()]
+    market = BacktestMarket(feeds, POOLS, prices_e8, SEEN_AT)
+    vault = BacktestVault("0x" + "ee" * 20, ALMOST_FAR.assets, ALMOST_FAR.held, early)
     nothing_for_gas = Conditions(0)
 
-    first = decide(vault.look(market, SEEN_AT), POOLS, nothing_for_gas)
+    first = decide(vault.snapshot(market, SEEN_AT), POOLS, nothing_for_gas)
     stamped = vault.poked(market, SEEN_AT)
-    second = decide(stamped.look(market, SEEN_AT + 60), POOLS, nothing_for_gas)
-    third = decide(stamped.look(market, SEEN_AT + RAMP), POOLS, nothing_for_gas)
+    second = decide(stamped.snapshot(market, SEEN_AT + 60), POOLS, nothing_for_gas)
+    third = decide(stamped.snapshot(market, SEEN_AT + RAMP), POOLS, nothing_for_gas)
 
-    assert first.step is Step.POKE
+    assert first.step is Action.POKE
     assert stamped.state.due_since == SEEN_AT
-    assert (second.step, second.reason) == (Step.NOTHING, Reason.AWAITS_PRICE)
-    assert third.step is Step.REBALANCE
+    assert (second.step, second.reason) == (Action.NOTHING, Reason.AWAITS_PRICE)
+    assert third.step is Action.REBALANCE
 
 
 @pytest.mark.parametrize("is_seen", [False, True])
 def test_waiting_begins_only_where_it_can_save_its_gas(is_seen: bool) -> None:
     """68,000 dollars lose 300 at once; a third of the limit would be 170. Waiting costs 216,000 gas."""
-    early = asked(ALMOST_FAR, 0, replace(POLICY, start_slippage_bps=75))
+    early = problem(ALMOST_FAR, 0, replace(POLICY, start_slippage_bps=75))
     assert early.rules is not None
     rules = replace(early.rules, state=State(due_since=SEEN_AT if is_seen else 0))
     early = replace(early, rules=rules, native_price_e18=2_000 * E18, gas_per_hop=0)

@@ -14,16 +14,24 @@ from typing import Any
 import pytest
 
 from rebalancer.chain.rpc import Rpc
-from rebalancer.devnet.stage import DEMO_POLICY, Actor, Stage
+from rebalancer.devnet.environment import DEMO_POLICY, Actor, DevEnvironment
 from rebalancer.errors import (
     AllChainsUnavailable,
     KeeperNotAuthorized,
     RpcUnreachable,
     TooManyFailures,
 )
-from rebalancer.keeper import Decision, EvaluatorOptions, Keeper, KeeperOptions, Site, Tick, Watcher
+from rebalancer.keeper import (
+    Decision,
+    EvaluatorOptions,
+    Keeper,
+    KeeperContext,
+    KeeperOptions,
+    Observer,
+    Tick,
+)
 from rebalancer.keeper.keeper import Tuning
-from rebalancer.keeper.supervisor import Opened, Station
+from rebalancer.keeper.supervisor import Opened, Supervisor
 from rebalancer.reasons import Reason
 from rebalancer.send.lifecycle import SendRules
 from rebalancer.send.outbox import Outbox
@@ -42,7 +50,7 @@ OPTIONS = KeeperOptions(
 
 
 def opened(
-    stage: Stage,
+    environment: DevEnvironment,
     journal: Path,
     options: KeeperOptions = OPTIONS,
     *,
@@ -51,15 +59,15 @@ def opened(
 ) -> Opened:
     """How a keeper of the stage's vault is made, in whatever thread it is to run in."""
 
-    def make(stack: ExitStack, watchers: Sequence[Watcher]) -> Keeper:
-        endpoint = stack.enter_context(rpc() if rpc else Rpc(stage.chain.rpc.endpoint, 30.0))
+    def make(stack: ExitStack, observers: Sequence[Observer]) -> Keeper:
+        endpoint = stack.enter_context(rpc() if rpc else Rpc(environment.chain.rpc.endpoint, 30.0))
         return Keeper(
             endpoint,
-            Site.of(stage.deployment, [stage.vault]),
+            KeeperContext.of(environment.deployment, [environment.vault]),
             [devnet_signer(actor)],
             stack.enter_context(Outbox(journal)),
             options,
-            watchers=watchers,
+            observers=observers,
         )
 
     return make
@@ -83,80 +91,86 @@ class Failing(Rpc):
         return super()._post(payload)
 
 
-def test_a_chain_that_is_away_holds_up_no_other(stage: Stage, tmp_path: Path) -> None:
-    move(stage, UP_10_PERCENT)
-    told: list[Decision] = []
+def test_a_chain_that_is_away_holds_up_no_other(
+    environment: DevEnvironment, tmp_path: Path
+) -> None:
+    move(environment, UP_10_PERCENT)
+    reported: list[Decision] = []
 
     def on_decision(decision: Decision) -> None:
-        told.append(decision)
+        reported.append(decision)
         if decision.reason is Reason.REBALANCED:
-            station.stop()
+            supervisor.stop()
 
     gives_up = replace(OPTIONS, gives_up=False)
-    station = Station(
+    supervisor = Supervisor(
         {
-            31337: opened(stage, tmp_path / "a.sqlite", gives_up),
-            10: opened(stage, tmp_path / "b.sqlite", gives_up, rpc=away),
+            31337: opened(environment, tmp_path / "a.sqlite", gives_up),
+            10: opened(environment, tmp_path / "b.sqlite", gives_up, rpc=away),
         },
         on_decision=on_decision,
     )
-    station.run()
+    supervisor.run()
 
-    assert [one.reason for one in told][:2] == [Reason.UNDER_WAY, Reason.REBALANCED]
+    assert [one.reason for one in reported][:2] == [Reason.UNDER_WAY, Reason.REBALANCED]
 
 
 def test_a_chain_alone_that_is_away_ends_the_station_with_its_error(
-    stage: Stage, tmp_path: Path
+    environment: DevEnvironment, tmp_path: Path
 ) -> None:
     with pytest.raises(RpcUnreachable):
-        Station({31337: opened(stage, tmp_path / "a.sqlite", rpc=away)}).run()
+        Supervisor({31337: opened(environment, tmp_path / "a.sqlite", rpc=away)}).run()
 
 
 def test_a_chain_alone_that_goes_away_ends_the_station_after_so_many_failures(
-    stage: Stage, tmp_path: Path
+    environment: DevEnvironment, tmp_path: Path
 ) -> None:
     ticks: list[Tick] = []
-    keeper = opened(stage, tmp_path / "a.sqlite", rpc=lambda: Failing(stage.chain.rpc.endpoint, 20))
+    keeper = opened(
+        environment, tmp_path / "a.sqlite", rpc=lambda: Failing(environment.chain.rpc.endpoint, 20)
+    )
     with pytest.raises(TooManyFailures) as ended:
-        Station({31337: keeper}, [ticks.append]).run()
+        Supervisor({31337: keeper}, [ticks.append]).run()
 
     assert ended.value.failures == 2
     assert ticks[-1].breakers[0].scope == "chain"
     assert ticks[-1].failures_in_a_row == 2
 
 
-def test_when_all_chains_rest_the_station_ends(stage: Stage, tmp_path: Path) -> None:
+def test_when_all_chains_rest_the_station_ends(environment: DevEnvironment, tmp_path: Path) -> None:
     options = replace(OPTIONS, gives_up=False)
 
     def fails() -> Rpc:
-        return Failing(stage.chain.rpc.endpoint, 20)
+        return Failing(environment.chain.rpc.endpoint, 20)
 
     chains = {
-        31337: opened(stage, tmp_path / "a.sqlite", options, rpc=fails),
-        31338: _elsewhere(opened(stage, tmp_path / "b.sqlite", options, rpc=fails)),
+        31337: opened(environment, tmp_path / "a.sqlite", options, rpc=fails),
+        31338: _elsewhere(opened(environment, tmp_path / "b.sqlite", options, rpc=fails)),
     }
     with pytest.raises(AllChainsUnavailable) as ended:
-        Station(chains).run()
+        Supervisor(chains).run()
 
     assert len(ended.value.failures) == 2
     assert "it went away" in str(ended.value)
 
 
-def test_what_ends_one_chain_for_good_ends_all(stage: Stage, tmp_path: Path) -> None:
-    set_policy(stage, replace(DEMO_POLICY, open_after_seconds=0))
+def test_what_ends_one_chain_for_good_ends_all(environment: DevEnvironment, tmp_path: Path) -> None:
+    set_policy(environment, replace(DEMO_POLICY, open_after_seconds=0))
     chains = {
-        31337: opened(stage, tmp_path / "a.sqlite"),
-        31338: opened(stage, tmp_path / "b.sqlite", actor=Actor.DEPOSITOR),
+        31337: opened(environment, tmp_path / "a.sqlite"),
+        31338: opened(environment, tmp_path / "b.sqlite", actor=Actor.DEPOSITOR),
     }
     with pytest.raises(KeeperNotAuthorized):
-        Station(chains).run()
+        Supervisor(chains).run()
     assert threading.active_count() < 20
     Outbox(tmp_path / "a.sqlite").close()  # nobody holds it any more
 
 
-def test_settings_read_again_take_effect_at_the_next_look(stage: Stage, tmp_path: Path) -> None:
-    move(stage, UP_10_PERCENT)
-    told: list[Decision] = []
+def test_settings_read_again_take_effect_at_the_next_look(
+    environment: DevEnvironment, tmp_path: Path
+) -> None:
+    move(environment, UP_10_PERCENT)
+    reported: list[Decision] = []
     cheap = replace(OPTIONS, fee_cap_wei=1)
     tuning = Tuning(OPTIONS, SendRules(fee_cap_wei=OPTIONS.fee_cap_wei), EvaluatorOptions(), 10**18)
 
@@ -164,111 +178,117 @@ def test_settings_read_again_take_effect_at_the_next_look(stage: Stage, tmp_path
         return {31337: tuning}
 
     def on_decision(decision: Decision) -> None:
-        told.append(decision)
+        reported.append(decision)
         if decision.reason is Reason.NOT_SENT:
-            station._reloading = True  # as SIGHUP does
-            stage.chain.rpc.call("evm_mine")
+            supervisor._reloading = True  # as SIGHUP does
+            environment.chain.rpc.call("evm_mine")
         if decision.reason is Reason.REBALANCED:
-            station.stop()
+            supervisor.stop()
 
-    station = Station(
-        {31337: opened(stage, tmp_path / "a.sqlite", cheap)}, on_decision=on_decision, reload=reload
+    supervisor = Supervisor(
+        {31337: opened(environment, tmp_path / "a.sqlite", cheap)},
+        on_decision=on_decision,
+        reload=reload,
     )
-    station.run()
+    supervisor.run()
 
-    reasons = [one.reason for one in told]
+    reasons = [one.reason for one in reported]
     assert reasons[0] is Reason.NOT_SENT
     assert Reason.UNDER_WAY in reasons
 
 
 def test_chains_that_never_begin_end_the_station_too(
-    stage: Stage, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    environment: DevEnvironment, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("rebalancer.keeper.supervisor._LONGEST_REST_SECONDS", 0.01)
     options = replace(OPTIONS, gives_up=False)
 
     def fails() -> Rpc:
-        return Failing(stage.chain.rpc.endpoint, 20)
+        return Failing(environment.chain.rpc.endpoint, 20)
 
     chains = {
-        31337: opened(stage, tmp_path / "a.sqlite", options, rpc=fails),
-        10: opened(stage, tmp_path / "b.sqlite", options, rpc=away),
+        31337: opened(environment, tmp_path / "a.sqlite", options, rpc=fails),
+        10: opened(environment, tmp_path / "b.sqlite", options, rpc=away),
     }
     with pytest.raises(AllChainsUnavailable) as ended:
-        Station(chains).run()
+        Supervisor(chains).run()
 
     assert len(ended.value.failures) == 2
 
 
 def test_settings_that_are_read_while_a_chain_is_away_hold_once_it_begins(
-    stage: Stage, tmp_path: Path
+    environment: DevEnvironment, tmp_path: Path
 ) -> None:
-    move(stage, UP_10_PERCENT)
+    move(environment, UP_10_PERCENT)
     cheap = replace(OPTIONS, fee_cap_wei=1)
     tuning = Tuning(OPTIONS, SendRules(fee_cap_wei=OPTIONS.fee_cap_wei), EvaluatorOptions(), 10**18)
-    make = opened(stage, tmp_path / "a.sqlite", cheap)
-    told: list[Decision] = []
+    make = opened(environment, tmp_path / "a.sqlite", cheap)
+    reported: list[Decision] = []
     tries: list[int] = []
 
-    def once_settings_were_read(stack: ExitStack, watchers: Sequence[Watcher]) -> Keeper:
+    def once_settings_were_read(stack: ExitStack, observers: Sequence[Observer]) -> Keeper:
         tries.append(1)
         if len(tries) < 3:
-            station._reloading = True  # as SIGHUP does
+            supervisor._reloading = True  # as SIGHUP does
             raise RpcUnreachable("node", "it is away")
-        return make(stack, watchers)
+        return make(stack, observers)
 
-    def never(_stack: ExitStack, _watchers: Sequence[Watcher]) -> Keeper:
+    def never(_stack: ExitStack, _observers: Sequence[Observer]) -> Keeper:
         raise RpcUnreachable("node", "it is away")
 
     def on_decision(decision: Decision) -> None:
-        told.append(decision)
-        station.stop()
+        reported.append(decision)
+        supervisor.stop()
 
-    station = Station(
+    supervisor = Supervisor(
         {31337: once_settings_were_read, 10: never},
         on_decision=on_decision,
         reload=lambda: {31337: tuning},
     )
-    station.run()
+    supervisor.run()
 
-    assert told[0].reason is Reason.UNDER_WAY
+    assert reported[0].reason is Reason.UNDER_WAY
 
 
-def test_settings_that_cannot_be_read_at_all_change_nothing(stage: Stage, tmp_path: Path) -> None:
+def test_settings_that_cannot_be_read_at_all_change_nothing(
+    environment: DevEnvironment, tmp_path: Path
+) -> None:
     read: list[int] = []
-    told: list[Tick] = []
+    reported: list[Tick] = []
 
     def reload() -> Mapping[int, Tuning]:
         read.append(1)
         raise TypeError("argument of type 'int' is not iterable")
 
     def watch(tick: Tick) -> None:
-        told.append(tick)
-        station._reloading = not read
+        reported.append(tick)
+        supervisor._reloading = not read
         if read:
-            station.stop()
-        stage.chain.rpc.call("evm_mine")
+            supervisor.stop()
+        environment.chain.rpc.call("evm_mine")
 
-    station = Station({31337: opened(stage, tmp_path / "a.sqlite")}, [watch], reload=reload)
-    station.run()
+    supervisor = Supervisor(
+        {31337: opened(environment, tmp_path / "a.sqlite")}, [watch], reload=reload
+    )
+    supervisor.run()
 
     assert read == [1]
-    assert told[-1].failure == ""
+    assert reported[-1].failure == ""
 
 
 def test_a_look_that_comes_to_no_end_is_abandoned_and_that_is_no_clean_stop(
-    stage: Stage, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    environment: DevEnvironment, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("rebalancer.keeper.supervisor._STOP_SECONDS", 0.1)
     free = threading.Event()
 
     def hangs(_tick: Tick) -> None:
-        station.stop()
+        supervisor.stop()
         free.wait(600)
 
-    station = Station({31337: opened(stage, tmp_path / "a.sqlite")}, [hangs])
+    supervisor = Supervisor({31337: opened(environment, tmp_path / "a.sqlite")}, [hangs])
     with pytest.raises(KeyboardInterrupt):
-        station.run()
+        supervisor.run()
     free.set()
     for thread in threading.enumerate():
         if thread.name == "chain-31337":
@@ -277,7 +297,7 @@ def test_a_look_that_comes_to_no_end_is_abandoned_and_that_is_no_clean_stop(
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
 def test_the_first_signal_stops_after_the_look_and_the_second_abandons_it(
-    stage: Stage, tmp_path: Path, number: signal.Signals
+    environment: DevEnvironment, tmp_path: Path, number: signal.Signals
 ) -> None:
     ticks: list[Tick] = []
     free = threading.Event()
@@ -286,19 +306,19 @@ def test_the_first_signal_stops_after_the_look_and_the_second_abandons_it(
         ticks.append(tick)
         os.kill(os.getpid(), number)
 
-    Station({31337: opened(stage, tmp_path / "a.sqlite")}, [signals]).run()
+    Supervisor({31337: opened(environment, tmp_path / "a.sqlite")}, [signals]).run()
     assert len(ticks) == 1
 
     def twice(_tick: Tick) -> None:
         os.kill(os.getpid(), number)
         # Only then is no further look begun, whose signals nobody would expect any more.
-        wait_for("the stop", station._keepers[31337]._stopping.is_set)
+        wait_for("the stop", supervisor._keepers[31337]._stopping.is_set)
         os.kill(os.getpid(), number)
         free.wait(600)
 
-    station = Station({31337: opened(stage, tmp_path / "b.sqlite")}, [twice])
+    supervisor = Supervisor({31337: opened(environment, tmp_path / "b.sqlite")}, [twice])
     with pytest.raises(KeyboardInterrupt):
-        station.run()
+        supervisor.run()
     free.set()
     for thread in threading.enumerate():
         if thread.name == "chain-31337":
@@ -309,10 +329,10 @@ def test_the_first_signal_stops_after_the_look_and_the_second_abandons_it(
 def _elsewhere(make: Opened) -> Opened:
     """The same keeper under another chain's number, as far as its ticks tell."""
 
-    def made(stack: ExitStack, watchers: Sequence[Watcher]) -> Keeper:
+    def made(stack: ExitStack, observers: Sequence[Observer]) -> Keeper:
         def watch(tick: Tick) -> None:
-            for watcher in watchers:
-                watcher(replace(tick, chain_id=31338))
+            for observer in observers:
+                observer(replace(tick, chain_id=31338))
 
         return make(stack, [watch])
 

@@ -9,16 +9,16 @@ import pytest
 from structlog.testing import capture_logs
 
 from rebalancer.chain.heads import Header, Heads
-from rebalancer.devnet.stage import Stage
-from rebalancer.errors import WireUnreadable
-from rebalancer.fleet.shared import LocalShared
-from rebalancer.fleet.wire import Answer, Order, on_wire, verdict_of
+from rebalancer.devnet.environment import DevEnvironment
+from rebalancer.errors import MessageUnreadable
+from rebalancer.fleet.messages import Answer, EvaluationRequest, as_message, verdict_of
+from rebalancer.fleet.redis_state import LocalState
 from rebalancer.fleet.worker import Worker
-from rebalancer.keeper import Evaluator, Site
-from rebalancer.keeper.decide import Conditions, Step, Verdict
+from rebalancer.keeper import Evaluator, KeeperContext
+from rebalancer.keeper.decide import Action, Conditions, Verdict
 from tests.contract.test_keeper import move
 
-ORDER = Order(
+ORDER = EvaluationRequest(
     1,
     Header(7, "0x" + "77" * 32, "0x" + "66" * 32, 1_700_000_000, 10**9),
     Conditions(12 * 10**9, "0x" + "ee" * 20),
@@ -32,21 +32,21 @@ ORDER = Order(
 
 
 @pytest.fixture
-def verdict(stage: Stage) -> Verdict:
+def verdict(environment: DevEnvironment) -> Verdict:
     """A rebalance that is to be sent."""
-    move(stage, {"ETH/USD": 2_200_00000000})
-    rpc = stage.chain.rpc
+    move(environment, {"ETH/USD": 2_200_00000000})
+    rpc = environment.chain.rpc
     head = Heads(rpc).next(0)
     assert head is not None
-    evaluator = Evaluator(rpc, Site.of(stage.deployment, [stage.vault]))
+    evaluator = Evaluator(rpc, KeeperContext.of(environment.deployment, [environment.vault]))
     (found,) = evaluator.evaluate(head, Conditions(10**9)).verdicts
-    assert found.step is Step.REBALANCE
+    assert found.step is Action.REBALANCE
     return found
 
 
 def answer_of(verdict: Verdict) -> Answer:
     epoch, drift_bps = verdict.snapshot.state.epoch, verdict.snapshot.drift_bps
-    return Answer("0x", "", (verdict.reason,), (epoch,), (drift_bps,), (on_wire(verdict),), 1)
+    return Answer("0x", "", (verdict.reason,), (epoch,), (drift_bps,), (as_message(verdict),), 1)
 
 
 # Refusals
@@ -54,54 +54,56 @@ def answer_of(verdict: Verdict) -> Answer:
 
 @pytest.mark.parametrize("text", ["", "nonsense", "{}", "[]", '{"chain_id": "one"}'])
 def test_order_of_another_version_is_refused(text: str) -> None:
-    with pytest.raises(WireUnreadable) as caught:
-        Order.of_json(text)
+    with pytest.raises(MessageUnreadable) as caught:
+        EvaluationRequest.of_json(text)
     assert caught.value.what == "order"
 
 
 @pytest.mark.parametrize("text", [None, 3, b"{}", "nonsense", "{}", '{"block_hash": 1}'])
 def test_answer_of_another_version_is_refused(text: object) -> None:
-    with pytest.raises(WireUnreadable) as caught:
+    with pytest.raises(MessageUnreadable) as caught:
         Answer.of_json(text)
     assert caught.value.what == "answer"
 
 
 def test_route_that_is_not_hexadecimal_is_refused(verdict: Verdict) -> None:
-    told = on_wire(verdict)
-    assert told.plan is not None
-    with pytest.raises(WireUnreadable, match="hexadecimal"):
-        verdict_of(replace(told, plan=replace(told.plan, route="0xzz")))
+    reported = as_message(verdict)
+    assert reported.plan is not None
+    with pytest.raises(MessageUnreadable, match="hexadecimal"):
+        verdict_of(replace(reported, plan=replace(reported.plan, route="0xzz")))
 
 
 def test_amounts_of_another_basket_are_refused(verdict: Verdict) -> None:
-    told = on_wire(verdict)
-    assert told.plan is not None
-    with pytest.raises(WireUnreadable, match="one an asset"):
-        verdict_of(replace(told, plan=replace(told.plan, sales_raw=told.plan.sales_raw[:2])))
+    reported = as_message(verdict)
+    assert reported.plan is not None
+    with pytest.raises(MessageUnreadable, match="one an asset"):
+        verdict_of(
+            replace(reported, plan=replace(reported.plan, sales_raw=reported.plan.sales_raw[:2]))
+        )
 
 
 def test_plan_that_the_vault_would_refuse_is_refused(verdict: Verdict) -> None:
-    told = on_wire(verdict)
-    assert told.plan is not None
-    most = tuple(2 * raw for raw in told.plan.sales_raw)
-    with pytest.raises(WireUnreadable, match="the vault would"):
-        verdict_of(replace(told, plan=replace(told.plan, sales_raw=most)))
+    reported = as_message(verdict)
+    assert reported.plan is not None
+    most = tuple(2 * raw for raw in reported.plan.sales_raw)
+    with pytest.raises(MessageUnreadable, match="the vault would"):
+        verdict_of(replace(reported, plan=replace(reported.plan, sales_raw=most)))
     none = (0,) * len(most)
-    with pytest.raises(WireUnreadable, match=r"the vault would refuse it: .*NothingSold"):
-        verdict_of(replace(told, plan=replace(told.plan, sales_raw=none)))
+    with pytest.raises(MessageUnreadable, match=r"the vault would refuse it: .*NothingSold"):
+        verdict_of(replace(reported, plan=replace(reported.plan, sales_raw=none)))
 
 
 def test_rebalance_without_a_plan_is_refused(verdict: Verdict) -> None:
-    with pytest.raises(WireUnreadable, match="without a plan"):
-        verdict_of(replace(on_wire(verdict), plan=None))
+    with pytest.raises(MessageUnreadable, match="without a plan"):
+        verdict_of(replace(as_message(verdict), plan=None))
 
 
-def test_worker_of_another_chain_and_late_worker_say_so(stage: Stage) -> None:
-    site, shared = Site.of(stage.deployment, ()), LocalShared()
-    worker = Worker("anna", stage.chain.rpc, site, shared)
+def test_worker_of_another_chain_and_late_worker_say_so(environment: DevEnvironment) -> None:
+    context, state = KeeperContext.of(environment.deployment, ()), LocalState()
+    worker = Worker("anna", environment.chain.rpc, context, state)
 
     other = Answer.of_json(worker.answer(ORDER.to_json()))
-    late = replace(ORDER, chain_id=site.chain_id, expires_at=shared.now() - 1)
+    late = replace(ORDER, chain_id=context.chain_id, expires_at=state.now() - 1)
     expired = Answer.of_json(worker.answer(late.to_json()))
     with capture_logs() as logs:
         garbage = Answer.of_json(worker.answer("garbage"))
@@ -109,7 +111,7 @@ def test_worker_of_another_chain_and_late_worker_say_so(stage: Stage) -> None:
     assert "of chain 31337" in other.failure
     assert "waits" in expired.failure
     assert "order" in garbage.failure
-    assert [(log["event"], log["chain_id"]) for log in logs] == [("order_failed", site.chain_id)]
+    assert [(log["event"], log["chain_id"]) for log in logs] == [("order_failed", context.chain_id)]
     assert worker.handled == 3
 
 
@@ -117,7 +119,7 @@ def test_worker_of_another_chain_and_late_worker_say_so(stage: Stage) -> None:
 
 
 def test_order_comes_back_as_it_was() -> None:
-    assert Order.of_json(ORDER.to_json()) == ORDER
+    assert EvaluationRequest.of_json(ORDER.to_json()) == ORDER
 
 
 def test_verdict_comes_back_with_all_that_is_sent_and_verified(verdict: Verdict) -> None:
@@ -127,7 +129,7 @@ def test_verdict_comes_back_with_all_that_is_sent_and_verified(verdict: Verdict)
     plan, before = back.plan, verdict.plan
     assert plan is not None
     assert before is not None
-    assert replace(plan, legs=()) == replace(before, legs=())
+    assert replace(plan, swaps=()) == replace(before, swaps=())
     assert plan.settlement == before.settlement
     assert plan.shares == before.shares
     assert back.snapshot == verdict.snapshot

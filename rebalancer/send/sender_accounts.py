@@ -11,10 +11,10 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from rebalancer.errors import CallNotAllowed, FeeAboveLimit, NoFreeLane, SpendLimitReached
+from rebalancer.errors import CallNotAllowed, FeeAboveLimit, NoFreeSender, SpendLimitReached
 from rebalancer.send.signed import SignedTransaction, Signer
 
-__all__ = ["KeyLimits", "Lane", "as_lane", "choose"]
+__all__ = ["KeyLimits", "SenderAccount", "as_sender", "choose"]
 
 _SELECTOR_CHARACTERS = 10  # 0x and four bytes
 
@@ -62,7 +62,7 @@ class KeyLimits:
             raise SpendLimitReached(address, spent_wei, more_wei, limit_wei)
 
 
-class Lane:
+class SenderAccount:
     """An account and its limits. At most `max_open` of its transactions are under way at once."""
 
     def __init__(self, signer: Signer, limits: KeyLimits | None = None, max_open: int = 16) -> None:
@@ -98,26 +98,32 @@ class Lane:
         return f"Lane({self.signer!r})"
 
 
-def as_lane(signer: Signer) -> Lane:
+def as_sender(signer: Signer) -> SenderAccount:
     """A signer as a lane; one that is none already has no limits."""
-    return signer if isinstance(signer, Lane) else Lane(signer)
+    return signer if isinstance(signer, SenderAccount) else SenderAccount(signer)
 
 
 def choose(
-    lanes: Sequence[Lane], open_by_address: Mapping[str, int], vault: str, to: str, data: str
-) -> Lane:
+    senders: Sequence[SenderAccount],
+    open_by_address: Mapping[str, int],
+    vault: str,
+    to: str,
+    data: str,
+) -> SenderAccount:
     """The lane for a call: of those whose limits allow it, the one with the least under way.
 
     Of one lane alone its own refusal is the answer, which says more.
 
     Raises:
         CallNotAllowed: the only lane may not make this call.
-        NoFreeLane: no lane may, or all that may have as much under way as they may.
+        NoFreeSender: no lane may, or all that may have as much under way as they may.
     """
-    if len(lanes) == 1:
-        lanes[0].limits.check_call(lanes[0].address, to, data)
-    allowed = [lane for lane in lanes if lane.may(to, data)]
-    free = [lane for lane in allowed if open_by_address.get(lane.address, 0) < lane.max_open]
+    if len(senders) == 1:
+        senders[0].limits.check_call(senders[0].address, to, data)
+    allowed = [sender for sender in senders if sender.may(to, data)]
+    free = [
+        sender for sender in allowed if open_by_address.get(sender.address, 0) < sender.max_open
+    ]
     if not free:
-        raise NoFreeLane(vault, len(allowed), len(allowed))
-    return min(free, key=lambda lane: open_by_address.get(lane.address, 0))
+        raise NoFreeSender(vault, len(allowed), len(allowed))
+    return min(free, key=lambda sender: open_by_address.get(sender.address, 0))

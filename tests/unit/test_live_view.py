@@ -9,7 +9,7 @@ import pytest
 from rich.console import Console
 from rich.text import Text
 
-from rebalancer.lab.live import LiveView, _gauge, _span
+from rebalancer.lab.live_view import LiveView, _gauge, _span
 from rebalancer.lab.records import TickRecord
 from rebalancer.units import E18
 

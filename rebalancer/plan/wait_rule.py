@@ -31,7 +31,7 @@ from rebalancer.policy import is_open
 from rebalancer.settlement import Basket, Policy, State, Weighed
 from rebalancer.units import BPS, E18
 
-__all__ = ["Patience", "patience"]
+__all__ = ["WaitRule", "wait_rule"]
 
 _PART = 3
 """One part in so many of the limit is what the next unit may lose while better prices are waited for."""
@@ -41,24 +41,24 @@ _FAR_BANDS = 2
 
 
 @dataclass(frozen=True, slots=True)
-class Patience:
+class WaitRule:
     """What the next unit may lose now, and if nothing better were waited for; fractions of 1e18 of the value sold."""
 
     now_e18: int
     at_most_e18: int
 
 
-def patience(
+def wait_rule(
     policy: Policy, state: State, basket: Basket, weighed: Weighed, slippage_limit_e18: int
-) -> Patience:
+) -> WaitRule:
     """What may be paid at the basket's time, where the vault's limit is `slippage_limit_e18`. Rounded down."""
     top_e18 = policy.max_slippage_bps * (E18 // BPS)
     if slippage_limit_e18 >= top_e18:
-        return Patience(top_e18, top_e18)
+        return WaitRule(top_e18, top_e18)
     is_far = any(
         abs(distance) * E18 >= _FAR_BANDS * band * weighed.total_e18
         for distance, band in zip(weighed.distances_e18, basket.bands_e18, strict=True)
     )
     hurries = is_far or is_open(state.due_since, policy.open_after_seconds, basket.timestamp)
     now_e18 = slippage_limit_e18 if hurries else slippage_limit_e18 // _PART
-    return Patience(now_e18, slippage_limit_e18)
+    return WaitRule(now_e18, slippage_limit_e18)

@@ -17,10 +17,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from rebalancer.errors import BadAmount, LiquidityExhausted
-from rebalancer.plan.ask import PlanInput
-from rebalancer.plan.leg import Leg
 from rebalancer.plan.market import Market
 from rebalancer.plan.order import makes_circle
+from rebalancer.plan.problem import Problem
+from rebalancer.plan.swap import Swap
 from rebalancer.units import E18
 from rebalancer.venues import Pool
 
@@ -41,7 +41,7 @@ _Middle = tuple[float, str, list[tuple[float, int]], list[tuple[float, int]]]
 class Gathered:
     """Swaps in order, what they sell and buy (raw, in basket order), and what is planned for less their gas."""
 
-    legs: tuple[Leg, ...]
+    swaps: tuple[Swap, ...]
     sales_raw: tuple[int, ...]
     buys_raw: tuple[int, ...]
     net_e18: int
@@ -52,24 +52,24 @@ class SingleRoutes:
 
     def __init__(self, market: Market) -> None:
         self._market = market
-        self._places = {pool.key: number for number, pool in enumerate(market.pools)}
+        self._numbers = {pool.key: number for number, pool in enumerate(market.pools)}
         self._after: dict[int, Pool] = {}
         self._quotes: dict[int, dict[tuple[str, str, int], int]] = {}
-        self.legs: list[Leg] = []
+        self.swaps: list[Swap] = []
         self.quotes = 0
         """How many were asked for."""
         self.was_capped = False
         """Whether anything would have bought more than was wanted: only then can `fitting` find other trades."""
-        self._ways = dict(market.ways)
+        self._edges = dict(market.edges)
         self._middles: dict[tuple[str, str, bool], list[_Middle]] = {}
         self._rates = np.zeros((len(market.tokens), len(market.tokens)))
-        for sold, outs in self._ways.items():
-            for bought, ways in outs.items():
-                self._rates[market.index[sold], market.index[bought]] = ways[0][0]
+        for sold, outs in self._edges.items():
+            for bought, edges in outs.items():
+                self._rates[market.index[sold], market.index[bought]] = edges[0][0]
 
     def trade(
         self,
-        asked: PlanInput,
+        problem: Problem,
         sales_raw: Sequence[int],
         needs_raw: Sequence[int],
         begun: Gathered | None = None,
@@ -82,39 +82,39 @@ class SingleRoutes:
         With what has `begun`, that comes first. `fitting`: what would buy more than is wanted is tried with as much less as buys just that,
         rather than with the next smaller part only. With `beat_e18` it ends where what is still to come could not be worth more than that.
         """
-        chances = _Chances.of(asked, self._market, sales_raw, needs_raw)
+        chances = _Chances.of(problem, self._market, sales_raw, needs_raw)
         if any(len(pool.tokens) > 2 for pool in self._market.pools):
             beat_e18 = None  # a trade may make another pair of its pool better
-        nothing = (0,) * len(asked.tokens)
+        nothing = (0,) * len(problem.tokens)
         found: list[Gathered] = []
         # The first trade need not earn its gas: whether all of it is worth that is for others to say.
-        last = begun or Gathered((), nothing, nothing, -2 * asked.hop_cost_e18)
-        self.take(last.legs)
+        last = begun or Gathered((), nothing, nothing, -2 * problem.hop_cost_e18)
+        self.take(last.swaps)
         while True:
             left = tuple(map(int.__sub__, sales_raw, last.sales_raw))
             lacks = tuple(map(int.__sub__, needs_raw, last.buys_raw))
-            most, in_all = chances.most_gained(asked, self._rates, left, lacks, last)
+            most, in_all = chances.most_gained(problem, self._rates, left, lacks, last)
             best, used = last, None
-            before_e18 = last.net_e18 if last.legs else 0
+            before_e18 = last.net_e18 if last.swaps else 0
             if beat_e18 is not None and before_e18 + in_all * E18 < beat_e18:
                 return found
             for pair in sorted(most, key=most.__getitem__, reverse=True):
                 if most[pair] * E18 <= best.net_e18 - before_e18:
                     break
                 room = left[pair[0]], lacks[pair[1]]
-                more = self._traded(asked, pair, room, last, best, fitting=fitting)
+                more = self._traded(problem, pair, room, last, best, fitting=fitting)
                 if more is not best:
                     best, used = more, pair
             if used is None:
                 return found
             chances.close(*used)
-            self.take(best.legs[len(last.legs) :])
+            self.take(best.swaps[len(last.swaps) :])
             last = best
             found.append(last)
 
     def _traded(
         self,
-        asked: PlanInput,
+        problem: Problem,
         pair: tuple[int, int],
         most_raw: tuple[int, int],
         last: Gathered,
@@ -124,50 +124,50 @@ class SingleRoutes:
     ) -> Gathered:
         """All with the best trade of a pair, if that is worth more than the `best`; which it is otherwise."""
         (i, j), (to_sell, to_buy) = pair, most_raw
-        token_in, token_out = asked.tokens[i], asked.tokens[j]
+        token_in, token_out = problem.tokens[i], problem.tokens[j]
         # {raw i} = {raw j} * {usd/j} * {raw i/i} / ({raw j/j} * {usd/i})
-        over = to_buy * asked.prices_e18[j] * 10 ** asked.decimals[i]
-        most = min(to_sell, over // (10 ** asked.decimals[j] * asked.prices_e18[i]))
-        if asked.sold_max_e18 is not None:
-            spent_e18, _ = asked.values_e18(last.sales_raw, last.buys_raw)
-            room_e18 = max(0, asked.sold_max_e18 - spent_e18 - 1)
-            most = min(most, room_e18 * 10 ** asked.decimals[i] // asked.hi_e18[i])
+        over = to_buy * problem.prices_e18[j] * 10 ** problem.decimals[i]
+        most = min(to_sell, over // (10 ** problem.decimals[j] * problem.prices_e18[i]))
+        if problem.sold_max_e18 is not None:
+            spent_e18, _ = problem.values_e18(last.sales_raw, last.buys_raw)
+            room_e18 = max(0, problem.sold_max_e18 - spent_e18 - 1)
+            most = min(most, room_e18 * 10 ** problem.decimals[i] // problem.hi_e18[i])
         cap = None if fitting else to_buy
-        for way, swaps in ((self._direct, 1), (self._through, 2)):
+        for edge, swaps in ((self._direct, 1), (self._through, 2)):
             for part in _PARTS:
                 amount = most // part
-                least = min(_least_out(asked, pair, amount, last, best, swaps), to_buy)
-                route = way(token_in, token_out, amount, self.legs, least, cap)
+                least = min(_least_out(problem, pair, amount, last, best, swaps), to_buy)
+                route = edge(token_in, token_out, amount, self.swaps, least, cap)
                 while route and route[-1].amount_out_raw > to_buy:
                     self.was_capped = True
                     amount = min(amount - 1, amount * to_buy // route[-1].amount_out_raw)
-                    route = way(token_in, token_out, amount, self.legs)
+                    route = edge(token_in, token_out, amount, self.swaps)
                 if not route:
                     continue
-                more = _with(asked, last, pair, route)
-                if more.net_e18 > best.net_e18 and asked.allows(more.sales_raw, more.buys_raw):
+                more = _with(problem, last, pair, route)
+                if more.net_e18 > best.net_e18 and problem.allows(more.sales_raw, more.buys_raw):
                     best = more
         return best
 
-    def best(self, token_in: str, token_out: str, amount_raw: int) -> list[Leg]:
+    def best(self, token_in: str, token_out: str, amount_raw: int) -> list[Swap]:
         """The one or two legs that pay most for the whole amount; none where no route can take it."""
-        ways = (way(token_in, token_out, amount_raw) for way in (self._direct, self._through))
-        return max(ways, key=lambda route: route[-1].amount_out_raw if route else 0)
+        edges = (edge(token_in, token_out, amount_raw) for edge in (self._direct, self._through))
+        return max(edges, key=lambda route: route[-1].amount_out_raw if route else 0)
 
     def _direct(
         self,
         token_in: str,
         token_out: str,
         amount_raw: int,
-        beside: Sequence[Leg] = (),
+        beside: Sequence[Swap] = (),
         least: int = 0,
         most_raw: int | None = None,
-    ) -> list[Leg]:
+    ) -> list[Swap]:
         """The pool of the pair that pays most for the whole amount, more than `least` but no more than `most_raw`, if that makes no circle beside others."""
         if amount_raw <= 0 or (beside and makes_circle(beside, token_in, token_out)):
             return []
-        ways = self._ways.get(token_in, {}).get(token_out, ())
-        best = self._best_pool(ways, token_in, token_out, amount_raw, least, most_raw)
+        edges = self._edges.get(token_in, {}).get(token_out, ())
+        best = self._best_pool(edges, token_in, token_out, amount_raw, least, most_raw)
         return [best] if best else []
 
     def _through(
@@ -175,30 +175,30 @@ class SingleRoutes:
         token_in: str,
         token_out: str,
         amount_raw: int,
-        beside: Sequence[Leg] = (),
+        beside: Sequence[Swap] = (),
         least: int = 0,
         most_raw: int | None = None,
-    ) -> list[Leg]:
+    ) -> list[Swap]:
         """The same of two pools in a row."""
-        found: list[Leg] = []
-        for most, middle, ways, seconds in (
+        found: list[Swap] = []
+        for most, middle, edges, seconds in (
             self._between(token_in, token_out, beside) if amount_raw > 0 else ()
         ):
             if amount_raw * most * _GENEROUS <= least:
                 break
-            arrives = self._most_out(ways, token_in, middle, amount_raw)
+            arrives = self._most_out(edges, token_in, middle, amount_raw)
             if self._most_out(seconds, middle, token_out, arrives) <= least:
                 continue
             # More of the middle token never buys less, so the best first pool is one of the best route, unless it is the second.
-            first = self._best_pool(ways, token_in, middle, amount_raw, 0)
+            first = self._best_pool(edges, token_in, middle, amount_raw, 0)
             if first is None:
                 continue
-            number = self._places[first.pool.key]
-            others = [way for way in seconds if way[1] != number]
+            number = self._numbers[first.pool.key]
+            others = [edge for edge in seconds if edge[1] != number]
             tried = [(first, others)]
-            again = [way for way in seconds if way[1] == number]
+            again = [edge for edge in seconds if edge[1] == number]
             if again:
-                rest = [way for way in ways if way[1] != number]
+                rest = [edge for edge in edges if edge[1] != number]
                 other = self._best_pool(rest, token_in, middle, amount_raw, 0)
                 tried += [(other, again)] if other else []
             for first, ends in tried:
@@ -209,28 +209,28 @@ class SingleRoutes:
                     found, least = [first, second], second.amount_out_raw
         return found
 
-    def _between(self, token_in: str, token_out: str, beside: Sequence[Leg]) -> list[_Middle]:
+    def _between(self, token_in: str, token_out: str, beside: Sequence[Swap]) -> list[_Middle]:
         """The tokens that two pools in a row may pass through without a circle, what pays most first."""
         key = token_in, token_out, bool(beside)
         found = self._middles.get(key)
         if found is None:
             found = []
             if not beside or not makes_circle(beside, token_in, token_out):
-                for middle, ways in self._ways.get(token_in, {}).items():
-                    seconds = self._ways[middle].get(token_out)
+                for middle, edges in self._edges.get(token_in, {}).items():
+                    seconds = self._edges[middle].get(token_out)
                     if middle == token_out or not seconds:
                         continue
                     if not _circles(beside, token_in, middle, token_out):
-                        found.append((ways[0][0] * seconds[0][0], middle, ways, seconds))
+                        found.append((edges[0][0] * seconds[0][0], middle, edges, seconds))
             self._middles[key] = found = sorted(found, key=lambda one: (-one[0], one[1]))
         return found
 
     def _most_out(
-        self, ways: Sequence[tuple[float, int]], token_in: str, token_out: str, amount: float
+        self, edges: Sequence[tuple[float, int]], token_in: str, token_out: str, amount: float
     ) -> float:
         """What the pools pay at most for that much on one of them."""
         best = 0.0
-        for most, number in ways:
+        for most, number in edges:
             if amount * most <= best:
                 break
             best = max(best, self._ceiling(most, number, token_in, token_out, amount))
@@ -246,17 +246,17 @@ class SingleRoutes:
 
     def _best_pool(
         self,
-        ways: Sequence[tuple[float, int]],
+        edges: Sequence[tuple[float, int]],
         token_in: str,
         token_out: str,
         amount_raw: int,
         least: int,
         most_raw: int | None = None,
-    ) -> Leg | None:
+    ) -> Swap | None:
         """The leg on the pool that pays most, if that is more than `least`, of those that pay no more than `most_raw`."""
-        best: Leg | None = None
+        best: Swap | None = None
         tops: list[tuple[float, int]] = []
-        for most, number in ways:
+        for most, number in edges:
             if amount_raw * most * _GENEROUS <= least:
                 break
             tops.append((self._ceiling(most, number, token_in, token_out, amount_raw), number))
@@ -267,7 +267,7 @@ class SingleRoutes:
             if most_raw is not None and out > most_raw:
                 self.was_capped = True
             elif out > least:
-                best, least = Leg(self._pool(number), token_in, token_out, amount_raw, out), out
+                best, least = Swap(self._pool(number), token_in, token_out, amount_raw, out), out
         return best
 
     def _quoted(self, number: int, token_in: str, token_out: str, amount_raw: int) -> int:
@@ -285,21 +285,21 @@ class SingleRoutes:
     def _pool(self, number: int) -> Pool:
         return self._after.get(number, self._market.pools[number])
 
-    def take(self, route: Sequence[Leg]) -> None:
+    def take(self, route: Sequence[Swap]) -> None:
         """Make these swaps, which `best` found: later ones are quoted on what they leave."""
-        for leg in route:
-            number = self._places[leg.pool.key]
-            pool = self._after[number] = leg.pool_after
+        for swap in route:
+            number = self._numbers[swap.pool.key]
+            pool = self._after[number] = swap.pool_after
             self._quotes.pop(number, None)
-            self.legs.append(leg)
+            self.swaps.append(swap)
             self._middles.clear()
             for sold, bought in permutations((token.address for token in pool.tokens), 2):
                 most = pool.most_per_unit(sold, bought)
-                others = [way for way in self._ways[sold][bought] if way[1] != number]
-                ways = sorted([*others, (most, number)], reverse=True)
-                self._ways[sold] = {**self._ways[sold], bought: ways}
+                others = [edge for edge in self._edges[sold][bought] if edge[1] != number]
+                edges = sorted([*others, (most, number)], reverse=True)
+                self._edges[sold] = {**self._edges[sold], bought: edges}
                 index = self._market.index
-                self._rates[index[sold], index[bought]] = ways[0][0]
+                self._rates[index[sold], index[bought]] = edges[0][0]
 
 
 @dataclass(frozen=True, slots=True)
@@ -319,21 +319,21 @@ class _Chances:
 
     @staticmethod
     def of(
-        asked: PlanInput, market: Market, sales_raw: Sequence[int], needs_raw: Sequence[int]
+        problem: Problem, market: Market, sales_raw: Sequence[int], needs_raw: Sequence[int]
     ) -> _Chances:
         """All pairs of tokens that the market trades."""
         sells, buys = (
-            tuple(i for i, raw in enumerate(amounts) if raw and asked.tokens[i] in market.index)
+            tuple(i for i, raw in enumerate(amounts) if raw and problem.tokens[i] in market.index)
             for amounts in (sales_raw, needs_raw)
         )
         # {usd/usd} = {raw j/raw i} * {usd/j} * {raw i/i} / ({raw j/j} * {usd/i})
-        units_in = [10.0 ** asked.decimals[i] / asked.hi_e18[i] for i in sells]
-        units_out = [asked.lo_e18[j] / 10.0 ** asked.decimals[j] for j in buys]
+        units_in = [10.0 ** problem.decimals[i] / problem.hi_e18[i] for i in sells]
+        units_out = [problem.lo_e18[j] / 10.0 ** problem.decimals[j] for j in buys]
         return _Chances(
             sells,
             buys,
-            tuple(market.index[asked.tokens[i]] for i in sells),
-            tuple(market.index[asked.tokens[j]] for j in buys),
+            tuple(market.index[problem.tokens[i]] for i in sells),
+            tuple(market.index[problem.tokens[j]] for j in buys),
             np.outer(units_in, units_out),
             np.ones((len(sells), len(buys)), dtype=np.bool_),
         )
@@ -344,7 +344,7 @@ class _Chances:
 
     def most_gained(
         self,
-        asked: PlanInput,
+        problem: Problem,
         rates: NDArray[np.float64],
         left: Sequence[int],
         lacks: Sequence[int],
@@ -356,14 +356,14 @@ class _Chances:
         direct = rates[np.ix_(self.tokens_in, self.tokens_out)]
         firsts, seconds = rates[list(self.tokens_in)], rates[:, list(self.tokens_out)]
         through = (firsts[:, :, None] * seconds[None]).max(axis=1)
-        least, gas = 1 - asked.worth_e18 / E18, asked.hop_cost_e18 / E18
+        least, gas = 1 - problem.worth_e18 / E18, problem.hop_cost_e18 / E18
         gains = np.maximum(direct, through) * self.scale * _GENEROUS - least
-        offered = np.array([asked.sold_e18(i, left[i]) / E18 for i in self.sells])
-        wanted = np.array([asked.sold_e18(j, lacks[j]) / E18 for j in self.buys])
+        offered = np.array([problem.sold_e18(i, left[i]) / E18 for i in self.sells])
+        wanted = np.array([problem.sold_e18(j, lacks[j]) / E18 for j in self.buys])
         room = np.inf
-        if asked.sold_max_e18 is not None:
-            sold_e18 = asked.values_e18(last.sales_raw, last.buys_raw)[0]
-            room = (asked.sold_max_e18 - sold_e18) / E18
+        if problem.sold_max_e18 is not None:
+            sold_e18 = problem.values_e18(last.sales_raw, last.buys_raw)[0]
+            room = (problem.sold_max_e18 - sold_e18) / E18
         traded = np.minimum(np.minimum.outer(offered, wanted), room)
         most = np.where(self.is_open, gains * traded - gas, -np.inf)
         found = {
@@ -377,14 +377,14 @@ class _Chances:
         return found, in_all
 
 
-def _circles(legs: Sequence[Leg], token_in: str, middle: str, token_out: str) -> bool:
-    return bool(legs) and (
-        makes_circle(legs, token_in, middle) or makes_circle(legs, middle, token_out)
+def _circles(swaps: Sequence[Swap], token_in: str, middle: str, token_out: str) -> bool:
+    return bool(swaps) and (
+        makes_circle(swaps, token_in, middle) or makes_circle(swaps, middle, token_out)
     )
 
 
 def _least_out(
-    asked: PlanInput,
+    problem: Problem,
     pair: tuple[int, int],
     amount_raw: int,
     last: Gathered,
@@ -393,20 +393,22 @@ def _least_out(
 ) -> int:
     """What must come out of a pair's trade that is to be worth more than the `best`, or a little less."""
     i, j = pair
-    gained_e18 = best.net_e18 - (last.net_e18 if last.legs else 0) + swaps * asked.hop_cost_e18
+    gained_e18 = best.net_e18 - (last.net_e18 if last.swaps else 0) + swaps * problem.hop_cost_e18
     # {raw j} = {usd} * {raw j/j} / {usd/j}
-    cost_e18 = amount_raw * asked.hi_e18[i] // 10 ** asked.decimals[i] * (E18 - asked.worth_e18)
+    cost_e18 = (
+        amount_raw * problem.hi_e18[i] // 10 ** problem.decimals[i] * (E18 - problem.worth_e18)
+    )
     least_e18 = gained_e18 + cost_e18 // E18
-    least = least_e18 * 10 ** asked.decimals[j] // asked.lo_e18[j]
+    least = least_e18 * 10 ** problem.decimals[j] // problem.lo_e18[j]
     return max(0, int(least / _GENEROUS) - 1)
 
 
 def _with(
-    asked: PlanInput, last: Gathered, pair: tuple[int, int], route: Sequence[Leg]
+    problem: Problem, last: Gathered, pair: tuple[int, int], route: Sequence[Swap]
 ) -> Gathered:
     sales, buys = list(last.sales_raw), list(last.buys_raw)
     sales[pair[0]] += route[0].amount_in_raw
     buys[pair[1]] += route[-1].amount_out_raw
-    legs = (*last.legs, *route)
-    net_e18 = asked.benefit_e18(sales, buys) - asked.hop_cost_e18 * len(legs)
-    return Gathered(legs, tuple(sales), tuple(buys), net_e18)
+    swaps = (*last.swaps, *route)
+    net_e18 = problem.benefit_e18(sales, buys) - problem.hop_cost_e18 * len(swaps)
+    return Gathered(swaps, tuple(sales), tuple(buys), net_e18)

@@ -16,15 +16,15 @@ from dataclasses import dataclass
 
 from rebalancer.chain.snapshot import VaultSnapshot
 from rebalancer.errors import BadAmount, LiquidityExhausted, PolicyRefused
-from rebalancer.keeper.decide import Conditions, Step, decide, plan_input, wants_plan
-from rebalancer.plan import Leg, PlanInput
+from rebalancer.keeper.decide import Action, Conditions, decide, plan_input, wants_plan
+from rebalancer.plan import Problem, Swap
 from rebalancer.reasons import Reason
 from rebalancer.settlement import Fill, settle
 from rebalancer.units import E18
 from rebalancer.venues import Pool
 from rebalancer.venues.uniswap_v3_math import PIPS
 
-__all__ = ["WAYS", "Order", "Traded", "Way", "ordinary", "trade"]
+__all__ = ["BASELINES", "Baseline", "Order", "Traded", "ordinary", "trade"]
 
 _DEPTH = 0.99
 """A pool's depth is what it takes until its price has fallen to this part."""
@@ -35,7 +35,7 @@ _PARTS = (1, 2, 4)
 _WORTH_TRADING_E18 = E18
 """A dollar: what is left of a pair below it is not traded."""
 
-Way = Callable[[Sequence[Pool], str, str, int], list[Leg] | None]
+Baseline = Callable[[Sequence[Pool], str, str, int], list[Swap] | None]
 """The legs that sell an amount of one token for another; None where the pools cannot."""
 
 
@@ -43,7 +43,7 @@ Way = Callable[[Sequence[Pool], str, str, int], list[Leg] | None]
 class Traded:
     """What a way does: its swaps in order, and what they come to."""
 
-    legs: tuple[Leg, ...]
+    swaps: tuple[Swap, ...]
     sales_raw: tuple[int, ...]
     buys_raw: tuple[int, ...]
 
@@ -57,7 +57,7 @@ class Traded:
 class Order:
     """What is to be done about a vault, as `keeper.decide.Verdict` says it, for any way."""
 
-    step: Step
+    step: Action
     reason: Reason
     text: str
     plan: Traded | None = None
@@ -65,19 +65,19 @@ class Order:
 
 def best_pool(
     pools: Sequence[Pool], token_in: str, token_out: str, amount_raw: int
-) -> list[Leg] | None:
+) -> list[Swap] | None:
     """All on the pool that pays most."""
     found = [
-        leg
+        swap
         for pool in _of_pair(pools, token_in, token_out)
-        if (leg := _quoted(pool, token_in, token_out, amount_raw))
+        if (swap := _quoted(pool, token_in, token_out, amount_raw))
     ]
-    return [max(found, key=lambda leg: leg.amount_out_raw)] if found else None
+    return [max(found, key=lambda swap: swap.amount_out_raw)] if found else None
 
 
 def by_depth(
     pools: Sequence[Pool], token_in: str, token_out: str, amount_raw: int
-) -> list[Leg] | None:
+) -> list[Swap] | None:
     """A part on every pool, in proportion to its depth."""
     direct = _of_pair(pools, token_in, token_out)
     depths = [_depth(pool, token_in, token_out) for pool in direct]
@@ -85,39 +85,41 @@ def by_depth(
         return None
     shares = [amount_raw * depth // sum(depths) for depth in depths]
     shares[depths.index(max(depths))] += amount_raw - sum(shares)
-    legs = [
+    swaps = [
         _quoted(pool, token_in, token_out, share)
         for pool, share in zip(direct, shares, strict=True)
         if share
     ]
-    found = [leg for leg in legs if leg]
-    return found if len(found) == len(legs) else None
+    found = [swap for swap in swaps if swap]
+    return found if len(found) == len(swaps) else None
 
 
-WAYS: dict[str, Way] = {"best single pool": best_pool, "proportional split": by_depth}
+BASELINES: dict[str, Baseline] = {"best single pool": best_pool, "proportional split": by_depth}
 
 
 def trade(
-    asked: PlanInput, way: Way, sales_raw: Sequence[int], needs_raw: Sequence[int]
+    problem: Problem, baseline: Baseline, sales_raw: Sequence[int], needs_raw: Sequence[int]
 ) -> Traded | None:
     """Sell these amounts for at most those, a little less where trading loses; None where a pair cannot be traded."""
-    pools = {pool.key: pool for pool in asked.pools}
+    pools = {pool.key: pool for pool in problem.pools}
     to_sell, to_buy = list(sales_raw), list(needs_raw)
-    sold, bought, legs = [0] * len(to_sell), [0] * len(to_buy), list[Leg]()
+    sold, bought, swaps = [0] * len(to_sell), [0] * len(to_buy), list[Swap]()
     while True:
-        worth = [asked.value_e18(i, raw) for i, raw in enumerate(to_sell)]
-        wanted = [asked.value_e18(j, raw) for j, raw in enumerate(to_buy)]
+        worth = [problem.value_e18(i, raw) for i, raw in enumerate(to_sell)]
+        wanted = [problem.value_e18(j, raw) for j, raw in enumerate(to_buy)]
         i, j = worth.index(max(worth)), wanted.index(max(wanted))
         if min(worth[i], wanted[j]) < _WORTH_TRADING_E18:
-            return Traded(tuple(legs), tuple(sold), tuple(bought)) if legs else None
+            return Traded(tuple(swaps), tuple(sold), tuple(bought)) if swaps else None
         all_of_it = worth[i] <= wanted[j]
         amount = to_sell[i] if all_of_it else to_sell[i] * wanted[j] // worth[i]
-        found = _routed(list(pools.values()), asked.tokens[i], asked.tokens[j], amount, way)
+        found = _routed(
+            list(pools.values()), problem.tokens[i], problem.tokens[j], amount, baseline
+        )
         if found is None:
             return None
-        pools |= {leg.pool.key: leg.pool_after for leg in found}
-        legs += found
-        out = sum(leg.amount_out_raw for leg in found if leg.token_out == asked.tokens[j])
+        pools |= {swap.pool.key: swap.pool_after for swap in found}
+        swaps += found
+        out = sum(swap.amount_out_raw for swap in found if swap.token_out == problem.tokens[j])
         sold[i] += amount
         bought[j] += out
         to_sell[i] -= amount
@@ -126,20 +128,20 @@ def trade(
 
 
 def ordinary(
-    snapshot: VaultSnapshot, pools: Sequence[Pool], conditions: Conditions, way: Way
+    snapshot: VaultSnapshot, pools: Sequence[Pool], conditions: Conditions, baseline: Baseline
 ) -> Order:
     """What a keeper decides who routes that way: as much as the vault lets it, as soon as it does, if it is worth the gas."""
     if not wants_plan(snapshot):
         verdict = decide(snapshot, pools, conditions)
         return Order(verdict.step, verdict.reason, verdict.text)
-    asked = plan_input(snapshot, pools, conditions).at_once
+    problem = plan_input(snapshot, pools, conditions).at_once
     why = "no pools for it"
     for part in _PARTS:
         sales = [raw // part for raw in snapshot.sales_allowed]
-        sold_e18 = sum(asked.value_e18(i, raw) for i, raw in enumerate(sales))
-        offered = [asked.value_e18(j, raw) for j, raw in enumerate(asked.needs_max_raw)]
+        sold_e18 = sum(problem.value_e18(i, raw) for i, raw in enumerate(sales))
+        offered = [problem.value_e18(j, raw) for j, raw in enumerate(problem.needs_max_raw)]
         share = min(1.0, sold_e18 / max(1, sum(offered)))
-        done = trade(asked, way, sales, [int(raw * share) for raw in asked.needs_max_raw])
+        done = trade(problem, baseline, sales, [int(raw * share) for raw in problem.needs_max_raw])
         if done is None:
             continue
         try:
@@ -152,31 +154,31 @@ def ordinary(
         except PolicyRefused as refusal:
             why = str(refusal)
             continue
-        paid_e18 = asked.sending_cost_e18(len(done.legs))
-        worth_e18 = settled.sold_e18 * (asked.total_worth_e18 or 0) // E18
+        paid_e18 = problem.sending_cost_e18(len(done.swaps))
+        worth_e18 = settled.sold_e18 * (problem.total_worth_e18 or 0) // E18
         if settled.sold_e18 - settled.bought_e18 + paid_e18 > worth_e18:
-            return Order(Step.NOTHING, Reason.NOT_WORTH_GAS, "it is not worth its gas")
-        return Order(Step.REBALANCE, snapshot.reason, "", done)
+            return Order(Action.NOTHING, Reason.NOT_WORTH_GAS, "it is not worth its gas")
+        return Order(Action.REBALANCE, snapshot.reason, "", done)
     unseen = not snapshot.state.due_since
-    return Order(Step.POKE if unseen else Step.NOTHING, Reason.POLICY_REFUSES, why)
+    return Order(Action.POKE if unseen else Action.NOTHING, Reason.POLICY_REFUSES, why)
 
 
 def _routed(
-    pools: Sequence[Pool], token_in: str, token_out: str, amount_raw: int, way: Way
-) -> list[Leg] | None:
+    pools: Sequence[Pool], token_in: str, token_out: str, amount_raw: int, baseline: Baseline
+) -> list[Swap] | None:
     """Directly, or through the token that most pools trade."""
     if _of_pair(pools, token_in, token_out):
-        return way(pools, token_in, token_out, amount_raw)
+        return baseline(pools, token_in, token_out, amount_raw)
     counts = Counter(token.address for pool in pools for token in pool.tokens)
     middle = max(counts, key=lambda token: (counts[token], token))
     if middle in (token_in, token_out):
         return None
-    first = way(pools, token_in, middle, amount_raw)
+    first = baseline(pools, token_in, middle, amount_raw)
     if not first:
         return None
-    moved = {leg.pool.key: leg.pool_after for leg in first}
+    moved = {swap.pool.key: swap.pool_after for swap in first}
     after = [moved.get(pool.key, pool) for pool in pools]
-    second = way(after, middle, token_out, sum(leg.amount_out_raw for leg in first))
+    second = baseline(after, middle, token_out, sum(swap.amount_out_raw for swap in first))
     return first + second if second else None
 
 
@@ -184,12 +186,12 @@ def _of_pair(pools: Sequence[Pool], token_in: str, token_out: str) -> list[Pool]
     return [p for p in pools if {token_in, token_out} <= {token.address for token in p.tokens}]
 
 
-def _quoted(pool: Pool, token_in: str, token_out: str, amount_raw: int) -> Leg | None:
+def _quoted(pool: Pool, token_in: str, token_out: str, amount_raw: int) -> Swap | None:
     try:
         out = pool.quote_in(token_in, token_out, amount_raw)
     except (LiquidityExhausted, BadAmount):
         return None
-    return Leg(pool, token_in, token_out, amount_raw, out) if out else None
+    return Swap(pool, token_in, token_out, amount_raw, out) if out else None
 
 
 def _depth(pool: Pool, token_in: str, token_out: str) -> int:

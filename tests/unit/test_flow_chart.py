@@ -12,8 +12,8 @@ from xml.etree import ElementTree as ET
 import pytest
 
 from rebalancer.errors import ChartFormatUnknown, ChartingMissing
-from rebalancer.lab.flows import flow_chart
-from rebalancer.plan import Plan, PlanInput, plan_rebalance
+from rebalancer.lab.flow_chart import flow_chart
+from rebalancer.plan import Plan, Problem, plan_rebalance
 from rebalancer.units import E18
 from rebalancer.venues import Token, UniswapV3Pool, synthetic
 
@@ -42,7 +42,7 @@ def plan() -> Plan:
 def planned(usd: int) -> Plan:
     """A plan of 13 times so many dollars."""
     found = plan_rebalance(
-        PlanInput(
+        Problem(
             tokens=tuple(token.address for token in TOKENS[:4]),
             decimals=(18,) * 4,
             sales_max_raw=(9 * usd * E18, 4 * usd * E18, 0, 0),
@@ -78,12 +78,12 @@ def test_flow_chart_shows_every_swap_and_what_is_sold_and_bought(
 
     assert ET.parse(path).getroot().tag.endswith("svg")  # noqa: S314 - of our own making
     shown = words(path)
-    assert len(plan.legs) >= 5
-    for number, leg in enumerate(plan.legs, 1):
+    assert len(plan.swaps) >= 5
+    for number, swap in enumerate(plan.swaps, 1):
         assert shown.count(str(number)) >= 2, "on its ribbon and in its line"
-        assert any(leg.pool.key[-4:] in text for text in shown)
-        symbols = {token.address: token.symbol for token in leg.pool.tokens}
-        assert f"{symbols[leg.token_in]} → {symbols[leg.token_out]}" in shown
+        assert any(swap.pool.key[-4:] in text for text in shown)
+        symbols = {token.address: token.symbol for token in swap.pool.tokens}
+        assert f"{symbols[swap.token_in]} → {symbols[swap.token_out]}" in shown
     for i, symbol in enumerate(("T1", "T2")):
         assert symbol in shown
         assert f"-${plan.sales_raw[i] / E18:,.0f}" in shown

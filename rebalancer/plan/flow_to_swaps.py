@@ -17,12 +17,12 @@ from numpy.typing import NDArray
 
 from rebalancer.errors import BadAmount, LiquidityExhausted
 from rebalancer.plan.dual import Solution
-from rebalancer.plan.leg import Leg
 from rebalancer.plan.market import Market
+from rebalancer.plan.swap import Swap
 from rebalancer.route import Hop
 from rebalancer.venues import Pool
 
-__all__ = ["Fill", "Stuck", "fill", "ordered_rows", "route_hops", "trading_rows"]
+__all__ = ["FilledFlow", "Unsettled", "fill", "ordered_rows", "route_hops", "trading_rows"]
 
 _NOTHING = 1e-7
 """A flow below this part of all that is traded is none: it is worth less than the rounding."""
@@ -33,22 +33,22 @@ _DIGITS = 10
 
 
 @dataclass(frozen=True, slots=True)
-class Fill:
+class FilledFlow:
     """Legs in order, exact as long as nobody else trades, and what they sell and buy by token, raw."""
 
-    legs: tuple[Leg, ...]
+    swaps: tuple[Swap, ...]
     sold: Mapping[str, int]
     bought: Mapping[str, int]
 
 
 @dataclass(frozen=True, slots=True)
-class Stuck:
+class Unsettled:
     """Rows that cannot be in a route: they go round in a circle, or give nothing for their share."""
 
     rows: NDArray[np.intp]
 
 
-def ordered_rows(market: Market, solution: Solution) -> list[int] | Stuck:
+def ordered_rows(market: Market, solution: Solution) -> list[int] | Unsettled:
     """The rows that trade, each after all that bring its token; of those of a token the largest last."""
     worth = solution.flows.amounts_in * np.exp(solution.log_prices[market.token_in])
     rows = trading_rows(market, solution)
@@ -70,7 +70,9 @@ def ordered_rows(market: Market, solution: Solution) -> list[int] | Stuck:
         circling = [
             row for some in leaving.values() for row in some if _returns(market, row, leaving)
         ]
-        return Stuck(np.array([min(circling, key=lambda row: float(worth[row]))], dtype=np.intp))
+        return Unsettled(
+            np.array([min(circling, key=lambda row: float(worth[row]))], dtype=np.intp)
+        )
     return found
 
 
@@ -100,7 +102,7 @@ def fill(
     rows: Sequence[int],
     sales_raw: Mapping[str, int],
     part: float = 1.0,
-) -> Fill | Stuck:
+) -> FilledFlow | Unsettled:
     """The legs of selling these amounts along the flow, or rows that cannot take theirs.
 
     `part` says how much of the flow the sales are: what is passed through a token that is also bought
@@ -119,7 +121,7 @@ def fill(
     for row in rows:
         counts[int(market.pool[row])] = counts.get(int(market.pool[row]), 0) + 1
     after: dict[int, Pool] = {}
-    legs: list[Leg] = []
+    swaps: list[Swap] = []
     for row in rows:
         number, token = int(market.pool[row]), int(market.token_in[row])
         token_in, token_out = market.tokens[token], market.tokens[int(market.token_out[row])]
@@ -132,17 +134,17 @@ def fill(
             amount = has if last[token] == row else int(has * share)
             rest[token] -= wanted
         if amount <= 0:
-            return Stuck(np.array([row], dtype=np.intp))
+            return Unsettled(np.array([row], dtype=np.intp))
         pool = after.get(number) or market.pools[number]
         try:
             out = pool.quote_in(token_in, token_out, amount)
         except (LiquidityExhausted, BadAmount):
-            return Stuck(np.array([row], dtype=np.intp))
+            return Unsettled(np.array([row], dtype=np.intp))
         if not out:
-            return Stuck(np.array([row], dtype=np.intp))
-        legs.append(Leg(pool, token_in, token_out, amount, out))
+            return Unsettled(np.array([row], dtype=np.intp))
+        swaps.append(Swap(pool, token_in, token_out, amount, out))
         if counts[number] > 1:
-            after[number] = legs[-1].pool_after
+            after[number] = swaps[-1].pool_after
         held[token_in] = has - amount
         held[token_out] = held.get(token_out, 0) + out
     bought = {token: held[token] for token in bought_tokens if held.get(token)}
@@ -150,11 +152,11 @@ def fill(
     sold = {token: raw - left.pop(token, 0) for token, raw in sales_raw.items()}
     if left:  # what nothing takes on: floats saw no more than a rounding's worth leave it
         lost = [row for row in rows if market.tokens[int(market.token_out[row])] in left]
-        return Stuck(np.array(lost, dtype=np.intp))
-    return Fill(tuple(legs), {token: raw for token, raw in sold.items() if raw}, bought)
+        return Unsettled(np.array(lost, dtype=np.intp))
+    return FilledFlow(tuple(swaps), {token: raw for token, raw in sold.items() if raw}, bought)
 
 
-def route_hops(legs: Sequence[Leg], bought: Mapping[str, int]) -> list[Hop]:
+def route_hops(swaps: Sequence[Swap], bought: Mapping[str, int]) -> list[Hop]:
     """The hops of legs in their order.
 
     What is bought goes straight to the caller, unless a later hop sells of it: then it stays, that
@@ -162,16 +164,16 @@ def route_hops(legs: Sequence[Leg], bought: Mapping[str, int]) -> list[Hop]:
     the last hop sells all there is, so that the route also holds when a little more or less has
     arrived than was planned.
     """
-    last = {leg.token_in: at for at, leg in enumerate(legs)}
+    last = {swap.token_in: at for at, swap in enumerate(swaps)}
     found: list[Hop] = []
-    for at, leg in enumerate(legs):
-        is_kept = last.get(leg.token_out, -1) > at
-        hop = leg.pool.hop(
-            leg.token_in,
-            leg.token_out,
-            leg.amount_in_raw,
-            to_caller=leg.token_out in bought and not is_kept,
+    for at, swap in enumerate(swaps):
+        is_kept = last.get(swap.token_out, -1) > at
+        hop = swap.pool.hop(
+            swap.token_in,
+            swap.token_out,
+            swap.amount_in_raw,
+            to_caller=swap.token_out in bought and not is_kept,
         )
-        takes_all = last[leg.token_in] == at and leg.token_in not in bought
+        takes_all = last[swap.token_in] == at and swap.token_in not in bought
         found.append(replace(hop, amount_raw=0) if takes_all else hop)
     return found

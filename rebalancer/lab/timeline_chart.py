@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from datetime import UTC, datetime
 from pathlib import Path
 
-from rebalancer.keeper.recording import Replayed, Told
+from rebalancer.keeper.recording import Replayed, Reported
 from rebalancer.lab.chart import COLOURS, GRID, INK, MUTED, RED, STYLE, check_chart
 from rebalancer.reasons import Reason
 
@@ -28,7 +28,7 @@ _MARKS = {
 }
 
 
-def day_chart(looks: Sequence[Replayed], path: Path | str) -> Path:
+def day_chart(ticks: Sequence[Replayed], path: Path | str) -> Path:
     """Draw it to a .png or .svg file and return its path.
 
     Raises:
@@ -40,17 +40,17 @@ def day_chart(looks: Sequence[Replayed], path: Path | str) -> Path:
     from matplotlib.dates import AutoDateLocator, ConciseDateFormatter
     from matplotlib.figure import Figure
 
-    vaults = _vaults(looks)
+    vaults = _vaults(ticks)
     with mpl.rc_context(STYLE):
         height = 1.0 + _STRIP_INCHES * max(1, len(vaults))
         figure = Figure(figsize=(_WIDTH_INCHES, height), layout="constrained")
         strips = figure.subplots(max(1, len(vaults)), 1, sharex=True, squeeze=False)[:, 0]
         for strip, (chain_id, vault), colour in zip(strips, vaults, COLOURS * 2, strict=False):
             points = [
-                (datetime.fromtimestamp(look.block.timestamp, UTC), one)
-                for look in looks
-                for one in look.decisions
-                if (look.chain_id, one.vault) == (chain_id, vault)
+                (datetime.fromtimestamp(tick.block.timestamp, UTC), one)
+                for tick in ticks
+                for one in tick.decisions
+                if (tick.chain_id, one.vault) == (chain_id, vault)
             ]
             strip.step(
                 [at for at, _ in points],
@@ -84,17 +84,17 @@ def day_chart(looks: Sequence[Replayed], path: Path | str) -> Path:
     return path
 
 
-def _height(one: Told) -> float:
+def _height(one: Reported) -> float:
     """Basis points; nothing is drawn while a vault cannot be weighed."""
     return math.nan if one.drift_bps is None else one.drift_bps
 
 
-def _vaults(looks: Sequence[Replayed]) -> list[tuple[int, str]]:
+def _vaults(ticks: Sequence[Replayed]) -> list[tuple[int, str]]:
     """The vaults that are drawn."""
     weight: dict[tuple[int, str], tuple[int, int]] = {}
-    for look in looks:
-        for one in look.decisions:
-            key = (look.chain_id, one.vault)
+    for tick in ticks:
+        for one in tick.decisions:
+            key = (tick.chain_id, one.vault)
             sent, drift = weight.get(key, (0, 0))
             weight[key] = (
                 sent + (one.transaction_hash is not None),

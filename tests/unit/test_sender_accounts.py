@@ -12,11 +12,11 @@ from rebalancer.errors import (
     CallNotAllowed,
     FeeAboveLimit,
     LimitError,
-    NoFreeLane,
+    NoFreeSender,
     SpendLimitReached,
 )
-from rebalancer.send.from_settings import lane_of
-from rebalancer.send.lanes import KeyLimits, Lane, as_lane, choose
+from rebalancer.send.from_settings import sender_of
+from rebalancer.send.sender_accounts import KeyLimits, SenderAccount, as_sender, choose
 from rebalancer.send.signed import SignedTransaction
 from rebalancer.send.signer import devnet_signer
 from rebalancer.settings import Settings
@@ -64,7 +64,7 @@ def test_lane_refuses_to_sign_beyond_its_limits(
 ) -> None:
     pen = Pen()
     with pytest.raises(error):
-        Lane(pen, LIMITS).sign(transaction(**changes))
+        SenderAccount(pen, LIMITS).sign(transaction(**changes))
     assert pen.signed == 0
 
 
@@ -79,7 +79,7 @@ def test_lane_refuses_to_sign_beyond_its_limits(
 )
 def test_lane_signs_what_its_limits_allow(changes: dict[str, Any]) -> None:
     pen = Pen()
-    Lane(pen, LIMITS).sign(transaction(**changes))
+    SenderAccount(pen, LIMITS).sign(transaction(**changes))
     assert pen.signed == 1
 
 
@@ -93,10 +93,10 @@ def test_offer_above_the_limit_is_told_with_both_numbers() -> None:
 
 def test_signer_without_limits_signs_anything() -> None:
     pen = Pen()
-    as_lane(pen).sign(transaction(to=None, maxFeePerGas=10**18))
+    as_sender(pen).sign(transaction(to=None, maxFeePerGas=10**18))
     assert pen.signed == 1
-    lane = Lane(pen)
-    assert as_lane(lane) is lane
+    sender = SenderAccount(pen)
+    assert as_sender(sender) is sender
 
 
 def test_spend_up_to_the_limit_is_allowed_and_not_a_wei_more() -> None:
@@ -109,67 +109,71 @@ def test_spend_up_to_the_limit_is_allowed_and_not_a_wei_more() -> None:
 
 def test_choose_takes_the_lane_with_the_least_to_do_that_may() -> None:
     other = KeyLimits(targets=frozenset({ME}))
-    lanes = [
-        Lane(Pen("0xa")),
-        Lane(Pen("0xb")),
-        Lane(Pen("0xc"), other),
-        Lane(Pen("0xd"), max_open=1),
+    senders = [
+        SenderAccount(Pen("0xa")),
+        SenderAccount(Pen("0xb")),
+        SenderAccount(Pen("0xc"), other),
+        SenderAccount(Pen("0xd"), max_open=1),
     ]
     under_way = {"0xa": 2, "0xb": 1, "0xd": 1}
-    assert choose(lanes, under_way, VAULT, VAULT, CALL).address == "0xb"
-    with pytest.raises(NoFreeLane) as caught:
-        choose(lanes[2:], under_way, VAULT, VAULT, CALL)
+    assert choose(senders, under_way, VAULT, VAULT, CALL).address == "0xb"
+    with pytest.raises(NoFreeSender) as caught:
+        choose(senders[2:], under_way, VAULT, VAULT, CALL)
     assert (caught.value.allowed, caught.value.busy) == (1, 1)
-    with pytest.raises(NoFreeLane):
+    with pytest.raises(NoFreeSender):
         choose([], {}, VAULT, VAULT, CALL)
 
 
 def test_choose_takes_an_account_that_is_idle_before_one_that_is_not() -> None:
-    lanes = [Lane(Pen("0xa")), Lane(Pen("0xb"), max_open=1), Lane(Pen("0xc"))]
+    senders = [
+        SenderAccount(Pen("0xa")),
+        SenderAccount(Pen("0xb"), max_open=1),
+        SenderAccount(Pen("0xc")),
+    ]
 
-    assert choose(lanes, {"0xa": 1, "0xc": 2}, VAULT, VAULT, CALL).address == "0xb"
-    assert choose(lanes, {"0xa": 1, "0xb": 1}, VAULT, VAULT, CALL).address == "0xc"
+    assert choose(senders, {"0xa": 1, "0xc": 2}, VAULT, VAULT, CALL).address == "0xb"
+    assert choose(senders, {"0xa": 1, "0xb": 1}, VAULT, VAULT, CALL).address == "0xc"
 
 
 def test_choose_holds_target_and_function_to_the_lists_of_each_account() -> None:
-    others = Lane(Pen("0xb"), KeyLimits(selectors=frozenset({"0x87654321"})))
-    lanes = [Lane(Pen("0xa"), LIMITS), others]
+    others = SenderAccount(Pen("0xb"), KeyLimits(selectors=frozenset({"0x87654321"})))
+    senders = [SenderAccount(Pen("0xa"), LIMITS), others]
 
-    assert choose(lanes, {"0xa": 5}, VAULT, VAULT, CALL).address == "0xa"
-    assert choose(lanes, {"0xb": 5}, VAULT, ME, "0x87654321").address == "0xb"
+    assert choose(senders, {"0xa": 5}, VAULT, VAULT, CALL).address == "0xa"
+    assert choose(senders, {"0xb": 5}, VAULT, ME, "0x87654321").address == "0xb"
 
 
 def test_one_lane_alone_says_itself_what_it_may_not() -> None:
-    lane = Lane(Pen(), LIMITS)
+    sender = SenderAccount(Pen(), LIMITS)
     stranger = "0x" + "bb" * 20
 
     with pytest.raises(CallNotAllowed) as caught:
-        choose([lane], {}, VAULT, stranger, CALL)
+        choose([sender], {}, VAULT, stranger, CALL)
 
     assert (caught.value.address, caught.value.to) == (ME, stranger)
     assert caught.value.selector == CALL[:10]
     with pytest.raises(CallNotAllowed) as caught:
-        choose([lane], {}, VAULT, VAULT, "0x")
+        choose([sender], {}, VAULT, VAULT, "0x")
     assert (caught.value.to, caught.value.selector) == (VAULT, "")
 
 
 def test_keepers_lane_rebalances_pokes_and_syncs_its_vaults_and_nothing_else() -> None:
-    lane = lane_of(devnet_signer(3), Settings(), [VAULT])
-    assert lane.address == devnet_signer(3).address
+    sender = sender_of(devnet_signer(3), Settings(), [VAULT])
+    assert sender.address == devnet_signer(3).address
     functions = interface("BasketVault").functions
     allowed = {
         name.partition("(")[0]
         for name, function in functions.items()
-        if lane.may(VAULT, "0x" + function.selector.hex())
+        if sender.may(VAULT, "0x" + function.selector.hex())
     }
     assert allowed == {"rebalance", "poke", "sync"}
-    assert not lane.may(ME, "0x" + functions["poke"].selector.hex())
-    assert lane.limits.max_fee_per_gas_wei == 200 * 10**9
-    assert lane.limits.max_spend_per_day_wei == 10**18
+    assert not sender.may(ME, "0x" + functions["poke"].selector.hex())
+    assert sender.limits.max_fee_per_gas_wei == 200 * 10**9
+    assert sender.limits.max_spend_per_day_wei == 10**18
 
 
 def test_a_lane_shows_its_account_and_never_its_key() -> None:
     signer = devnet_signer(3)
 
-    assert repr(Lane(signer)) == f"Lane({signer!r})"
+    assert repr(SenderAccount(signer)) == f"Lane({signer!r})"
     assert signer.address in repr(signer).lower()

@@ -22,9 +22,9 @@ from scipy.sparse.csgraph import connected_components
 
 from rebalancer.errors import BadAmount, LiquidityExhausted
 from rebalancer.plan.dual import Solution
-from rebalancer.plan.leg import Leg
-from rebalancer.plan.legs import Stuck
+from rebalancer.plan.flow_to_swaps import Unsettled
 from rebalancer.plan.market import Market
+from rebalancer.plan.swap import Swap
 from rebalancer.venues import Pool
 
 __all__ = ["Circle", "pulled", "pushed", "run"]
@@ -57,81 +57,81 @@ class _Parts:
 
 def pushed(
     market: Market, solution: Solution, sales_raw: Mapping[str, int], token_out: str
-) -> tuple[Leg, ...] | Stuck | Circle:
+) -> tuple[Swap, ...] | Unsettled | Circle:
     """The legs of selling all of these amounts for a token, in order; or rows that cannot take theirs."""
     parts = _ordered(market, solution, sales_raw, token_out, pull=False)
     if not isinstance(parts, list):
         return parts
     held = dict(sales_raw)
     after: dict[int, Pool] = {}
-    legs: list[Leg] = []
+    swaps: list[Swap] = []
     for part in parts:
         for row, amount in _divided(part, held.pop(part.token)):
             number, to = int(market.pool[row]), market.tokens[int(market.token_out[row])]
-            leg = _sold(after.get(number, market.pools[number]), part.token, to, amount)
-            if leg is None:
+            swap = _sold(after.get(number, market.pools[number]), part.token, to, amount)
+            if swap is None:
                 return _stuck(row)
-            after[number] = leg.pool_after
-            held[to] = held.get(to, 0) + leg.amount_out_raw
-            legs.append(leg)
-    return tuple(legs)
+            after[number] = swap.pool_after
+            held[to] = held.get(to, 0) + swap.amount_out_raw
+            swaps.append(swap)
+    return tuple(swaps)
 
 
 def pulled(
-    market: Market, solution: Solution, asked_raw: Mapping[str, int], token_in: str
-) -> tuple[Leg, ...] | Stuck | Circle:
+    market: Market, solution: Solution, required_raw: Mapping[str, int], token_in: str
+) -> tuple[Swap, ...] | Unsettled | Circle:
     """The legs of buying these amounts with a token, in order; or rows that cannot give theirs.
 
     A pool that trades more than one pair is asked for each on what the others leave of it.
     """
-    parts = _ordered(market, solution, asked_raw, token_in, pull=True)
+    parts = _ordered(market, solution, required_raw, token_in, pull=True)
     if not isinstance(parts, list):
         return parts
     states: dict[int, Pool] = {}
     for _ in range(_PASSES):
-        found = _asked_back(market, parts, asked_raw, states)
-        if isinstance(found, Stuck):
+        found = _asked_back(market, parts, required_raw, states)
+        if isinstance(found, Unsettled):
             return found
-        legs = [leg for _, leg in found]
-        if len({leg.pool.key for leg in legs}) == len(legs):
+        swaps = [swap for _, swap in found]
+        if len({swap.pool.key for swap in swaps}) == len(swaps):
             break
-        made = run(market, legs)
+        made = run(market, swaps)
         if made is None:
             return _stuck(found[-1][0])
-        states = {row: leg.pool for (row, _), leg in zip(found, made, strict=True)}
-    return tuple(legs)
+        states = {row: swap.pool for (row, _), swap in zip(found, made, strict=True)}
+    return tuple(swaps)
 
 
 def run(
     market: Market,
-    legs: Sequence[Leg],
+    swaps: Sequence[Swap],
     takes_all: Collection[str] = (),
     by_out: Collection[str] = (),
-) -> tuple[Leg, ...] | None:
+) -> tuple[Swap, ...] | None:
     """The same swaps as the chain makes them one after another, None if a pool cannot take its amount.
 
     Of the tokens in `takes_all` the last leg that sells one sells all that has arrived of it. Pools in
     `by_out`, by their keys, trade once, and are asked for the amount out.
     """
     start = {pool.key: pool for pool in market.pools}
-    last = {leg.token_in: at for at, leg in enumerate(legs) if leg.token_in in takes_all}
+    last = {swap.token_in: at for at, swap in enumerate(swaps) if swap.token_in in takes_all}
     after: dict[str, Pool] = {}
     arrived: dict[str, int] = {}
-    made: list[Leg] = []
-    for at, leg in enumerate(legs):
-        amount = leg.amount_in_raw
-        if last.get(leg.token_in) == at:
-            amount = arrived.get(leg.token_in, 0)
-        pool = after.get(leg.pool.key, start[leg.pool.key])
+    made: list[Swap] = []
+    for at, swap in enumerate(swaps):
+        amount = swap.amount_in_raw
+        if last.get(swap.token_in) == at:
+            amount = arrived.get(swap.token_in, 0)
+        pool = after.get(swap.pool.key, start[swap.pool.key])
         if pool.key in by_out:
-            done: Leg | None = leg
+            done: Swap | None = swap
         else:
-            done = _sold(pool, leg.token_in, leg.token_out, amount)
+            done = _sold(pool, swap.token_in, swap.token_out, amount)
             after[pool.key] = done.pool_after if done else pool
         if done is None:
             return None
-        arrived[leg.token_in] = arrived.get(leg.token_in, 0) - amount
-        arrived[leg.token_out] = arrived.get(leg.token_out, 0) + done.amount_out_raw
+        arrived[swap.token_in] = arrived.get(swap.token_in, 0) - amount
+        arrived[swap.token_out] = arrived.get(swap.token_out, 0) + done.amount_out_raw
         made.append(done)
     return tuple(made)
 
@@ -139,14 +139,14 @@ def run(
 def _asked_back(
     market: Market,
     parts: Sequence[_Parts],
-    asked_raw: Mapping[str, int],
+    required_raw: Mapping[str, int],
     states: Mapping[int, Pool],
-) -> list[tuple[int, Leg]] | Stuck:
+) -> list[tuple[int, Swap]] | Unsettled:
     """Rows and their legs, in the order in which they can be executed."""
-    needed = dict(asked_raw)
-    groups: list[list[tuple[int, Leg]]] = []
+    needed = dict(required_raw)
+    groups: list[list[tuple[int, Swap]]] = []
     for part in parts:
-        group: list[tuple[int, Leg]] = []
+        group: list[tuple[int, Swap]] = []
         for row, out in _divided(part, needed.pop(part.token)):
             pool = states.get(row, market.pools[int(market.pool[row])])
             sold = market.tokens[int(market.token_in[row])]
@@ -155,14 +155,14 @@ def _asked_back(
             except (LiquidityExhausted, BadAmount):
                 return _stuck(row)
             needed[sold] = needed.get(sold, 0) + cost
-            group.append((row, Leg(pool, sold, part.token, cost, out)))
+            group.append((row, Swap(pool, sold, part.token, cost, out)))
         groups.append(group)
     return [one for group in reversed(groups) for one in group]
 
 
 def _ordered(
     market: Market, solution: Solution, starts: Iterable[str], end: str, *, pull: bool
-) -> list[_Parts] | Stuck | Circle:
+) -> list[_Parts] | Unsettled | Circle:
     """The tokens from the starts to the end, each after all that lead to it, with their parts.
 
     Pulled, a start is what is bought, and what leads to a token is what it is sold for. No row is
@@ -199,7 +199,7 @@ def _ordered(
         token = ready.pop()
         mine = leaving.get(token, [])
         if not mine:
-            return Stuck(np.array([], dtype=np.intp))
+            return Unsettled(np.array([], dtype=np.intp))
         found.append(_Parts(market.tokens[token], tuple((r, float(amounts[r])) for r in mine)))
         for row in mine:
             waiting[tos[row]] -= 1
@@ -220,13 +220,13 @@ def _divided(part: _Parts, amount_raw: int) -> list[tuple[int, int]]:
     return found
 
 
-def _sold(pool: Pool, token_in: str, token_out: str, amount_raw: int) -> Leg | None:
+def _sold(pool: Pool, token_in: str, token_out: str, amount_raw: int) -> Swap | None:
     try:
         out = pool.quote_in(token_in, token_out, amount_raw)
     except (LiquidityExhausted, BadAmount):
         return None
-    return Leg(pool, token_in, token_out, amount_raw, out) if out else None
+    return Swap(pool, token_in, token_out, amount_raw, out) if out else None
 
 
-def _stuck(row: int) -> Stuck:
-    return Stuck(np.array([row], dtype=np.intp))
+def _stuck(row: int) -> Unsettled:
+    return Unsettled(np.array([row], dtype=np.intp))

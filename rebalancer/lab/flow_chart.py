@@ -110,7 +110,7 @@ def flow_chart(plan: Plan, path: Path | str) -> Path:
         figure.text(0.02, 1 - 0.64 / height, _subtitle(plan), fontsize=10, color=MUTED)
         _draw_flows(flows, nodes, ribbons)
         _draw_costs(
-            costs, ribbons, (plan.cost.gas_e18 - sum(c.gas_e18 for c in plan.leg_costs)) / E18
+            costs, ribbons, (plan.cost.gas_e18 - sum(c.gas_e18 for c in plan.swap_costs)) / E18
         )
         path.parent.mkdir(parents=True, exist_ok=True)
         is_svg = path.suffix.lower() == ".svg"
@@ -124,7 +124,7 @@ def _title(plan: Plan) -> str:
     if len(text) > _TITLE:
         sold = sum(1 for raw in plan.sales_raw if raw)
         bought = sum(1 for raw in plan.expected_buys_raw if raw)
-        text = f"sell {sold} assets for {bought} in {len(plan.legs)} swaps"
+        text = f"sell {sold} assets for {bought} in {len(plan.swaps)} swaps"
     return text[:1].upper() + text[1:]
 
 
@@ -149,21 +149,21 @@ def _subtitle(plan: Plan) -> str:
 
 def _ribbons(plan: Plan) -> list[_Ribbon]:
     found = []
-    for number, (leg, cost) in enumerate(zip(plan.legs, plan.leg_costs, strict=True), 1):
-        symbols = {token.address: token.symbol for token in leg.pool.tokens}
+    for number, (swap, cost) in enumerate(zip(plan.swaps, plan.swap_costs, strict=True), 1):
+        symbols = {token.address: token.symbol for token in swap.pool.tokens}
         value_in = cost.value_e18 / E18
         lost = (cost.fee_e18 + cost.impact_e18) / E18
         found.append(
             _Ribbon(
                 number,
-                symbols[leg.token_in],
-                symbols[leg.token_out],
+                symbols[swap.token_in],
+                symbols[swap.token_out],
                 value_in,
                 max(value_in - lost, 0.0),
                 cost.fee_e18 / E18,
                 cost.impact_e18 / E18,
                 cost.gas_e18 / E18,
-                f"{leg.pool.fee_pips / 10_000:g} %  {leg.pool.key[:6]}…{leg.pool.key[-4:]}",
+                f"{swap.pool.fee_pips / 10_000:g} %  {swap.pool.key[:6]}…{swap.pool.key[-4:]}",
             )
         )
     return found

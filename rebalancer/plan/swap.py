@@ -8,11 +8,11 @@ from functools import cached_property
 
 from rebalancer.venues import Pool
 
-__all__ = ["Leg", "pools_after"]
+__all__ = ["Swap", "pools_after"]
 
 
 @dataclass(frozen=True)
-class Leg:
+class Swap:
     """One swap on one pool; amounts are raw and exact as long as nobody else trades there."""
 
     pool: Pool
@@ -28,7 +28,7 @@ class Leg:
         return self.pool.swapped(self.token_in, self.token_out, self.amount_in_raw)[1]
 
 
-def pools_after(pools: Sequence[Pool], legs: Sequence[Leg]) -> tuple[Pool, ...]:
+def pools_after(pools: Sequence[Pool], swaps: Sequence[Swap]) -> tuple[Pool, ...]:
     """The pools once these legs have traded on them."""
-    traded = {leg.pool.key: leg.pool_after for leg in legs}
+    traded = {swap.pool.key: swap.pool_after for swap in swaps}
     return tuple(traded.get(pool.key, pool) for pool in pools)

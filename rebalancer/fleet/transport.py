@@ -26,14 +26,14 @@ from taskiq_redis import ListQueueBroker, RedisAsyncResultBackend
 
 from rebalancer.fleet.worker import Worker
 
-__all__ = ["Crew", "local_crew", "redis_crew", "serve"]
+__all__ = ["Transport", "local_transport", "redis_transport", "serve"]
 
 log = structlog.get_logger("rebalancer.fleet")
 
 _KEPT_SECONDS = 60
 """After so long without news Redis forgets a queue, and after so long an answer."""
 
-_LOOK_SECONDS = 0.01
+_TICK_SECONDS = 0.01
 """How often it is looked whether an answer has come."""
 
 _RETRY_SECONDS = 0.5
@@ -67,7 +67,7 @@ class _Queues(ListQueueBroker):
             await both.execute()
 
 
-class Crew:
+class Transport:
     """Asks workers, several at once. To be used by one thread; a context manager."""
 
     def __init__(self, broker: AsyncBroker, fleet: str) -> None:
@@ -104,8 +104,10 @@ class Crew:
             await self._broker.startup()
             self._started = True
         silent: set[str] = set()
-        asked = [self._ask_one(worker, order, seconds, silent) for worker, order in orders.items()]
-        answers = dict(zip(orders, await asyncio.gather(*asked), strict=True))
+        requested = [
+            self._ask_one(worker, order, seconds, silent) for worker, order in orders.items()
+        ]
+        answers = dict(zip(orders, await asyncio.gather(*requested), strict=True))
         given = {worker: answer for worker, answer in answers.items() if answer is not None}
         return given, frozenset(silent)
 
@@ -118,7 +120,7 @@ class Crew:
                     _task_name(worker), self._broker, {"queue_name": _queue(self.fleet, worker)}
                 )
                 task = await kicker.kiq(order)
-                found = await task.wait_result(check_interval=_LOOK_SECONDS)
+                found = await task.wait_result(check_interval=_TICK_SECONDS)
         except TimeoutError:
             log.warning("worker_silent", worker=worker, seconds=seconds)
             silent.add(worker)
@@ -133,17 +135,17 @@ class Crew:
         return answer
 
 
-def local_crew(workers: Sequence[Worker], fleet: str) -> Crew:
+def local_transport(workers: Sequence[Worker], fleet: str) -> Transport:
     """Workers in this process, a thread each."""
     broker = InMemoryBroker(sync_tasks_pool_size=max(1, len(workers)))
     for worker in workers:
         _register(broker, worker)
-    return Crew(broker, fleet)
+    return Transport(broker, fleet)
 
 
-def redis_crew(url: str, fleet: str) -> Crew:
+def redis_transport(url: str, fleet: str) -> Transport:
     """Workers on other machines."""
-    return Crew(_redis_broker(url, fleet, "nobody"), fleet)
+    return Transport(_redis_broker(url, fleet, "nobody"), fleet)
 
 
 async def serve(url: str, fleet: str, worker: Worker, stopping: asyncio.Event) -> None:
