@@ -289,9 +289,7 @@ def _function(entry: Mapping[str, Any]) -> Function:
 
 
 def _event(entry: Mapping[str, Any]) -> EventShape:
-    named = [
-        {**part, "name": part.get("name") or f"arg{i}"} for i, part in enumerate(entry["inputs"])
-    ]
+    named = [{**part, "name": part.get("name") or f"arg{i}"} for i, part in enumerate(entry["inputs"])]
     return EventShape(
         entry["name"],
         "0x" + keccak(text=signature_of(entry)).hex(),
@@ -308,9 +306,7 @@ def _as_topic(part: Mapping[str, Any]) -> Mapping[str, Any]:
 
 
 def _error(entry: Mapping[str, Any]) -> ErrorShape:
-    return ErrorShape(
-        entry["name"], keccak(text=signature_of(entry))[:4], Record.of(entry["inputs"])
-    )
+    return ErrorShape(entry["name"], keccak(text=signature_of(entry))[:4], Record.of(entry["inputs"]))
 
 
 def _bytes(data: bytes | str) -> bytes:

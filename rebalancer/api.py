@@ -77,9 +77,7 @@ def connect(w3: Web3, addresses: str | Path | Deployment) -> Chain:
         SystemMissing: it does not name all contracts of the system.
         WrongChain: it is of another chain than the `Web3`.
     """
-    deployment = (
-        addresses if isinstance(addresses, Deployment) else Deployment.load(Path(addresses))
-    )
+    deployment = addresses if isinstance(addresses, Deployment) else Deployment.load(Path(addresses))
     rpc = rpc_of(w3)
     served = rpc.chain_id()
     if served != deployment.chain_id:
@@ -242,31 +240,23 @@ class Vault:
         conditions = ConditionsReader(self._rpc, self.chain._context).read(at, native_price_e18)
         return decide(snapshot, pools, conditions)
 
-    def preview_deposit(
-        self, token: str, amount_raw: int, account: str, slippage_bps: int = _SLIPPAGE_BPS
-    ) -> Preview:
+    def preview_deposit(self, token: str, amount_raw: int, account: str, slippage_bps: int = _SLIPPAGE_BPS) -> Preview:
         """What a deposit of one token by an account would do now: shares, cost, approvals, gas. Sends nothing.
 
         Raises:
             as `deposit`.
         """
         return self._previewed(
-            lambda ask: self._deposit(
-                token, amount_raw, WatchOnly(account.lower()), slippage_bps, ask
-            )
+            lambda ask: self._deposit(token, amount_raw, WatchOnly(account.lower()), slippage_bps, ask)
         )
 
-    def preview_withdrawal(
-        self, token: str, shares: int, account: str, slippage_bps: int = _SLIPPAGE_BPS
-    ) -> Preview:
+    def preview_withdrawal(self, token: str, shares: int, account: str, slippage_bps: int = _SLIPPAGE_BPS) -> Preview:
         """What a withdrawal to one token by an account would do now. Sends nothing.
 
         Raises:
             as `withdraw`.
         """
-        return self._previewed(
-            lambda ask: self._withdraw(token, shares, WatchOnly(account.lower()), slippage_bps, ask)
-        )
+        return self._previewed(lambda ask: self._withdraw(token, shares, WatchOnly(account.lower()), slippage_bps, ask))
 
     def simulate(self, verdict: Verdict, sender: str) -> Simulation:
         """What the call that a verdict asks for would do if `sender` made it in the next block. Sends nothing.
@@ -289,9 +279,7 @@ class Vault:
 
     # Sending
 
-    def send(
-        self, verdict: Verdict, signer: Account, max_fee_per_gas_wei: int = _MAX_FEE_PER_GAS_WEI
-    ) -> Receipt:
+    def send(self, verdict: Verdict, signer: Account, max_fee_per_gas_wei: int = _MAX_FEE_PER_GAS_WEI) -> Receipt:
         """Send the call that a verdict asks for, and wait for its receipt. A rebalance needs the keeper's role, other calls none.
 
         Raises:
@@ -301,9 +289,7 @@ class Vault:
             SendUncertain, TransactionNotMined: it may still be mined.
         """
         wallet = self.chain.wallet(signer, max_fee_per_gas_wei)
-        return wallet.send(
-            self.address, self._data(verdict), what=f"{verdict.step} of {self.address}"
-        )
+        return wallet.send(self.address, self._data(verdict), what=f"{verdict.step} of {self.address}")
 
     def deposit(
         self, token: str, amount_raw: int, signer: Account, slippage_bps: int = _SLIPPAGE_BPS
@@ -319,9 +305,7 @@ class Vault:
         """
         return self._deposit(token, amount_raw, signer, slippage_bps, None)
 
-    def withdraw(
-        self, token: str, shares: int, signer: Account, slippage_bps: int = _SLIPPAGE_BPS
-    ) -> WithdrawnToken:
+    def withdraw(self, token: str, shares: int, signer: Account, slippage_bps: int = _SLIPPAGE_BPS) -> WithdrawnToken:
         """Redeem shares to one token, by symbol or address, "ETH" for ether.
 
         At most `slippage_bps` less than now expected is accepted.
@@ -362,18 +346,14 @@ class Vault:
     ) -> DepositedToken:
         pools = self.chain._routable(self.chain.block())
         wallet, paid = self.chain.wallet(signer), self._paid(token)
-        return deposit_token(
-            wallet, self._system, self.address, paid, amount_raw, pools, slippage_bps, ask
-        )
+        return deposit_token(wallet, self._system, self.address, paid, amount_raw, pools, slippage_bps, ask)
 
     def _withdraw(
         self, token: str, shares: int, signer: Account, slippage_bps: int, ask: Confirm | None
     ) -> WithdrawnToken:
         pools = self.chain._routable(self.chain.block())
         wallet, paid = self.chain.wallet(signer), self._paid(token)
-        return withdraw_token(
-            wallet, self._system, self.address, paid, shares, pools, slippage_bps, ask
-        )
+        return withdraw_token(wallet, self._system, self.address, paid, shares, pools, slippage_bps, ask)
 
     def _paid(self, token: str) -> str:
         return ETH if token.upper() == "ETH" else self.chain.token(token).address

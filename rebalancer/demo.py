@@ -119,9 +119,7 @@ def run_demo(options: DemoOptions, console: Console | None = None) -> DemoResult
     options.out.mkdir(parents=True, exist_ok=True)
     with ExitStack() as stack:
         stack.enter_context(_alone_in(options.out))
-        settings = NodeSettings(
-            kind=options.node, genesis_at=tape.start - _SET_UP_SECONDS, skip_state_roots=True
-        )
+        settings = NodeSettings(kind=options.node, genesis_at=tape.start - _SET_UP_SECONDS, skip_state_roots=True)
         console.print(_step(1), f"Starting a local chain ({options.node})")
         node = stack.enter_context(Node.start(settings))
         chain = LocalChain(stack.enter_context(node.rpc()))
@@ -187,8 +185,7 @@ class _Run:
             chain, tape.first_prices_e8, pools, band_bps=options.band_bps
         )
         self.tokens = [
-            Token(token.address, token.symbol, token.decimals)
-            for token in self.environment.deployment.tokens
+            Token(token.address, token.symbol, token.decimals) for token in self.environment.deployment.tokens
         ]
         self.pools = [pool.address for pool in self.environment.deployment.pools]
         self.depositor = self.environment.wallet(Actor.DEPOSITOR)
@@ -198,8 +195,7 @@ class _Run:
         names = ", ".join(f"{t.symbol} ({t.decimals} decimals)" for t in self.tokens)
         console.print(
             _step(2),
-            f"Built {len(self.pools)} Uniswap V3 pools over {names}, and the vault "
-            f"{self.environment.vault}",
+            f"Built {len(self.pools)} Uniswap V3 pools over {names}, and the vault {self.environment.vault}",
         )
 
     def snapshot(self, block: Block | None = None) -> VaultSnapshot:
@@ -213,9 +209,7 @@ class _Run:
         rpc, system = self.chain.rpc, self.environment.system
         known = {token.address: token for token in self.tokens}
         chain_id = self.environment.deployment.chain_id
-        return read_v3_pools(
-            rpc, system.uniswap_v3_lens, self.pools, known, read_block(rpc), chain_id
-        )
+        return read_v3_pools(rpc, system.uniswap_v3_lens, self.pools, known, read_block(rpc), chain_id)
 
     # Three acts
 
@@ -265,9 +259,7 @@ class _Run:
         run = RunRecord(
             vault=self.environment.vault,
             chain_id=self.environment.deployment.chain_id,
-            tape=self.options.tape.resolve().name
-            if self.options.tape
-            else f"synthetic, seed {self.options.seed}",
+            tape=self.options.tape.resolve().name if self.options.tape else f"synthetic, seed {self.options.seed}",
             symbols=tuple(symbols),
             decimals=tuple(asset.decimals for asset in assets),
             targets_e18=tuple(first.basket.targets_e18),
@@ -312,9 +304,7 @@ class _Run:
         basket = snapshot.basket
         held_before = sum(
             value_down(amount, price, unit)
-            for amount, price, unit in zip(
-                self.hold_raw, basket.prices_e18, basket.units, strict=True
-            )
+            for amount, price, unit in zip(self.hold_raw, basket.prices_e18, basket.units, strict=True)
         )
         return TickRecord(
             block=block.number,
@@ -345,9 +335,7 @@ class _Run:
             self.pools_now(),
             _SLIPPAGE_BPS,
         )
-        self.console.print(
-            f"  Withdrew the rest to one token: {rest.amount_raw / 10**usdc.decimals:,.2f} USDC"
-        )
+        self.console.print(f"  Withdrew the rest to one token: {rest.amount_raw / 10**usdc.decimals:,.2f} USDC")
         left = share.call("balanceOf", self.depositor.address)
         if left:
             raise DemoFailed(f"the depositor still has {left} shares after withdrawing all")

@@ -163,9 +163,7 @@ class RpcBusy(RpcUnreachable):
 
     @property
     def wait(self) -> str:
-        return (
-            "" if self.retry_seconds is None else f"; it asks us to wait {self.retry_seconds:g} s"
-        )
+        return "" if self.retry_seconds is None else f"; it asks us to wait {self.retry_seconds:g} s"
 
 
 class RpcTimeout(ChainError):
@@ -219,9 +217,7 @@ class QuorumTooSmall(ChainError):
 
 class UnknownVault(ChainError):
     vault: str
-    template = (
-        "{vault} is not one of the configured vaults: add it to the settings, or check the address."
-    )
+    template = "{vault} is not one of the configured vaults: add it to the settings, or check the address."
 
 
 class ArtifactMissing(ChainError):
@@ -235,9 +231,7 @@ class ContractMissing(ChainError):
     name: str
     address: str
     there: str = ""
-    template = (
-        "No {name} is deployed at {address}{what}: check the address and the chain it belongs to."
-    )
+    template = "No {name} is deployed at {address}{what}: check the address and the chain it belongs to."
 
     @property
     def what(self) -> str:
@@ -447,9 +441,7 @@ class BadPoolSnapshot(PoolError):
 
     why: str
     source: str = ""
-    template = (
-        "The pool snapshot{where} cannot be used ({why:clause}): correct it or read the pool again."
-    )
+    template = "The pool snapshot{where} cannot be used ({why:clause}): correct it or read the pool again."
 
     @property
     def where(self) -> str:
@@ -510,7 +502,9 @@ class BadRecords(LabError):
     path: str
     line: int
     why: str
-    template = """The record {path} is invalid from line {line} on ({why:clause}): use the lines before it, or record again."""
+    template = (
+        """The record {path} is invalid from line {line} on ({why:clause}): use the lines before it, or record again."""
+    )
 
 
 class ChartFormatUnknown(LabError):
@@ -659,9 +653,7 @@ class SimulationRefused(ChainError):
     """Simulated right before signing, a rebalance is refused by a contract; nothing was signed."""
 
     refusal: ContractReverted
-    template = (
-        "The simulation before signing reverted ({refusal:clause}): plan again at the latest block."
-    )
+    template = "The simulation before signing reverted ({refusal:clause}): plan again at the latest block."
 
 
 class SimulationDiffers(ChainError):
@@ -723,9 +715,7 @@ class PasswordMissing(SignerError):
 
 class DevnetKeyOnRealChain(SignerError):
     chain_id: int
-    template = (
-        "The devnet's keys are public and must not sign for chain {chain_id}: use a keystore."
-    )
+    template = "The devnet's keys are public and must not sign for chain {chain_id}: use a keystore."
 
 
 class SignerUnavailable(SignerError):
@@ -976,9 +966,7 @@ class NoShares(ActionError):
 class NothingToDeposit(ActionError):
     account: str
     token: str
-    template = (
-        "{account} has no {token} to deposit, or no more than the gas costs: send it some first."
-    )
+    template = "{account} has no {token} to deposit, or no more than the gas costs: send it some first."
 
 
 class VaultNotNamed(ActionError):
@@ -1011,7 +999,9 @@ class BalanceTooLow(ActionError):
     decimals: int
     needed_raw: int
     balance_raw: int
-    template = """{account} holds {balance} {symbol} and needs {needed}: reduce the amount, or send it {missing} more."""
+    template = (
+        """{account} holds {balance} {symbol} and needs {needed}: reduce the amount, or send it {missing} more."""
+    )
 
     @property
     def balance(self) -> str:
@@ -1053,9 +1043,7 @@ class BandOutOfRange(ActionError):
     band_bps: int
     minimum_bps: int
     maximum_bps: int
-    template = (
-        "The band of {asset} is {band_bps} bps: give one from {minimum_bps} to {maximum_bps} bps."
-    )
+    template = "The band of {asset} is {band_bps} bps: give one from {minimum_bps} to {maximum_bps} bps."
 
 
 class AssetCountOutOfRange(ActionError):
@@ -1069,19 +1057,11 @@ class AssetCountOutOfRange(ActionError):
 
     @property
     def have(self) -> str:
-        return (
-            f"is 1 {self.what.removesuffix('s')}"
-            if self.count == 1
-            else f"are {self.count} {self.what}"
-        )
+        return f"is 1 {self.what.removesuffix('s')}" if self.count == 1 else f"are {self.count} {self.what}"
 
     @property
     def wanted(self) -> str:
-        return (
-            f"{self.minimum}"
-            if self.minimum == self.maximum
-            else f"from {self.minimum} to {self.maximum}"
-        )
+        return f"{self.minimum}" if self.minimum == self.maximum else f"from {self.minimum} to {self.maximum}"
 
 
 class FeeOutOfRange(ActionError):
@@ -1164,13 +1144,17 @@ class AdminUnknown(ActionError):
 class AddressesKept(ActionError):
     path: Path
     why: str
-    template = """{path} is not overwritten because {why}: name another file with --deployment, or move this one away."""
+    template = (
+        """{path} is not overwritten because {why}: name another file with --deployment, or move this one away."""
+    )
 
 
 class SourceUnsound(ActionError):
     token: str
     why: str
-    template = "The second source of {token} cannot be used ({why:clause}): name another source, or wait until it agrees."
+    template = (
+        "The second source of {token} cannot be used ({why:clause}): name another source, or wait until it agrees."
+    )
 
 
 class RoleNotHeld(ActionError):

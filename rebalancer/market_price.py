@@ -117,9 +117,7 @@ def _opinions(
     return found
 
 
-def _ways(
-    pool: Pool, prices_e18: Mapping[str, int]
-) -> Iterator[tuple[tuple[str, int], tuple[str, int]]]:
+def _ways(pool: Pool, prices_e18: Mapping[str, int]) -> Iterator[tuple[tuple[str, int], tuple[str, int]]]:
     tokens = [(one.address, one.decimals) for one in pool.tokens if prices_e18.get(one.address)]
     return ((one, other) for one in tokens for other in tokens if one != other)
 

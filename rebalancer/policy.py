@@ -57,9 +57,7 @@ MAX_HELD_RAW = (1 << 120) - 1
 # Targets and bands
 
 
-def target_e18(
-    start_e18: int, end_e18: int, glide_start: int, glide_end: int, timestamp: int
-) -> int:
+def target_e18(start_e18: int, end_e18: int, glide_start: int, glide_end: int, timestamp: int) -> int:
     """Target weight at `timestamp`, on the straight line from one target to the next, rounded down.
 
     Rounded targets may sum to less than 1e18 by less than one an asset.
@@ -103,9 +101,7 @@ def fraction_up(part_e18: int, total_e18: int) -> int:
     return div_up(part_e18 * E18, total_e18)
 
 
-def weigh(
-    held: Sequence[int], prices_e18: Sequence[int], units: Sequence[int]
-) -> tuple[list[int], int]:
+def weigh(held: Sequence[int], prices_e18: Sequence[int], units: Sequence[int]) -> tuple[list[int], int]:
     """Value of every asset, rounded down, and their sum.
 
     Raises:
@@ -123,9 +119,7 @@ def weigh(
     return values, total
 
 
-def distances(
-    values_e18: Sequence[int], total_e18: int, targets_e18: Sequence[int]
-) -> tuple[list[int], int]:
+def distances(values_e18: Sequence[int], total_e18: int, targets_e18: Sequence[int]) -> tuple[list[int], int]:
     """Signed distance of every asset from its target value (which rounds down), and the sum of their sizes."""
     signed = [v - t * total_e18 // E18 for v, t in zip(values_e18, targets_e18, strict=True)]
     return signed, sum(map(abs, signed))
@@ -134,9 +128,7 @@ def distances(
 # P0: is there anything to do
 
 
-def first_broken(
-    distances_e18: Sequence[int], total_e18: int, bands_e18: Sequence[int]
-) -> int | None:
+def first_broken(distances_e18: Sequence[int], total_e18: int, bands_e18: Sequence[int]) -> int | None:
     """Index of the first asset whose weight is further from its target than its band allows, or None."""
     for i, (distance, band) in enumerate(zip(distances_e18, bands_e18, strict=True)):
         if abs(distance) * E18 > band * total_e18:
@@ -288,9 +280,7 @@ def allowed_sales(
     return [0 if sale < least else sale for sale, least in zip(sales, min_trades_raw, strict=True)]
 
 
-def _scaled_to(
-    amounts: Sequence[int], prices_e18: Sequence[int], units: Sequence[int], limit_e18: int
-) -> list[int]:
+def _scaled_to(amounts: Sequence[int], prices_e18: Sequence[int], units: Sequence[int], limit_e18: int) -> list[int]:
     """The amounts, scaled so that their values, each rounded up, sum to at most the limit."""
     worth = sum(map(value_up, amounts, prices_e18, units))
     if worth <= limit_e18:
@@ -302,9 +292,7 @@ def _scaled_to(
 # P2: at what price
 
 
-def slippage_e18(
-    start_bps: int, max_bps: int, ramp_seconds: int, since: int, timestamp: int
-) -> int:
+def slippage_e18(start_bps: int, max_bps: int, ramp_seconds: int, since: int, timestamp: int) -> int:
     """Slippage allowed at `timestamp`, as a fraction of 1e18, rounded down.
 
     Climbs in a straight line from start to max over the ramp (at least 1 s) since a rebalance was first seen due; 0: it was not,
@@ -337,9 +325,7 @@ def check_toward_target(
         PolicyRefused: AwayFromTarget.
     """
     dust = dust_bps * total_after_e18 // BPS
-    for i, (before, after) in enumerate(
-        zip(distances_before_e18, distances_after_e18, strict=True)
-    ):
+    for i, (before, after) in enumerate(zip(distances_before_e18, distances_after_e18, strict=True)):
         crossed = before * after < 0
         if (crossed and abs(after) > dust) or abs(after) > abs(before) + dust:
             raise PolicyRefused("AwayFromTarget", (i, before, after, dust))
@@ -425,9 +411,7 @@ def _spend(refusal: str, level_e18: int, spent_e18: int, total_e18: int, budget_
 # Auction: when the oracle is gone
 
 
-def auction_pay_raw(
-    start_pay_raw: int, floor_pay_raw: int, decay_seconds: int, elapsed_seconds: int
-) -> int:
+def auction_pay_raw(start_pay_raw: int, floor_pay_raw: int, decay_seconds: int, elapsed_seconds: int) -> int:
     """What a whole lot costs: falls in a straight line from start to floor over the decay (at least 1 s), rounded up."""
     if elapsed_seconds >= decay_seconds:
         return floor_pay_raw

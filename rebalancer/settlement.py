@@ -140,8 +140,7 @@ class Basket:
     def prices_e18(self) -> list[int]:
         """Primary price of each asset; 0 for one that is excluded."""
         return [
-            0 if asset.excluded else price.primary_e18
-            for asset, price in zip(self.assets, self.prices, strict=True)
+            0 if asset.excluded else price.primary_e18 for asset, price in zip(self.assets, self.prices, strict=True)
         ]
 
     @property
@@ -395,14 +394,10 @@ def _fit(
             sales, before.distances_e18, basket.prices_e18, basket.units, strict=True
         )
     ]
-    fitted = fit_sales(
-        sales, surpluses, basket.prices_e18, basket.his_e18, basket.units, need, turnover
-    )
+    fitted = fit_sales(sales, surpluses, basket.prices_e18, basket.his_e18, basket.units, need, turnover)
     if fitted == list(sales):
         return distance, sales, _checked_buys(basket, min_buys), 0
-    minimum = fitted_minimum_e18(
-        min_buys, basket.los_e18, sales, fitted, basket.his_e18, basket.units
-    )
+    minimum = fitted_minimum_e18(min_buys, basket.los_e18, sales, fitted, basket.his_e18, basket.units)
     return distance, fitted, _checked_buys(basket, [min(buy, 1) for buy in min_buys]), minimum
 
 
@@ -413,9 +408,7 @@ def _checked_buys(basket: Basket, min_buys: Sequence[int]) -> Sequence[int]:
     return min_buys
 
 
-def _book(
-    basket: Basket, fill: Fill, lent: Sequence[int], min_buys: Sequence[int]
-) -> tuple[tuple[int, ...], int, int]:
+def _book(basket: Basket, fill: Fill, lent: Sequence[int], min_buys: Sequence[int]) -> tuple[tuple[int, ...], int, int]:
     """Holdings after the fill, and the values sold (up, at the higher price) and bought (down, at the lower)."""
     held = list(basket.held)
     sold_e18 = bought_e18 = 0
@@ -448,16 +441,10 @@ def _next_state(
 ) -> State:
     """The state after a rebalance; `whole` says that every weight is back inside its band. The turnover level has drained already."""
     elapsed = timestamp - state.rebalanced_at
-    loss_level = leak(
-        state.loss_level_e18, policy.loss_budget_bps, policy.loss_period_seconds, elapsed
-    )
+    loss_level = leak(state.loss_level_e18, policy.loss_budget_bps, policy.loss_period_seconds, elapsed)
     return State(
-        loss_level_e18=spend_loss(
-            loss_level, max(0, sold_e18 - bought_e18), total_e18, policy.loss_budget_bps
-        ),
-        turnover_level_e18=spend_turnover(
-            state.turnover_level_e18, sold_e18, total_e18, policy.turnover_budget_bps
-        ),
+        loss_level_e18=spend_loss(loss_level, max(0, sold_e18 - bought_e18), total_e18, policy.loss_budget_bps),
+        turnover_level_e18=spend_turnover(state.turnover_level_e18, sold_e18, total_e18, policy.turnover_budget_bps),
         rebalanced_at=timestamp,
         due_since=0 if whole else state.due_since or timestamp,
         epoch=state.epoch + 1,

@@ -74,8 +74,4 @@ def nests_deeper(json_text: bytes, most: int) -> bool:
 
 
 def _is_drawn(character: str) -> bool:
-    return (
-        character.isprintable()
-        and character not in _BLANK
-        and not _FIRST_SELECTOR <= character <= _LAST_SELECTOR
-    )
+    return character.isprintable() and character not in _BLANK and not _FIRST_SELECTOR <= character <= _LAST_SELECTOR

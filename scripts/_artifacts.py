@@ -118,9 +118,7 @@ def main() -> None:
     names = [name for name, _ in (*shipped, *for_tests)]
     for name in names:
         if names.count(name) > 1:
-            sys.exit(
-                f"Two contracts are called {name}; artifacts are named by contract, so rename one."
-            )
+            sys.exit(f"Two contracts are called {name}; artifacts are named by contract, so rename one.")
     packaged = dict(shipped)
     for whole, parts in HALVES.items():
         for part in parts:
@@ -143,9 +141,7 @@ def _write(folder: Path, artifacts: dict[str, Artifact]) -> None:
 
 def _take_in(abi: list[Artifact], other: list[Artifact]) -> None:
     """Adds the functions, events and errors that `abi` has not, and names the parameters that it leaves nameless."""
-    offered = {
-        _shape(entry): entry for entry in other if entry["type"] in ("function", "event", "error")
-    }
+    offered = {_shape(entry): entry for entry in other if entry["type"] in ("function", "event", "error")}
     for place, entry in enumerate(abi):
         if any(not part["name"] for part in entry.get("inputs", ())):
             abi[place] = offered.get(_shape(entry), entry)
@@ -176,9 +172,7 @@ def _ours() -> Iterator[tuple[str, str, Artifact]]:
                 if "default" in profiles:
                     compiled = json.loads((OUT / profiles["default"]["path"]).read_text())
                     if "bytecode" not in compiled:  # what `forge lint` leaves when run by hand
-                        sys.exit(
-                            f"out/ holds {name} without its code; run `forge clean` and again."
-                        )
+                        sys.exit(f"out/ holds {name} without its code; run `forge clean` and again.")
                     yield (
                         source,
                         name,
@@ -208,17 +202,13 @@ def _multicall3() -> Artifact:
     code = bytes.fromhex(found["bytecode"].removeprefix("0x"))
     runtime = code[CREATION_PREFIX_BYTES:]
     if b"\x61" + len(runtime).to_bytes(2) + b"\x80\x61\x00\x20" not in code[:CREATION_PREFIX_BYTES]:
-        sys.exit(
-            "viem's Multicall3 has another constructor than expected; find its runtime code anew."
-        )
+        sys.exit("viem's Multicall3 has another constructor than expected; find its runtime code anew.")
     return _artifact(found, {"object": found["bytecode"]}, {"object": runtime.hex()})
 
 
 def _permit2() -> Artifact:
     """Permit2 as it is on every chain; it has a fixed address there, so nobody needs what creates it."""
-    found = json.loads(
-        (PERMIT2 / "foundry-out/ISignatureTransfer.sol/ISignatureTransfer.json").read_text()
-    )
+    found = json.loads((PERMIT2 / "foundry-out/ISignatureTransfer.sol/ISignatureTransfer.json").read_text())
     source = (PERMIT2 / "lib/permit2/test/utils/DeployPermit2.sol").read_text()
     codes = re.findall(r'hex"([0-9a-f]+)"', source)
     if len(codes) != 1 or [codes[0].count(word) for word in PERMIT2_DOMAIN] != [1, 1]:

@@ -98,9 +98,7 @@ def _compile(request: dict[str, Any], folder: Path) -> None:
     errors = [e["formattedMessage"] for e in answer.get("errors", ()) if e["severity"] == "error"]
     if errors:
         raise RuntimeError("\n".join(errors))
-    made = {
-        name: answer["contracts"][source][_name_in(source)] for name, source in CONTRACTS.items()
-    }
+    made = {name: answer["contracts"][source][_name_in(source)] for name, source in CONTRACTS.items()}
     for half in HALVES:
         known = [json.dumps(entry) for entry in made["BalancerV3Vault"]["abi"]]
         made["BalancerV3Vault"]["abi"] += [

@@ -135,12 +135,8 @@ class _Sender:
     def rpc(self) -> Rpc:
         return self.chain.rpc
 
-    def transact(
-        self, contract: BoundContract, function: str, *args: Any, value_wei: int = 0
-    ) -> Receipt:
-        return self.chain.transact(
-            contract, function, *args, sender=self.address, value_wei=value_wei
-        )
+    def transact(self, contract: BoundContract, function: str, *args: Any, value_wei: int = 0) -> Receipt:
+        return self.chain.transact(contract, function, *args, sender=self.address, value_wei=value_wei)
 
     def deploy(self, name: str, *args: Any) -> BoundContract:
         return self.chain.deploy(name, *args, sender=self.address)
@@ -257,9 +253,7 @@ class _Bench:
         lens = self.system.uniswap_v3_lens
         return read_v3_pools(rpc, lens, pools, tokens, read_block(rpc), DEVNET_CHAIN_ID)[0]
 
-    def swap(
-        self, sold: _Coin, bought: _Coin, amount_raw: int, limit: int | None = None
-    ) -> Receipt:
+    def swap(self, sold: _Coin, bought: _Coin, amount_raw: int, limit: int | None = None) -> Receipt:
         """A swap by a contract that does nothing else; `limit` is the pool's sqrt price to stop at."""
         zero_for_one = _zero_for_one(sold, bought)
         no_limit = 4_295_128_740 if zero_for_one else (1 << 160) - 1 >> 1
@@ -294,9 +288,7 @@ class _Bench:
             owner.transact(coin.contract, "approve", manager.address, amount)
         owner.transact(manager, "createAndInitializePoolIfNecessary", *pair, _FEE_PIPS, price)
         ticks = (-_FULL_RANGE, _FULL_RANGE)
-        owner.transact(
-            manager, "mint", (*pair, _FEE_PIPS, *ticks, *amounts, 0, 0, owner.address, _FAR_FUTURE)
-        )
+        owner.transact(manager, "mint", (*pair, _FEE_PIPS, *ticks, *amounts, 0, 0, owner.address, _FAR_FUTURE))
 
 
 @dataclass(frozen=True)
@@ -398,9 +390,7 @@ class _Vault:
         half = _DEPOSIT_SHARES // 2
         least = self.contract.call("previewRedeemInKind", half)
         least = [amount * 999 // 1000 for amount in least]
-        receipt = holder.transact(
-            self.contract, "redeemInKind", half, holder.address, holder.address, least
-        )
+        receipt = holder.transact(self.contract, "redeemInKind", half, holder.address, holder.address, least)
         yield "redeem_in_kind", receipt
 
     def _mint(self, actor: str, approval: str) -> Receipt:
@@ -415,9 +405,7 @@ class _Vault:
         for coin, amount in zip(self.coins, amounts, strict=True):
             self.bench.approve(actor, coin, self.contract.address, _APPROVALS[approval](amount))
         chain.set_next_timestamp(at)
-        return sender.transact(
-            self.contract, "mintInKind", _DEPOSIT_SHARES, sender.address, amounts
-        )
+        return sender.transact(self.contract, "mintInKind", _DEPOSIT_SHARES, sender.address, amounts)
 
     def _amounts(self) -> list[int]:
         """What the deposit measured here takes now."""

@@ -56,9 +56,7 @@ class Times:
 
     @classmethod
     def of(cls, seconds: list[float]) -> Times:
-        return cls(
-            len(seconds), statistics.median(seconds), statistics.quantiles(seconds, n=20)[-1]
-        )
+        return cls(len(seconds), statistics.median(seconds), statistics.quantiles(seconds, n=20)[-1])
 
 
 def measure() -> dict[str, Times]:
@@ -86,10 +84,7 @@ class _Bench:
     def __init__(self, environment: DevEnvironment) -> None:
         self.environment = environment
         self.chain = environment.chain
-        self.tokens = [
-            Token(token.address, token.symbol, token.decimals)
-            for token in environment.deployment.tokens
-        ]
+        self.tokens = [Token(token.address, token.symbol, token.decimals) for token in environment.deployment.tokens]
         self.pools = [pool.address for pool in environment.deployment.pools]
 
     def times(self) -> Iterator[tuple[str, Times]]:
@@ -158,9 +153,7 @@ class _Bench:
         block = read_block(rpc)
         known = {token.address: token for token in self.tokens}
         (snapshot,) = read_vaults(rpc, system.lens, [self.environment.vault], block)
-        pools = read_v3_pools(
-            rpc, system.uniswap_v3_lens, self.pools, known, block, DEVNET_CHAIN_ID
-        )
+        pools = read_v3_pools(rpc, system.uniswap_v3_lens, self.pools, known, block, DEVNET_CHAIN_ID)
         return snapshot, pools
 
     def _keeper(self, outbox: Outbox | None) -> Keeper:

@@ -105,10 +105,7 @@ def market(seed: int, *, stormy: bool = True, every_kind: bool = False) -> Probl
         min_progress_bps=rng.choice((1, 1, 1, 500)),
     )
     basket = Basket(
-        tuple(
-            Asset(t.address, target, 100, t.decimals)
-            for t, target in zip(tokens, targets_e18, strict=True)
-        ),
+        tuple(Asset(t.address, target, 100, t.decimals) for t, target in zip(tokens, targets_e18, strict=True)),
         tuple(
             int(worth * part / sum(parts) * 10**t.decimals * E18) // price
             for (t, price), part in zip(coins, parts, strict=True)
@@ -157,9 +154,7 @@ def rich_pairs(count: int) -> Problem:
     )
 
 
-def _pool(
-    rng: random.Random, number: int, coins: Sequence[tuple[Token, int]], stormy: bool
-) -> Pool:
+def _pool(rng: random.Random, number: int, coins: Sequence[tuple[Token, int]], stormy: bool) -> Pool:
     """A pool of any kind, $2,000 to $200m deep; off the oracle by up to half its fee, or far more."""
     kind = rng.choice(_KINDS)
     depth_usd = int(10 ** rng.uniform(3.3, 8.3))
@@ -185,9 +180,7 @@ def _pool(
     balances[0] = max(1, int(balances[0] * off))
     match kind:
         case "V2":
-            return UniswapV2Pool(
-                address, tokens[0], tokens[1], (balances[0], balances[1]), max(1, fee_pips // 100)
-            )
+            return UniswapV2Pool(address, tokens[0], tokens[1], (balances[0], balances[1]), max(1, fee_pips // 100))
         case "V3" | "V4":
             fee_pips, spacing = rng.choice(_TIERS)
             pool = synthetic(
@@ -342,9 +335,7 @@ def _planned(seed: int, *, stormy: bool) -> Planned:
     single = greedy(problem)
     single_usd = single.net_e18 / E18 if single else None
     if not isinstance(plan, Plan):
-        return Planned(
-            stormy, seconds, None, single_usd, bound_usd(problem), 0.0, 0.0, False, False
-        )
+        return Planned(stormy, seconds, None, single_usd, bound_usd(problem), 0.0, 0.0, False, False)
     sure = plan.certificate
     return Planned(
         *(stormy, seconds, net_e18(problem, plan) / E18, single_usd, bound_usd(problem)),
@@ -541,9 +532,7 @@ def _accepted(problem: Problem, found: Greedy) -> bool:
     if problem.rules is None:
         return True
     rules = problem.rules
-    least_raw = [
-        max(1, raw * (BPS - problem.tolerance_bps) // BPS) if raw else 0 for raw in found.buys_raw
-    ]
+    least_raw = [max(1, raw * (BPS - problem.tolerance_bps) // BPS) if raw else 0 for raw in found.buys_raw]
     try:
         settle(
             *(rules.policy, rules.state, rules.basket, Fill(found.sales_raw, found.buys_raw)),

@@ -47,11 +47,7 @@ def draw(figures: MarketFigures, rows: Sequence[Planned], path: Path) -> Path:
         _parts(
             page.add_axes((0.72, 0.13, 0.27, 0.62)),
             "the plan, as a part of the bound",
-            [
-                (row.stormy, (row.plan_usd or 0.0) / row.bound_usd)
-                for row in plans
-                if row.bound_usd > 0
-            ],
+            [(row.stormy, (row.plan_usd or 0.0) / row.bound_usd) for row in plans if row.bound_usd > 0],
         )
         page.savefig(path, dpi=150)
     return path
@@ -64,9 +60,7 @@ def _times(axes: Axes, rows: Sequence[Planned]) -> None:
     axes.xaxis.set_major_formatter("{x:g}")
     for stormy, name, colour in _KINDS:
         times = sorted(row.seconds * 1e3 for row in rows if row.stormy is stormy)
-        axes.plot(
-            times, [100 * (n + 1) / len(times) for n in range(len(times))], color=colour, label=name
-        )
+        axes.plot(times, [100 * (n + 1) / len(times) for n in range(len(times))], color=colour, label=name)
     axes.axvline(_GOAL_MS, color=INK, lw=0.8, ls=":")
     axes.set_ylabel("% of markets")
     axes.legend(frameon=False)

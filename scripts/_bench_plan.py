@@ -177,9 +177,7 @@ def _quoted(pool: Pool, token_in: str, token_out: str, amount: int) -> Swap | No
 def _best_pool(pools: Sequence[Pool], token_in: str, token_out: str, amount: int) -> list[Swap]:
     """The pool of the pair that pays most; through the first token where there is none."""
     found = [
-        swap
-        for pool in _direct(pools, token_in, token_out)
-        if (swap := _quoted(pool, token_in, token_out, amount))
+        swap for pool in _direct(pools, token_in, token_out) if (swap := _quoted(pool, token_in, token_out, amount))
     ]
     if found:
         return [max(found, key=lambda swap: swap.amount_out_raw)]
@@ -199,9 +197,7 @@ def _by_depth(pools: Sequence[Pool], token_in: str, token_out: str, amount: int)
     return found if len(found) == len(swaps) else []
 
 
-def _through(
-    pools: Sequence[Pool], token_in: str, token_out: str, amount: int, way: _Way
-) -> list[Swap]:
+def _through(pools: Sequence[Pool], token_in: str, token_out: str, amount: int, way: _Way) -> list[Swap]:
     """By the token that most pools trade."""
     counts: dict[str, int] = {}
     for pool in pools:
@@ -242,23 +238,16 @@ def _basket(tokens: Sequence[Token], usd: Sequence[int], parts: Sequence[float])
     )
 
 
-def _pools(
-    rng: random.Random, tokens: Sequence[Token], usd: Sequence[int]
-) -> tuple[UniswapV3Pool, ...]:
+def _pools(rng: random.Random, tokens: Sequence[Token], usd: Sequence[int]) -> tuple[UniswapV3Pool, ...]:
     """Every token against the first two, and pairs at random, each up to half its fee off the oracle."""
     pairs = [(0, i) for i in range(1, _TOKENS)] + [(1, i) for i in range(2, _TOKENS)]
     while len(pairs) < _POOLS:
         i, j = sorted(rng.sample(range(_TOKENS), 2))
         pairs.append((i, j))
-    return tuple(
-        _pool(rng, number, (tokens[i], tokens[j]), (usd[i], usd[j]))
-        for number, (i, j) in enumerate(pairs, 1)
-    )
+    return tuple(_pool(rng, number, (tokens[i], tokens[j]), (usd[i], usd[j])) for number, (i, j) in enumerate(pairs, 1))
 
 
-def _pool(
-    rng: random.Random, number: int, pair: tuple[Token, Token], usd: tuple[int, int]
-) -> UniswapV3Pool:
+def _pool(rng: random.Random, number: int, pair: tuple[Token, Token], usd: tuple[int, int]) -> UniswapV3Pool:
     fee_pips, spacing = rng.choice(_TIERS)
     off = BPS**2 + rng.randint(-fee_pips, fee_pips) * 50
     # {raw1/raw0} = {usd/token0} / {usd/token1} * 10^decimals1 / 10^decimals0
@@ -287,18 +276,14 @@ def _with_positions(rng: random.Random, pool: UniswapV3Pool) -> UniswapV3Pool:
         for at, net in ((low, amount), (high, -amount)):
             gross_there, net_there = moves.setdefault(at, [0, 0])
             moves[at] = [gross_there + amount, net_there + net]
-    ticks = tuple(
-        InitializedTick(at, gross, net) for at, (gross, net) in sorted(moves.items()) if gross
-    )
+    ticks = tuple(InitializedTick(at, gross, net) for at, (gross, net) in sorted(moves.items()) if gross)
     profile = TickProfile(pool.fee_pips, spacing, ticks)
     return replace(pool, profile=profile, liquidity=profile.liquidity_at(pool.tick))
 
 
 def _new_block(problem: Problem) -> Problem:
     """The same states in new objects, as the next block brings them: only the tick tables are shared."""
-    return replace(
-        problem, pools=tuple(replace(p) for p in problem.pools if isinstance(p, UniswapV3Pool))
-    )
+    return replace(problem, pools=tuple(replace(p) for p in problem.pools if isinstance(p, UniswapV3Pool)))
 
 
 def _times(works: Sequence[Callable[[], object]]) -> tuple[float, float]:

@@ -136,22 +136,16 @@ def show_quality(data: Path, folder: Path, console: Console) -> None:
 
     tape, pools = data / "chainlink", data / "mainnet-24407242"
     if not (tape.is_dir() and pools.is_dir()):
-        console.print(
-            "Quality is not measured: there is no tape, or there are no pools, in ../shared/data."
-        )
+        console.print("Quality is not measured: there is no tape, or there are no pools, in ../shared/data.")
         return
     columns = (TextColumn("{task.description}"), BarColumn(), TimeElapsedColumn())
     with Progress(*columns, console=console, transient=True) as bar:
         task = bar.add_task("quality", total=1.0)
-        found = measure_quality(
-            tape, pools, lambda name, done: bar.update(task, description=name, completed=done)
-        )
+        found = measure_quality(tape, pools, lambda name, done: bar.update(task, description=name, completed=done))
     (folder / "quality.json").write_text(json.dumps(found.to_json(), indent=2) + "\n")
     console.print(_beside_table(found))
     console.print(_run_table(found))
-    console.print(
-        f"Gas at {found.gas_price_wei / 1e9:g} gwei. Wrote {draw(found, folder / 'quality.png')}."
-    )
+    console.print(f"Gas at {found.gas_price_wei / 1e9:g} gwei. Wrote {draw(found, folder / 'quality.png')}.")
 
 
 def _beside_table(found: QualityFigures) -> Table:
@@ -166,22 +160,15 @@ def _beside_table(found: QualityFigures) -> Table:
         column.justify, column.no_wrap = "right", True
     for usd, rows in found.rebalances.items():
         # All that every way could do, so that the same is compared.
-        done = [
-            one
-            for one in rows
-            if all(baseline.loss_usd is not None for baseline in one.baselines.values())
-        ]
+        done = [one for one in rows if all(baseline.loss_usd is not None for baseline in one.baselines.values())]
         sold = sum(one.sold_usd for one in done) or 1.0
         losses = [(sum(one.loss_usd for one in done), sum(one.gas_usd for one in done))]
         losses.append((sum(one.bound_usd for one in done), 0.0))
         for name in BASELINES:
             baselines = [one.baselines[name] for one in done]
-            losses.append(
-                (sum(w.loss_usd or 0.0 for w in baselines), sum(w.gas_usd for w in baselines))
-            )
+            losses.append((sum(w.loss_usd or 0.0 for w in baselines), sum(w.gas_usd for w in baselines)))
         cells = [
-            f"{loss / sold * BPS:.2f}" + (f" ({(loss + gas) / sold * BPS:.1f})" if gas else "")
-            for loss, gas in losses
+            f"{loss / sold * BPS:.2f}" + (f" ({(loss + gas) / sold * BPS:.1f})" if gas else "") for loss, gas in losses
         ]
         table.add_row(_dollars(usd), f"{len(done)}/{len(rows)}", _dollars(sold), *cells)
     return table
@@ -209,9 +196,7 @@ def _run_table(found: QualityFigures) -> Table:
             table.add_section()
         table.add_row(
             _dollars(run.vault_usd) if run.baseline == KEEPER else "",
-            {"best single pool": "single pool", "proportional split": "split"}.get(
-                run.baseline, run.baseline
-            ),
+            {"best single pool": "single pool", "proportional split": "split"}.get(run.baseline, run.baseline),
             f"{run.rebalances}",
             _dollars(run.sold_usd),
             f"{run.loss_usd / max(1.0, run.sold_usd) * BPS:.1f}",
@@ -295,10 +280,7 @@ class _Scene:
         return meter.run()
 
     def _ticks(self, usd: int, choice: Any, report: Callable[[float], None]) -> Any:
-        feeds = [
-            BacktestFeed(feed.name, feed.token.address, feed.heartbeat_seconds * 5 // 4)
-            for feed in DEFAULT_FEEDS
-        ]
+        feeds = [BacktestFeed(feed.name, feed.token.address, feed.heartbeat_seconds * 5 // 4) for feed in DEFAULT_FEEDS]
         start = self.tape.start
         market = BacktestMarket(feeds, self.pools, self.first_e8, start, self.others_e8)
         steps = list(self.tape.steps())

@@ -72,9 +72,7 @@ def _sorted_costs(page: Figure, figures: QualityFigures, sizes: list[int]) -> No
                 zorder=2 if name in _FIRST else 3,
             )
         numbers = range(len(rows))
-        axes.plot(
-            numbers, [_bps(one.loss_usd, one) for one in rows], color=BLUE, lw=2, label="keeper"
-        )
+        axes.plot(numbers, [_bps(one.loss_usd, one) for one in rows], color=BLUE, lw=2, label="keeper")
         axes.plot(
             numbers,
             [_bps(one.bound_usd, one) for one in rows],
@@ -186,9 +184,7 @@ def _bps(usd: float | None, one: Rebalance) -> float:
 
 def _ceiling(rows: list[Rebalance]) -> float:
     """High enough for all but the one in twenty that cost most by an ordinary way."""
-    costs = sorted(
-        _bps(baseline.loss_usd, one) for one in rows for baseline in one.baselines.values()
-    )
+    costs = sorted(_bps(baseline.loss_usd, one) for one in rows for baseline in one.baselines.values())
     return 1.1 * costs[int(len(costs) * 0.95)] if costs else 1.0
 
 

@@ -62,9 +62,7 @@ class ScaleFigures:
     memory_mb: float
 
 
-def measure_scale(
-    sizes: Sequence[int] = SIZES, progress: Callable[[str], None] = lambda _: None
-) -> list[ScaleFigures]:
+def measure_scale(sizes: Sequence[int] = SIZES, progress: Callable[[str], None] = lambda _: None) -> list[ScaleFigures]:
     """The figures of each size, on one node."""
     with (
         Node.start(NodeSettings(genesis_at=1_700_000_000, skip_state_roots=True)) as node,
@@ -91,12 +89,8 @@ class _Wallet:
     def rpc(self) -> Rpc:
         return self.chain.rpc
 
-    def transact(
-        self, contract: BoundContract, function: str, *args: Any, value_wei: int = 0
-    ) -> Any:
-        return self.chain.transact(
-            contract, function, *args, sender=self.address, value_wei=value_wei
-        )
+    def transact(self, contract: BoundContract, function: str, *args: Any, value_wei: int = 0) -> Any:
+        return self.chain.transact(contract, function, *args, sender=self.address, value_wei=value_wei)
 
     def deploy(self, name: str, *args: Any) -> BoundContract:
         return self.chain.deploy(name, *args, sender=self.address)
@@ -111,12 +105,8 @@ class _Scale:
         self.system: System = deploy_system(self.wallet, weth.address)
         members = {Role.OWNER: [self.wallet.address]}
         grant_roles(self.wallet, self.system.authority, members, delay_seconds=0)
-        self.tokens = [
-            self.wallet.deploy("MockToken", f"Token {n}", f"T{n}", 18) for n in range(_ASSETS)
-        ]
-        self.feeds = [
-            self.wallet.deploy("MockAggregator", 8, f"T{n} / USD") for n in range(_ASSETS)
-        ]
+        self.tokens = [self.wallet.deploy("MockToken", f"Token {n}", f"T{n}", 18) for n in range(_ASSETS)]
+        self.feeds = [self.wallet.deploy("MockAggregator", 8, f"T{n} / USD") for n in range(_ASSETS)]
         for token, feed in zip(self.tokens, self.feeds, strict=True):
             self.wallet.transact(feed, "push", 10**8)
             spec = FeedSpec(feed.address, 8, 10**9, 1, (1 << 128) - 1)
@@ -197,9 +187,7 @@ class _Scale:
         conditions, verdicts = Conditions(0), dict[str, Verdict]()
         with closing(Planners()) as planners:
             planners.warm()
-            plan_s = _seconds(
-                lambda: verdicts.update(planners.decide(exact, self.pools, conditions))
-            )
+            plan_s = _seconds(lambda: verdicts.update(planners.decide(exact, self.pools, conditions)))
         if not all(verdict.step is Action.REBALANCE for verdict in verdicts.values()):
             raise AssertionError("every vault out of band has a plan")
         return ScaleFigures(

@@ -30,14 +30,9 @@ def code_sizes() -> dict[str, int]:
     """Bytes of runtime code of every contract in contracts/ that goes on a chain, by name."""
     folder = ROOT / "contracts"
     names = {
-        file.stem
-        for file in folder.rglob("*.sol")
-        if not set(file.relative_to(folder).parts[:-1]) & set(_NOT_DEPLOYED)
+        file.stem for file in folder.rglob("*.sol") if not set(file.relative_to(folder).parts[:-1]) & set(_NOT_DEPLOYED)
     }
-    sizes = {
-        name: len(load_artifact(name).runtime_code())
-        for name in sorted(names.intersection(artifact_names()))
-    }
+    sizes = {name: len(load_artifact(name).runtime_code()) for name in sorted(names.intersection(artifact_names()))}
     # An abstract contract has no code.
     return {name: size for name, size in sizes.items() if size > _EMPTY_BYTES}
 
@@ -50,9 +45,7 @@ def changes(unit: str, committed: Mapping[str, int], measured: Mapping[str, int]
         if before is None:
             sentences.append(f"{name} is {now} {unit} and nothing is committed: {_COMMIT_IT}")
         elif now is None:
-            sentences.append(
-                f"{name} is committed with {before} {unit} and no longer exists: {_COMMIT_IT}"
-            )
+            sentences.append(f"{name} is committed with {before} {unit} and no longer exists: {_COMMIT_IT}")
         elif now > before:
             sentences.append(
                 f"{name} grew from {before} to {now} {unit}: make it smaller, "

@@ -80,9 +80,7 @@ def spent(rpc: Rpc, receipt: Receipt, names: Mapping[str, str]) -> list[Spent]:
         },
     )
     if trace["gas"] != receipt.gas_used:
-        raise AssertionError(
-            f"the replay used {trace['gas']} gas, the transaction {receipt.gas_used}"
-        )
+        raise AssertionError(f"the replay used {trace['gas']} gas, the transaction {receipt.gas_used}")
     steps: list[Mapping[str, Any]] = trace["structLogs"]
     costs: Counter[tuple[str, str]] = Counter()
     running = [_Frame(names.get(transaction["to"], transaction["to"]))]
@@ -100,9 +98,7 @@ def spent(rpc: Rpc, receipt: Receipt, names: Mapping[str, str]) -> list[Spent]:
             running.pop()
             if running:  # what the call took from its caller, less what ran inside
                 inside = frame.entered_with - (step["gas"] - step["gasCost"])
-                costs[running[-1].contract, frame.called_by] += (
-                    frame.caller_had - following["gas"] - inside
-                )
+                costs[running[-1].contract, frame.called_by] += frame.caller_had - following["gas"] - inside
 
     intrinsic = int(transaction["gas"], 16) - steps[0]["gas"]
     refund = receipt.gas_used - intrinsic - sum(costs.values())

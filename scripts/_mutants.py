@@ -142,18 +142,14 @@ class _Finder:
         start, end = _range(node)
         return self.source[start:end].decode()
 
-    def add(
-        self, operator: str, node: Node, new: str, kind: str = "expression", cast: str = ""
-    ) -> None:
+    def add(self, operator: str, node: Node, new: str, kind: str = "expression", cast: str = "") -> None:
         start, end = _range(node)
         if self.function in _ONLY_OF_MODIFIERS:
             # There is no empty statement; a number does nothing, either.
             new, kind = ("0" if kind == "statement" else new), "alone"
         if kind == "statement" and self.source[end - 1 : end] == b";":
             end -= 1  # the compiler counts the semicolon of an empty return, and of nothing else
-        self.found.append(
-            (self.function, _Change(operator, start, end, new, kind, cast, self.scope))
-        )
+        self.found.append((self.function, _Change(operator, start, end, new, kind, cast, self.scope)))
 
     def expect(self, node: Node | None, type_: str) -> None:
         """Notes of what type a number is to be where it stands."""
@@ -230,9 +226,7 @@ class _Finder:
         if sign in {"++", "--"}:
             other = "--" if sign == "++" else "++"
             self.add("UOR", node, f"{other}{operand}" if node["prefix"] else f"{operand}{other}")
-        elif sign in {"!", "-", "~"} and not node["typeDescriptions"]["typeString"].startswith(
-            "int_const"
-        ):
+        elif sign in {"!", "-", "~"} and not node["typeDescriptions"]["typeString"].startswith("int_const"):
             self.add("UOR", node, operand)
 
     def _Assignment(self, node: Node) -> None:  # noqa: N802 - the same
@@ -255,9 +249,7 @@ class _Finder:
         text, cast = self.text(node), self.casts.get(node["id"], "uint256")
         if node["kind"] == "bool":
             self.add("LIR", node, "false" if text == "true" else "true")
-        elif node["kind"] == "number" and not node["typeDescriptions"]["typeString"].startswith(
-            "address"
-        ):
+        elif node["kind"] == "number" and not node["typeDescriptions"]["typeString"].startswith("address"):
             self.add("LIR", node, f"{text} + 1", cast=cast)
             if node["typeDescriptions"]["typeString"] != "int_const 0":
                 self.add("LIR", node, f"{text} - 1", cast=cast)
@@ -354,9 +346,7 @@ def schema(source: bytes, found: Sequence[Mutant]) -> bytes:
     switch = f"function _mutant(uint256 number) pure returns (bool) {{\n    return number == 0x{SENTINEL};\n}}\n"
     text = b"".join(_pieces(source, 0, len(source), ordered, helpers))
     # The woven modifier `guarded` calls it from the vault's halves, so that the mutants in it wake there too.
-    text = text.replace(
-        b"function _refuse(uint256 flags) private", b"function _refuse(uint256 flags) internal"
-    )
+    text = text.replace(b"function _refuse(uint256 flags) private", b"function _refuse(uint256 flags) internal")
     return text + b"\n" + switch.encode()
 
 
@@ -433,8 +423,7 @@ def _choice(here: Sequence[Mutant], body: bytes) -> bytes:
     # A number alone has a type as narrow as itself, and so has a choice of two; nothing may overflow that did not.
     wrapped = f"{here[0].cast}(%s)"
     switches = "".join(
-        f"_mutant({each.number}) ? /*<{each.number}*/{wrapped % each.new}/*{each.number}>*/ : "
-        for each in here
+        f"_mutant({each.number}) ? /*<{each.number}*/{wrapped % each.new}/*{each.number}>*/ : " for each in here
     )
     return b"(" + switches.encode() + wrapped.encode() % body + b")"
 

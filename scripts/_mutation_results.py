@@ -57,9 +57,7 @@ class Excuses:
 
     def __init__(self, targets: Mapping[str, str], path: Path) -> None:
         listed = tomllib.loads(path.read_text()) if path.exists() else {}
-        self.lines = {
-            name: (ROOT / file).read_text().splitlines() for name, file in targets.items()
-        }
+        self.lines = {name: (ROOT / file).read_text().splitlines() for name, file in targets.items()}
         self.reasons: dict[tuple[str, str, str, str, str], str] = {
             (target, entry["function"], entry["at"], entry["old"], entry["new"]): entry["reason"]
             for target, entries in listed.items()
@@ -79,9 +77,7 @@ class Excuses:
 class Journal:
     """What earlier runs found, by mutant and by what was tested: a survivor holds while `world` does."""
 
-    def __init__(
-        self, path: Path, targets: Mapping[str, str], excuses: Excuses, world: str
-    ) -> None:
+    def __init__(self, path: Path, targets: Mapping[str, str], excuses: Excuses, world: str) -> None:
         self.path = path
         self.world = world
         self.files = {target: digest(name) for target, name in targets.items()}
@@ -261,11 +257,7 @@ def _survivors(made: Mapping[str, Any]) -> list[str]:
                 "|---|---|---|---|",
             ]
         for s in f["survivors"]:
-            old, new, at = (
-                " ".join(s[key].split()).replace("|", "\\|") for key in ("old", "new", "at")
-            )
+            old, new, at = (" ".join(s[key].split()).replace("|", "\\|") for key in ("old", "new", "at"))
             change = f"`{old}` → `{new}`" if new else f"without `{old}`"
-            lines.append(
-                f"| {s['function']} | `{at}` | {change} | {s['reason'] or '**not yet caught**'} |"
-            )
+            lines.append(f"| {s['function']} | `{at}` | {change} | {s['reason'] or '**not yet caught**'} |")
     return lines

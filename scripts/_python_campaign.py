@@ -66,9 +66,7 @@ def find(root: Path, files: Sequence[str]) -> dict[str, list[Mutant]]:
         module = importlib.import_module(module_name(file))
         if module.__file__ != str(root / file):
             sys.exit(f"{module.__file__} is imported, not {root / file}: use `python -m`")
-        numbers = {
-            name for name, value in vars(module).items() if name.isupper() and type(value) is int
-        }
+        numbers = {name for name, value in vars(module).items() if name.isupper() and type(value) is int}
         found[file] = mutants((root / file).read_bytes(), numbers)
     return found
 
@@ -227,9 +225,7 @@ class Campaign:
         gc.freeze()  # what is shared with the children stays shared
         self.recordings = self._load()
         self._record()
-        self.seconds = {
-            nodeid: each for r in self.recordings.values() for nodeid, each in r.seconds.items()
-        }
+        self.seconds = {nodeid: each for r in self.recordings.values() for nodeid, each in r.seconds.items()}
         for file, mutant in self.todo:
             if time.monotonic() > self.until:
                 break
@@ -262,9 +258,7 @@ class Campaign:
 
     def _record(self) -> None:
         """Records the files of tests of which nothing is known, in a child each so that each sets its fixtures up."""
-        missing = {
-            name: items for name, items in self._by_file().items() if name not in self.recordings
-        }
+        missing = {name: items for name, items in self._by_file().items() if name not in self.recordings}
         if not missing:
             return
         print(f"mutate: recording what {len(missing)} files of tests reach", flush=True)

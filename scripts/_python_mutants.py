@@ -70,9 +70,7 @@ class _Finder(ast.NodeVisitor):
         last, end = node.end_lineno or node.lineno, node.end_col_offset or 0
         return self.starts[node.lineno - 1] + node.col_offset, self.starts[last - 1] + end
 
-    def add(
-        self, operator: str, node: ast.expr | ast.stmt, new: str, kind: str = "expression"
-    ) -> None:
+    def add(self, operator: str, node: ast.expr | ast.stmt, new: str, kind: str = "expression") -> None:
         start, end = self.range(node)
         if self.functions and self.source[start:end].decode() != new:
             where = ".".join(self.scope)

@@ -21,9 +21,7 @@ _console = Console()
 
 
 @click.command()
-@click.option(
-    "--only", multiple=True, type=click.Choice(list(ATTACKS)), help="Play these alone; repeatable."
-)
+@click.option("--only", multiple=True, type=click.Choice(list(ATTACKS)), help="Play these alone; repeatable.")
 @click.option("--write", "writes", is_flag=True, help="Put the whole table into docs/security.md.")
 def main(*, only: tuple[str, ...], writes: bool) -> None:
     """Attack a vault in every way there is here, and tell what came of it."""

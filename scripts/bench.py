@@ -93,9 +93,7 @@ _console = Console()
 
 
 @click.command()
-@click.option(
-    "--write-snapshot", is_flag=True, help="Replace the committed figures in tests/vectors."
-)
+@click.option("--write-snapshot", is_flag=True, help="Replace the committed figures in tests/vectors.")
 @click.option(
     "--full-tape/--no-full-tape",
     default=True,
@@ -151,9 +149,7 @@ def _plan() -> dict[str, Any]:
     """Times and quality of a plan over 100 pools and 20 tokens."""
     with _console.status("planning over 100 pools"):
         found = measure_plan()
-    table = Table(
-        "", "median ms", "p99 ms", title="plan: 100 pools, 20 tokens", title_justify="left"
-    )
+    table = Table("", "median ms", "p99 ms", title="plan: 100 pools, 20 tokens", title_justify="left")
     for column in table.columns[1:]:
         column.justify = "right"
     for name, median, p99 in (
@@ -168,9 +164,7 @@ def _plan() -> dict[str, Any]:
         f"{found.gap:.1e} after; goals 5 ms, 1 ms in band, 1e-8, 1e-6"
     )
     _console.print(table)
-    costs = Table(
-        "way", "bps of what is sold", title="what selling costs, gas aside", title_justify="left"
-    )
+    costs = Table("way", "bps of what is sold", title="what selling costs, gas aside", title_justify="left")
     costs.columns[1].justify = "right"
     for way, bps in sorted(found.cost_bps.items(), key=lambda item: item[1]):
         costs.add_row(way, f"{bps:.1f}")
@@ -244,9 +238,7 @@ def _keeper(*, full_tape: bool) -> dict[str, Any]:
         with _console.status("playing the full tape: some minutes"):
             found["full_tape"] = keeper.full_tape(_TAPE, _POOL)
         _console.print(
-            "full tape: {seconds:,.0f} s, {ticks:,} ticks, {rebalances} rebalances".format(
-                **found["full_tape"]
-            )
+            "full tape: {seconds:,.0f} s, {ticks:,} ticks, {rebalances} rebalances".format(**found["full_tape"])
         )
     elif full_tape:
         _console.print(f"[yellow]The full tape was not played: {_TAPE} or {_POOL} is missing.[/]")
@@ -284,11 +276,7 @@ def _gas_table(name: str, figures: Mapping[str, Mapping[int, Figure]]) -> Table:
 
 def _explain_missed(name: str, figures: Mapping[int, Figure]) -> None:
     """By how much goals are missed, and where the gas goes at the largest size that misses."""
-    missed = {
-        n: figures[n].gas - goal
-        for n, goal in zip(SIZES, _GOALS[name], strict=True)
-        if figures[n].gas > goal
-    }
+    missed = {n: figures[n].gas - goal for n, goal in zip(SIZES, _GOALS[name], strict=True) if figures[n].gas > goal}
     if not missed:
         return
     for n, excess in missed.items():
@@ -330,9 +318,7 @@ def _size_table(sizes: Mapping[str, int]) -> Table:
 
 
 def _time_table(times: Mapping[str, keeper.Times]) -> Table:
-    table = Table(
-        "", "median ms", "p95 ms", "samples", "what", title="keeper", title_justify="left"
-    )
+    table = Table("", "median ms", "p95 ms", "samples", "what", title="keeper", title_justify="left")
     for column in table.columns[1:4]:
         column.justify = "right"
     for name, t in times.items():

@@ -50,9 +50,7 @@ class ApeSigner:
         )
         signed = self._account.sign_transaction(wanted)
         if signed is None:
-            raise SignerUnavailable(
-                f"Ape's account {self._account.alias or self.address}", "it declined"
-            )
+            raise SignerUnavailable(f"Ape's account {self._account.alias or self.address}", "it declined")
         raw = bytes(signed.serialize_transaction())
         return SignedTransaction(raw, "0x" + keccak(raw).hex())
 
@@ -62,9 +60,7 @@ class ApeSigner:
 @click.option("--deployment", metavar="FILE", help="Addresses file, if not the settings'.")
 @click.argument("options", nargs=-1, type=click.UNPROCESSED)
 @click.pass_context
-def cli(
-    ctx: click.Context, account: AccountAPI | None, deployment: str | None, options: tuple[str, ...]
-) -> None:
+def cli(ctx: click.Context, account: AccountAPI | None, deployment: str | None, options: tuple[str, ...]) -> None:
     """Deploy the system: the options are those of `rebalancer deploy`; see `rebalancer deploy --help`."""
     url = str(ape.networks.active_provider.uri)
     with Rpc(url, timeout_s=60) as rpc:  # Ape calls every local chain 1337

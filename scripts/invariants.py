@@ -52,9 +52,7 @@ def main() -> int:
         failed = [result for result in results if result["status"] != "Success"]
         if not made or failed:
             print(f"seed {seed}: {[result['reason'] for result in failed] or 'no call was made'}")
-            print(
-                json.dumps([result["counterexample"] for result in failed], indent=1) or run.stderr
-            )
+            print(json.dumps([result["counterexample"] for result in failed], indent=1) or run.stderr)
             print(f"stopped after {calls + made:,} calls", flush=True)
             return 1
         calls, seed = calls + made, seed + 1

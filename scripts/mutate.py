@@ -168,9 +168,7 @@ class Workspace:
         self.stubs = [
             path.name
             for path in CORE
-            if group
-            and f"contracts/{path.name}" not in inside
-            and f"/contracts/{path.name}" not in seen
+            if group and f"contracts/{path.name}" not in inside and f"/contracts/{path.name}" not in seen
         ]
         self.plain = "OracleHub" in group or bool(suites)
         self.codes: dict[Path, str] = {}
@@ -193,9 +191,7 @@ class Workspace:
         (self.root / "scripts").mkdir(exist_ok=True)
         shutil.copy(ROOT / "package.json", self.root)
         shutil.copy(ROOT / "scripts" / "solc", self.root / "scripts" / "compiler")
-        version = subprocess.run(
-            [ROOT / "scripts" / "solc", "--version"], capture_output=True, text=True, check=True
-        )
+        version = subprocess.run([ROOT / "scripts" / "solc", "--version"], capture_output=True, text=True, check=True)
         # Forge asks for the version at every start, and Node takes its time to answer.
         wrapper = self.root / "scripts" / "solc"
         wrapper.write_text(
@@ -346,9 +342,7 @@ def switched(target: str, found: Sequence[Mutant]) -> tuple[bytes, set[int]]:
 
 def suites_of(target: str) -> list[str]:
     """The forge suites, the one that knows the contract best first; the invariants come apart."""
-    names = sorted(
-        path.name.removesuffix(".t.sol") for path in (ROOT / "tests/solidity").glob("*.t.sol")
-    )
+    names = sorted(path.name.removesuffix(".t.sol") for path in (ROOT / "tests/solidity").glob("*.t.sol"))
     first = FIRST_SUITES[target]
     return [first, *(name for name in names if name not in {first, LAST_SUITE, "Base"})]
 
@@ -360,14 +354,10 @@ def changed_lines(path: str, since: str | None) -> set[int]:
     command = ["git", "diff", "--unified=0", since, "--", path]
     run = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=True)
     hunks = re.findall(r"^@@ \S+ \+(\d+)(?:,(\d+))? @@", run.stdout, re.MULTILINE)
-    return {
-        line for first, count in hunks for line in range(int(first), int(first) + int(count or 1))
-    }
+    return {line for first, count in hunks for line in range(int(first), int(first) + int(count or 1))}
 
 
-def environments(
-    target: str, function: str, killers: dict[str, Counter[str]], *, quick: bool
-) -> Iterator[list[str]]:
+def environments(target: str, function: str, killers: dict[str, Counter[str]], *, quick: bool) -> Iterator[list[str]]:
     """Which suites to run together, one stage after another."""
     suites = suites_of(target)
 
@@ -521,9 +511,7 @@ class Campaign:
 def commit_of(*paths: str) -> str:
     """The commit that last changed these."""
     command = ["git", "log", "-1", "--format=%h", "--", *paths]
-    return subprocess.run(
-        command, cwd=ROOT, capture_output=True, text=True, check=True
-    ).stdout.strip()
+    return subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=True).stdout.strip()
 
 
 def mutate_contracts(options: argparse.Namespace) -> bool:
@@ -535,9 +523,7 @@ def mutate_contracts(options: argparse.Namespace) -> bool:
     wanted = options.contract or list(TARGETS)
     Campaign(sampled, wanted, journal, options).run()
     made = summary(found, journal)
-    RESULT.write_text(
-        json.dumps({"commit": commit_of("contracts"), "contracts": made}, indent=1) + "\n"
-    )
+    RESULT.write_text(json.dumps({"commit": commit_of("contracts"), "contracts": made}, indent=1) + "\n")
     show(made)
     return all(score(made[target]) >= GOAL for target in wanted)
 
@@ -545,9 +531,7 @@ def mutate_contracts(options: argparse.Namespace) -> bool:
 def python_files() -> list[str]:
     """Below the checkout, in the order of the page."""
     paths = [ROOT / "rebalancer" / name for name in PYTHON]
-    files = [
-        file for path in paths for file in (sorted(path.glob("*.py")) if path.is_dir() else [path])
-    ]
+    files = [file for path in paths for file in (sorted(path.glob("*.py")) if path.is_dir() else [path])]
     return [str(file.relative_to(ROOT)) for file in files]
 
 
@@ -555,9 +539,7 @@ def mutate_python(options: argparse.Namespace) -> bool:
     """Whether tests catch enough of the mutants of the Python files."""
     files = python_files()
     wanted = [
-        file
-        for file in files
-        if not options.python or any(Path(file).is_relative_to(path) for path in options.python)
+        file for file in files if not options.python or any(Path(file).is_relative_to(path) for path in options.python)
     ]
     if not wanted:
         sys.exit(f"none of these is tried: {', '.join(options.python)}")
@@ -571,30 +553,22 @@ def mutate_python(options: argparse.Namespace) -> bool:
     random.Random(options.seed).shuffle(todo)  # noqa: S311 - as above
     # What survived earlier comes first: a test may have been written for it.
     again = [
-        (file, mutant)
-        for file in wanted
-        for mutant in found[file]
-        if journal.key(file, mutant) in journal.survived
+        (file, mutant) for file in wanted for mutant in found[file] if journal.key(file, mutant) in journal.survived
     ]
     changed = {file: changed_lines(file, options.since) for file in wanted}
     unknown = [
         (file, mutant)
         for file, mutant in dict.fromkeys([*again, *todo])
-        if journal.get(file, mutant) is None
-        and (options.since is None or mutant.line in changed[file])
+        if journal.get(file, mutant) is None and (options.since is None or mutant.line in changed[file])
     ]
     if unknown:
         cache = WORK / "python_coverage.json"
-        PythonCampaign(ROOT, files, unknown, journal, cache, CHAIN_TESTS, options.minutes).run(
-            "--chain=anvil", *tests
-        )
+        PythonCampaign(ROOT, files, unknown, journal, cache, CHAIN_TESTS, options.minutes).run("--chain=anvil", *tests)
     made = summary(found, journal)
     for figures in made.values():
         del figures["functions"]
     commit = commit_of(*files)
-    PYTHON_RESULT.write_text(
-        json.dumps({"commit": commit, "tests": ", ".join(tests), "files": made}, indent=1) + "\n"
-    )
+    PYTHON_RESULT.write_text(json.dumps({"commit": commit, "tests": ", ".join(tests), "files": made}, indent=1) + "\n")
     show({file: made[file] for file in wanted})
     run = [made[file] for file in wanted if made[file]["killed"] + made[file]["survived"]]
     whole = {name: sum(f[name] for f in run) for name in ("killed", "survived", "equivalent")}
@@ -610,9 +584,7 @@ def show(made: Mapping[str, Any]) -> None:
 
 
 def main() -> int:
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--contract", action="append", choices=TARGETS)
     parser.add_argument("--python", action="append", metavar="PATH")
     parser.add_argument("--since", metavar="COMMIT")

@@ -74,9 +74,7 @@ def lay() -> None:
     settings = {name: shipped[name] for name in (*kept, "optimizer_runs", "bytecode_hash", "libs")}
     settings |= {"src": "tests/proofs", "test": "tests/proofs"}
     lines = [f"{name} = {json.dumps(value)}" for name, value in settings.items()]
-    (WORK / "foundry.toml").write_text(
-        "\n".join(["[profile.default]", *lines, "[lint]", "lint_on_build = false", ""])
-    )
+    (WORK / "foundry.toml").write_text("\n".join(["[profile.default]", *lines, "[lint]", "lint_on_build = false", ""]))
 
 
 def halmos(contracts: str, prefix: str, seconds: int) -> list[Proof]:
@@ -141,14 +139,10 @@ def z3() -> list[Proof]:
 def contracts_commit() -> str:
     """The commit that last changed the contracts."""
     command = ["git", "log", "-1", "--format=%h", "--", "contracts"]
-    return subprocess.run(
-        command, cwd=ROOT, capture_output=True, text=True, check=True
-    ).stdout.strip()
+    return subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=True).stdout.strip()
 
 
-def report(
-    symbolic: list[Proof], over_numbers: list[Proof], must_fail: list[Proof], commit: str
-) -> str:
+def report(symbolic: list[Proof], over_numbers: list[Proof], must_fail: list[Proof], commit: str) -> str:
     """docs/proofs.md."""
     lines = [
         "# Proofs",
@@ -163,19 +157,13 @@ def report(
         "",
         "| contract | claim | arguments | seconds | verdict |",
         "|---|---|---|---:|---|",
-        *(
-            f"| {p.place} | {p.claim} | `{p.widths}` | {p.seconds:.0f} | {p.verdict} |"
-            for p in symbolic
-        ),
+        *(f"| {p.place} | {p.claim} | `{p.widths}` | {p.seconds:.0f} | {p.verdict} |" for p in symbolic),
         "",
         "Claims that are false, to see that the traps are not blind:",
         "",
         "| contract | claim | arguments | seconds | verdict |",
         "|---|---|---|---:|---|",
-        *(
-            f"| {p.place} | {p.claim} | `{p.widths}` | {p.seconds:.0f} | {p.verdict} |"
-            for p in must_fail
-        ),
+        *(f"| {p.place} | {p.claim} | `{p.widths}` | {p.seconds:.0f} | {p.verdict} |" for p in must_fail),
         "",
         "## Of the arithmetic, by Z3",
         "",
@@ -194,19 +182,13 @@ def report(
         "",
         "| file | claim | seconds | verdict |",
         "|---|---|---:|---|",
-        *(
-            f"| {p.place}.py | {p.claim} | {p.seconds:.1f} | {p.verdict} |"
-            for p in over_numbers
-            if p.false
-        ),
+        *(f"| {p.place}.py | {p.claim} | {p.seconds:.1f} | {p.verdict} |" for p in over_numbers if p.false),
     ]
     return "\n".join(lines) + "\n"
 
 
 def main() -> int:
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--seconds", type=int, default=60)
     parser.add_argument("--only", choices=("halmos", "z3"))
     options = parser.parse_args()

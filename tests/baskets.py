@@ -179,18 +179,12 @@ class Trade:
 
     def fill(self, lent: Sequence[int] | None = None) -> Fill:
         """What the vault measures: what was sold may come back, in part or with a gift on top. `lent`: where the vault lends less than is asked."""
-        sold = tuple(
-            max(0, sale - back) for sale, back in zip(lent or self.sales, self.given, strict=True)
-        )
-        bought = tuple(
-            0 if sale else came for sale, came in zip(self.sales, self.given, strict=True)
-        )
+        sold = tuple(max(0, sale - back) for sale, back in zip(lent or self.sales, self.given, strict=True))
+        bought = tuple(0 if sale else came for sale, came in zip(self.sales, self.given, strict=True))
         return Fill(sold, bought)
 
 
-def random_trade(
-    rng: Random, policy: Policy, state: State, basket: Basket, weighed: Weighed, timestamp: int
-) -> Trade:
+def random_trade(rng: Random, policy: Policy, state: State, basket: Basket, weighed: Weighed, timestamp: int) -> Trade:
     """A trade around what the policy allows: usually just inside, often just outside one of its limits.
 
     The basket is as it is at `timestamp`.
@@ -203,10 +197,7 @@ def random_trade(
     if rng.random() < 0.9:
         most = _within_need(policy, basket, weighed, most)
     sales = [sale * part // 100 for sale in most]
-    sold_e18 = sum(
-        value_up(sale, price.hi_e18, unit)
-        for sale, (_, price, unit) in zip(sales, facts, strict=True)
-    )
+    sold_e18 = sum(value_up(sale, price.hi_e18, unit) for sale, (_, price, unit) in zip(sales, facts, strict=True))
     if quirk == "sells more":
         sales[at] += 1
 
@@ -240,9 +231,7 @@ def random_trade(
     return Trade(tuple(sales), tuple(min_buys), tuple(given))
 
 
-def lent_by(
-    policy: Policy, state: State, basket: Basket, trade: Trade, timestamp: int
-) -> tuple[int, ...]:
+def lent_by(policy: Policy, state: State, basket: Basket, trade: Trade, timestamp: int) -> tuple[int, ...]:
     """What the vault lends of what a trade asks for: no more than surplus, need and turnover budget allow.
 
     Raises:
@@ -259,9 +248,7 @@ def lent_by(
         )
     surpluses = [
         surplus_raw(d, price, unit) if price else 0
-        for d, price, unit in zip(
-            weighed.distances_e18, basket.prices_e18, basket.units, strict=True
-        )
+        for d, price, unit in zip(weighed.distances_e18, basket.prices_e18, basket.units, strict=True)
     ]
     return tuple(
         fit_sales(
@@ -279,9 +266,7 @@ def fill_of(policy: Policy, state: State, basket: Basket, trade: Trade, timestam
         return trade.fill()
 
 
-def _within_need(
-    policy: Policy, basket: Basket, weighed: Weighed, surpluses_raw: Sequence[int]
-) -> list[int]:
+def _within_need(policy: Policy, basket: Basket, weighed: Weighed, surpluses_raw: Sequence[int]) -> list[int]:
     """The sales that bring every asset to its destination and pass the minimum trades."""
     _, need_e18 = to_destination(
         weighed.distances_e18,

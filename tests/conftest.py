@@ -26,12 +26,8 @@ REPO_ROOT = Path(__file__).resolve().parent.parent
 add_artifacts_folder(REPO_ROOT / ".build" / "test-artifacts")
 
 # Slow examples are no failures here: two cores may be busy with a chain.
-settings.register_profile(
-    "quick", derandomize=True, deadline=None, suppress_health_check=[HealthCheck.too_slow]
-)
-settings.register_profile(
-    "deep", settings.get_profile("quick"), derandomize=False, max_examples=5_000, print_blob=True
-)
+settings.register_profile("quick", derandomize=True, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+settings.register_profile("deep", settings.get_profile("quick"), derandomize=False, max_examples=5_000, print_blob=True)
 settings.register_profile("nightly", settings.get_profile("deep"), max_examples=1_000)
 HYPOTHESIS_PROFILE = os.environ.get("HYPOTHESIS_PROFILE", "quick")
 settings.load_profile(HYPOTHESIS_PROFILE)

@@ -73,9 +73,7 @@ def node_url(node_kind: NodeKind, request: pytest.FixtureRequest) -> Iterator[st
     if ape_url is not None:
         yield ape_url
         return
-    with Node.start(
-        NodeSettings(kind=node_kind, genesis_at=GENESIS_AT, ready_timeout_s=LONGEST_SECONDS)
-    ) as node:
+    with Node.start(NodeSettings(kind=node_kind, genesis_at=GENESIS_AT, ready_timeout_s=LONGEST_SECONDS)) as node:
         yield node.url
 
 
@@ -96,9 +94,7 @@ def session_chain(node_url: str) -> Iterator[LocalChain]:
 def session_bare_chain(node_kind: NodeKind) -> Iterator[LocalChain]:
     """A second chain, on which nothing is ever built that outlasts a test."""
     with (
-        Node.start(
-            NodeSettings(kind=node_kind, genesis_at=GENESIS_AT, ready_timeout_s=LONGEST_SECONDS)
-        ) as node,
+        Node.start(NodeSettings(kind=node_kind, genesis_at=GENESIS_AT, ready_timeout_s=LONGEST_SECONDS)) as node,
         node.rpc(timeout_s=LONGEST_SECONDS) as rpc,
     ):
         yield LocalChain(rpc)

@@ -79,9 +79,7 @@ def redis_binary() -> str:
     """Debian's redis-server."""
     found = shutil.which("redis-server")
     if found is None:
-        pytest.skip(
-            "redis-server is not here: install it (on Debian: apt-get install redis-server)."
-        )
+        pytest.skip("redis-server is not here: install it (on Debian: apt-get install redis-server).")
     return found
 
 

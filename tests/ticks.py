@@ -66,9 +66,7 @@ def endpoint(name: str, usable: bool = True) -> EndpointState:
     return EndpointState(name, 100 if usable else None, 0.08 if usable else None, usable)
 
 
-def breaker(
-    scope: str = "chain", why: str = "it failed", until: float | None = NOON
-) -> OpenBreaker:
+def breaker(scope: str = "chain", why: str = "it failed", until: float | None = NOON) -> OpenBreaker:
     """A breaker that opened a minute before noon."""
     return OpenBreaker(scope, why, NOON - 60, until)
 
@@ -88,9 +86,7 @@ def decision(
 def outcome(sold_usd: int, loss_usd: int, *, comparable: bool = True) -> Outcome:
     """A rebalance that was mined; what it cost is known where its books could be compared."""
     weighed = Weighed((), E18, (0,), 0, None)
-    settled = Settlement(
-        (), State(), weighed, weighed, sold_usd * E18, (sold_usd - loss_usd) * E18, 0
-    )
+    settled = Settlement((), State(), weighed, weighed, sold_usd * E18, (sold_usd - loss_usd) * E18, 0)
     snapshot = VaultSnapshot(
         *(vault(1), Reason.IN_BAND, Basket((), (), ()), _BARE, State(), E18),
         *(0, 0, 0, 0),

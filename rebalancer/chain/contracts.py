@@ -177,10 +177,7 @@ def _with_addresses(
     parameters: Iterable[Mapping[str, Any]], values: Iterable[Any], change: Callable[[str], str]
 ) -> tuple[Any, ...]:
     """Values in plain tuples, with each address changed."""
-    return tuple(
-        _with_address(parameter, value, change)
-        for parameter, value in zip(parameters, values, strict=True)
-    )
+    return tuple(_with_address(parameter, value, change) for parameter, value in zip(parameters, values, strict=True))
 
 
 def _with_address(parameter: Mapping[str, Any], value: Any, change: Callable[[str], str]) -> Any:

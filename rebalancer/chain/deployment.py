@@ -173,9 +173,7 @@ def _unfinished(raw: Mapping[str, Any] | None) -> Unfinished | None:
     if raw is None:
         return None
     block = None if raw["block"] is None else int(raw["block"])
-    return Unfinished(
-        raw["deployer"].lower(), int(raw["salt"]), block, _addresses(raw["contracts"])
-    )
+    return Unfinished(raw["deployer"].lower(), int(raw["salt"]), block, _addresses(raw["contracts"]))
 
 
 def _addresses(raw: Mapping[str, Any]) -> dict[str, str]:

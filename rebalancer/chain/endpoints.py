@@ -126,9 +126,7 @@ class Endpoints(Rpc):
         if not 1 <= quorum <= len(urls):
             raise QuorumTooSmall(quorum, len(urls))
         super().__init__(urls[0], timeout_s, expected_chain_id)
-        self.endpoint = (
-            self.endpoint if len(urls) == 1 else f"{self.endpoint} and {len(urls) - 1} more"
-        )
+        self.endpoint = self.endpoint if len(urls) == 1 else f"{self.endpoint} and {len(urls) - 1} more"
         self.max_lag_blocks = max_lag_blocks
         self.max_tip_wei = max_tip_wei
         self.quorum = quorum
@@ -154,9 +152,7 @@ class Endpoints(Rpc):
         Raises:
             WrongChain: every endpoint that answers serves another chain than expected.
         """
-        return self._patiently(
-            lambda until: self._first_of(lambda each: each.rpc.chain_id(), self._order(), until)
-        )
+        return self._patiently(lambda until: self._first_of(lambda each: each.rpc.chain_id(), self._order(), until))
 
     def batch_settled(self, calls: Sequence[Call]) -> list[Any]:
         """See `Rpc.batch_settled`; raises what the last endpoint raised once none is left to ask, or no time."""
@@ -165,9 +161,7 @@ class Endpoints(Rpc):
         if self._clock() - self._looked_at > self.tick_seconds:
             self.check()
         steers = any(method.startswith(_ONE_NODE_ONLY) for method, _ in calls)
-        return self._patiently(
-            lambda until: self._answers(calls, self._ranked[:1] if steers else self._order(), until)
-        )
+        return self._patiently(lambda until: self._answers(calls, self._ranked[:1] if steers else self._order(), until))
 
     def check(self) -> list[EndpointHealth]:
         """Ask every endpoint for its newest block, all at once, and say how each does, in the order they were given."""
@@ -336,9 +330,7 @@ class Endpoints(Rpc):
                 raise
             return unclear[1]
 
-    def _first_of(
-        self, ask: Callable[[_Ranked], _T | None], ranked: Sequence[_Ranked], until: float
-    ) -> _T:
+    def _first_of(self, ask: Callable[[_Ranked], _T | None], ranked: Sequence[_Ranked], until: float) -> _T:
         """What the first place answers that does not fail; one that answers None did neither.
 
         Raises:
@@ -372,9 +364,7 @@ class Endpoints(Rpc):
         each.failed(failure, self._clock())
         if len(self._ranked) == 1:
             return  # whoever asked says so
-        log.warning(
-            "endpoint_failed", endpoint=each.rpc.endpoint, failures=each.failures, why=each.why
-        )
+        log.warning("endpoint_failed", endpoint=each.rpc.endpoint, failures=each.failures, why=each.why)
 
     def _question_until(self) -> float:
         """One question has `timeout_s` in all, however many are asked, and never longer than `deadline`."""

@@ -259,9 +259,7 @@ class Heads:
         numbers = range(self._top + 1, header.number)
         if len(numbers) <= 1:
             return {}
-        answers = self.rpc.batch_settled(
-            [("eth_getBlockByNumber", (hex(number), False)) for number in numbers]
-        )
+        answers = self.rpc.batch_settled([("eth_getBlockByNumber", (hex(number), False)) for number in numbers])
         found = [_header(each, self.rpc.endpoint) for each in answers if isinstance(each, dict)]
         return {each.hash: each for each in found}
 

@@ -203,9 +203,7 @@ def _rollup(rpc: Rpc) -> Rollup:
         return listed
     oracle, arb_sys = (
         code not in ("0x", "0x0")
-        for code in rpc.batch(
-            [("eth_getCode", (address, "latest")) for address in (GAS_PRICE_ORACLE, _ARB_SYS)]
-        )
+        for code in rpc.batch([("eth_getCode", (address, "latest")) for address in (GAS_PRICE_ORACLE, _ARB_SYS)])
     )
     return Rollup.OP_STACK if oracle else Rollup.ARBITRUM if arb_sys else Rollup.NONE
 
@@ -241,8 +239,7 @@ def _read_oracle(rpc: Rpc) -> L1Fees:
 def _read_node_interface(rpc: Rpc) -> L1Fees:
     """By an Arbitrum node's NodeInterface: gas for L1, at the base fee it was counted at."""
     requested: list[Call] = [
-        _NODE.request("gasEstimateL1Component", _SOMEBODY, False, _noise(size))
-        for size in (_SMALL_BYTES, _LARGE_BYTES)
+        _NODE.request("gasEstimateL1Component", _SOMEBODY, False, _noise(size)) for size in (_SMALL_BYTES, _LARGE_BYTES)
     ]
     found = [_reported("gasEstimateL1Component", answer) for answer in rpc.batch_settled(requested)]
     return _line(*_numbers(rpc, found), is_gas=True)

@@ -142,9 +142,7 @@ class PoolCache:
 
     def _read(self, keys: Sequence[str], block: Block) -> dict[str, PoolState | PoolFailure]:
         refs = [self._refs[key] for key in keys]
-        found = read_pools_settled(
-            self.rpc, refs, block, self.chain_id, tokens=self._tokens, lens=self.lens
-        )
+        found = read_pools_settled(self.rpc, refs, block, self.chain_id, tokens=self._tokens, lens=self.lens)
         return dict(zip(keys, found, strict=True))
 
     def _keep(self, fresh: Mapping[str, PoolState | PoolFailure]) -> None:
@@ -182,9 +180,7 @@ class PoolCache:
         if logs is None or before is None or before["hash"] != self.block.hash:
             return None
         found = [log for log in logs if not log.get("removed")]
-        return sorted(
-            found, key=lambda log: (int(log["blockNumber"], 16), int(log["logIndex"], 16))
-        )
+        return sorted(found, key=lambda log: (int(log["blockNumber"], 16), int(log["logIndex"], 16)))
 
     def _apply(self, logs: Sequence[Mapping[str, Any]], block: Block) -> tuple[PoolDiverged, ...]:
         events: dict[str, list[Event]] = {}
@@ -232,8 +228,7 @@ class PoolCache:
                 named.setdefault(address, set()).add(topic)
         filters: list[dict[str, Any]] = [{"address": sorted(alone)}] if alone else []
         return filters + [
-            {"address": holder, "topics": [None, sorted(topics)]}
-            for holder, topics in sorted(named.items())
+            {"address": holder, "topics": [None, sorted(topics)]} for holder, topics in sorted(named.items())
         ]
 
     @property

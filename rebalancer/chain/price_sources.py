@@ -110,11 +110,7 @@ class PriceSource:
 
     def named(self, line: Line, token: str) -> Named:
         """The source that a section of a chain file names."""
-        heartbeat = (
-            line.between("heartbeat_seconds", 1, MAX_SECONDS)
-            if self.timed
-            else COMPUTED_HEARTBEAT_SECONDS
-        )
+        heartbeat = line.between("heartbeat_seconds", 1, MAX_SECONDS) if self.timed else COMPUTED_HEARTBEAT_SECONDS
         quote = line.address("quote", None) if self.quoted else None
         values = {key: parse(line, key) for key, parse in self.keys.items()}
         return Named(token, quote, heartbeat, values)
@@ -268,9 +264,7 @@ def _selector(function: str) -> bytes:
     return keccak(text=function)[:4]
 
 
-def _word(
-    rpc: Rpc, token: str, target: str, function: str, block: Block, argument: bytes = b""
-) -> int:
+def _word(rpc: Rpc, token: str, target: str, function: str, block: Block, argument: bytes = b"") -> int:
     """The first word that a function returns.
 
     Raises:

@@ -55,9 +55,7 @@ class FailoverProvider(JSONBaseProvider):
         (answer,) = self.rpc.batch_settled([(method, params)])
         return self._response(answer)
 
-    def make_batch_request(
-        self, batch_requests: list[tuple[RPCEndpoint, Any]]
-    ) -> list[RPCResponse] | RPCResponse:
+    def make_batch_request(self, batch_requests: list[tuple[RPCEndpoint, Any]]) -> list[RPCResponse] | RPCResponse:
         """Many questions' answers, in their order, in as few requests as the endpoint takes."""
         return [self._response(answer) for answer in self.rpc.batch_settled(batch_requests)]
 
@@ -168,7 +166,4 @@ class _ProviderRpc(Rpc):
             raise RpcUnreachable(self.endpoint, reason) from None
         if not isinstance(answers, list) or len(answers) != len(calls):
             raise RpcMalformed(self.endpoint, "another number of answers than of questions")
-        return [
-            self.checked(method, params, answer)
-            for (method, params), answer in zip(calls, answers, strict=True)
-        ]
+        return [self.checked(method, params, answer) for (method, params), answer in zip(calls, answers, strict=True)]

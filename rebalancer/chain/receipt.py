@@ -99,9 +99,7 @@ def read_receipt(rpc: Rpc, found: Mapping[str, Any] | None) -> Receipt | None:
         return None
     if found.get("status") is None or found.get("logs") is None:
         raise RpcMalformed(rpc.endpoint, "a mined receipt without status or logs")
-    if any(found.get(name) is None for name in ("gasUsed", "effectiveGasPrice")) or (
-        "contractAddress" not in found
-    ):
+    if any(found.get(name) is None for name in ("gasUsed", "effectiveGasPrice")) or ("contractAddress" not in found):
         found = _completed(rpc, found)
     contract = found["contractAddress"]
     return Receipt(
@@ -228,9 +226,7 @@ def _traced(rpc: Rpc, receipt: Receipt) -> bytes | None:
 
 def _replayed(rpc: Rpc, receipt: Receipt, transaction: Mapping[str, Any]) -> bytes:
     message = {
-        there: transaction[here]
-        for here, there in _REPLAYED_FIELDS.items()
-        if transaction.get(here) is not None
+        there: transaction[here] for here, there in _REPLAYED_FIELDS.items() if transaction.get(here) is not None
     }
     try:
         rpc.call("eth_call", message, at_block(receipt.block_number))

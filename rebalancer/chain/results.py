@@ -71,10 +71,7 @@ class _Record:
         return (
             isinstance(result, dict)
             and all(name in result and check(result[name]) for name, check in self.given.items())
-            and all(
-                result.get(name) is None or check(result[name])
-                for name, check in self.perhaps.items()
-            )
+            and all(result.get(name) is None or check(result[name]) for name, check in self.perhaps.items())
         )
 
 
@@ -99,9 +96,7 @@ _MINED_LOG = _Record(
     }
 )
 _FEE = {"baseFeePerGas": _is_quantity}
-_BLOCK = _Record(
-    {"number": _is_count, "hash": _is_hash, "parentHash": _is_hash, "timestamp": _is_count}, _FEE
-)
+_BLOCK = _Record({"number": _is_count, "hash": _is_hash, "parentHash": _is_hash, "timestamp": _is_count}, _FEE)
 _PENDING_BLOCK = _Record({}, {"number": _is_count, "timestamp": _is_count} | _FEE)
 # While a transaction is pending, some nodes answer with a receipt of nulls.
 _RECEIPT = _Record(
@@ -131,12 +126,8 @@ _FEE_HISTORY = _Record(
 )
 
 _SHAPES: Mapping[str, tuple[_Check, str]] = {
-    **dict.fromkeys(
-        ("eth_blockNumber", "eth_getTransactionCount", "eth_estimateGas"), (_is_count, "a number")
-    ),
-    **dict.fromkeys(
-        ("eth_gasPrice", "eth_maxPriorityFeePerGas", "eth_getBalance"), (_is_quantity, "a number")
-    ),
+    **dict.fromkeys(("eth_blockNumber", "eth_getTransactionCount", "eth_estimateGas"), (_is_count, "a number")),
+    **dict.fromkeys(("eth_gasPrice", "eth_maxPriorityFeePerGas", "eth_getBalance"), (_is_quantity, "a number")),
     **dict.fromkeys(("eth_call", "eth_getCode", "eth_getStorageAt"), (_is_data, "data")),
     **dict.fromkeys(("eth_sendRawTransaction", "eth_sendTransaction"), (_is_hash, "a hash")),
     **dict.fromkeys(("eth_getBlockByNumber", "eth_getBlockByHash"), (_Maybe(_BLOCK), "a block")),

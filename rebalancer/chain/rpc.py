@@ -108,9 +108,7 @@ class Rpc:
     most_bytes: int = _MOST_BYTES
     """Length of an answer above which it is refused."""
 
-    def __init__(
-        self, url: str, timeout_s: float = 10.0, expected_chain_id: int | None = None
-    ) -> None:
+    def __init__(self, url: str, timeout_s: float = 10.0, expected_chain_id: int | None = None) -> None:
         self.endpoint = endpoint_name(url)
         self.timeout_s = timeout_s
         self.expected_chain_id = expected_chain_id
@@ -157,9 +155,7 @@ class Rpc:
         self._pool = self._new_pool()
 
     def _new_pool(self) -> urllib3.HTTPConnectionPool:
-        pool = urllib3.connection_from_url(
-            self.endpoint, headers=self._sent_along, retries=False, maxsize=1
-        )
+        pool = urllib3.connection_from_url(self.endpoint, headers=self._sent_along, retries=False, maxsize=1)
         https = self.endpoint.startswith("https")
         pool.ConnectionCls = _within(
             HTTPSConnection if https else HTTPConnection,
@@ -184,9 +180,7 @@ class Rpc:
         """
         answer = self._settle([("eth_chainId", ())])[0]
         if isinstance(answer, RpcRejected):
-            raise self.own_failure(
-                answer
-            )  # whatever it says: the question has an answer everywhere
+            raise self.own_failure(answer)  # whatever it says: the question has an answer everywhere
         try:
             actual = int(answer, 16)
         except (TypeError, ValueError):
@@ -295,9 +289,7 @@ class Rpc:
             raise _BatchRefused
         answers = body if isinstance(body, list) else [body]
         by_id = {
-            answer["id"]: answer
-            for answer in answers
-            if isinstance(answer, dict) and isinstance(answer.get("id"), int)
+            answer["id"]: answer for answer in answers if isinstance(answer, dict) and isinstance(answer.get("id"), int)
         }
         if lone and len(answers) == 1 and isinstance(answers[0], dict):
             # Errors found before the id could be read carry a null id.
@@ -380,9 +372,7 @@ class Rpc:
             raise self._lost(type(error).__name__) from None
         if len(data) > self.most_bytes:
             response.close()
-            raise RpcMalformed(
-                self.endpoint, f"its answer is longer than {self.most_bytes:,} bytes"
-            )
+            raise RpcMalformed(self.endpoint, f"its answer is longer than {self.most_bytes:,} bytes")
         response.release_conn()
         wait = _seconds_to_wait(response.headers.get("Retry-After"))
         try:

@@ -68,9 +68,7 @@ def read_block(rpc: Rpc, block: int | str = "latest") -> Block:
     return Block(int(header["number"], 16), header["hash"], int(header["timestamp"], 16))
 
 
-def read_vaults(
-    rpc: Rpc, lens: str, vaults: Sequence[str], block: Block
-) -> tuple[VaultSnapshot, ...]:
+def read_vaults(rpc: Rpc, lens: str, vaults: Sequence[str], block: Block) -> tuple[VaultSnapshot, ...]:
     """Vaults at a block, in the order given.
 
     Raises:

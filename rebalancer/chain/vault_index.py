@@ -125,9 +125,7 @@ class VaultIndex:
         self._barred, self._missing = np.zeros(n, dtype=bool), np.zeros(n, dtype=bool)
         self._epoch = [0] * n
         events = interface("BasketVault").events
-        self._topics = [
-            sorted(topic for topic, event in events.items() if event.name not in _SHARE_EVENTS)
-        ]
+        self._topics = [sorted(topic for topic, event in events.items() if event.name not in _SHARE_EVENTS)]
 
     @property
     def block(self) -> Block | None:
@@ -198,9 +196,7 @@ class VaultIndex:
         """What the vaults said from a block on, None where that cannot be had: of one by its hash, of many by their numbers."""
         requested = {"topics": self._topics}
         if first == block.number:
-            (found,) = self.rpc.batch_settled(
-                [("eth_getLogs", [requested | {"blockHash": block.hash}])]
-            )
+            (found,) = self.rpc.batch_settled([("eth_getLogs", [requested | {"blockHash": block.hash}])])
             if isinstance(found, RpcRejected):
                 log.warning("logs_refused", block=block.number, why=found.message)
                 return None
@@ -274,9 +270,7 @@ class VaultIndex:
         vault_interface = interface("BasketVault")
         for at in range(0, len(vaults), _BATCH):
             some = vaults[at : at + _BATCH]
-            calls: list[Call] = [
-                vault_interface.at(vault).request("oracle", block=block.hash) for vault in some
-            ]
+            calls: list[Call] = [vault_interface.at(vault).request("oracle", block=block.hash) for vault in some]
             answers = self.rpc.batch_settled(calls)
             for vault, answer in zip(some, answers, strict=True):
                 if isinstance(answer, RpcRejected) or answer == "0x":
@@ -340,9 +334,7 @@ class VaultIndex:
         ]
         found, sound = np.zeros(len(self._slots)), np.zeros(len(self._slots), dtype=bool)
         for tokens, answer in zip(by_hub.values(), self.rpc.batch(calls), strict=True):
-            for (_, slot), (_, _, primary, fault) in zip(
-                tokens, hubs.functions["prices"].decode(answer), strict=True
-            ):
+            for (_, slot), (_, _, primary, fault) in zip(tokens, hubs.functions["prices"].decode(answer), strict=True):
                 found[slot], sound[slot] = primary / E18, fault == 0
         return found, sound
 

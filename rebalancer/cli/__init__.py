@@ -30,9 +30,7 @@ class Group(click.Group):
 
     def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
         with formatter.section("Commands"):
-            formatter.write_dl(
-                [(name, self._purpose(ctx, name)) for name in self.list_commands(ctx)]
-            )
+            formatter.write_dl([(name, self._purpose(ctx, name)) for name in self.list_commands(ctx)])
 
     def _purpose(self, ctx: click.Context, name: str) -> str:
         """The first paragraph of a command's help, in one line."""

@@ -120,9 +120,7 @@ def _duration(seconds: int) -> str:
 
 
 @admin.command()
-@click.option(
-    "--contract", required=True, help="Contract name from the addresses file, or an address."
-)
+@click.option("--contract", required=True, help="Contract name from the addresses file, or an address.")
 @click.option("--function", required=True, help="Name or signature of the function to call.")
 @click.option(
     "--arg",
@@ -161,9 +159,7 @@ def call(
             raise FunctionUnknown(target.interface.name, function)
         values = parse_arguments(known, arguments)
         if target.address == session.system.oracle:
-            check_setting(
-                *(session.rpc, session.deployment, target.address, known.name, values), description
-            )
+            check_setting(*(session.rpc, session.deployment, target.address, known.name, values), description)
         data = known.encode(*values)
         done = act(session.wallet(account), session.system.authority, target.address, data)
     _report(done, as_json)
@@ -181,9 +177,7 @@ def _address(text: str) -> str:
     from eth_utils.address import is_hex_address
 
     if not (text.startswith("0x") and is_hex_address(text)):
-        raise click.UsageError(
-            f"{text!r} is neither a contract of the addresses file nor an address."
-        )
+        raise click.UsageError(f"{text!r} is neither a contract of the addresses file nor an address.")
     return text.lower()
 
 
@@ -259,9 +253,7 @@ def revoke(options: Any, role: str, holder: str, account: int | None, as_json: b
 @sending_options
 @json_option
 @click.pass_obj
-def hand_over(
-    options: Any, to: str, from_block: int | None, account: int | None, as_json: bool
-) -> None:
+def hand_over(options: Any, to: str, from_block: int | None, account: int | None, as_json: bool) -> None:
     """Make another account an admin. You stay admin until the new admin revokes you, so you can undo a wrong address.
 
     If you have a delay, run the same command again when the delay is over.
@@ -285,9 +277,7 @@ def hand_over(
 @sending_options
 @json_option
 @click.pass_obj
-def execute_command(
-    options: Any, operation: str, from_block: int | None, account: int | None, as_json: bool
-) -> None:
+def execute_command(options: Any, operation: str, from_block: int | None, account: int | None, as_json: bool) -> None:
     """Execute a scheduled call whose delay is over, with the account that scheduled it."""
     with Session.open(options) as session:
         found = _permissions(session, from_block)
@@ -301,9 +291,7 @@ def execute_command(
 @sending_options
 @json_option
 @click.pass_obj
-def cancel_command(
-    options: Any, operation: str, from_block: int | None, account: int | None, as_json: bool
-) -> None:
+def cancel_command(options: Any, operation: str, from_block: int | None, account: int | None, as_json: bool) -> None:
     """Cancel a scheduled call, with the guardian or the account that scheduled it."""
     with Session.open(options) as session:
         found = _permissions(session, from_block)

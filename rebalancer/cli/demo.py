@@ -60,9 +60,7 @@ _DEFAULTS = DemoOptions()
     default=_DEFAULTS.out,
     help="Output folder for the record, the charts and the keeper's log.",
 )
-@click.option(
-    "--csv", "as_csv", is_flag=True, help="Also write the record as ticks.csv and rebalances.csv."
-)
+@click.option("--csv", "as_csv", is_flag=True, help="Also write the record as ticks.csv and rebalances.csv.")
 @click.option("--hardhat", is_flag=True, help="Run the chain in Hardhat instead of Anvil.")
 def demo(
     tape: Path | None,

@@ -65,9 +65,7 @@ _DELAY_HOURS = 48
     help="TOML file with the chain's tokens, pools and price sources, in the form of chain.example.toml.",
 )
 @address_option("--admin", "Account that grants and revokes roles.", "the deploying account")
-@address_option(
-    "--owner", "Account that sets policy, oracle, feeds and fees.", "the deploying account"
-)
+@address_option("--owner", "Account that sets policy, oracle, feeds and fees.", "the deploying account")
 @address_option("--curator", "Account that sets targets and bands.", "the owner")
 @address_option(
     "--guardian",
@@ -81,12 +79,8 @@ _DELAY_HOURS = 48
     show_default=f"{_DELAY_HOURS}, or 0 on a local chain",
     help="Delay between scheduling and executing a call of owner, curator and admin, in hours.",
 )
-@click.option(
-    "--anew", is_flag=True, help="Deploy again, even if the addresses file contains a deployment."
-)
-@click.option(
-    "--plan", "only_plan", is_flag=True, help="Show all calls and their gas. Send nothing."
-)
+@click.option("--anew", is_flag=True, help="Deploy again, even if the addresses file contains a deployment.")
+@click.option("--plan", "only_plan", is_flag=True, help="Show all calls and their gas. Send nothing.")
 @account_option
 @refuses_unsigned(
     "the deployment of contracts",
@@ -159,9 +153,7 @@ def deploy(
             raise LaunchStopped(cause, len(kept) - 1, file) from cause
     system = System.of(made)
     if as_json:
-        print_json(
-            {"chain_id": made.chain_id, "contracts": system.contracts(), "roles": governance}
-        )
+        print_json({"chain_id": made.chain_id, "contracts": system.contracts(), "roles": governance})
         return
     table = WholeTable(title=f"Deployed on chain {made.chain_id}", title_justify="left")
     table.add_column("contract")
@@ -284,9 +276,7 @@ def _show_plan(session: Session, plan: Launch, as_json: bool) -> None:
     out.print(_plan_table(steps, used))
     unknown = sum(gas is None for gas in used.values())
     more = f", and that of {unknown} which the node cannot tell" if unknown else ""
-    out.print(
-        f"In all {total:,} gas{more}: {cost_wei / E18:.6f} ether at today's price. Nothing was sent."
-    )
+    out.print(f"In all {total:,} gas{more}: {cost_wei / E18:.6f} ether at today's price. Nothing was sent.")
 
 
 def _plan_table(steps: Sequence[LaunchStep], used: dict[LaunchStep, int | None]) -> WholeTable:

@@ -158,9 +158,7 @@ def devnet(
         stopped = stack.enter_context(_until_signalled())
         if fork_url is not None:
             with shown.status("Starting the fork …"):
-                node = stack.enter_context(
-                    Node.start(NodeSettings(kind=kind, port=port, fork_url=fork_url))
-                )
+                node = stack.enter_context(Node.start(NodeSettings(kind=kind, port=port, fork_url=fork_url)))
             _report_fork(node, as_json)
             stopped.wait()
             return
@@ -180,9 +178,7 @@ def devnet(
                 environment = rates.environment
             else:
                 snapshots = [of_class(load_pool(path), UniswapV3Pool) for path in pools]
-                environment = build_environment(
-                    chain, tape.first_prices_e8, snapshots, band_bps=band_bps
-                )
+                environment = build_environment(chain, tape.first_prices_e8, snapshots, band_bps=band_bps)
             _fill_pockets(environment)
             replace(environment.deployment, rpc_url=node.url).save(file)
         _report(environment, node, file, as_json)
@@ -213,9 +209,7 @@ def _until_signalled() -> Iterator[threading.Event]:
             signal.signal(number, handler)
 
 
-def _tape(
-    folder: Path | None, seed: int, days: float, since: str | None, until: str | None
-) -> Tape:
+def _tape(folder: Path | None, seed: int, days: float, since: str | None, until: str | None) -> Tape:
     tape = synthetic(seed, days) if folder is None else load_folder(folder)
     if _USDC_FEED not in tape.feeds:
         tape = tape.with_constant(_USDC_FEED, 10**8, 86_400)
@@ -229,9 +223,7 @@ def _fill_pockets(environment: DevEnvironment) -> None:
             environment.market.deal(token.address, actor.address, amount_raw)
 
 
-def _play(
-    market: _Steps, tape: Tape, speed: float, shown: Console, stopped: threading.Event
-) -> None:
+def _play(market: _Steps, tape: Tape, speed: float, shown: Console, stopped: threading.Event) -> None:
     """Play the tape at so many steps a second; people's transactions come in between."""
     steps = list(tape.steps())
     columns = (
@@ -254,9 +246,7 @@ def _play(
 class _Steps:
     """The market's steps. Who plays with the chain may break the market (pause a token, empty a pool): that ends neither, and is said once."""
 
-    def __init__(
-        self, market: DevMarket, shown: Console, rates: RateEnvironment | None = None
-    ) -> None:
+    def __init__(self, market: DevMarket, shown: Console, rates: RateEnvironment | None = None) -> None:
         self.market = market
         self.shown = shown
         self.rates = rates
@@ -276,9 +266,7 @@ class _Steps:
             self.shown.print(f"No price or pool moves for now. {refusal}", soft_wrap=True)
         self._refusal = refusal
 
-    def _prices_at_rates_e8(
-        self, rates: RateEnvironment, prices_e8: Mapping[str, int], at: int
-    ) -> dict[str, int]:
+    def _prices_at_rates_e8(self, rates: RateEnvironment, prices_e8: Mapping[str, int], at: int) -> dict[str, int]:
         """Prices of the wrappers at the newest price of ether; once a day both earn."""
         if self._earned_at is None:
             self._earned_at = at
@@ -309,12 +297,8 @@ def _report(environment: DevEnvironment, node: Node, file: Path, as_json: bool) 
     out = console()
     out.print(table)
     out.print(f"Everyone has ${_POCKET_USD:,} of each of ", end="")
-    out.print(
-        ", ".join(token.symbol for token in environment.deployment.tokens), end=", and ether.\n"
-    )
-    out.print(
-        f"The vault is {environment.vault}; {file} names all addresses. In another terminal:\n"
-    )
+    out.print(", ".join(token.symbol for token in environment.deployment.tokens), end=", and ether.\n")
+    out.print(f"The vault is {environment.vault}; {file} names all addresses. In another terminal:\n")
     for line in _hints(node, file, environment):
         out.print(f"  {line}", soft_wrap=True)
     out.print()

@@ -29,11 +29,7 @@ def doctor(ctx: click.Context, as_json: bool) -> None:
     if isinstance(found, ConfigError):
         findings = diagnose(found)
     else:
-        findings = [
-            replace(one, chain_id=settings.chain_id)
-            for settings in found
-            for one in diagnose(settings)
-        ]
+        findings = [replace(one, chain_id=settings.chain_id) for settings in found for one in diagnose(settings)]
     if as_json:
         print_json(findings)
     else:

@@ -118,9 +118,7 @@ def leader(options: Any, workers: int, account: int | None, as_json: bool) -> No
         accounts = [(chain, one.address) for chain, some in signers.items() for one in some]
         # Whoever leads serves a keeper's own pages in place of a standby's.
         with _stopped() as stopping, served("standby", name, chains) as standing:
-            held = stack.enter_context(
-                leading(state, accounts, name, common.lease_seconds, stopping, standing)
-            )
+            held = stack.enter_context(leading(state, accounts, name, common.lease_seconds, stopping, standing))
         if held is None:
             return
         observers = stack.enter_context(observers_of(*chains))
@@ -193,10 +191,7 @@ class _Made:
     def _transport(self, settings: Settings, stack: ExitStack) -> Transport:
         if self.url is not None:
             return redis_transport(self.url, settings.fleet.name)
-        transport = [
-            _worker(settings, f"worker-{number}", self.state, stack)
-            for number in range(self.workers)
-        ]
+        transport = [_worker(settings, f"worker-{number}", self.state, stack) for number in range(self.workers)]
         for one in transport:
             stack.enter_context(Heartbeat(one, settings.fleet.heartbeat_seconds))
         return local_transport(transport, settings.fleet.name)

@@ -46,9 +46,7 @@ class _WholeConsole(Console):
 
     def print(self, *objects: Any, **options: Any) -> None:
         options.setdefault("crop", False)
-        if any(
-            _longest_word(_text(one)) > self.width for one in objects if isinstance(one, str | Text)
-        ):
+        if any(_longest_word(_text(one)) > self.width for one in objects if isinstance(one, str | Text)):
             options.setdefault("overflow", "ignore")  # the terminal breaks it where it must
         super().print(*objects, **options)
 
@@ -79,9 +77,7 @@ class WholeTable(Table):
         room = width - borders - len(self.columns) * (left + right) + edges
         most = [max(map(cell_len, _texts(column)), default=0) for column in self.columns]
         least = [
-            wanted
-            if column.no_wrap
-            else max((cell_len(w) for t in _texts(column) for w in t.split()), default=0)
+            wanted if column.no_wrap else max((cell_len(w) for t in _texts(column) for w in t.split()), default=0)
             for column, wanted in zip(self.columns, most, strict=True)
         ]
         if sum(least) > room:
@@ -103,9 +99,7 @@ class WholeTable(Table):
                 continue
             for at, (heading, cell) in enumerate(zip(headings, cells, strict=True)):
                 if cell.plain:
-                    line = Text.assemble(
-                        "" if at == 0 else "  ", (f"{heading.plain}: ", "dim"), cell
-                    )
+                    line = Text.assemble("" if at == 0 else "  ", (f"{heading.plain}: ", "dim"), cell)
                     yield _whole(line, width)
         if self.caption is not None:
             yield Text(str(self.caption), style="dim")

@@ -94,9 +94,7 @@ def noting_the_outbox() -> Iterator[None]:
     try:
         yield
     except KeyboardInterrupt as stop:
-        stop.add_note(
-            "What was sent stands in the outbox (`rebalancer tx list`); the next start settles it."
-        )
+        stop.add_note("What was sent stands in the outbox (`rebalancer tx list`); the next start settles it.")
         raise
 
 
@@ -109,9 +107,7 @@ def _recorders(chains: Sequence[Settings]) -> list[Recorder]:
     return [Recorder(path, some) for path, some in chain_ids.items()]
 
 
-def _opened(
-    settings: Settings, request: RunOptions, stack: ExitStack, observers: Sequence[Observer]
-) -> Keeper:
+def _opened(settings: Settings, request: RunOptions, stack: ExitStack, observers: Sequence[Observer]) -> Keeper:
     """The keeper of one chain; what is to be closed after it is on the stack."""
     session = stack.enter_context(Session(settings))
     vaults = session.vaults(request.vault)

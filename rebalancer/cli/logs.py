@@ -44,24 +44,18 @@ def set_up_logs(settings: Settings, *others: Settings) -> None:
             _in_one_line,
             _without_secrets(renderers[style](), Redactor.of(settings, *others)),
         ],
-        wrapper_class=structlog.make_filtering_bound_logger(
-            logging.getLevelNamesMapping()[settings.log_level.upper()]
-        ),
+        wrapper_class=structlog.make_filtering_bound_logger(logging.getLevelNamesMapping()[settings.log_level.upper()]),
         logger_factory=structlog.PrintLoggerFactory(sys.stderr),
         cache_logger_on_first_use=False,
     )
 
 
-def _without_nothing(
-    _logger: Any, _method: str, event: MutableMapping[str, Any]
-) -> MutableMapping[str, Any]:
+def _without_nothing(_logger: Any, _method: str, event: MutableMapping[str, Any]) -> MutableMapping[str, Any]:
     """Leaves out what has no value: `tx=None` says nothing."""
     return {key: value for key, value in event.items() if value is not None}
 
 
-def _in_one_line(
-    _logger: Any, _method: str, event: MutableMapping[str, Any]
-) -> MutableMapping[str, Any]:
+def _in_one_line(_logger: Any, _method: str, event: MutableMapping[str, Any]) -> MutableMapping[str, Any]:
     """Makes what nodes, contracts and libraries wrote safe: it begins no line of its own and steers no terminal."""
     for key, value in event.items():
         if isinstance(value, str | BaseException):

@@ -44,22 +44,14 @@ class _Lazy:
 
 
 _COMMANDS: Mapping[str, _Lazy] = {
-    "demo": _Lazy(
-        "demo", "demo", "Run a vault from deposit to withdrawal on a local chain, and report it."
-    ),
+    "demo": _Lazy("demo", "demo", "Run a vault from deposit to withdrawal on a local chain, and report it."),
     "devnet": _Lazy("devnet", "devnet", "Run a local chain with a market and a vault."),
     "deploy": _Lazy("deploy", "deploy", "Deploy the contracts to the configured chain."),
     "prices": _Lazy("prices", "prices", "Show the price of each token from each of its sources."),
-    "admin": _Lazy(
-        "admin", "admin", "Show roles and scheduled calls; make, schedule or cancel a change."
-    ),
-    "vault": _Lazy(
-        "vault", "vault", "Create vaults, show them, deposit, withdraw, set targets and bands."
-    ),
+    "admin": _Lazy("admin", "admin", "Show roles and scheduled calls; make, schedule or cancel a change."),
+    "vault": _Lazy("vault", "vault", "Create vaults, show them, deposit, withdraw, set targets and bands."),
     "plan": _Lazy("plan", "plan", "Show the trades that the keeper would make now. Sends nothing."),
-    "pool": _Lazy(
-        "pool", "pool", "Save a pool's state to a file, or make the keeper retry excluded pools."
-    ),
+    "pool": _Lazy("pool", "pool", "Save a pool's state to a file, or make the keeper retry excluded pools."),
     "keeper": _Lazy("keeper", "keeper", "Run the keeper, which rebalances vaults."),
     "replay": _Lazy(
         "replay",
@@ -67,9 +59,7 @@ _COMMANDS: Mapping[str, _Lazy] = {
         "Repeat the decisions of a recorded run and show the differences.",
     ),
     "status": _Lazy("status", "status", "Show the state of a running keeper, updated live."),
-    "fleet": _Lazy(
-        "fleet", "fleet", "Run the keeper on several machines: workers evaluate, one leader sends."
-    ),
+    "fleet": _Lazy("fleet", "fleet", "Run the keeper on several machines: workers evaluate, one leader sends."),
     "tx": _Lazy("tx", "tx", "List the keeper's transactions, cancel one, or clear stuck nonces."),
     "doctor": _Lazy("doctor", "doctor", "Check the settings, and show how to fix each problem."),
 }

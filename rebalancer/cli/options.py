@@ -70,6 +70,4 @@ def _note_json(ctx: click.Context, _param: click.Parameter, value: bool) -> bool
     return value
 
 
-json_option = click.option(
-    "--json", "as_json", is_flag=True, callback=_note_json, help="Print JSON."
-)
+json_option = click.option("--json", "as_json", is_flag=True, callback=_note_json, help="Print JSON.")

@@ -42,9 +42,7 @@ __all__ = ["plan"]
     help="Also draw the token flows to this .png or .svg file.",
 )
 @click.pass_obj
-def plan(
-    options: Any, vault: str | None, account: int | None, as_json: bool, picture: Path | None
-) -> None:
+def plan(options: Any, vault: str | None, account: int | None, as_json: bool, picture: Path | None) -> None:
     """Show the trades that the keeper would make now, their cost, and the reason. Sends nothing."""
     if picture is not None:
         from rebalancer.lab.chart import check_chart  # matplotlib takes its time to load
@@ -161,9 +159,7 @@ def _swaps(found: Plan) -> WholeTable:
 def _costs(snapshot: VaultSnapshot, found: Plan) -> WholeTable:
     sold_e18 = sum(
         raw * price // unit
-        for raw, price, unit in zip(
-            found.sales_raw, snapshot.basket.prices_e18, snapshot.basket.units, strict=True
-        )
+        for raw, price, unit in zip(found.sales_raw, snapshot.basket.prices_e18, snapshot.basket.units, strict=True)
     )
     table = WholeTable(title="Cost by cause", title_justify="left")
     table.caption = f"bringing this home is worth up to {usd(found.worth_e18)}"

@@ -92,9 +92,7 @@ def snapshot(
         session.rpc.chain_id()
         block = read_block(session.rpc, "latest" if number is None else number)
         ref = _ref(session, which, block, manager, from_block, fee_bps)
-        (found,) = read_pools(
-            session.rpc, [ref], block, session.settings.chain_id, lens=_lens(session)
-        )
+        (found,) = read_pools(session.rpc, [ref], block, session.settings.chain_id, lens=_lens(session))
         save_pool(found, out)
         if as_json:
             what = {"pool": found.key, "name": found.name, "kind": found.kind}
@@ -188,9 +186,7 @@ def _ref(
             return v4_ref(manager, key[1].lower(), key[2].lower(), int(key[3]), int(key[4]))
         return find_v4_ref(session.rpc, manager, which.lower(), from_block=from_block)
     if not re.fullmatch(_ADDRESS, which):
-        raise click.UsageError(
-            f"{which!r} is neither an address nor the ID or key of a Uniswap V4 pool."
-        )
+        raise click.UsageError(f"{which!r} is neither an address nor the ID or key of a Uniswap V4 pool.")
     address = which.lower()
     venue = find_venue(session.rpc, address, block)
     return PoolRef(address, fee_pips=fee_pips_of(venue, fee_bps), venue=venue.name)

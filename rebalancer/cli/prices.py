@@ -76,9 +76,7 @@ def _row(reading: PriceReading) -> tuple[str | Text, ...]:
     colour = "green" if reading.fault is Fault.NONE else "red"
     return (
         _source(reading.kind, reading.primary_e18, reading.primary_fault),
-        NOTHING
-        if reading.second is None
-        else _source(reading.second, reading.second_e18, reading.second_fault),
+        NOTHING if reading.second is None else _source(reading.second, reading.second_e18, reading.second_fault),
         NOTHING if apart is None else bps_text(apart),
         NOTHING if limit is None else bps_text(limit),
         Text(reading.sentence, style=colour),

@@ -8,9 +8,7 @@ from rebalancer.errors import ContractReverted, PolicyRefused, RebalancerError
 
 __all__ = ["sentence"]
 
-_SILENT = (
-    "a token or exchange says no more; check balances and allowances, or run `rebalancer doctor`"
-)
+_SILENT = "a token or exchange says no more; check balances and allowances, or run `rebalancer doctor`"
 
 _ADVICE: Mapping[str, str] = {
     # tokens
@@ -113,7 +111,5 @@ def sentence(error: RebalancerError) -> str:
     if not isinstance(error, ContractReverted | PolicyRefused):
         return str(error)
     what = str(error).removesuffix(".")
-    advice = _ADVICE.get(
-        error.error, "nothing was changed; see the contract's error for its meaning"
-    )
+    advice = _ADVICE.get(error.error, "nothing was changed; see the contract's error for its meaning")
     return f"{what}: {advice}."

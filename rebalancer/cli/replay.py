@@ -48,9 +48,7 @@ def replay_command(
     if picture is not None:
         check_chart(picture)
     ticks, damage = _readable(record)
-    differences = [
-        (tick.block.number, difference) for tick in ticks for difference in tick.differences
-    ]
+    differences = [(tick.block.number, difference) for tick in ticks for difference in tick.differences]
     reported = list(_reported(ticks, vault, show_all=show_all))
     if as_json:
         print_json(
@@ -60,8 +58,7 @@ def replay_command(
                 "decided_again": sum(tick.decided for tick in ticks),
                 "differences": [{"block": n, "what": what} for n, what in differences],
                 "decisions": [
-                    {"chain_id": tick.chain_id, "block": tick.block, "decision": one}
-                    for tick, one in reported
+                    {"chain_id": tick.chain_id, "block": tick.block, "decision": one} for tick, one in reported
                 ],
             }
         )
@@ -94,9 +91,7 @@ def _readable(record: Path) -> tuple[list[Replayed], BadRecords | None]:
     return ticks, None
 
 
-def _reported(
-    ticks: list[Replayed], vault: str | None, *, show_all: bool
-) -> list[tuple[Replayed, Reported]]:
+def _reported(ticks: list[Replayed], vault: str | None, *, show_all: bool) -> list[tuple[Replayed, Reported]]:
     """The decisions that are to be shown, with their look."""
     message: dict[tuple[int, str], str] = {}
     found = []
@@ -132,9 +127,7 @@ def _show(
     out.print(table)
     again = sum(tick.decided for tick in ticks)
     if not differences:
-        out.print(
-            f"{counted(len(ticks), 'tick')}, {counted(again, 'decision')} made again: all as recorded."
-        )
+        out.print(f"{counted(len(ticks), 'tick')}, {counted(again, 'decision')} made again: all as recorded.")
         return
     out.print(
         f"{len(differences):,} of {again:,} decisions would be made otherwise today:",

@@ -52,9 +52,7 @@ _ANSWER_SECONDS = 5.0
 )
 @json_option
 @click.pass_obj
-def status(
-    options: Any, url: str | None, once: bool, seconds: float, rows: int, as_json: bool
-) -> None:
+def status(options: Any, url: str | None, once: bool, seconds: float, rows: int, as_json: bool) -> None:
     """Show the state of a running keeper: chains, vaults, decisions, transactions, alarms.
 
     Ctrl-C ends this command; the keeper continues. `--json` prints the keeper's status once.

@@ -61,9 +61,7 @@ def keeper_options(settings: Settings, requested: RunOptions) -> KeeperOptions:
     )
 
 
-def reloaded(
-    options: Any, requested: RunOptions, running: dict[int, Settings]
-) -> Mapping[int, Tuning]:
+def reloaded(options: Any, requested: RunOptions, running: dict[int, Settings]) -> Mapping[int, Tuning]:
     """Reload the settings of the running chains; log errors, changes, and settings that need a restart."""
     try:
         found = {settings.chain_id: settings for settings in read_chains(options)}

@@ -40,9 +40,7 @@ def tx() -> None:
 
 
 @tx.command("list")
-@click.option(
-    "--open", "only_open", is_flag=True, help="Show only transactions that are not mined."
-)
+@click.option("--open", "only_open", is_flag=True, help="Show only transactions that are not mined.")
 @json_option
 @click.pass_obj
 def list_attempts(options: Any, only_open: bool, as_json: bool) -> None:
@@ -62,9 +60,7 @@ def list_attempts(options: Any, only_open: bool, as_json: bool) -> None:
 @tx.command()
 @click.option("--id", "attempt_id", type=int, help="ID of the transaction in `rebalancer tx list`.")
 @click.option("--epoch", type=int, help="Epoch of the vault's rebalance, instead of --id.")
-@address_option(
-    "--vault", "Address of the vault. Only with --epoch.", "the only vault with that epoch pending"
-)
+@address_option("--vault", "Address of the vault. Only with --epoch.", "the only vault with that epoch pending")
 @account_option
 @_no_contract
 @json_option
@@ -100,9 +96,7 @@ def cancel(
         if as_json:
             print_json(_as_json(done))
             return
-        console().print(
-            f"Attempt {done.id} is {done.state}; its newest transaction is {done.transaction_hash}."
-        )
+        console().print(f"Attempt {done.id} is {done.state}; its newest transaction is {done.transaction_hash}.")
 
 
 @tx.command()

@@ -130,9 +130,7 @@ def refuses_unsigned(what: str, instead: str) -> Callable[[F], F]:
             raise NotByContract(what, instead)
 
     def refused(name: str) -> Callable[[F], F]:
-        reported = (
-            "Not supported: a contract account cannot do this. The error shows what to do instead."
-        )
+        reported = "Not supported: a contract account cannot do this. The error shows what to do instead."
         return click.option(name, expose_value=False, callback=refuse, help=reported)
 
     file, sender = refused("--unsigned"), refused("--from")
@@ -178,9 +176,7 @@ def write_down(
             with path.open("x") as file:
                 file.write(json.dumps(content, indent=2, ensure_ascii=False) + "\n")
         except OSError as problem:
-            raise SystemRefused(
-                f"{path} cannot be written", problem.strerror or str(problem)
-            ) from None
+            raise SystemRefused(f"{path} cannot be written", problem.strerror or str(problem)) from None
     if as_json:
         print_json(document)
     else:
@@ -237,8 +233,7 @@ def _when(recorder: CallRecorder) -> str:
     """From when until when the calls that have to wait can be made."""
     operations = [call.operation for call in recorder.then if call.operation]
     first, last = (
-        [at for one in operations if (at := getattr(one, name)) is not None]
-        for name in ("earliest_at", "expires_at")
+        [at for one in operations if (at := getattr(one, name)) is not None] for name in ("earliest_at", "expires_at")
     )
     if len(first) < len(operations):
         return "To be made once the delay is over, which `rebalancer admin show` tells"
@@ -273,9 +268,7 @@ def _line(call: UnsignedCall, names: Names) -> str:
     inner = reading.arguments.get("data") if reading else None
     meant = inner if isinstance(inner, Reading) else reading
     if meant is not None and meant.arguments:
-        arguments = ", ".join(
-            argument_words(name, value) for name, value in meant.arguments.items()
-        )
+        arguments = ", ".join(argument_words(name, value) for name, value in meant.arguments.items())
         if len(arguments) <= _LONGEST_CALL:
             message += f": {arguments}"
     if call.operation:

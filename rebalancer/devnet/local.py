@@ -132,9 +132,7 @@ class LocalChain:
         """A block's header and transaction hashes, as JSON-RPC has them."""
         pinned = at_block(block)
         if isinstance(pinned, dict):
-            found: Mapping[str, Any] = self.rpc.call(
-                "eth_getBlockByHash", pinned["blockHash"], False
-            )
+            found: Mapping[str, Any] = self.rpc.call("eth_getBlockByHash", pinned["blockHash"], False)
         else:
             found = self.rpc.call("eth_getBlockByNumber", pinned, False)
         return found
@@ -204,9 +202,7 @@ class LocalChain:
     def set_storage(self, address: str, slot: int, word: bytes) -> None:
         """Set one 32-byte word of storage."""
         # Hardhat wants the slot as a quantity, without leading zeros, and the word at full length.
-        self.rpc.call(
-            "hardhat_setStorageAt", address, hex(slot), "0x" + word.rjust(32, b"\0").hex()
-        )
+        self.rpc.call("hardhat_setStorageAt", address, hex(slot), "0x" + word.rjust(32, b"\0").hex())
 
     def set_token_balance(self, token: str, holder: str, amount_raw: int) -> None:
         """Write an ERC-20 balance into storage, for tokens that nobody here may mint.

@@ -88,20 +88,14 @@ class DevMarket:
         self.deployment = deployment
         self.operator = chain.accounts[-1]
         self.driver = contract_at(chain.rpc, "MarketDriver", deployment.contracts["MarketDriver"])
-        self._driver = (
-            self.driver.batched
-        )  # a tape has thousands of steps, and web3 takes 2 ms to encode one
+        self._driver = self.driver.batched  # a tape has thousands of steps, and web3 takes 2 ms to encode one
         self._aggregators = {
-            feed.name: contract_at(chain.rpc, "MockAggregator", str(feed.aggregator))
-            for feed in deployment.feeds
+            feed.name: contract_at(chain.rpc, "MockAggregator", str(feed.aggregator)) for feed in deployment.feeds
         }
         self._decimals = {token.address: token.decimals for token in deployment.tokens}
         symbols = {token.symbol: token.address for token in deployment.tokens}
         self._feed_of = {symbols[feed.token]: feed.name for feed in deployment.feeds}
-        self.prices_e8 = {
-            name: aggregator.call("latestRoundData")[1]
-            for name, aggregator in self._aggregators.items()
-        }
+        self.prices_e8 = {name: aggregator.call("latestRoundData")[1] for name, aggregator in self._aggregators.items()}
 
     @classmethod
     def build(
@@ -249,14 +243,10 @@ class DevMarket:
         if known.address != WETH.address:
             contract = contract_at(self.chain.rpc, "MockToken", known.address)
             try:
-                return self.chain.transact(
-                    contract, "mint", account, amount_raw, sender=self.operator
-                )
+                return self.chain.transact(contract, "mint", account, amount_raw, sender=self.operator)
             except ContractReverted:  # a real token, on a fork: the driver has plenty
                 with self.chain.impersonating(self.driver.address) as driver:
-                    return self.chain.transact(
-                        contract, "transfer", account, amount_raw, sender=driver
-                    )
+                    return self.chain.transact(contract, "transfer", account, amount_raw, sender=driver)
         weth = contract_at(self.chain.rpc, "WETH9", WETH.address)
         ether = self.chain.balance_wei(self.operator)
         self.chain.set_balance(self.operator, ether + amount_raw)

@@ -132,8 +132,7 @@ class Node:
             process = subprocess.Popen(
                 [str(program), *arguments(settings, port, folder)],
                 cwd=_working_folder(settings.kind, program, folder),
-                env=child_environment()
-                | {"HARDHAT_DISABLE_TELEMETRY_PROMPT": "true", "NO_COLOR": "1"},
+                env=child_environment() | {"HARDHAT_DISABLE_TELEMETRY_PROMPT": "true", "NO_COLOR": "1"},
                 stdin=subprocess.DEVNULL,
                 stdout=log,
                 stderr=subprocess.STDOUT,
@@ -219,9 +218,7 @@ class Node:
                     raise
                 except ChainError:
                     if time.monotonic() > deadline:
-                        raise NodeNotReady(
-                            self.kind, self.settings.ready_timeout_s, self.log_tail()
-                        ) from None
+                        raise NodeNotReady(self.kind, self.settings.ready_timeout_s, self.log_tail()) from None
                     time.sleep(_POLL_SECONDS)
                 else:
                     return
@@ -278,9 +275,7 @@ def _anvil(settings: NodeSettings, port: int, folder: Path) -> list[str]:
         arguments += ["--timestamp", str(settings.genesis_at)]
     if settings.fork_url is not None:
         # By a name that its configuration explains: others see command lines, and the address may hold a key.
-        (folder / "foundry.toml").write_text(
-            f"[rpc_endpoints]\n{_FORK} = {json.dumps(settings.fork_url)}\n"
-        )
+        (folder / "foundry.toml").write_text(f"[rpc_endpoints]\n{_FORK} = {json.dumps(settings.fork_url)}\n")
         arguments += ["--fork-url", _FORK]
     if settings.fork_block is not None:
         arguments += ["--fork-block-number", str(settings.fork_block)]
@@ -317,11 +312,7 @@ def _hardhat(settings: NodeSettings, port: int, folder: Path) -> list[str]:
 
 def _working_folder(kind: NodeKind, program: Path, folder: Path) -> Path:
     """Its own, where its configuration is; but Hardhat runs only from a folder whose node_modules holds it."""
-    if (
-        kind is NodeKind.HARDHAT
-        and program.parent.name == ".bin"
-        and program.parent.parent.name == "node_modules"
-    ):
+    if kind is NodeKind.HARDHAT and program.parent.name == ".bin" and program.parent.parent.name == "node_modules":
         return program.parent.parent.parent
     return folder
 

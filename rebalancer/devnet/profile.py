@@ -36,9 +36,7 @@ DEFAULT_POOLS = (
 """Fee tiers these pairs trade most in on mainnet; depths of the order those pools have there."""
 
 
-def opening_pools(
-    prices_e8: Mapping[str, int], snapshots: Sequence[UniswapV3Pool] = ()
-) -> tuple[UniswapV3Pool, ...]:
+def opening_pools(prices_e8: Mapping[str, int], snapshots: Sequence[UniswapV3Pool] = ()) -> tuple[UniswapV3Pool, ...]:
     """The pools of a market that opens at these prices (USD * 1e8 by feed name).
 
     Given snapshots come first, moved to these prices; made-up pools follow for the rest.

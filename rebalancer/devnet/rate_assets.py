@@ -94,9 +94,7 @@ class RateEnvironment:
     def move(self, prices_e8: Mapping[str, int] | None = None, seconds: int = 900) -> None:
         """Time passes, the market has these prices, and pools follow."""
         market = self.environment.market
-        market.step(
-            {**market.prices_e8, **(prices_e8 or {})}, self.environment.chain.now() + seconds
-        )
+        market.step({**market.prices_e8, **(prices_e8 or {})}, self.environment.chain.now() + seconds)
 
     def settle(self, prices_e8: Mapping[str, int] | None = None) -> None:
         """The same, until averages have caught up with the market."""
@@ -139,9 +137,7 @@ class RateEnvironment:
 
     def send(self, contract: BoundContract, function: str, *args: Any) -> None:
         """A transaction of a stranger: the doubles do what anybody says."""
-        self.environment.chain.transact(
-            contract, function, *args, sender=self.environment.chain.accounts[12]
-        )
+        self.environment.chain.transact(contract, function, *args, sender=self.environment.chain.accounts[12])
 
 
 def build_rate_environment(
@@ -193,9 +189,7 @@ def build_rate_environment(
         PoolRef(pair, _sorted(steth.address, WETH.address), _PAIR_FEE_PIPS, "uniswap-v2"),
     )
     deployment = replace(environment.deployment, pools=(*environment.deployment.pools, *edges))
-    made = RateEnvironment(
-        replace(environment, deployment=deployment), steth, wsteth, usde, susde, pair
-    )
+    made = RateEnvironment(replace(environment, deployment=deployment), steth, wsteth, usde, susde, pair)
     made.move(seconds=_WINDOW_SECONDS + 60)
     _price_by_rates(made)
     return made
@@ -251,9 +245,7 @@ def _sorted(one: str, other: str) -> tuple[str, str]:
     return low, high
 
 
-def _pool(
-    one: Token, other: Token, fee_pips: int, tick_spacing: int, usd_e8: Mapping[str, int]
-) -> UniswapV3Pool:
+def _pool(one: Token, other: Token, fee_pips: int, tick_spacing: int, usd_e8: Mapping[str, int]) -> UniswapV3Pool:
     """A pool of two tokens at the market's prices."""
     low, high = sorted((one, other), key=lambda token: int(token.address, 16))
     prices = usd_e8[low.address], usd_e8[high.address]

@@ -162,9 +162,7 @@ class FleetEvaluator:
         self._known = self._evaluation(block, gathered)
         return self._known
 
-    def again(
-        self, snapshot: VaultSnapshot, conditions: Conditions, without: Collection[Scope]
-    ) -> Verdict | None:
+    def again(self, snapshot: VaultSnapshot, conditions: Conditions, without: Collection[Scope]) -> Verdict | None:
         """See `Evaluates.again`: asked of one worker, which has the pools."""
         blank, vault = self._blank, snapshot.address
         if blank is None or blank.header.timestamp != snapshot.basket.timestamp:
@@ -220,10 +218,7 @@ class FleetEvaluator:
         except ChainError as failure:
             log.warning("workers_not_asked", why=str(failure))
             return []
-        orders = {
-            worker: _ordered(blank, share, expires_at, seconds).to_json()
-            for worker, share in wanted.items()
-        }
+        orders = {worker: _ordered(blank, share, expires_at, seconds).to_json() for worker, share in wanted.items()}
         answers, silent = self.transport.ask(orders, seconds)
         until = time.monotonic() + _SILENT_SECONDS
         self._silent |= {worker: (here[worker], until) for worker in silent}
@@ -244,9 +239,7 @@ class FleetEvaluator:
             self._told_by |= dict.fromkeys(share, worker)
         return good
 
-    def _evaluate_here(
-        self, blank: EvaluationRequest, missing: Sequence[str], gathered: _Gathered
-    ) -> None:
+    def _evaluate_here(self, blank: EvaluationRequest, missing: Sequence[str], gathered: _Gathered) -> None:
         """What no worker answered, by the same code in this process.
 
         Raises:
@@ -265,9 +258,7 @@ class FleetEvaluator:
         """How long workers may take: no longer than a third of what is left of the look, so that others and we can make good."""
         if self.rpc.deadline is None:
             return self.worker_timeout_seconds
-        return max(
-            0.05, min(self.worker_timeout_seconds, (self.rpc.deadline - time.monotonic()) / 3)
-        )
+        return max(0.05, min(self.worker_timeout_seconds, (self.rpc.deadline - time.monotonic()) / 3))
 
     def _note(self, block: Block, gathered: _Gathered) -> None:
         """Keep at which block each vault was judged, and say it when some fall behind or catch up."""
@@ -277,9 +268,7 @@ class FleetEvaluator:
             else:
                 self.judged_at.setdefault(vault, block.number)
         behind = frozenset(
-            vault
-            for vault, judged_at in self.judged_at.items()
-            if block.number - judged_at > _BEHIND_BLOCKS
+            vault for vault, judged_at in self.judged_at.items() if block.number - judged_at > _BEHIND_BLOCKS
         )
         if behind != self._behind:
             level = log.error if behind else log.info
@@ -309,9 +298,7 @@ def _sorted(without: Collection[Scope]) -> tuple[Scope, ...]:
     return tuple(sorted(without, key=str))
 
 
-def _ordered(
-    blank: EvaluationRequest, share: tuple[str, ...], expires_at: float, seconds: float
-) -> EvaluationRequest:
+def _ordered(blank: EvaluationRequest, share: tuple[str, ...], expires_at: float, seconds: float) -> EvaluationRequest:
     """An order for a share, to be answered within so long."""
     wanted = set(share)
     under_way = tuple(vault for vault in blank.under_way if vault in wanted)

@@ -192,9 +192,7 @@ def _handed_over(lease: str, entries: Mapping[str, str]) -> list[HandedOver]:
             raise LedgerUnreadable(lease, key, str(problem)) from None
         grouped.setdefault(entry.attempt, []).append((nonce, entry, version))
     return [
-        HandedOver(
-            some[-1][1].intent, sender, some[-1][0], tuple(version for _, _, version in some)
-        )
+        HandedOver(some[-1][1].intent, sender, some[-1][0], tuple(version for _, _, version in some))
         for some in grouped.values()
     ]
 
@@ -212,9 +210,7 @@ def _checked(entry: _Entry, chain_id: int, sender: str) -> tuple[int, Version]:
         raise ValueError("its gas is not what was signed")
     does = ("0x" + signed["to"].hex(), "0x" + signed["data"].hex())
     cancels = entry.kind is Kind.CANCELLATION
-    if does != (
-        (sender, "0x") if cancels else (entry.intent.to.lower(), entry.intent.data.lower())
-    ):
+    if does != ((sender, "0x") if cancels else (entry.intent.to.lower(), entry.intent.data.lower())):
         raise ValueError("it does not do what was meant")
     if entry.beside_gas_wei < 0:
         raise ValueError("it costs less than its gas")

@@ -236,11 +236,7 @@ class RedisState:
         with self._reached():
             keys = sorted({str(key) for key in self._redis.scan_iter(match=prefix + "*")})
             text = self._redis.mget(keys) if keys else []
-        return {
-            key[len(prefix) :]: str(text)
-            for key, text in zip(keys, text, strict=True)
-            if text is not None
-        }
+        return {key[len(prefix) :]: str(text) for key, text in zip(keys, text, strict=True) if text is not None}
 
     def now(self) -> float:
         """As `Shared` has it: by Redis's clock."""

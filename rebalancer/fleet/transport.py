@@ -89,31 +89,23 @@ class Transport:
             self._started = False
         self._runner.close()
 
-    def ask(
-        self, orders: Mapping[str, str], seconds: float
-    ) -> tuple[dict[str, object], frozenset[str]]:
+    def ask(self, orders: Mapping[str, str], seconds: float) -> tuple[dict[str, object], frozenset[str]]:
         """What workers answered that were given orders, and who of them was silent for so long."""
         if not orders:
             return {}, frozenset()
         return self._runner.run(self._ask(orders, seconds))
 
-    async def _ask(
-        self, orders: Mapping[str, str], seconds: float
-    ) -> tuple[dict[str, object], frozenset[str]]:
+    async def _ask(self, orders: Mapping[str, str], seconds: float) -> tuple[dict[str, object], frozenset[str]]:
         if not self._started:
             await self._broker.startup()
             self._started = True
         silent: set[str] = set()
-        requested = [
-            self._ask_one(worker, order, seconds, silent) for worker, order in orders.items()
-        ]
+        requested = [self._ask_one(worker, order, seconds, silent) for worker, order in orders.items()]
         answers = dict(zip(orders, await asyncio.gather(*requested), strict=True))
         given = {worker: answer for worker, answer in answers.items() if answer is not None}
         return given, frozenset(silent)
 
-    async def _ask_one(
-        self, worker: str, order: str, seconds: float, silent: set[str]
-    ) -> object | None:
+    async def _ask_one(self, worker: str, order: str, seconds: float, silent: set[str]) -> object | None:
         try:
             async with asyncio.timeout(seconds):
                 kicker: AsyncKicker[Any, Any] = AsyncKicker(
@@ -157,9 +149,7 @@ async def serve(url: str, fleet: str, worker: Worker, stopping: asyncio.Event) -
     try:
         with ThreadPoolExecutor(1, thread_name_prefix="worker") as thread:
             while not stopping.is_set():
-                receiver = Receiver(
-                    broker, thread, max_async_tasks=1, run_startup=False, validate_params=True
-                )
+                receiver = Receiver(broker, thread, max_async_tasks=1, run_startup=False, validate_params=True)
                 try:
                     await receiver.listen(stopping)
                 except* RedisError as failures:

@@ -174,9 +174,7 @@ class Worker:
                 bench.unread = head.after(bench.unread)
         return head
 
-    def _benches_for(
-        self, share: frozenset[str], order: EvaluationRequest, head: Head
-    ) -> list[_Bench]:
+    def _benches_for(self, share: frozenset[str], order: EvaluationRequest, head: Head) -> list[_Bench]:
         """Evaluators that together know a share."""
         covered = frozenset[str]().union(*(bench.vaults for bench in self._benches))
         new = tuple(vault for vault in order.share if vault not in covered)
@@ -203,12 +201,7 @@ def _answer(order: EvaluationRequest, found: Iterable[Evaluation]) -> Answer:
         tuple(reasons[vault] for vault in order.share),
         tuple(epochs[vault] for vault in order.share),
         tuple(drifts_bps[vault] for vault in order.share),
-        tuple(
-            as_message(verdict)
-            for each in evaluations
-            for verdict in each.verdicts
-            if verdict.vault in share
-        ),
+        tuple(as_message(verdict) for each in evaluations for verdict in each.verdicts if verdict.vault in share),
         sum(each.planned for each in evaluations),
         tuple(sorted({pool for each in evaluations for pool in each.diverged_pools})),
         tuple(sorted({vault for each in evaluations for vault in each.differing_vaults})),

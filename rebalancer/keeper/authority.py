@@ -69,9 +69,7 @@ class Authority:
         selector = vault_calls.functions["rebalance"].selector
         for at in range(0, len(self._context.vaults), _BATCH):
             vaults = self._context.vaults[at : at + _BATCH]
-            answers = self._rpc.batch_settled(
-                [vault_calls.at(vault).request("authority") for vault in vaults]
-            )
+            answers = self._rpc.batch_settled([vault_calls.at(vault).request("authority") for vault in vaults])
             for vault, answer in zip(vaults, answers, strict=True):
                 if isinstance(answer, RpcRejected) or answer == "0x":
                     raise UnknownVault(vault)

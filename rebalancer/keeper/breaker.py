@@ -115,9 +115,7 @@ class VaultBreakers:
         Raises:
             LedgerMismatch: there is no other vault, or another one differs as well.
         """
-        log.error(
-            "ledger_mismatch", vault=differ.vault, tx=differ.transaction_hash, why=str(differ)
-        )
+        log.error("ledger_mismatch", vault=differ.vault, tx=differ.transaction_hash, why=str(differ))
         self.of(differ.vault).trip(str(differ), time.time())
         self._differing.add(differ.vault)
         if len(self._vaults) == 1 or len(self._differing) > 1:

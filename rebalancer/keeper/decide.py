@@ -94,9 +94,7 @@ def decide(snapshot: VaultSnapshot, pools: Sequence[Pool], conditions: Condition
     return Verdict(snapshot, found.reason, found.text, plan=found.refused)
 
 
-def as_traded(
-    pools: Sequence[PoolState], tokens: Sequence[Token], wrapped_native: str
-) -> tuple[Pool, ...]:
+def as_traded(pools: Sequence[PoolState], tokens: Sequence[Token], wrapped_native: str) -> tuple[Pool, ...]:
     """Pools as routes see them: those of ether as ones of the wrapped token, left out where that is not among the tokens."""
     wrapped = next((token for token in tokens if token.address == wrapped_native), None)
     found: list[Pool] = []

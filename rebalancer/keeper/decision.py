@@ -111,9 +111,7 @@ def loss_text(snapshot: VaultSnapshot) -> str:
     if not barred:
         return ""
     reported = f"{barred} lost balance: the owner may allow its purchases (allowPurchases)"
-    return (
-        f"{reported}, and resumes trading (resumeRebalance)" if snapshot.state.paused else reported
-    )
+    return f"{reported}, and resumes trading (resumeRebalance)" if snapshot.state.paused else reported
 
 
 def _barred(snapshot: VaultSnapshot) -> str:

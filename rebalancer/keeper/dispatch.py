@@ -167,9 +167,7 @@ class Dispatch:
             try:
                 decision = self._rebalance(at, verdict)
             except _RefusedError as refused:
-                if not refused.is_alone or not self._pool_faults.blame(
-                    at.block, at.conditions, verdict, refused.why
-                ):
+                if not refused.is_alone or not self._pool_faults.blame(at.block, at.conditions, verdict, refused.why):
                     return self._refused(at, verdict, refused.why)
             else:
                 self._pool_faults.worked(verdict)
@@ -221,9 +219,7 @@ class Dispatch:
             gas_limit = estimate_gas(self._rpc, self._signers[0].address, vault, data)
         except ContractReverted as refusal:
             raise _RefusedError(f"the chain would refuse it: {refusal}") from None
-        intent = Intent(
-            *(self._context.chain_id, vault, epoch, vault, data, gas_limit, text, deadline_block)
-        )
+        intent = Intent(*(self._context.chain_id, vault, epoch, vault, data, gas_limit, text, deadline_block))
         if at.options.dry_run or self._outbox is None:
             would = text if sale else f"would {intent.kind}: {text}"
             return _decision(block, verdict, Reason.DRY_RUN, would)
@@ -240,9 +236,7 @@ class Dispatch:
             check = self._simulator.check_rebalance(vault, data, gas_limit, *sale, others)
         try:
             fees = suggest(self._rpc, at.options.fee_cap_wei)
-            attempt = self._outbox.submit(
-                self._rpc, self._signers, intent, fees, check=check, height=block.number
-            )
+            attempt = self._outbox.submit(self._rpc, self._signers, intent, fees, check=check, height=block.number)
         except (SimulationRefused, SimulationDiffers) as refused:
             raise _RefusedError(str(refused), is_alone=not others) from None
         except (LimitError, FeeAboveCap, InsufficientEther, SignerUnavailable) as limit:
@@ -274,15 +268,11 @@ class Dispatch:
         (confirmed,) = decode_vaults(lens.result("read", answer), block.timestamp)
         if confirmed != snapshot:
             self._evaluator.doubt(snapshot.address)
-            raise EndpointsDisagree(
-                "VaultLens.read", "one that was planned from", f"{self._rpc.quorum} others"
-            )
+            raise EndpointsDisagree("VaultLens.read", "one that was planned from", f"{self._rpc.quorum} others")
 
     def _refused(self, at: DispatchInputs, verdict: Verdict, why: str) -> Decision:
         """The decision where a simulation did not do what is planned. After others' trades, or at a newer block, that is no failure."""
-        if self._sent_now or (
-            self._outbox is not None and self._outbox.unsettled(self._context.chain_id)
-        ):
+        if self._sent_now or (self._outbox is not None and self._outbox.unsettled(self._context.chain_id)):
             text = f"after what was sent for other vaults it is to be planned again: {why}"
             return _decision(at.block, verdict, Reason.NOT_YET, text)
         if read_block(self._rpc).number != at.block.number:

@@ -89,9 +89,7 @@ class Evaluates(Protocol):
             ChainError: the chain could not be read. What was known stays, and the head's news is still needed.
         """
 
-    def again(
-        self, snapshot: VaultSnapshot, conditions: Conditions, without: Collection[Scope]
-    ) -> Verdict | None:
+    def again(self, snapshot: VaultSnapshot, conditions: Conditions, without: Collection[Scope]) -> Verdict | None:
         """What is to be done about a vault of the newest evaluation, on other pools; None where that is not told at once."""
 
     def retry_pools(self) -> None:
@@ -104,9 +102,7 @@ class Evaluates(Protocol):
 class Evaluator:
     """Evaluates the vaults of a site by one endpoint. Not to be shared by threads."""
 
-    def __init__(
-        self, rpc: Rpc, context: KeeperContext, options: EvaluatorOptions | None = None
-    ) -> None:
+    def __init__(self, rpc: Rpc, context: KeeperContext, options: EvaluatorOptions | None = None) -> None:
         self.rpc = rpc
         self.context = context
         self.options = options or EvaluatorOptions()
@@ -152,13 +148,9 @@ class Evaluator:
             epochs = self._vault_index.epochs
             rounded = (judged.drift * BPS).astype(int).tolist()
             drifts_bps = dict(zip(self._vault_index.vaults, rounded, strict=True))
-            differing = [
-                found.vault for found in self._vault_index.audit(block, self.options.audit_vaults)
-            ]
+            differing = [found.vault for found in self._vault_index.audit(block, self.options.audit_vaults)]
             self._differing = tuple(dict.fromkeys((*self._differing, *differing)))
-        ranked = sorted(
-            snapshots, key=lambda one: (-misallocated_e18(one), self._index_of[one.address])
-        )
+        ranked = sorted(snapshots, key=lambda one: (-misallocated_e18(one), self._index_of[one.address]))
         verdicts, planned = self._verdicts(ranked, block, conditions, under_way, without)
         pools = self._pools
         return Evaluation(
@@ -174,15 +166,11 @@ class Evaluator:
             self._outages.reported(Scope(key) for key in (pools.unread if pools else ())),
         )
 
-    def again(
-        self, snapshot: VaultSnapshot, conditions: Conditions, without: Collection[Scope]
-    ) -> Verdict | None:
+    def again(self, snapshot: VaultSnapshot, conditions: Conditions, without: Collection[Scope]) -> Verdict | None:
         """See `Evaluates.again`."""
         if self._pools is None or self._pools.block.timestamp != snapshot.basket.timestamp:
             return None
-        found = self.planners.decide(
-            [snapshot], self._traded(without), conditions, self.rpc.deadline
-        )
+        found = self.planners.decide([snapshot], self._traded(without), conditions, self.rpc.deadline)
         return found.get(snapshot.address)
 
     def retry_pools(self) -> None:
@@ -204,9 +192,7 @@ class Evaluator:
         due = [
             snapshot
             for snapshot in snapshots
-            if wants_plan(snapshot)
-            and snapshot.address not in under_way
-            and self._has_turn(snapshot, block)
+            if wants_plan(snapshot) and snapshot.address not in under_way and self._has_turn(snapshot, block)
         ]
         # Those for which no time was left come first now, or they might wait for ever.
         due.sort(key=lambda snapshot: snapshot.address not in self._late)
@@ -326,8 +312,6 @@ def misallocated_e18(snapshot: VaultSnapshot) -> int:
         return 0
     return sum(
         max(0, abs(distance) - band_e18 * weighed.total_e18 // E18)
-        for asset, distance, band_e18 in zip(
-            basket.assets, weighed.distances_e18, basket.bands_e18, strict=True
-        )
+        for asset, distance, band_e18 in zip(basket.assets, weighed.distances_e18, basket.bands_e18, strict=True)
         if not asset.excluded
     )

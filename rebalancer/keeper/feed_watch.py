@@ -65,11 +65,7 @@ class FeedWatch:
         known = {token.address: token for token in context.tokens}
         hub = interface("OracleHub").at(context.system.oracle)
         answers = hub.call(self.rpc, "prices", list(known), block=block.hash)
-        prices_e18 = {
-            token: primary
-            for token, (_, _, primary, fault) in zip(known, answers, strict=True)
-            if not fault
-        }
+        prices_e18 = {token: primary for token, (_, _, primary, fault) in zip(known, answers, strict=True) if not fault}
         pools = read_pools(
             *(self.rpc, context.pools, block, context.chain_id),
             tokens=known,

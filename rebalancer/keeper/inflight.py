@@ -115,9 +115,7 @@ class InFlight:
             failed = self._outbox.journal.of_epoch(self._context.chain_id, vault, epoch)
             self._reported |= {_report_key(attempt) for attempt in failed}
 
-    def wait(
-        self, block: Block, vaults: Collection[str], seconds: float, stopping: threading.Event
-    ) -> None:
+    def wait(self, block: Block, vaults: Collection[str], seconds: float, stopping: threading.Event) -> None:
         """Wait for the outcomes of transactions just sent for some vaults, so many seconds at most.
 
         Raises:
@@ -225,9 +223,7 @@ class InFlight:
         (snapshot,) = read_vaults(self._rpc, self._context.system.lens, [vault], block)
         return snapshot
 
-    def _ledger_mismatch(
-        self, differ: LedgerMismatch, decision: Callable[[Reason, str], Decision]
-    ) -> Decision:
+    def _ledger_mismatch(self, differ: LedgerMismatch, decision: Callable[[Reason, str], Decision]) -> Decision:
         """Leave that vault alone, and report it even if it ends the keeper."""
         halted = decision(Reason.HALTED, str(differ))
         try:

@@ -90,9 +90,7 @@ class Keeper:
         self._conditions = ConditionsReader(rpc, context)
         self._pool_faults = PoolFaults(rpc, context, self.signers, self.evaluator, simulator)
         self._queue = DecisionQueue(context.chain_id)
-        self._in_flight = InFlight(
-            rpc, context, self.signers, outbox, self._vault_breakers, self._queue
-        )
+        self._in_flight = InFlight(rpc, context, self.signers, outbox, self._vault_breakers, self._queue)
         self._dispatch = Dispatch(
             rpc,
             context,
@@ -166,9 +164,7 @@ class Keeper:
             TooManyFailures: that many ticks in a row failed, and the options say to give up; carries the last failure.
             LedgerMismatch: no vault is left whose books are what the policy says.
         """
-        with Heads(
-            self.rpc, self.options.socket_url, poll_seconds=self.options.poll_seconds
-        ) as heads:
+        with Heads(self.rpc, self.options.socket_url, poll_seconds=self.options.poll_seconds) as heads:
             while not self._stopping.is_set():
                 alive()
                 if self._breaker.is_open(time.time()):
@@ -232,9 +228,7 @@ class Keeper:
         self.reporter.report(began, None, decisions, requests=requests, failure=str(failure))
 
     @staticmethod
-    def _hand(
-        decisions: Sequence[Decision], on_decision: Callable[[Decision], None] | None
-    ) -> None:
+    def _hand(decisions: Sequence[Decision], on_decision: Callable[[Decision], None] | None) -> None:
         for decision in decisions:
             if on_decision:
                 on_decision(decision)
@@ -331,6 +325,4 @@ class Keeper:
         if self.reporter.observers:
             vaults = [verdict.snapshot for verdict in evaluation.verdicts]
             self.reporter.off_market = self.feed_watch.check(block, vaults)
-        return TickInputs(
-            evaluation.verdicts, evaluation.pools, conditions, self.context.tokens, left_alone
-        )
+        return TickInputs(evaluation.verdicts, evaluation.pools, conditions, self.context.tokens, left_alone)

@@ -61,9 +61,7 @@ class Outages:
         breaker.failed(why, now)
         return self._left_out(scope)
 
-    def refused(
-        self, key: str, holder: str, tokens: Iterable[str], why: str, now: float
-    ) -> list[LeftOut]:
+    def refused(self, key: str, holder: str, tokens: Iterable[str], why: str, now: float) -> list[LeftOut]:
         """Leave out a pool that refused a swap. Where the contract that holds its tokens holds another's that refused the same token,
         it is that contract which cannot move the token: all its pools of the token are left out."""
         scope, requests_before = Scope(key), frozenset(tokens)
@@ -71,11 +69,7 @@ class Outages:
         if holder != key:
             self._swaps[scope] = holder, requests_before
             for token in sorted(requests_before):
-                alike = [
-                    one
-                    for one, seen in self._swaps.items()
-                    if seen[0] == holder and token in seen[1]
-                ]
+                alike = [one for one, seen in self._swaps.items() if seen[0] == holder and token in seen[1]]
                 if len(alike) > 1:
                     found.append(self.failed(Scope(holder, token), why, now))
         return found

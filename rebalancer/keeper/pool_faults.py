@@ -125,9 +125,7 @@ class PoolFaults:
             for scope in (*self.outages.worked(*pool, *ends), *its_own.worked(*pool, *ends)):
                 log.info("pool_trades_again", pool=str(scope), vault=verdict.vault)
 
-    def _failed_swaps(
-        self, block: Block, conditions: Conditions, verdict: Verdict, plan: Plan
-    ) -> Sequence[FailedSwap]:
+    def _failed_swaps(self, block: Block, conditions: Conditions, verdict: Verdict, plan: Plan) -> Sequence[FailedSwap]:
         executor = self._context.system.executor
         other = self._signers[0].address
         failed = failed_swaps(self._simulator, verdict.vault, executor, other, plan)
@@ -137,9 +135,7 @@ class PoolFaults:
             return [one for one in failed if not one.is_short]  # others may have traded since
         return failed
 
-    def _failed_apart(
-        self, block: Block, conditions: Conditions, verdict: Verdict, plan: Plan
-    ) -> list[FailedSwap]:
+    def _failed_apart(self, block: Block, conditions: Conditions, verdict: Verdict, plan: Plan) -> list[FailedSwap]:
         """Without a simulation of single swaps: the pools that are in no plan that passes, while plans without them do.
 
         Where no plan passes, it may be the vault that refuses, and no pool is at fault.
@@ -169,11 +165,7 @@ class PoolFaults:
             suspects = list(swaps) if any(passed) else []
         innocent = set().union(*passed)
         why = "plans without it pass"
-        return [
-            FailedSwap(swaps[key], why, may_be_the_vaults=True)
-            for key in suspects
-            if key not in innocent
-        ]
+        return [FailedSwap(swaps[key], why, may_be_the_vaults=True) for key in suspects if key not in innocent]
 
 
 def uses(plan: Plan, without: Collection[Scope]) -> bool:

@@ -152,9 +152,7 @@ class Recorder:
         inputs = tick.inputs
         if inputs is None or tick.block is None or not (inputs.verdicts or tick.decisions):
             return
-        if (
-            self.chain_ids and tick.chain_id not in self.chain_ids
-        ) or tick.at < self._backoff_until:
+        if (self.chain_ids and tick.chain_id not in self.chain_ids) or tick.at < self._backoff_until:
             return
         try:
             self._write(tick, tick.block, inputs)
@@ -235,9 +233,7 @@ class Recorder:
             self._file = _appended(self._written)
         file = self._file
         changed = {
-            pool.key: pool.to_json()
-            for pool in inputs.pools
-            if self._pools.get((tick.chain_id, pool.key)) != pool
+            pool.key: pool.to_json() for pool in inputs.pools if self._pools.get((tick.chain_id, pool.key)) != pool
         }
         line = _RecordedTick(
             tick.chain_id,
@@ -408,10 +404,7 @@ def replay(path: Path) -> Iterator[Replayed]:
         for was in again:
             now = _Written.of(decide(was.snapshot, pools, tick.conditions))
             differences += _differences(was, now)
-        decisions = tuple(
-            replace(one, vault=safe_text(one.vault), text=safe_text(one.text))
-            for one in tick.decisions
-        )
+        decisions = tuple(replace(one, vault=safe_text(one.vault), text=safe_text(one.text)) for one in tick.decisions)
         yield Replayed(tick.chain_id, tick.block, decisions, len(again), tuple(differences))
 
 

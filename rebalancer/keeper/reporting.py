@@ -213,9 +213,7 @@ class Reporter:
     def open_breakers(self, now: float) -> tuple[OpenBreaker, ...]:
         """All breakers that let nothing through at a unix time, the chain's first."""
         return tuple(
-            OpenBreaker(
-                scope, breaker.why, breaker.since, None if breaker.is_tripped else breaker.until
-            )
+            OpenBreaker(scope, breaker.why, breaker.since, None if breaker.is_tripped else breaker.until)
             for scope, breaker in (("chain", self._breaker), *self._vault_breakers.items())
             if breaker.is_open(now)
         )
@@ -234,17 +232,14 @@ class Reporter:
     def _balances(self) -> dict[str, int]:
         """Ether of every signer, read once a minute."""
         if time.monotonic() - self._balances_at > _BALANCE_SECONDS or not self._balances_wei:
-            calls: list[Call] = [
-                ("eth_getBalance", [signer.address, "latest"]) for signer in self._signers
-            ]
+            calls: list[Call] = [("eth_getBalance", [signer.address, "latest"]) for signer in self._signers]
             try:
                 found = self._rpc.batch(calls)
             except ChainError as failure:
                 log.warning("balances_unknown", why=str(failure))
                 return self._balances_wei
             self._balances_wei = {
-                signer.address: int(wei, 16)
-                for signer, wei in zip(self._signers, found, strict=True)
+                signer.address: int(wei, 16) for signer, wei in zip(self._signers, found, strict=True)
             }
             self._balances_at = time.monotonic()
         return self._balances_wei

@@ -81,8 +81,7 @@ class Supervisor:
             KeyboardInterrupt: looks were abandoned, by a second signal or because they came to no end.
         """
         threads = [
-            threading.Thread(target=self._keep, args=(chain_id,), name=f"chain-{chain_id}")
-            for chain_id in self.chains
+            threading.Thread(target=self._keep, args=(chain_id,), name=f"chain-{chain_id}") for chain_id in self.chains
         ]
         for thread in threads:
             thread.daemon = True  # a second signal must not wait for them

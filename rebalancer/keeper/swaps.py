@@ -107,18 +107,14 @@ def failed_swaps(
     # A pool that cannot pay to an executor which cannot have the token is not at fault.
     barred = {one.token for one in found}
     return tuple(
-        one
-        for one in found
-        if one.token or one.routed.hop.to_caller or one.routed.swap.token_out not in barred
+        one for one in found if one.token or one.routed.hop.to_caller or one.routed.swap.token_out not in barred
     )
 
 
 def swaps_of(plan: Plan) -> tuple[RoutedSwap, ...]:
     """The swaps of a plan in their order."""
     hops = decode(plan.route)
-    return tuple(
-        RoutedSwap(swap, hop, swap.pool.holder) for swap, hop in zip(plan.swaps, hops, strict=True)
-    )
+    return tuple(RoutedSwap(swap, hop, swap.pool.holder) for swap, hop in zip(plan.swaps, hops, strict=True))
 
 
 def _last_reason(step: Simulated) -> str:

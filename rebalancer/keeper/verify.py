@@ -28,14 +28,10 @@ __all__ = ["verify"]
 
 log = structlog.get_logger("rebalancer.keeper")
 
-_BESIDE_BOOKS = frozenset(
-    {"Transfer", "Approval", "FeeCollected", "PerformanceFeeCollected", "Claimed"}
-)
+_BESIDE_BOOKS = frozenset({"Transfer", "Approval", "FeeCollected", "PerformanceFeeCollected", "Claimed"})
 
 
-def verify(
-    rpc: Rpc, lens: str, intent: Intent, receipt: Receipt, plan: Plan | None = None
-) -> Outcome | None:
+def verify(rpc: Rpc, lens: str, intent: Intent, receipt: Receipt, plan: Plan | None = None) -> Outcome | None:
     """Hold the vault's books against the policy. None where the node does not know the state around that block any more.
 
     Where the vault had other transactions in the same block, or a price changed in it, books that differ prove nothing: the
@@ -79,10 +75,7 @@ def verify(
             expected=plan.expected_buys_raw,
             bought=fill.bought,
         )
-    alone = all(
-        each["transactionHash"] == receipt.transaction_hash or _is_beside_books(vault, each)
-        for each in logs
-    )
+    alone = all(each["transactionHash"] == receipt.transaction_hash or _is_beside_books(vault, each) for each in logs)
     settled = _settled(before, after, fill, intent, mined.timestamp)
     if settled is None and alone and before.basket.prices == after.basket.prices:
         expected = _settle(before, after, fill, intent, mined.timestamp)

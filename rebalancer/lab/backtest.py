@@ -98,8 +98,7 @@ class BacktestMarket:
             self._usd_e8[self._feeds[name].token] = answer
         moved = {self._feeds[name].token for name in prices_e8}
         self.pools = tuple(
-            arbitraged(pool, self._usd_e8) if self._may_pay(pool, moved) else pool
-            for pool in self.pools
+            arbitraged(pool, self._usd_e8) if self._may_pay(pool, moved) else pool for pool in self.pools
         )
         self._traded.clear()
 
@@ -191,9 +190,7 @@ class BacktestVault:
             return self
         return replace(self, state=replace(self.state, due_since=at if due else 0))
 
-    def rebalanced(
-        self, market: BacktestMarket, plan: Trade, fill: Fill, at: int
-    ) -> tuple[BacktestVault, Settlement]:
+    def rebalanced(self, market: BacktestMarket, plan: Trade, fill: Fill, at: int) -> tuple[BacktestVault, Settlement]:
         """After `BasketVault.rebalance` in a block of that time.
 
         Raises:

@@ -63,9 +63,7 @@ class Order:
     plan: Traded | None = None
 
 
-def best_pool(
-    pools: Sequence[Pool], token_in: str, token_out: str, amount_raw: int
-) -> list[Swap] | None:
+def best_pool(pools: Sequence[Pool], token_in: str, token_out: str, amount_raw: int) -> list[Swap] | None:
     """All on the pool that pays most."""
     found = [
         swap
@@ -75,9 +73,7 @@ def best_pool(
     return [max(found, key=lambda swap: swap.amount_out_raw)] if found else None
 
 
-def by_depth(
-    pools: Sequence[Pool], token_in: str, token_out: str, amount_raw: int
-) -> list[Swap] | None:
+def by_depth(pools: Sequence[Pool], token_in: str, token_out: str, amount_raw: int) -> list[Swap] | None:
     """A part on every pool, in proportion to its depth."""
     direct = _of_pair(pools, token_in, token_out)
     depths = [_depth(pool, token_in, token_out) for pool in direct]
@@ -85,11 +81,7 @@ def by_depth(
         return None
     shares = [amount_raw * depth // sum(depths) for depth in depths]
     shares[depths.index(max(depths))] += amount_raw - sum(shares)
-    swaps = [
-        _quoted(pool, token_in, token_out, share)
-        for pool, share in zip(direct, shares, strict=True)
-        if share
-    ]
+    swaps = [_quoted(pool, token_in, token_out, share) for pool, share in zip(direct, shares, strict=True) if share]
     found = [swap for swap in swaps if swap]
     return found if len(found) == len(swaps) else None
 
@@ -97,9 +89,7 @@ def by_depth(
 BASELINES: dict[str, Baseline] = {"best single pool": best_pool, "proportional split": by_depth}
 
 
-def trade(
-    problem: Problem, baseline: Baseline, sales_raw: Sequence[int], needs_raw: Sequence[int]
-) -> Traded | None:
+def trade(problem: Problem, baseline: Baseline, sales_raw: Sequence[int], needs_raw: Sequence[int]) -> Traded | None:
     """Sell these amounts for at most those, a little less where trading loses; None where a pair cannot be traded."""
     pools = {pool.key: pool for pool in problem.pools}
     to_sell, to_buy = list(sales_raw), list(needs_raw)
@@ -112,9 +102,7 @@ def trade(
             return Traded(tuple(swaps), tuple(sold), tuple(bought)) if swaps else None
         all_of_it = worth[i] <= wanted[j]
         amount = to_sell[i] if all_of_it else to_sell[i] * wanted[j] // worth[i]
-        found = _routed(
-            list(pools.values()), problem.tokens[i], problem.tokens[j], amount, baseline
-        )
+        found = _routed(list(pools.values()), problem.tokens[i], problem.tokens[j], amount, baseline)
         if found is None:
             return None
         pools |= {swap.pool.key: swap.pool_after for swap in found}
@@ -127,9 +115,7 @@ def trade(
         to_buy[j] = to_buy[j] * (wanted[j] - worth[i]) // wanted[j] if all_of_it else 0
 
 
-def ordinary(
-    snapshot: VaultSnapshot, pools: Sequence[Pool], conditions: Conditions, baseline: Baseline
-) -> Order:
+def ordinary(snapshot: VaultSnapshot, pools: Sequence[Pool], conditions: Conditions, baseline: Baseline) -> Order:
     """What a keeper decides who routes that way: as much as the vault lets it, as soon as it does, if it is worth the gas."""
     if not wants_plan(snapshot):
         verdict = decide(snapshot, pools, conditions)

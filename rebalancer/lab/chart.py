@@ -152,10 +152,7 @@ def _title(page: _Page, records: Records) -> None:
 
 def _basket(run: RunRecord) -> str:
     """The targets, as many as one line holds."""
-    parts = [
-        f"{target * 100 / E18:g} % {symbol}"
-        for symbol, target in zip(run.symbols, run.targets_e18, strict=True)
-    ]
+    parts = [f"{target * 100 / E18:g} % {symbol}" for symbol, target in zip(run.symbols, run.targets_e18, strict=True)]
     shown = parts
     while len(" · ".join(shown)) > 70 and len(shown) > 1:
         shown = shown[:-1]
@@ -208,9 +205,7 @@ def _prices(page: _Page, records: Records) -> Axes:
 
 def _apart(places: Sequence[float], least: float) -> list[float]:
     """Ascending places moved up or down as little as it takes to be `least` apart from each other."""
-    groups: list[
-        list[float]
-    ] = []  # of places that touch: their sum of (place - rank * least), their number
+    groups: list[list[float]] = []  # of places that touch: their sum of (place - rank * least), their number
     for place in places:
         groups.append([place, 1.0])
         while len(groups) > 1:
@@ -395,9 +390,7 @@ def _indexed(prices_e18: Sequence[int]) -> list[float]:
     return [price * 100 / prices_e18[0] for price in prices_e18] if prices_e18 else []
 
 
-def thinned(
-    at: Sequence[int], values: Sequence[float], points: int = POINTS
-) -> tuple[list[int], list[float]]:
+def thinned(at: Sequence[int], values: Sequence[float], points: int = POINTS) -> tuple[list[int], list[float]]:
     """The same line with about `points` points: the lowest and highest of every run of them.
 
     The first and last stay, so the line keeps its ends; a line that is short enough stays whole.

@@ -109,9 +109,7 @@ def flow_chart(plan: Plan, path: Path | str) -> Path:
         figure.text(0.02, 1 - 0.38 / height, _title(plan), fontsize=13, fontweight="bold")
         figure.text(0.02, 1 - 0.64 / height, _subtitle(plan), fontsize=10, color=MUTED)
         _draw_flows(flows, nodes, ribbons)
-        _draw_costs(
-            costs, ribbons, (plan.cost.gas_e18 - sum(c.gas_e18 for c in plan.swap_costs)) / E18
-        )
+        _draw_costs(costs, ribbons, (plan.cost.gas_e18 - sum(c.gas_e18 for c in plan.swap_costs)) / E18)
         path.parent.mkdir(parents=True, exist_ok=True)
         is_svg = path.suffix.lower() == ".svg"
         figure.savefig(path, dpi=150, metadata={"Date": None} if is_svg else None)
@@ -130,10 +128,7 @@ def _title(plan: Plan) -> str:
 
 def _subtitle(plan: Plan) -> str:
     cost, sold = plan.cost, plan.certificate.sold_e18
-    causes = (
-        f"{dollars(cost.fee_e18)} fees, {dollars(cost.impact_e18)} price, "
-        f"{dollars(cost.gas_e18)} gas"
-    )
+    causes = f"{dollars(cost.fee_e18)} fees, {dollars(cost.impact_e18)} price, {dollars(cost.gas_e18)} gas"
     parts = [
         f"${sold / E18:,.{_decimals(sold / E18)}f} sold",
         f"costs {dollars(cost.total_e18)} ({cost.total_e18 * BPS / sold:.1f} bps): {causes}",
@@ -273,9 +268,7 @@ def _draw_flows(axes: Axes, nodes: dict[str, _Node], ribbons: list[_Ribbon]) -> 
         )
     for node in nodes.values():
         x = left_of(node)
-        axes.add_patch(
-            Rectangle((x, node.bottom), _BAR, node.height, facecolor=colours[node.symbol])
-        )
+        axes.add_patch(Rectangle((x, node.bottom), _BAR, node.height, facecolor=colours[node.symbol]))
         _label(axes, node, x, is_last=node.column == last)
     low = min(node.bottom for node in nodes.values())
     high = max(node.bottom + node.height for node in nodes.values())
@@ -351,9 +344,7 @@ def _draw_costs(axes: Axes, ribbons: list[_Ribbon], call_gas: float) -> None:
     axes.spines["left"].set_visible(False)
     low, high = axes.get_xlim()
     decimals = _decimals(high - low)
-    axes.xaxis.set_major_formatter(
-        lambda value, _: f"{'-' if value < 0 else ''}${abs(value):,.{decimals}f}"
-    )
+    axes.xaxis.set_major_formatter(lambda value, _: f"{'-' if value < 0 else ''}${abs(value):,.{decimals}f}")
     axes.xaxis.set_major_locator(MaxNLocator(4))
     axes.set_title("Cost of each swap (USD)", loc="left", fontsize=9.5, color=INK, pad=18)
     axes.legend(

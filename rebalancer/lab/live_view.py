@@ -83,9 +83,7 @@ class LiveView:
         self._first = self._first or record
         self._tick = record
         self._done = self._done + 1 if steps_done is None else steps_done
-        if self._live is None and (
-            self._logged_at is None or self._clock() - self._logged_at >= PLAIN_SECONDS
-        ):
+        if self._live is None and (self._logged_at is None or self._clock() - self._logged_at >= PLAIN_SECONDS):
             self._log_tick(record)
 
     def decision(self, at: int, what: str, why: str = "") -> None:
@@ -126,9 +124,7 @@ class LiveView:
             f"{symbol} {weight * 100 / E18:.2f} % ({round(_drift_bps(weight, target)):+d} bps)"
             for (symbol, target, _), weight in zip(self._assets, record.weights_e18, strict=True)
         )
-        self._log(
-            f"{_moment(record.at)}  {self._progress_words()}: {weights}; {self._worth(record)}"
-        )
+        self._log(f"{_moment(record.at)}  {self._progress_words()}: {weights}; {self._worth(record)}")
 
     def _log(self, line: str) -> None:
         ascii_line = line.encode("ascii", "replace").decode()
@@ -168,9 +164,7 @@ class LiveView:
         table.add_column(no_wrap=True)
         table.add_column(justify="right", no_wrap=True)
         widest = max(*(target for _, target, _ in self._assets), *self._tick.weights_e18)
-        for (symbol, target, band), weight in zip(
-            self._assets, self._tick.weights_e18, strict=True
-        ):
+        for (symbol, target, band), weight in zip(self._assets, self._tick.weights_e18, strict=True):
             drift = _drift_bps(weight, target)
             style = "red" if abs(drift) > band else "green"
             table.add_row(

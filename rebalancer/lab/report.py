@@ -73,9 +73,7 @@ def summarise(records: Records) -> Summary:
         sold_value_e18=sold,
         loss_e18=loss,
         loss_of_sold_bps=loss * BPS / sold if sold else 0.0,
-        loss_of_vault_bps=sum(
-            one.loss_e18 * BPS / one.value_e18 for one in rebalances if one.value_e18
-        ),
+        loss_of_vault_bps=sum(one.loss_e18 * BPS / one.value_e18 for one in rebalances if one.value_e18),
         vault_return_bps=_return_bps([tick.share_price_e18 for tick in ticks]),
         hold_return_bps=_return_bps([tick.hold_price_e18 for tick in ticks]),
         gas_used=sum(one.gas_used for one in rebalances),

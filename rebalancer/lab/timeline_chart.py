@@ -76,9 +76,7 @@ def day_chart(ticks: Sequence[Replayed], path: Path | str) -> Path:
         strips[-1].xaxis.set_major_locator(locator)
         formatter = ConciseDateFormatter(locator, tz=UTC)  # type: ignore[no-untyped-call] # matplotlib's
         strips[-1].xaxis.set_major_formatter(formatter)
-        figure.suptitle(
-            "How far the furthest weight was off its target, and what was done", x=0.02, ha="left"
-        )
+        figure.suptitle("How far the furthest weight was off its target, and what was done", x=0.02, ha="left")
         path.parent.mkdir(parents=True, exist_ok=True)
         figure.savefig(path, dpi=150)
     return path

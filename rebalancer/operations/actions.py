@@ -306,10 +306,7 @@ def withdraw_in_kind(
         contract.address,
         redeemed["shares"],
         tuple(redeemed["amounts"]),
-        tuple(
-            raw - claims.get(token, 0)
-            for token, raw in zip(tokens, redeemed["amounts"], strict=True)
-        ),
+        tuple(raw - claims.get(token, 0) for token, raw in zip(tokens, redeemed["amounts"], strict=True)),
         claims,
         receipt.transaction_hash,
         receipt.block_number,
@@ -372,9 +369,7 @@ def sync(wallet: Wallet, vault: str, token: str) -> LossWrittenDown:
         raise TokenNotInBasket(_symbol(wallet.rpc, token), symbols)
     receipt = wallet.transact(contract, "sync", tokens.index(token.lower()))
     written = _event(receipt, contract, "Synced")
-    before, after = (
-        written["held" + when] + written["claims" + when] for when in ("Before", "After")
-    )
+    before, after = (written["held" + when] + written["claims" + when] for when in ("Before", "After"))
     names = {event.name for event in decode_logs(receipt.logs, contract.interface)}
     return LossWrittenDown(
         *(contract.address, token.lower(), before - after, "PurchasesBarred" in names),
@@ -509,9 +504,7 @@ def withdraw_token(
     deadline = _now(wallet.rpc) + wallet.deadline_seconds
     # The fee dilutes shares until this is mined; amounts must not be planned that are no longer there.
     streaming_bps = contract.call("fee")[2]
-    accrued = div_up(
-        ledger.supply * streaming_bps * 2 * wallet.deadline_seconds, YEAR_SECONDS * BPS
-    )
+    accrued = div_up(ledger.supply * streaming_bps * 2 * wallet.deadline_seconds, YEAR_SECONDS * BPS)
     given = replace(ledger, supply=ledger.supply + accrued).given_raw(shares)
     found = plan_zap_out(tokens, given, pools, got)
     arguments = (
@@ -548,9 +541,7 @@ def withdraw_token(
 # Curator and owner
 
 
-def set_targets(
-    wallet: Wallet, vault: str, targets_e18: Sequence[int], glide_seconds: int = 0
-) -> Change:
+def set_targets(wallet: Wallet, vault: str, targets_e18: Sequence[int], glide_seconds: int = 0) -> Change:
     """Move all targets to these within so much time, now or, for whoever must wait, by a schedule.
 
     Asked again with the same numbers, it finishes what it scheduled once the delay is over.
@@ -590,9 +581,7 @@ def _change(wallet: Wallet, contract: BoundContract, function: str, *args: Any) 
     """Call a restricted function, or schedule it, or finish what was scheduled."""
     authority = contract.call("authority")
     done = act(wallet, authority, contract.address, contract.data(function, *args))
-    return Change(
-        contract.address, done.in_force, done.executable_at, done.transaction_hash, done.gas_used
-    )
+    return Change(contract.address, done.in_force, done.executable_at, done.transaction_hash, done.gas_used)
 
 
 def new_vault(wallet: Wallet, system: System, spec: VaultSpec) -> VaultCreated:
@@ -755,9 +744,7 @@ def _allowances(wallet: Wallet, spender: str, needed_raw: Mapping[str, int]) -> 
         raise
 
 
-def _approvals(
-    wallet: Wallet, spender: str, needed_raw: Mapping[str, int]
-) -> Iterator[tuple[str, int]]:
+def _approvals(wallet: Wallet, spender: str, needed_raw: Mapping[str, int]) -> Iterator[tuple[str, int]]:
     """The allowances that are to be set, by token, in order."""
     for token, needed in needed_raw.items():
         contract = contract_at(wallet.rpc, "IERC20Metadata", token)
@@ -811,13 +798,9 @@ def _preview(
     )
     data = target.data(function, *arguments)
     gas = _gas_after(wallet, approvals, target.address, data, value_wei)
-    least_limit = (
-        gas  # a redemption keeps gas back for tokens that misbehave, and uses it for them alone
-    )
+    least_limit = gas  # a redemption keeps gas back for tokens that misbehave, and uses it for them alone
     if not approvals:
-        least_limit = estimate_gas(
-            wallet.rpc, wallet.address, target.address, data, value_wei, margin_bps=0
-        )
+        least_limit = estimate_gas(wallet.rpc, wallet.address, target.address, data, value_wei, margin_bps=0)
         gas = least_limit if gas is None else gas
     cost = None if gas is None else cost_now(wallet.rpc, gas, data)
     needed_wei = value_wei + _most_gas_wei(wallet, approvals, least_limit, data)
@@ -830,8 +813,7 @@ def _preview(
     values = read_values(vault, tokens, read_block(wallet.rpc))
     given_e18, got_e18 = values.of(gives), values.of(gets)
     gives, at_most, gets, at_least = (
-        {ETH if token == native else token: raw for token, raw in amounts.items()}
-        for amounts in moved
+        {ETH if token == native else token: raw for token, raw in amounts.items()} for amounts in moved
     )
     return Preview(
         vault=vault.address,
@@ -861,9 +843,7 @@ def _most_gas_wei(wallet: Wallet, approvals: Sequence[Approval], gas: int | None
         return 0
     market = read_market(wallet.rpc)
     needed_wei = market.usual_price_wei * sum(one.gas or 0 for one in approvals)
-    with suppress(
-        FeeAboveCap, L1FeeUnknown
-    ):  # then it is not sent, or the node refuses what cannot be paid
+    with suppress(FeeAboveCap, L1FeeUnknown):  # then it is not sent, or the node refuses what cannot be paid
         limit = with_margin(gas or 0)
         needed_wei += limit * offer(market, wallet.fee_cap_wei).max_fee_per_gas_wei
         needed_wei += read_l1_fees(wallet.rpc).beside_gas_wei(transaction_bytes(data), limit)
@@ -878,15 +858,10 @@ def _approval_gas(wallet: Wallet, token: str, spender: str, amount_raw: int) -> 
         return None  # it is set to 0 first
 
 
-def _gas_after(
-    wallet: Wallet, approvals: Sequence[Approval], to: str, data: str, value_wei: int
-) -> int | None:
+def _gas_after(wallet: Wallet, approvals: Sequence[Approval], to: str, data: str, value_wei: int) -> int | None:
     """The gas of a call once these allowances are granted; None if the node cannot tell, or a token wants its allowance set to 0 first."""
     token = interface("IERC20Metadata")
-    granted = [
-        (one.token, token.at(one.token).data("approve", one.spender, one.amount_raw), 0)
-        for one in approvals
-    ]
+    granted = [(one.token, token.at(one.token).data("approve", one.spender, one.amount_raw), 0) for one in approvals]
     messages = [
         {"from": wallet.address, "to": each, "data": what, "value": hex(wei)}
         for each, what, wei in (*granted, (to, data, value_wei))
@@ -898,9 +873,7 @@ def _gas_after(
     return None if found is None else found[-1]
 
 
-def _most_wei_kept(
-    wallet: Wallet, contract: BoundContract, function: str, arguments: Any, value_wei: int
-) -> int:
+def _most_wei_kept(wallet: Wallet, contract: BoundContract, function: str, arguments: Any, value_wei: int) -> int:
     """What a call's gas may cost when it is sent, in wei, rounded up."""
     data = contract.data(function, arguments)
     limit = estimate_gas(wallet.rpc, wallet.address, contract.address, data, value_wei)

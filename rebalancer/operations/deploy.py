@@ -80,9 +80,7 @@ class Transactor(Protocol):
     def address(self) -> str:
         """The account that sends."""
 
-    def transact(
-        self, contract: BoundContract, function: str, *args: Any, value_wei: int = 0
-    ) -> Receipt:
+    def transact(self, contract: BoundContract, function: str, *args: Any, value_wei: int = 0) -> Receipt:
         """Call a function in a transaction and wait for its receipt."""
 
     def deploy(self, name: str, *args: Any) -> BoundContract:
@@ -179,8 +177,7 @@ def assemble(
     factory = create("VaultFactory", implementation)
     vault_functions = interface("BasketVault").functions
     table = [
-        (role.value, [vault_functions[name].selector for name in names])
-        for role, names in _VAULT_FUNCTIONS.items()
+        (role.value, [vault_functions[name].selector for name in names]) for role, names in _VAULT_FUNCTIONS.items()
     ]
     vault_roles = create("VaultRoles", authority, factory, admin_delay_seconds, table)
     executor = create("RouteExecutor")
@@ -211,13 +208,8 @@ def role_calls(system: System) -> list[Call]:
 
     Nobody can use KeeperGate until the admin grants AUTOMATION, or the owner names a forwarder.
     """
-    calls: list[Call] = [
-        ("labelRole", (role.value, role.name)) for role in Role if role is not Role.ADMIN
-    ]
-    calls += [
-        ("setRoleGuardian", (role.value, Role.GUARDIAN.value))
-        for role in (Role.OWNER, Role.CURATOR)
-    ]
+    calls: list[Call] = [("labelRole", (role.value, role.name)) for role in Role if role is not Role.ADMIN]
+    calls += [("setRoleGuardian", (role.value, Role.GUARDIAN.value)) for role in (Role.OWNER, Role.CURATOR)]
     for name, target, functions in (
         ("OracleHub", system.oracle, _HUB_FUNCTIONS),
         ("KeeperGate", system.gate, _GATE_FUNCTIONS),
@@ -266,9 +258,7 @@ def grant_calls(members: Mapping[Role, Sequence[str]], delay_seconds: int) -> li
     ]
 
 
-def grant_roles(
-    wallet: Transactor, authority: str, members: Mapping[Role, Sequence[str]], delay_seconds: int
-) -> None:
+def grant_roles(wallet: Transactor, authority: str, members: Mapping[Role, Sequence[str]], delay_seconds: int) -> None:
     """Give accounts their roles, as `grant_calls` has it."""
     manager = contract_at(wallet.rpc, "AccessManager", authority)
     for function, arguments in grant_calls(members, delay_seconds):
@@ -351,9 +341,7 @@ def create_vault(wallet: Transactor, system: System, spec: VaultSpec) -> str:
     )
     receipt = wallet.transact(factory, "createVault", params)
     created = [
-        event
-        for log in receipt.logs
-        if (event := factory.interface.decode_log(log)) and event.name == "VaultCreated"
+        event for log in receipt.logs if (event := factory.interface.decode_log(log)) and event.name == "VaultCreated"
     ]
     if not created:
         raise NoLogs

@@ -115,9 +115,7 @@ def _other_endpoints(settings: Settings) -> Iterator[Finding]:
         yield _ill("quorum", QuorumTooSmall(settings.rpc_quorum, count))
     for url in settings.more_rpc_urls:
         try:
-            with Rpc(
-                url.get_secret_value(), settings.rpc_timeout_seconds, settings.chain_id
-            ) as rpc:
+            with Rpc(url.get_secret_value(), settings.rpc_timeout_seconds, settings.chain_id) as rpc:
                 rpc.chain_id()
         except RebalancerError as error:
             yield _ill("more rpc", error)
@@ -139,9 +137,7 @@ def _endpoint(rpc: Rpc, settings: Settings, now: int) -> Iterator[Finding]:
     yield Finding("chain", True, f"It serves chain {actual}.")
     age_seconds = now - head.timestamp
     if actual == DEVNET_CHAIN_ID:
-        yield Finding(
-            "head", True, f"Its head is block {head.number}; a local chain keeps its own time."
-        )
+        yield Finding("head", True, f"Its head is block {head.number}; a local chain keeps its own time.")
     elif age_seconds > _HEAD_AGE_SECONDS:
         yield Finding(
             "head",
@@ -186,14 +182,10 @@ def _deployment(settings: Settings) -> tuple[Deployment | None, list[Finding]]:
     if deployment.unfinished is not None:
         return deployment, [_ill("deployment", LaunchUnfinished(deployment.unfinished.deployer))]
     known = f"{settings.deployment} names {counted(len(deployment.contracts), 'contract')}"
-    return deployment, [
-        Finding("deployment", True, f"{known} and {counted(len(deployment.vaults), 'vault')}.")
-    ]
+    return deployment, [Finding("deployment", True, f"{known} and {counted(len(deployment.vaults), 'vault')}.")]
 
 
-def _on_chain(
-    rpc: Rpc, settings: Settings, deployment: Deployment | None, keeper: str | None
-) -> Iterator[Finding]:
+def _on_chain(rpc: Rpc, settings: Settings, deployment: Deployment | None, keeper: str | None) -> Iterator[Finding]:
     if deployment is None:
         return
     addresses = {**deployment.uniswap, **deployment.contracts}
@@ -215,9 +207,7 @@ def _on_chain(
     yield from _sequencer(rpc, system, settings.chain_id)
     vaults = settings.vaults or deployment.vaults
     if not vaults:
-        yield Finding(
-            "vaults", False, "No vault is named.", "make one with `rebalancer vault create`."
-        )
+        yield Finding("vaults", False, "No vault is named.", "make one with `rebalancer vault create`.")
     factory = contract_at(rpc, "VaultFactory", system.factory)
     judged: set[str] = set()
     for address in vaults:
@@ -239,9 +229,7 @@ def _on_chain(
             if asset.excluded:
                 known = deployment.token(asset.token)
                 name = known.symbol if known else asset.token
-                yield Finding(
-                    "feeds", True, f"{name} is excluded from {address}: it needs no price."
-                )
+                yield Finding("feeds", True, f"{name} is excluded from {address}: it needs no price.")
             elif asset.token not in judged:
                 tokens.append(asset.token)
         judged.update(tokens)
@@ -513,9 +501,7 @@ def _files(settings: Settings) -> Iterator[Finding]:
     accounts = (keeper, *keeper.extra_accounts, settings.wallet)
     keystores = list(dict.fromkeys(one.keystore for one in accounts if one.keystore))
     passwords = (one.keystore_password_file for one in accounts if one.keystore_password_file)
-    beside = [
-        keeper.outbox_file.with_name(keeper.outbox_file.name + end) for end in (*BESIDE, ".lock")
-    ]
+    beside = [keeper.outbox_file.with_name(keeper.outbox_file.name + end) for end in (*BESIDE, ".lock")]
     checked = (
         *(("password", path) for path in dict.fromkeys((*passwords, Path(".env")))),
         *(("keystore", path) for path in keystores),

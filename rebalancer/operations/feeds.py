@@ -179,20 +179,14 @@ def check_setting(
     """
     if function not in ("setFeed", "setQuotedFeed", "setAdaptedFeed"):
         return
-    given = dict(
-        zip(interface("OracleHub").functions[function].inputs.names, arguments, strict=True)
-    )
+    given = dict(zip(interface("OracleHub").functions[function].inputs.names, arguments, strict=True))
     token, quote = str(given["token"]), str(given.get("quote", _NOBODY))
     feed, answer_e18 = _answer_of(rpc, token, given)
     block = read_block(rpc)
     hub = contract_at(rpc, "OracleHub", oracle)
     requested = list(dict.fromkeys([*(one.address for one in deployment.tokens), token, quote]))
     answers = hub.call("prices", requested, block=block.hash)
-    prices = {
-        one: int(primary)
-        for one, (_, _, primary, fault) in zip(requested, answers, strict=True)
-        if not fault
-    }
+    prices = {one: int(primary) for one, (_, _, primary, fault) in zip(requested, answers, strict=True) if not fault}
     unit = _USD if quote == _NOBODY else _symbol(rpc, deployment, quote)
     in_quote = None if quote == _NOBODY else prices.get(quote)
     if quote != _NOBODY and in_quote is None:

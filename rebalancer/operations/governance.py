@@ -87,10 +87,7 @@ def lock_calls(system: System, deployer: str, admin: str, delay_seconds: int) ->
     functions = interface("AccessManager").functions
     selectors = [functions[name].selector for name in CANCELLABLE]
     calls: list[Call] = [("setTargetFunctionRole", (system.authority, selectors, Role.OWNER.value))]
-    calls += [
-        ("setRoleAdmin", (role.value, Role.GUARDIAN.value))
-        for role in (Role.KEEPER, Role.AUTOMATION)
-    ]
+    calls += [("setRoleAdmin", (role.value, Role.GUARDIAN.value)) for role in (Role.KEEPER, Role.AUTOMATION)]
     if delay_seconds:
         calls += [("setGrantDelay", (role.value, delay_seconds)) for role in _GRANTS_WAIT]
         calls += [
@@ -209,15 +206,11 @@ def _logs(rpc: Rpc, address: str, first: int, last: int) -> Sequence[Mapping[str
         _, pieces = LogSearch().find(rpc, [{"address": address}], first, last)
         if pieces is None:
             raise
-        return sorted(
-            pieces, key=lambda log: (int(log["blockNumber"], 16), int(log["logIndex"], 16))
-        )
+        return sorted(pieces, key=lambda log: (int(log["blockNumber"], 16), int(log["logIndex"], 16)))
     return found
 
 
-def _holders(
-    manager: BoundContract, events: Sequence[Event], block: Block, system: System
-) -> Iterator[Holder]:
+def _holders(manager: BoundContract, events: Sequence[Event], block: Block, system: System) -> Iterator[Holder]:
     known = {role.value: role for role in Role}
     granted = {
         (event.values["roleId"], event.values["account"]): None
@@ -235,20 +228,12 @@ def _rules(manager: BoundContract, role: Role, block: Block) -> RoleRules:
     def ask(function: str) -> int:
         return int(manager.call(function, role.value, block=block.hash))
 
-    return RoleRules(
-        role, Role(ask("getRoleAdmin")), Role(ask("getRoleGuardian")), ask("getRoleGrantDelay")
-    )
+    return RoleRules(role, Role(ask("getRoleAdmin")), Role(ask("getRoleGuardian")), ask("getRoleGrantDelay"))
 
 
-def _operations(
-    manager: BoundContract, events: Sequence[Event], block: Block, system: System
-) -> Iterator[Operation]:
+def _operations(manager: BoundContract, events: Sequence[Event], block: Block, system: System) -> Iterator[Operation]:
     expiration = manager.call("expiration", block=block.hash)
-    scheduled = {
-        event.values["operationId"]: event.values
-        for event in events
-        if event.name == "OperationScheduled"
-    }
+    scheduled = {event.values["operationId"]: event.values for event in events if event.name == "OperationScheduled"}
     for operation, values in scheduled.items():
         executable_at = manager.call("getSchedule", operation, block=block.hash)
         if executable_at:

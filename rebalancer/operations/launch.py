@@ -147,9 +147,7 @@ def prepare(
     def create(name: str, *arguments: Any) -> str:
         code = load_artifact(name).creation_code() + interface(name).constructor.encode(arguments)
         address = address_of(salt, code)
-        creations.append(
-            LaunchStep(f"deployment of {name}", FACTORY, request(salt, code), (name, address))
-        )
+        creations.append(LaunchStep(f"deployment of {name}", FACTORY, request(salt, code), (name, address)))
         return address
 
     uptime = (sequencer.feed, sequencer.grace_seconds) if sequencer else (_USD, 0)

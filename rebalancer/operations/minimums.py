@@ -34,14 +34,9 @@ class LargeMinimum:
 
     def sentence(self, name: str, decimals: int) -> str:
         """What is wrong, without a full stop."""
-        least, most = (
-            f"{raw / 10**decimals:,.{min(decimals, 6)}f}"
-            for raw in (self.minimum_raw, self.most_raw)
-        )
+        least, most = (f"{raw / 10**decimals:,.{min(decimals, 6)}f}" for raw in (self.minimum_raw, self.most_raw))
         when = "never" if self.needed_bps is None else "not"
-        until = (
-            "" if self.needed_bps is None else f" before its weight is {self.needed_bps} bps off"
-        )
+        until = "" if self.needed_bps is None else f" before its weight is {self.needed_bps} bps off"
         return (
             f"The minimum trade of {name}, {least}, is more than the {most} that stand at the edge of its band "
             f"at the vault's present value: {name} is {when} traded{until}"
@@ -57,13 +52,9 @@ def most_traded_raw(basket: Basket, policy: Policy) -> list[int]:
         PolicyRefused: OracleFault, TotalOutOfRange.
     """
     total_e18 = weigh_basket(basket).total_e18
-    budget_e18, dust_e18 = (
-        bps * (E18 // BPS) for bps in (policy.turnover_budget_bps, policy.dust_bps)
-    )
+    budget_e18, dust_e18 = (bps * (E18 // BPS) for bps in (policy.turnover_budget_bps, policy.dust_bps))
     found = []
-    for band_e18, price_e18, unit in zip(
-        basket.bands_e18, basket.prices_e18, basket.units, strict=True
-    ):
+    for band_e18, price_e18, unit in zip(basket.bands_e18, basket.prices_e18, basket.units, strict=True):
         worth_e18 = div_up(min(band_e18 + dust_e18, budget_e18) * total_e18, E18) + _ROUNDING_E18
         found.append(div_up(worth_e18 * unit, price_e18) if price_e18 else 0)
     return found
@@ -77,9 +68,7 @@ def large_minimums(basket: Basket, policy: Policy) -> tuple[LargeMinimum, ...]:
     """
     total_e18 = weigh_basket(basket).total_e18
     found = []
-    for i, (asset, most_raw) in enumerate(
-        zip(basket.assets, most_traded_raw(basket, policy), strict=True)
-    ):
+    for i, (asset, most_raw) in enumerate(zip(basket.assets, most_traded_raw(basket, policy), strict=True)):
         if asset.excluded or asset.min_trade_raw <= most_raw:
             continue
         worth_e18 = value_up(asset.min_trade_raw, basket.prices_e18[i], basket.units[i])

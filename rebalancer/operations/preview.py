@@ -116,8 +116,7 @@ def read_values(vault: BoundContract, tokens: Sequence[str], block: Block) -> Va
     hub = contract_at(rpc, "OracleHub", vault.call("oracle", block=block.hash))
     found = hub.call("prices", list(units), block=block.hash)
     prices_e18: dict[str, int | None] = {
-        token: None if fault else primary_e18
-        for token, (_, _, primary_e18, fault) in zip(units, found, strict=True)
+        token: None if fault else primary_e18 for token, (_, _, primary_e18, fault) in zip(units, found, strict=True)
     }
     held = dict(zip((a[0] for a in assets), vault.call("held", block=block.hash), strict=True))
     total_e18 = Values(prices_e18, units).of(held)
@@ -141,9 +140,7 @@ def read_position(rpc: Rpc, vault: str, holder: str, others: Sequence[str] = ())
     given = contract.call("previewRedeemInKind", shares, block=block.hash)
     requested = list(dict.fromkeys((*tokens, *others)))
     batched = contract.batched
-    answers = rpc.batch(
-        [batched.request("claimable", holder, token, block=block.hash) for token in requested]
-    )
+    answers = rpc.batch([batched.request("claimable", holder, token, block=block.hash) for token in requested])
     claims_raw = {
         token: raw
         for token, answer in zip(requested, answers, strict=True)

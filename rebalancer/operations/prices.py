@@ -48,10 +48,7 @@ class PriceReading:
         if self.fault is Fault.SECOND_UNSOUND:
             return f"{self.fault.words}: {self.second_fault.words}"
         if self.fault is Fault.DIVERGED:
-            return (
-                f"its two sources differ by {self.divergence_bps} bps "
-                f"and may by {self.max_divergence_bps}"
-            )
+            return f"its two sources differ by {self.divergence_bps} bps and may by {self.max_divergence_bps}"
         return self.fault.words
 
 

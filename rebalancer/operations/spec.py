@@ -183,9 +183,7 @@ def check_bands(names: Sequence[str], bands_bps: Sequence[int], dust_bps: int) -
             raise BandOutOfRange(name, band, dust_bps + 1, MAX_BAND_BPS)
 
 
-def check_weights(
-    names: Sequence[str], targets_e18: Sequence[int], bands_bps: Sequence[int], dust_bps: int
-) -> None:
+def check_weights(names: Sequence[str], targets_e18: Sequence[int], bands_bps: Sequence[int], dust_bps: int) -> None:
     """Targets sum to exactly 1e18, and each band is above dust and at most half.
 
     Raises:
@@ -196,9 +194,7 @@ def check_weights(
         raise TargetsDoNotSumToOne(sum(targets_e18))
 
 
-def load_vault_spec(
-    path: Path, deployment: Deployment, *, fee_recipient: str, salt: int = 0
-) -> VaultSpec:
+def load_vault_spec(path: Path, deployment: Deployment, *, fee_recipient: str, salt: int = 0) -> VaultSpec:
     """The vault that a TOML file describes. The recipient and the salt hold where it names none.
 
     Raises:
@@ -229,9 +225,7 @@ def load_vault_spec(
     rules = table.table("policy")
     policy = Policy(
         **{
-            field.name: rules.whole(
-                field.name, _NEEDED if field.default is MISSING else field.default
-            )
+            field.name: rules.whole(field.name, _NEEDED if field.default is MISSING else field.default)
             for field in fields(Policy)
         }
     )
@@ -275,9 +269,7 @@ def load_chain_spec(path: Path) -> ChainSpec:
             raise line.wrong("token", f"{token} has a feed already; remove one of them")
         kind = _kind(line, "feed")
         if not kind.timed:
-            raise line.wrong(
-                "kind", f"{kind.word} can only be a second source; use it in [[sources]]"
-            )
+            raise line.wrong("kind", f"{kind.word} can only be a second source; use it in [[sources]]")
         named = kind.named(line, token)
         plain = kind is PRICE_SOURCES["feed"]
         feeds.append(
@@ -311,9 +303,7 @@ def load_chain_spec(path: Path) -> ChainSpec:
     sequencer = None
     if table.has("sequencer"):
         part = table.table("sequencer")
-        sequencer = SequencerLine(
-            part.address("feed"), part.between("grace_seconds", 1, MAX_SECONDS)
-        )
+        sequencer = SequencerLine(part.address("feed"), part.between("grace_seconds", 1, MAX_SECONDS))
         part.close()
     spec = ChainSpec(
         table.address("wrapped_native"),
@@ -470,10 +460,7 @@ class _Table:
         values = self._get(key, [])
         if not isinstance(values, list) or not all(isinstance(value, dict) for value in values):
             raise self.wrong(key, f"it must be sections: [[{key}]]")
-        return [
-            _Table(self.path, f"{key}[{number}]", value)
-            for number, value in enumerate(values, start=1)
-        ]
+        return [_Table(self.path, f"{key}[{number}]", value) for number, value in enumerate(values, start=1)]
 
     def close(self) -> None:
         """Refuse what nobody asked for."""
@@ -494,9 +481,7 @@ class _Table:
     def address_of(self, key: str, value: object) -> str:
         if not (isinstance(value, str) and value.startswith("0x") and is_hex_address(value)):
             raise self.wrong(key, f"{value!r} is not an address of 0x and 40 hexadecimal digits")
-        if value not in (value.lower(), "0x" + value[2:].upper()) and not is_checksum_address(
-            value
-        ):
+        if value not in (value.lower(), "0x" + value[2:].upper()) and not is_checksum_address(value):
             raise self.wrong(key, f"the capital letters of {value} are not those of its checksum")
         return value.lower()
 

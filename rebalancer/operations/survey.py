@@ -131,9 +131,7 @@ def _with_margin(heartbeat_seconds: int) -> int:
     return heartbeat_seconds * (BPS + _HEARTBEAT_MARGIN_BPS) // BPS
 
 
-def read_sources(
-    rpc: Rpc, lines: Sequence[SourceLine], feeds: Mapping[str, Priced]
-) -> dict[str, SourceSpec]:
+def read_sources(rpc: Rpc, lines: Sequence[SourceLine], feeds: Mapping[str, Priced]) -> dict[str, SourceSpec]:
     """Each token's second source, by its address. Every one must answer now, and agree with the token's feed.
 
     Raises:
@@ -153,9 +151,7 @@ def read_sources(
             raise SourceUnsound(line.token, f"its quote {source.quote} has no feed in USD")
         shared = _shared(feeds, line.token, source)
         if shared is not None:
-            why = (
-                f"it rests on {shared}, and so does the token's feed: both would be wrong together"
-            )
+            why = f"it rests on {shared}, and so does the token's feed: both would be wrong together"
             raise SourceUnsound(line.token, why)
         price_e18 = in_usd_e18(source.price_e18, quote.price_e18 if quote else None)
         primary_e18 = feeds[line.token].price_e18

@@ -181,9 +181,7 @@ class SingleRoutes:
     ) -> list[Swap]:
         """The same of two pools in a row."""
         found: list[Swap] = []
-        for most, middle, edges, seconds in (
-            self._between(token_in, token_out, beside) if amount_raw > 0 else ()
-        ):
+        for most, middle, edges, seconds in self._between(token_in, token_out, beside) if amount_raw > 0 else ():
             if amount_raw * most * _GENEROUS <= least:
                 break
             arrives = self._most_out(edges, token_in, middle, amount_raw)
@@ -202,9 +200,7 @@ class SingleRoutes:
                 other = self._best_pool(rest, token_in, middle, amount_raw, 0)
                 tried += [(other, again)] if other else []
             for first, ends in tried:
-                second = self._best_pool(
-                    ends, middle, token_out, first.amount_out_raw, least, most_raw
-                )
+                second = self._best_pool(ends, middle, token_out, first.amount_out_raw, least, most_raw)
                 if second is not None:
                     found, least = [first, second], second.amount_out_raw
         return found
@@ -225,9 +221,7 @@ class SingleRoutes:
             self._middles[key] = found = sorted(found, key=lambda one: (-one[0], one[1]))
         return found
 
-    def _most_out(
-        self, edges: Sequence[tuple[float, int]], token_in: str, token_out: str, amount: float
-    ) -> float:
+    def _most_out(self, edges: Sequence[tuple[float, int]], token_in: str, token_out: str, amount: float) -> float:
         """What the pools pay at most for that much on one of them."""
         best = 0.0
         for most, number in edges:
@@ -236,9 +230,7 @@ class SingleRoutes:
             best = max(best, self._ceiling(most, number, token_in, token_out, amount))
         return best * _GENEROUS
 
-    def _ceiling(
-        self, most: float, number: int, token_in: str, token_out: str, amount: float
-    ) -> float:
+    def _ceiling(self, most: float, number: int, token_in: str, token_out: str, amount: float) -> float:
         """What a pool pays at most for that much; `most` is what it does for a unit."""
         if number in self._after:
             return amount * most
@@ -318,9 +310,7 @@ class _Chances:
     is_open: NDArray[np.bool_]
 
     @staticmethod
-    def of(
-        problem: Problem, market: Market, sales_raw: Sequence[int], needs_raw: Sequence[int]
-    ) -> _Chances:
+    def of(problem: Problem, market: Market, sales_raw: Sequence[int], needs_raw: Sequence[int]) -> _Chances:
         """All pairs of tokens that the market trades."""
         sells, buys = (
             tuple(i for i, raw in enumerate(amounts) if raw and problem.tokens[i] in market.index)
@@ -368,9 +358,7 @@ class _Chances:
         most = np.where(self.is_open, gains * traded - gas, -np.inf)
         found = {
             (self.sells[row], self.buys[column]): float(most[row, column])
-            for row, column in zip(
-                *(at.tolist() for at in np.nonzero(most > -2 * gas)), strict=True
-            )
+            for row, column in zip(*(at.tolist() for at in np.nonzero(most > -2 * gas)), strict=True)
         }
         gains = np.where(self.is_open, np.maximum(gains, 0), 0)
         in_all = min(float(offered @ gains.max(axis=1)), float(wanted @ gains.max(axis=0)))
@@ -378,9 +366,7 @@ class _Chances:
 
 
 def _circles(swaps: Sequence[Swap], token_in: str, middle: str, token_out: str) -> bool:
-    return bool(swaps) and (
-        makes_circle(swaps, token_in, middle) or makes_circle(swaps, middle, token_out)
-    )
+    return bool(swaps) and (makes_circle(swaps, token_in, middle) or makes_circle(swaps, middle, token_out))
 
 
 def _least_out(
@@ -395,17 +381,13 @@ def _least_out(
     i, j = pair
     gained_e18 = best.net_e18 - (last.net_e18 if last.swaps else 0) + swaps * problem.hop_cost_e18
     # {raw j} = {usd} * {raw j/j} / {usd/j}
-    cost_e18 = (
-        amount_raw * problem.hi_e18[i] // 10 ** problem.decimals[i] * (E18 - problem.worth_e18)
-    )
+    cost_e18 = amount_raw * problem.hi_e18[i] // 10 ** problem.decimals[i] * (E18 - problem.worth_e18)
     least_e18 = gained_e18 + cost_e18 // E18
     least = least_e18 * 10 ** problem.decimals[j] // problem.lo_e18[j]
     return max(0, int(least / _GENEROUS) - 1)
 
 
-def _with(
-    problem: Problem, last: Gathered, pair: tuple[int, int], route: Sequence[Swap]
-) -> Gathered:
+def _with(problem: Problem, last: Gathered, pair: tuple[int, int], route: Sequence[Swap]) -> Gathered:
     sales, buys = list(last.sales_raw), list(last.buys_raw)
     sales[pair[0]] += route[0].amount_in_raw
     buys[pair[1]] += route[-1].amount_out_raw

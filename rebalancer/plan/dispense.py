@@ -23,9 +23,7 @@ _ALONE = 1e-6
 """A row is the only way between its ends where all others conduct less than this part of what it does."""
 
 
-def dispensable(
-    market: Market, solution: Solution, rows: NDArray[np.intp], cost: float
-) -> list[int]:
+def dispensable(market: Market, solution: Solution, rows: NDArray[np.intp], cost: float) -> list[int]:
     """The rows to leave out of those that trade, where each swap costs that much (USD); what saves most first."""
     prices = np.exp(solution.log_prices)
     amounts = solution.flows.amounts_in

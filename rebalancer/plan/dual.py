@@ -152,11 +152,7 @@ def _within_reach(market: Market, offer: Offer) -> Offer:
     if not (is_alone & ((offer.sell_max > 0) | (offer.buy_max > 0))).any():
         return offer
     sell_max, buy_max = (np.where(is_alone, 0.0, most) for most in (offer.sell_max, offer.buy_max))
-    return (
-        replace(offer, sell_max=sell_max, buy_max=buy_max)
-        if sell_max.any() and buy_max.any()
-        else offer
-    )
+    return replace(offer, sell_max=sell_max, buy_max=buy_max) if sell_max.any() and buy_max.any() else offer
 
 
 class _Path:
@@ -195,9 +191,7 @@ class _Path:
             self._uses[row, left_from + at] = -1
             self._given[row] = limit.most / self.unit
         nothing, rest = np.zeros(self.count), np.zeros(len(offer.limits))
-        self._cost = np.concatenate(
-            [nothing, (offer.cost / scale)[sells], -(offer.gain / scale)[buys], rest]
-        )
+        self._cost = np.concatenate([nothing, (offer.cost / scale)[sells], -(offer.gain / scale)[buys], rest])
         worth = np.concatenate([worth_sold, worth_bought]) / self.unit
         bounds = np.concatenate([most[self.rows] / self._raw, worth, rest + np.inf])
         self.most = np.minimum(bounds, _ENDLESS)

@@ -67,12 +67,8 @@ def ordered_rows(market: Market, solution: Solution) -> list[int] | Unsettled:
             if not waiting[to]:
                 ready.append(to)
     if leaving:
-        circling = [
-            row for some in leaving.values() for row in some if _returns(market, row, leaving)
-        ]
-        return Unsettled(
-            np.array([min(circling, key=lambda row: float(worth[row]))], dtype=np.intp)
-        )
+        circling = [row for some in leaving.values() for row in some if _returns(market, row, leaving)]
+        return Unsettled(np.array([min(circling, key=lambda row: float(worth[row]))], dtype=np.intp))
     return found
 
 

@@ -126,9 +126,7 @@ class Market:
         self._rows = places
         back = [places[number, bought, sold] for number, _, sold, bought in rows]
         self.back: Indices = np.array(back, dtype=np.intp)
-        self._points = {
-            row: _first_points(*rows[row][1:]) for row, shape in enumerate(shapes) if shape is None
-        }
+        self._points = {row: _first_points(*rows[row][1:]) for row, shape in enumerate(shapes) if shape is None}
         self._sides = [
             shape if isinstance(shape, Stretches) else _curved_side(rows[row][1], self._points[row])
             for row, shape in enumerate(shapes[:tabled])
@@ -194,9 +192,7 @@ class Market:
             return self
         found, amounts = copy(self), self.flows(prices).amounts_in[rows]
         found._sides = list(self._sides)
-        for row, amount, given in zip(
-            *(rows.tolist(), amounts.tolist(), (1 / ratio[rows]).tolist()), strict=True
-        ):
+        for row, amount, given in zip(*(rows.tolist(), amounts.tolist(), (1 / ratio[rows]).tolist()), strict=True):
             pool, sold = self.pools[self.pool[row]], self.tokens[self.token_in[row]]
             ends = sold, self.tokens[self.token_out[row]]
             points = _more_points(pool, *ends, self._points[row], amount, given)
@@ -242,9 +238,7 @@ class Market:
         ticked = self._ticked.scaled(rows[:at], units_in[:at], units_out[:at])
         if at == len(rows):
             return ticked
-        weighted = self._weighted.scaled(
-            rows[at:] - self._ticked.rows, units_in[at:], units_out[at:]
-        )
+        weighted = self._weighted.scaled(rows[at:] - self._ticked.rows, units_in[at:], units_out[at:])
         return _Both(ticked, weighted) if at else weighted
 
     def flows(self, prices: Floats) -> Flows:
@@ -340,9 +334,7 @@ def _first_points(pool: Pool, token_in: str, token_out: str) -> _Points:
     return _flows_to(pool, token_in, token_out, [top / (1 + growth) ** 2 for growth in _GROWTHS])
 
 
-def _more_points(
-    pool: Pool, token_in: str, token_out: str, first: _Points, amount: float, marginal: float
-) -> _Points:
+def _more_points(pool: Pool, token_in: str, token_out: str, first: _Points, amount: float, marginal: float) -> _Points:
     """Those with more around where about that much goes in, at that much for the next unit."""
     if pool.points(token_in, token_out, ()) is not None:
         around = amount / pool.balance_of(token_in)
@@ -399,9 +391,7 @@ def _curved_side(pool: Pool, points: _Points) -> Stretches:
         kept = at + 1
     if kept < 2:
         return Stretches(spot, 1.0, (1.0,), (0.0,), (0.0,))
-    liquidity = [
-        (amounts[at + 1] - amounts[at]) / (starts[at + 1] - starts[at]) for at in range(kept - 1)
-    ]
+    liquidity = [(amounts[at + 1] - amounts[at]) / (starts[at + 1] - starts[at]) for at in range(kept - 1)]
     return Stretches(spot, 1.0, starts, [*liquidity, 0.0], outs[:kept])
 
 
@@ -487,9 +477,7 @@ class _Ticked:
         # A price that sits on a tick, or rounding, may put the next boundary just behind the start.
         np.maximum(starts[:, 1:], starts[:, :1], out=starts[:, 1:])
         # Beyond what is laid out nothing trades.
-        ends_early: NDArray[np.bool_] = np.array(
-            [len(side.starts) > width for side in sides], dtype=np.bool_
-        )
+        ends_early: NDArray[np.bool_] = np.array([len(side.starts) > width for side in sides], dtype=np.bool_)
         liquidity[ends_early, -1] = 0
         self._last = np.where(ends_early, starts[:, -1], np.inf)
         self._ends = np.ascontiguousarray(starts[:, 1:].T)
@@ -507,9 +495,7 @@ class _Ticked:
         held = np.maximum(liquidity, _NO_LIQUIDITY)
         self._stretches = np.stack((at, held, taken, given)).reshape(4, -1)
         # Of a row that ends at a price, no more is taken than until there; where nothing is left, nothing.
-        is_endless = (liquidity > 0) & np.isinf(
-            np.concatenate((starts, starts[:, :1] + np.inf), 1)[:, 1:]
-        )
+        is_endless = (liquidity > 0) & np.isinf(np.concatenate((starts, starts[:, :1] + np.inf), 1)[:, 1:])
         self.most: Floats = np.where(is_endless.any(axis=1), np.inf, taken[:, -1] / self._kept)
         taken_ends = np.where(np.isinf(starts[:, 1:]), np.inf, taken[:, 1:])
         self._taken_ends = np.ascontiguousarray(taken_ends.T)

@@ -167,9 +167,7 @@ def optimum(
     return Optimum(best, best.bound, bound_by, best.market, problem)
 
 
-def _solved(
-    market: Market, offer: Offer, effort: Effort, first: Solution | None, focuses: int
-) -> Solution:
+def _solved(market: Market, offer: Offer, effort: Effort, first: Solution | None, focuses: int) -> Solution:
     """The solution with the points of curves laid where they trade."""
     if first is not None:
         closer = first.market if first.laid else first.market.focused(np.exp(first.log_prices))

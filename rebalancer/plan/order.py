@@ -71,9 +71,7 @@ def orders_beside(market: Market, order: Sequence[int], solution: Solution) -> I
     """
     prices = np.exp(solution.log_prices)
     flows = market.flows(prices)
-    gains = (
-        prices[market.token_out] * flows.amounts_out - prices[market.token_in] * flows.amounts_in
-    )
+    gains = prices[market.token_out] * flows.amounts_out - prices[market.token_in] * flows.amounts_in
     size = len(market.tokens)
     rank = np.empty(size, dtype=np.intp)
     rank[list(order)] = np.arange(size)

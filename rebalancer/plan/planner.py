@@ -63,12 +63,7 @@ def plan_rebalance(problem: Problem, effort: Effort | None = None) -> Plan | NoP
         return at_once or _no_plan(problem.at_once)
     sold_e18, bought_e18 = problem.values_e18(at_once.sales_raw, at_once.expected_buys_raw)
     is_seen = problem.rules is not None and problem.rules.state.due_since
-    if (
-        not is_seen
-        and problem.benefit_e18(at_once.sales_raw, at_once.expected_buys_raw)
-        + problem.wait_cost_e18
-        >= 0
-    ):
+    if not is_seen and problem.benefit_e18(at_once.sales_raw, at_once.expected_buys_raw) + problem.wait_cost_e18 >= 0:
         return at_once  # waiting would cost more gas than there is to be saved
     return NoPlan(
         Reason.AWAITS_PRICE,
@@ -106,9 +101,7 @@ def _best_plan(problem: Problem, effort: Effort) -> Plan | NoPlan | None:
     if refused:
         return _refused(problem, refused, effort)
     if rest is not problem:
-        return NoPlan(
-            Reason.POLICY_REFUSES, "every trade would be below the minimum trade of its asset"
-        )
+        return NoPlan(Reason.POLICY_REFUSES, "every trade would be below the minimum trade of its asset")
     return None
 
 
@@ -143,9 +136,7 @@ def _refused(
         may_lose_more = not problem.is_patient and problem.worth_e18 < UNSTATED_WORTH_E18
         if is_little and may_lose_more and why.refusal and problem.rules:
             distance_e18 = int(why.refusal.numbers[0])
-            return _with_progress(
-                problem, problem.rules.policy.min_progress_bps, distance_e18, effort
-            )
+            return _with_progress(problem, problem.rules.policy.min_progress_bps, distance_e18, effort)
     trades, search, why = max(refused, key=lambda one: problem.values_e18(one[0].sales_raw, ())[0])
     return replace(why, refused=_plan(problem, search.certified(trades), effort))
 
@@ -155,9 +146,7 @@ def _nothing_due(problem: Problem) -> NoPlan | None:
     rules = problem.rules
     if rules is not None:
         weighed = weigh_basket(rules.basket)
-        called = is_calendar_open(
-            rules.state.rebalanced_at, rules.policy.calendar_seconds, rules.timestamp
-        )
+        called = is_calendar_open(rules.state.rebalanced_at, rules.policy.calendar_seconds, rules.timestamp)
         if weighed.broken is None and not called:
             return NoPlan(
                 Reason.IN_BAND,
@@ -225,9 +214,7 @@ def _middle_prices(problem: Problem, market: Market, solution: Solution) -> dict
         if token in market.index:
             oracle[market.index[token]] = problem.prices_e18[i] / 10.0 ** problem.decimals[i] / E18
     scales = [
-        float(traded @ oracle) / float(traded @ prices)
-        for traded in (solution.sold, solution.bought)
-        if traded.any()
+        float(traded @ oracle) / float(traded @ prices) for traded in (solution.sold, solution.bought) if traded.any()
     ]
     scale = math.prod(scales) ** (1 / len(scales)) if scales else 1.0
     return dict(zip(market.tokens, (prices * scale).tolist(), strict=True))
@@ -274,9 +261,7 @@ def _min_buys_raw(problem: Problem, trades: Trades) -> tuple[int, ...]:
     return tuple(max(1, raw * least // BPS) if raw else 0 for raw in trades.buys_raw)
 
 
-def _with_progress(
-    problem: Problem, min_progress_bps: int, distance_e18: int, effort: Effort
-) -> Plan | NoPlan | None:
+def _with_progress(problem: Problem, min_progress_bps: int, distance_e18: int, effort: Effort) -> Plan | NoPlan | None:
     """The cheapest trades that the vault takes for progress: it wants more at a time than the last unit is worth, and waiting
     brings no more. A unit that is sold, and what is bought for it, come home by one each."""
     free = replace(problem, worth_e18=UNSTATED_WORTH_E18)
@@ -309,6 +294,5 @@ def _no_plan(problem: Problem) -> NoPlan:
         )
     return NoPlan(
         Reason.NO_ROUTE,
-        "no known pool leads from what is in surplus to what is in deficit, or it is too little to "
-        "buy a raw unit",
+        "no known pool leads from what is in surplus to what is in deficit, or it is too little to buy a raw unit",
     )

@@ -197,11 +197,7 @@ class Problem:
     @property
     def at_once(self) -> Problem:
         """The same if nothing better were waited for."""
-        return (
-            self
-            if self.at_most_e18 is None
-            else replace(self, worth_e18=self.at_most_e18, at_most_e18=None)
-        )
+        return self if self.at_most_e18 is None else replace(self, worth_e18=self.at_most_e18, at_most_e18=None)
 
     @property
     def is_patient(self) -> bool:
@@ -245,9 +241,7 @@ class Problem:
         if self.need_max_e18 is not None:
             worth_e18 = sum(
                 value_up(raw, price, 10**decimals)
-                for raw, price, decimals in zip(
-                    sales_raw, self.prices_e18, self.decimals, strict=True
-                )
+                for raw, price, decimals in zip(sales_raw, self.prices_e18, self.decimals, strict=True)
             )
             if worth_e18 > self.need_max_e18:
                 return False
@@ -256,9 +250,7 @@ class Problem:
     @property
     def hop_cost_e18(self) -> int:
         """What one hop more costs in USD, its gas and its bytes on L1, rounded up."""
-        return self._worth_up(
-            self.gas_per_hop * self.gas_price_wei + self.bytes_per_hop * self.l1_wei_per_byte
-        )
+        return self._worth_up(self.gas_per_hop * self.gas_price_wei + self.bytes_per_hop * self.l1_wei_per_byte)
 
     @property
     def wait_cost_e18(self) -> int:
@@ -272,9 +264,7 @@ class Problem:
 
     def gas_cost_e18(self, hops: int) -> int:
         """What the gas of a rebalance of so many hops costs in USD, rounded up."""
-        return self._worth_up(
-            (self.gas_per_rebalance + self.gas_per_hop * hops) * self.gas_price_wei
-        )
+        return self._worth_up((self.gas_per_rebalance + self.gas_per_hop * hops) * self.gas_price_wei)
 
     def l1_cost_e18(self, hops: int) -> int:
         """What a rollup charges for a rebalance of so many hops beside that, in USD, rounded up."""
@@ -290,9 +280,7 @@ class Problem:
         return div_up(wei * self.native_price_e18, E18)
 
 
-def destination_limits(
-    basket: Basket, destination_bps: int
-) -> tuple[tuple[int, ...], tuple[int, ...], int]:
+def destination_limits(basket: Basket, destination_bps: int) -> tuple[tuple[int, ...], tuple[int, ...], int]:
     """The most that may be sold and bought of each asset, and the need in USD times 1e18. Of one that is barred nothing is bought.
 
     Now and, with targets that glide, a while later.
@@ -305,9 +293,7 @@ def destination_limits(
         weighed = weigh_basket(moment)
         measured = list(zip(weighed.distances_e18, moment.prices_e18, moment.units, strict=True))
         sales.append([surplus_raw(*one) for one in measured])
-        needs.append(
-            [0 if basket.is_barred(i) else deficit_raw(*one) for i, one in enumerate(measured)]
-        )
+        needs.append([0 if basket.is_barred(i) else deficit_raw(*one) for i, one in enumerate(measured)])
         _, need_e18 = to_destination(
             *(weighed.distances_e18, weighed.total_e18, moment.bands_e18),
             *(destination_bps, moment.dust_bps),

@@ -41,9 +41,7 @@ _DUST_RAW = 10
 """What would fetch fewer raw units than this is not swapped, but paid out as it is."""
 
 
-def best_sale(
-    pools: Sequence[Pool], sales_raw: Mapping[str, int], token_out: str
-) -> tuple[Swap, ...]:
+def best_sale(pools: Sequence[Pool], sales_raw: Mapping[str, int], token_out: str) -> tuple[Swap, ...]:
     """The swaps, in order, that bring most of a token for all of these amounts of others, but dust.
 
     Never less than one route after another brings.
@@ -155,9 +153,7 @@ def prices_in(market: Market, token: str) -> NDArray[np.float64]:
 
 def unreached(market: Market, tokens: Iterable[str], end: str) -> str | None:
     """The first of some tokens that no pools connect with one, if there is such."""
-    links = coo_array(
-        (np.ones(len(market)), (market.token_in, market.token_out)), (len(market.tokens),) * 2
-    )
+    links = coo_array((np.ones(len(market)), (market.token_in, market.token_out)), (len(market.tokens),) * 2)
     _, island = connected_components(links, directed=False)
     for token in tokens:
         if not {token, end} <= market.index.keys():

@@ -155,11 +155,7 @@ class Search:
             ways.append(best.terms.sales_raw)
         beat_e18 = None
         if top is not None:
-            start_e18 = (
-                int(top.net_e18 * _NEAR_BEST)
-                if self.is_dear(top.net_e18, len(top.swaps))
-                else top.net_e18
-            )
+            start_e18 = int(top.net_e18 * _NEAR_BEST) if self.is_dear(top.net_e18, len(top.swaps)) else top.net_e18
             beat_e18 = min(start_e18, top.net_e18)
         found: list[Trades] = []
         for sales in dict.fromkeys(ways):
@@ -188,13 +184,9 @@ class Search:
         if begun is not None:
             first = Gathered(begun.swaps, begun.sales_raw, begun.buys_raw, begun.net_e18)
         needs_raw = self.terms.needs_raw
-        environments = routes.trade(
-            self.problem, sales_raw, needs_raw, first, fitting=fitting, beat_e18=beat_e18
-        )
+        environments = routes.trade(self.problem, sales_raw, needs_raw, first, fitting=fitting, beat_e18=beat_e18)
         self.effort.spend(_STEPS_OF_A_QUOTE * routes.quotes)
-        found = [
-            Trades(one.swaps, one.sales_raw, one.buys_raw, one.net_e18) for one in environments
-        ]
+        found = [Trades(one.swaps, one.sales_raw, one.buys_raw, one.net_e18) for one in environments]
         return routes, found
 
     def from_single(self, alone: Trades, top: Trades) -> list[Trades]:
@@ -202,11 +194,7 @@ class Search:
         cost_e18 = self.problem.hop_cost_e18
         is_best = alone is top
         is_near = cost_e18 > 0 and (
-            is_best
-            or (
-                alone.net_e18 > _NEAR_BEST * top.net_e18
-                and self.is_dear(top.net_e18, len(top.swaps))
-            )
+            is_best or (alone.net_e18 > _NEAR_BEST * top.net_e18 and self.is_dear(top.net_e18, len(top.swaps)))
         )
         if not is_best and not is_near:
             return []
@@ -226,13 +214,8 @@ class Search:
         """The best on the pools of some legs alone, and on those with what more earns its gas beside them."""
         market, found = whole.market, list[Trades]()
         pools = {pool.key: number for number, pool in enumerate(market.pools)}
-        used = {
-            (pools[swap.pool.key], market.index[swap.token_in], market.index[swap.token_out])
-            for swap in swaps
-        }
-        ends = zip(
-            market.pool.tolist(), market.token_in.tolist(), market.token_out.tolist(), strict=True
-        )
+        used = {(pools[swap.pool.key], market.index[swap.token_in], market.index[swap.token_out]) for swap in swaps}
+        ends = zip(market.pool.tolist(), market.token_in.tolist(), market.token_out.tolist(), strict=True)
         rows = [row for row, end in enumerate(ends) if end in used]
         cost = self.problem.hop_cost_e18 / E18
         for _ in range(_MOST_ADDED):
@@ -356,9 +339,7 @@ class Search:
         if settled is None:
             return []
         fewer = self.earning(settled)
-        found = [
-            replace(one, whole=best) for one in ((fewer,) if fewer is settled else (fewer, settled))
-        ]
+        found = [replace(one, whole=best) for one in ((fewer,) if fewer is settled else (fewer, settled))]
         if len(shared) and not self.effort.is_over():
             # What is left may go by the other pairs of pools that several want.
             _, more = self.routes(best.terms.sales_raw, fewer)
@@ -503,9 +484,7 @@ def _short_of_targets(problem: Problem, terms: Terms, solution: Solution) -> Ter
         # Sold assets are crossed by a target that rises, bought ones by one that falls.
         moved = targets[at] * abs(lost) * (1 + _MORE)
         traded, limits, maxima = (
-            (bought[at], needs, problem.needs_max_raw)
-            if lost > 0
-            else (sold[at], sales, problem.sales_max_raw)
+            (bought[at], needs, problem.needs_max_raw) if lost > 0 else (sold[at], sales, problem.sales_max_raw)
         )
         most = float(maxima[i]) * prices[at]
         if traded > 0 and traded + moved - most > dust / 2 + prices[at]:
@@ -514,9 +493,7 @@ def _short_of_targets(problem: Problem, terms: Terms, solution: Solution) -> Ter
     return terms.within(sales, needs) if crossed else None
 
 
-def _within_limits(
-    problem: Problem, best: Optimum, rows: Sequence[int]
-) -> Trades | Unsettled | None:
+def _within_limits(problem: Problem, best: Optimum, rows: Sequence[int]) -> Trades | Unsettled | None:
     """The optimum's flow in whole units, as much of it as exact quotes find within all limits."""
     fits: tuple[float, Trades] | None = None
     too_much = np.inf
@@ -558,9 +535,7 @@ def _short_of(best: Optimum, trades: Trades) -> float:
     return max(int(bought[position]) / max(1, trades.buys_raw[i]) for i, position in positions)
 
 
-def _in_whole_units(
-    problem: Problem, best: Optimum, rows: Sequence[int], part: float
-) -> Trades | Unsettled | None:
+def _in_whole_units(problem: Problem, best: Optimum, rows: Sequence[int], part: float) -> Trades | Unsettled | None:
     """That part of an optimum's flow; None where it is nothing."""
     terms, sold = best.terms, best.solution.sold
     sales: dict[str, int] = {}
@@ -578,9 +553,7 @@ def _in_whole_units(
     return trades if any(trades.sales_raw) and any(trades.buys_raw) else None
 
 
-def _trades(
-    problem: Problem, swaps: Sequence[Swap], sold: Mapping[str, int], bought: Mapping[str, int]
-) -> Trades:
+def _trades(problem: Problem, swaps: Sequence[Swap], sold: Mapping[str, int], bought: Mapping[str, int]) -> Trades:
     sales_raw = tuple(sold.get(token, 0) for token in problem.tokens)
     buys_raw = tuple(bought.get(token, 0) for token in problem.tokens)
     net_e18 = problem.benefit_e18(sales_raw, buys_raw) - problem.hop_cost_e18 * len(swaps)

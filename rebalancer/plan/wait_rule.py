@@ -48,9 +48,7 @@ class WaitRule:
     at_most_e18: int
 
 
-def wait_rule(
-    policy: Policy, state: State, basket: Basket, weighed: Weighed, slippage_limit_e18: int
-) -> WaitRule:
+def wait_rule(policy: Policy, state: State, basket: Basket, weighed: Weighed, slippage_limit_e18: int) -> WaitRule:
     """What may be paid at the basket's time, where the vault's limit is `slippage_limit_e18`. Rounded down."""
     top_e18 = policy.max_slippage_bps * (E18 // BPS)
     if slippage_limit_e18 >= top_e18:

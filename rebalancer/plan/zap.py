@@ -159,9 +159,7 @@ def plan_zap_in(
     )
 
 
-def plan_zap_out(
-    tokens: Sequence[str], amounts_raw: Sequence[int], pools: Sequence[Pool], token: str
-) -> ZapOut:
+def plan_zap_out(tokens: Sequence[str], amounts_raw: Sequence[int], pools: Sequence[Pool], token: str) -> ZapOut:
     """The swaps of at least these amounts into one token. What there is more of is swapped with them.
 
     Raises:
@@ -183,9 +181,7 @@ def _best_purchase(
     Raises:
         NoRoute: no pools lead from the token to an asset, or they cannot take that much.
     """
-    wanted = [
-        t for t, held in zip(ledger.tokens, ledger.held_raw, strict=True) if held and t != token
-    ]
+    wanted = [t for t, held in zip(ledger.tokens, ledger.held_raw, strict=True) if held and t != token]
     if not wanted:
         return ()
     market = market_of(pools)
@@ -210,9 +206,7 @@ def _best_purchase(
 class _Buyer:
     """Buys, with one token, what a number of shares asks for."""
 
-    def __init__(
-        self, ledger: VaultLedger, market: Market, token: str, amount_raw: int, slippage_bps: int
-    ) -> None:
+    def __init__(self, ledger: VaultLedger, market: Market, token: str, amount_raw: int, slippage_bps: int) -> None:
         self.ledger = ledger
         self.market = market
         self.token = token
@@ -327,9 +321,7 @@ def _routes(buyer: _Buyer, wanted: Sequence[str]) -> list[list[Swap]]:
     return found if all(found) else []
 
 
-def _alone(
-    routes: Sequence[Sequence[Swap]], required_raw: Mapping[str, int]
-) -> tuple[Swap, ...] | None:
+def _alone(routes: Sequence[Sequence[Swap]], required_raw: Mapping[str, int]) -> tuple[Swap, ...] | None:
     """Purchases one after another along routes; None where a pool cannot give that much."""
     swaps: list[Swap] = []
     after: dict[str, Pool] = {}

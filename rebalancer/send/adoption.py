@@ -79,9 +79,7 @@ def adopt(
     )
 
 
-def _merged_state(
-    mine: Attempt, missing: Sequence[Version], *, gives_way: bool, followed: bool
-) -> AttemptState:
+def _merged_state(mine: Attempt, missing: Sequence[Version], *, gives_way: bool, followed: bool) -> AttemptState:
     """Where an attempt stands with the versions that another machine made of it.
 
     What was refused here is live again if another machine made more of it, or made something that comes after it.

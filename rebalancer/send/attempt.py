@@ -88,9 +88,7 @@ LIVE = OPEN | {AttemptState.MINED, AttemptState.FINAL}
 SIGNED = LIVE - {AttemptState.PLANNED} | {AttemptState.CANCELLED}
 """It was signed and has not failed: a block holds its nonce, or may yet."""
 
-_AFTER_SIGNING = frozenset(
-    {AttemptState.BUMPED, AttemptState.CANCELLING, AttemptState.MINED, AttemptState.FAILED}
-)
+_AFTER_SIGNING = frozenset({AttemptState.BUMPED, AttemptState.CANCELLING, AttemptState.MINED, AttemptState.FAILED})
 
 _NEXT: Mapping[AttemptState, frozenset[AttemptState]] = {
     AttemptState.PLANNED: frozenset({AttemptState.SIGNED, AttemptState.FAILED}),
@@ -101,8 +99,7 @@ _NEXT: Mapping[AttemptState, frozenset[AttemptState]] = {
         {AttemptState.CANCELLING, AttemptState.MINED, AttemptState.CANCELLED, AttemptState.FAILED},
     ),
     # A reorg takes a block back: to the state before, or to another version in another block.
-    AttemptState.MINED: _AFTER_SIGNING
-    | {AttemptState.SENT, AttemptState.CANCELLED, AttemptState.FINAL},
+    AttemptState.MINED: _AFTER_SIGNING | {AttemptState.SENT, AttemptState.CANCELLED, AttemptState.FINAL},
     AttemptState.CANCELLED: frozenset(
         {AttemptState.CANCELLING, AttemptState.CANCELLED, AttemptState.MINED, AttemptState.FAILED}
     ),
@@ -273,9 +270,7 @@ class Attempt:
         """Its state as its versions have it, wherever blocks went."""
         return standing(self.newest.kind)
 
-    def state_in_block(
-        self, version: Version, *, succeeded: bool, superseded: bool
-    ) -> AttemptState:
+    def state_in_block(self, version: Version, *, succeeded: bool, superseded: bool) -> AttemptState:
         """Its state once a block holds one of its versions; `superseded` if a later attempt at its epoch is live.
 
         What succeeds after another attempt has taken its place counts as failed, so that at most one of an epoch is live.

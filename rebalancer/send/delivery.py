@@ -36,9 +36,7 @@ Check = Callable[[str], None]
 class Delivery:
     """Signs and sends versions of a journal's attempts."""
 
-    def __init__(
-        self, journal: Journal, relays: Relays, fence: Fence, spending: Spending | None
-    ) -> None:
+    def __init__(self, journal: Journal, relays: Relays, fence: Fence, spending: Spending | None) -> None:
         self.journal = journal
         self.relays = relays
         self.fence = fence
@@ -186,11 +184,7 @@ class Delivery:
             NonceGap: the journal has a later one as mined, so this is not the chain it was mined on.
         """
         sender, chain_id = attempt.sender, attempt.intent.chain_id
-        under_way = {
-            other.nonce
-            for other in self.journal.unsettled(chain_id, sender)
-            if other.nonce is not None
-        }
+        under_way = {other.nonce for other in self.journal.unsettled(chain_id, sender) if other.nonce is not None}
         nonce = max(nonce_count(rpc, sender, "pending"), 1 + max(under_way, default=-1))
         highest = self.journal.highest_nonce(chain_id, sender)
         if highest is not None and highest.signed_nonce >= nonce:

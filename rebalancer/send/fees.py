@@ -105,9 +105,7 @@ def read_market(rpc: Rpc) -> GasMarket:
     most_wei = rpc.max_tip_wei
     base_fee_wei, usual_wei, urgent_wei = (
         median_low(each)
-        for each in zip(
-            *((m.base_fee_wei, m.usual_tip_wei, m.urgent_tip_wei) for m in found), strict=True
-        )
+        for each in zip(*((m.base_fee_wei, m.usual_tip_wei, m.urgent_tip_wei) for m in found), strict=True)
     )
     if most_wei is not None:
         usual_wei, urgent_wei = min(usual_wei, most_wei), min(urgent_wei, most_wei)
@@ -157,9 +155,7 @@ def _read_prices(rpc: Rpc) -> tuple[int, int]:
     Raises:
         RpcMalformed: neither tells anything.
     """
-    block, price = rpc.batch_settled(
-        [("eth_getBlockByNumber", ("latest", False)), ("eth_gasPrice", ())]
-    )
+    block, price = rpc.batch_settled([("eth_getBlockByNumber", ("latest", False)), ("eth_gasPrice", ())])
     known = isinstance(block, dict) and block.get("baseFeePerGas")
     base_fee_wei = int(block["baseFeePerGas"], 16) if known else 0
     price_wei = int(price, 16) if isinstance(price, str) else 0

@@ -31,13 +31,9 @@ def outbox_of(settings: Settings, fence: Fence | None = None) -> Outbox:
         OutboxError: the journal cannot be opened.
     """
     keeper = settings.keeper
-    endpoints = [
-        RelayRpc(relay.get_secret_value(), settings.rpc_timeout_seconds) for relay in keeper.relays
-    ]
+    endpoints = [RelayRpc(relay.get_secret_value(), settings.rpc_timeout_seconds) for relay in keeper.relays]
     rules = rules_of(settings)
-    relays = Relays(
-        endpoints, keeper.relay_method, keeper.public_after_blocks, rules.min_pending_seconds
-    )
+    relays = Relays(endpoints, keeper.relay_method, keeper.public_after_blocks, rules.min_pending_seconds)
     spending = _spending(keeper.spending_file) if _are_somebodys(settings) else None
     try:
         return Outbox(keeper.outbox_file, rules, relays, fence, spending)

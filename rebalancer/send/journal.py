@@ -110,9 +110,7 @@ class Journal:
         All that were signed and are not final: one that a node refused may have been taken by
         another.
         """
-        found = self.select(
-            "chain_id = ? AND is_final = 0 AND (state = 'planned' OR nonce IS NOT NULL)", chain_id
-        )
+        found = self.select("chain_id = ? AND is_final = 0 AND (state = 'planned' OR nonce IS NOT NULL)", chain_id)
         return sorted(found, key=lambda attempt: (attempt.nonce or 0, attempt.id))
 
     def of_epoch(self, chain_id: int, vault: str, epoch: int) -> list[Attempt]:
@@ -124,8 +122,7 @@ class Journal:
         """Nonces from `least` on that any attempt of a sender was signed with, whatever became of it."""
         with self.guarded():
             rows = self.connection.execute(
-                "SELECT DISTINCT nonce FROM attempts"
-                " WHERE chain_id = ? AND sender = ? AND nonce >= ?",
+                "SELECT DISTINCT nonce FROM attempts WHERE chain_id = ? AND sender = ? AND nonce >= ?",
                 (chain_id, sender, least),
             ).fetchall()
         return {row["nonce"] for row in rows}
@@ -193,9 +190,7 @@ class Journal:
             self._update(attempt, state, **columns)
         return _logged(self.get(attempt.id))
 
-    def hold(
-        self, attempt: Attempt, state: AttemptState, receipt: Receipt, note: str = ""
-    ) -> Attempt:
+    def hold(self, attempt: Attempt, state: AttemptState, receipt: Receipt, note: str = "") -> Attempt:
         """Journal the block that holds one of an attempt's versions."""
         return self.advance(
             attempt,
@@ -213,9 +208,7 @@ class Journal:
 
     def take_back(self, attempt: Attempt, state: AttemptState, note: str) -> Attempt:
         """Journal that no block of the chain holds an attempt any more."""
-        nothing = dict.fromkeys(
-            ("mined_hash", "block_number", "block_hash", "gas_used", "gas_price_wei", "mined_at")
-        )
+        nothing = dict.fromkeys(("mined_hash", "block_number", "block_hash", "gas_used", "gas_price_wei", "mined_at"))
         return self.advance(attempt, state, **nothing, beside_gas_wei="0", is_final=0, note=note)
 
     def finalise(self, attempt: Attempt) -> Attempt:
@@ -291,9 +284,7 @@ class Journal:
 
     # The file
 
-    def _insert(
-        self, intent: Intent, sender: str, state: AttemptState, nonce: int | None, note: str
-    ) -> int:
+    def _insert(self, intent: Intent, sender: str, state: AttemptState, nonce: int | None, note: str) -> int:
         now = int(time.time())
         (row,) = self.connection.execute(
             "INSERT INTO attempts (chain_id, vault, epoch, recipient, data, gas_limit, reason,"
@@ -307,9 +298,7 @@ class Journal:
         ).fetchall()
         return int(row["id"])
 
-    def _insert_version(
-        self, attempt_id: int, kind: Kind, version: SignedVersion | Version, height: int
-    ) -> None:
+    def _insert_version(self, attempt_id: int, kind: Kind, version: SignedVersion | Version, height: int) -> None:
         self.connection.execute(
             "INSERT INTO versions (attempt_id, kind, raw, transaction_hash, gas_limit,"
             " max_fee_per_gas_wei, max_priority_fee_per_gas_wei, beside_gas_wei, height, signed_at)"

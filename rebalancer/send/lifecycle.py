@@ -107,12 +107,8 @@ class Lifecycle:
 
     def record_receipt(self, rpc: Rpc, attempt: Attempt, receipt: Receipt) -> Attempt:
         """Journal that a block holds one of an attempt's versions."""
-        (version,) = (
-            one for one in attempt.versions if one.transaction_hash == receipt.transaction_hash
-        )
-        state = attempt.state_in_block(
-            version, succeeded=receipt.succeeded, superseded=self._superseded(attempt)
-        )
+        (version,) = (one for one in attempt.versions if one.transaction_hash == receipt.transaction_hash)
+        state = attempt.state_in_block(version, succeeded=receipt.succeeded, superseded=self._superseded(attempt))
         if state is AttemptState.CANCELLED:
             note = attempt.note
         elif state is AttemptState.MINED:
@@ -180,9 +176,7 @@ class Lifecycle:
         self._lost_at.pop(attempt.id, None)
         return self._sent_again(view.rpc, self._taken_back(attempt), view.height)
 
-    def _maybe_replace(
-        self, view: BlockView, sender: SenderAccount | None, attempt: Attempt
-    ) -> Attempt:
+    def _maybe_replace(self, view: BlockView, sender: SenderAccount | None, attempt: Attempt) -> Attempt:
         """Cancel, replace, or send again what is not mined, if it is time."""
         if sender is None:
             return attempt  # its key is not here
@@ -202,9 +196,7 @@ class Lifecycle:
             return self._replace(view, sender, attempt, Kind.BUMP, "gas costs more than it offers")
         return attempt
 
-    def _replace(
-        self, view: BlockView, sender: SenderAccount, attempt: Attempt, kind: Kind, why: str
-    ) -> Attempt:
+    def _replace(self, view: BlockView, sender: SenderAccount, attempt: Attempt, kind: Kind, why: str) -> Attempt:
         """Replace an attempt's newest version, or say why that cannot be and send it again."""
         cap_wei = self.cap_wei(sender)
         fees = bumped(attempt.newest.fees, view.market, cap_wei)
@@ -214,9 +206,7 @@ class Lifecycle:
         try:
             attempt = self.delivery.replace(view.rpc, sender, attempt, kind, fees, view.height, why)
         except LimitError as limit:
-            return self._sent_again(
-                view.rpc, self.journal.annotate(attempt, str(limit)), view.height
-            )
+            return self._sent_again(view.rpc, self.journal.annotate(attempt, str(limit)), view.height)
         return self._sent_again(view.rpc, attempt, view.height)
 
     def _sent_again(self, rpc: Rpc, attempt: Attempt, height: int | None = None) -> Attempt:
@@ -246,9 +236,7 @@ class Lifecycle:
     def _superseded(self, attempt: Attempt) -> bool:
         """Whether a later attempt at the same epoch is live."""
         key = (attempt.intent.chain_id, attempt.intent.vault, attempt.intent.epoch)
-        return any(
-            other.id != attempt.id and other.state in LIVE for other in self.journal.of_epoch(*key)
-        )
+        return any(other.id != attempt.id and other.state in LIVE for other in self.journal.of_epoch(*key))
 
     def _found_late(self, rpc: Rpc, attempt: Attempt) -> Receipt | None:
         deadline = time.monotonic() + _LATE_RECEIPT_SECONDS
@@ -275,9 +263,7 @@ class Lifecycle:
         tag = self.rules.confirmations
         if isinstance(tag, int):
             return height - tag
-        if all(
-            one.block_number is None and one.state is not AttemptState.FAILED for one in watched
-        ):
+        if all(one.block_number is None and one.state is not AttemptState.FAILED for one in watched):
             return _NOT_ONE  # nothing is held, so nobody asks
         try:
             block = rpc.call("eth_getBlockByNumber", tag, False)

@@ -51,11 +51,7 @@ def survey(outbox: Outbox, rpc: Rpc, address: str) -> list[StuckNonce]:
     chain_id = rpc.chain_id()
     latest = int(rpc.call("eth_getTransactionCount", address, "latest"), 16)
     pending = int(rpc.call("eth_getTransactionCount", address, "pending"), 16)
-    ours = {
-        attempt.nonce
-        for attempt in outbox.journal.unsettled(chain_id, address)
-        if attempt.nonce is not None
-    }
+    ours = {attempt.nonce for attempt in outbox.journal.unsettled(chain_id, address) if attempt.nonce is not None}
     highest = outbox.journal.highest_nonce(chain_id, address)
     if highest is not None and highest.is_final and (highest.nonce or 0) >= latest:
         raise NonceGap(str(highest.transaction_hash), highest.nonce or 0, latest)
@@ -87,9 +83,7 @@ def clear_on_start(outbox: Outbox, rpc: Rpc, signers: Sequence[Signer]) -> list[
     return filled
 
 
-def clear(
-    outbox: Outbox, rpc: Rpc, sender: SenderAccount, stuck: list[StuckNonce]
-) -> list[Attempt]:
+def clear(outbox: Outbox, rpc: Rpc, sender: SenderAccount, stuck: list[StuckNonce]) -> list[Attempt]:
     """Fill gaps, and replace what is foreign, with nothing, sent to oneself. Does not wait for a block.
 
     What a foreign transaction offers is not known, so each refusal is answered by a higher offer,
@@ -103,9 +97,7 @@ def clear(
 
 
 def _fill(outbox: Outbox, rpc: Rpc, sender: SenderAccount, stuck: StuckNonce) -> Attempt:
-    cap_wei = min(
-        outbox.rules.fee_cap_wei, sender.limits.max_fee_per_gas_wei or outbox.rules.fee_cap_wei
-    )
+    cap_wei = min(outbox.rules.fee_cap_wei, sender.limits.max_fee_per_gas_wei or outbox.rules.fee_cap_wei)
     why = {
         NonceFault.GAP: "fills a nonce that the chain lacked",
         NonceFault.FOREIGN: "replaces a transaction that is not in the outbox",

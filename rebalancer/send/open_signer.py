@@ -23,9 +23,7 @@ _MOST_BYTES = MEGABYTE
 """Of a password's file; those there are have some hundred."""
 
 
-def open_signer(
-    account: AccountSettings, chain_id: int, prompt: Callable[[], str] | None = None
-) -> Signer:
+def open_signer(account: AccountSettings, chain_id: int, prompt: Callable[[], str] | None = None) -> Signer:
     """The signer that the settings name: an external one, a keystore, or on a devnet a test account.
 
     The password is the one in the settings, else the one in the named file, else what `prompt`

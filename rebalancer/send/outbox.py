@@ -195,14 +195,10 @@ class Outbox:
         attempt = self._lifecycle.decided(rpc, attempt) or attempt
         if attempt.state not in OPEN:
             raise NotCancellable(attempt.id, f"it is {attempt.state}")
-        fees = bumped(
-            attempt.newest.fees, read_market(rpc), self._lifecycle.cap_wei(as_sender(signer))
-        )
+        fees = bumped(attempt.newest.fees, read_market(rpc), self._lifecycle.cap_wei(as_sender(signer)))
         if fees is None:
             raise NotCancellable(attempt.id, "the fee cap leaves no room to replace it")
-        attempt = self.delivery.replace(
-            rpc, as_sender(signer), attempt, Kind.CANCELLATION, fees, height, why
-        )
+        attempt = self.delivery.replace(rpc, as_sender(signer), attempt, Kind.CANCELLATION, fees, height, why)
         return self.delivery.send(rpc, attempt, height)
 
     def fill(self, rpc: Rpc, signer: Signer, nonce: int, fees: GasFees, why: str) -> Attempt:
@@ -221,9 +217,7 @@ class Outbox:
                 attempt = earlier
                 # The same offer would be the same transaction, which is sent again as it is.
                 if fees not in {version.fees for version in earlier.versions}:
-                    attempt = self.delivery.replace(
-                        rpc, sender, earlier, Kind.BUMP, fees, height, why
-                    )
+                    attempt = self.delivery.replace(rpc, sender, earlier, Kind.BUMP, fees, height, why)
                 return self.delivery.send(rpc, attempt, height)
         attempt = self.journal.plan(intent, address)
         attempt = self.delivery.sign(rpc, sender, attempt, Kind.ORIGINAL, nonce, fees, height)

@@ -72,9 +72,7 @@ def open_external(url: str, address: str | None) -> ExternalSigner:
         except ChainError as failure:
             raise SignerUnavailable(rpc.endpoint, str(failure)) from None
         if not isinstance(accounts, list) or len(accounts) != 1:
-            raise SignerUnavailable(
-                rpc.endpoint, "it has not one account alone: name signer_address"
-            )
+            raise SignerUnavailable(rpc.endpoint, "it has not one account alone: name signer_address")
         address = str(accounts[0])
     return ExternalSigner(rpc, address)
 

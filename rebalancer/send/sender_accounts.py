@@ -121,9 +121,7 @@ def choose(
     if len(senders) == 1:
         senders[0].limits.check_call(senders[0].address, to, data)
     allowed = [sender for sender in senders if sender.may(to, data)]
-    free = [
-        sender for sender in allowed if open_by_address.get(sender.address, 0) < sender.max_open
-    ]
+    free = [sender for sender in allowed if open_by_address.get(sender.address, 0) < sender.max_open]
     if not free:
         raise NoFreeSender(vault, len(allowed), len(allowed))
     return min(free, key=lambda sender: open_by_address.get(sender.address, 0))

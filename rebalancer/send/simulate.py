@@ -237,9 +237,7 @@ def check_changes(
         event = known.decode_log(log) if log["address"].lower() == vault.lower() else None
         if event is not None and event.name == "Rebalanced":
             changes = event.values["changes"]
-    for asset, (change, sale, least) in enumerate(
-        zip(changes, sales_raw, min_buys_raw, strict=True)
-    ):
+    for asset, (change, sale, least) in enumerate(zip(changes, sales_raw, min_buys_raw, strict=True)):
         planned = least - sale
         most = planned + sale * lowered_bps // BPS
         if change < planned or (not least and change > most):

@@ -106,9 +106,7 @@ class CallRecorder(Wallet):
         self.then: list[UnsignedCall] = []
         self._simulator = Simulator(rpc)
 
-    def transact(
-        self, contract: BoundContract, function: str, *args: Any, value_wei: int = 0
-    ) -> Receipt:
+    def transact(self, contract: BoundContract, function: str, *args: Any, value_wei: int = 0) -> Receipt:
         """Write a call down; what it schedules, too.
 
         Raises:
@@ -118,14 +116,10 @@ class CallRecorder(Wallet):
         if contract.name == "AccessManager" and function == "schedule":
             target, data, _ = args
             events = decode_logs(receipt.logs, contract.interface)
-            at = next(
-                (e.values["schedule"] for e in events if e.name == "OperationScheduled"), None
-            )
+            at = next((e.values["schedule"] for e in events if e.name == "OperationScheduled"), None)
             operation = self._operation(contract, target, data, at, is_scheduled=False)
             first = self.now[-1]
-            self.now[-1] = UnsignedCall(
-                first.to, first.value_wei, first.data, first.reading, operation, first.outcome
-            )
+            self.now[-1] = UnsignedCall(first.to, first.value_wei, first.data, first.reading, operation, first.outcome)
             self._note(contract, target, "0x" + data.hex(), operation)
         return receipt
 
@@ -184,9 +178,7 @@ class CallRecorder(Wallet):
         """The newest block, on which calls are tried."""
         return read_block(self.rpc)
 
-    def _note(
-        self, manager: BoundContract, target: str, data: str, operation: CallOperation
-    ) -> None:
+    def _note(self, manager: BoundContract, target: str, data: str, operation: CallOperation) -> None:
         outcome = self._try_when_due(manager, target, data, operation)
         self.then.append(UnsignedCall(target.lower(), 0, data, read_call(data), operation, outcome))
 
@@ -205,18 +197,14 @@ class CallRecorder(Wallet):
         if done is not None:
             return list(done["logs"])
         if self.now:
-            return (
-                None  # it may depend on those before it, which only eth_simulateV1 can make first
-            )
+            return None  # it may depend on those before it, which only eth_simulateV1 can make first
         try:
             self.rpc.call("eth_call", message, "latest")
         except RpcRejected as rejection:
             raise reverted(rejection) from None
         return ()
 
-    def _try_when_due(
-        self, manager: BoundContract, target: str, data: str, operation: CallOperation
-    ) -> str:
+    def _try_when_due(self, manager: BoundContract, target: str, data: str, operation: CallOperation) -> str:
         """What a call would do if its delay were over now: tried with the operation's time set to the newest block's, in the node alone."""
         key = bytes.fromhex(operation.id.removeprefix("0x")) + _SCHEDULES_SLOT.to_bytes(32)
         schedule = (1 << 48) + self.block().timestamp
@@ -246,9 +234,7 @@ class CallRecorder(Wallet):
     ) -> CallOperation:
         found = manager.call("hashOperation", self.address, target, data)
         lasts = manager.call("expiration")
-        return CallOperation(
-            "0x" + found.hex(), is_scheduled, at, None if at is None else at + lasts
-        )
+        return CallOperation("0x" + found.hex(), is_scheduled, at, None if at is None else at + lasts)
 
     def _authority(self, target: str) -> BoundContract:
         """The AccessManager that a contract obeys, which may be the contract itself."""

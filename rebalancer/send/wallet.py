@@ -76,9 +76,7 @@ class Wallet:
         """The chain it acts on."""
         return self.rpc.chain_id()
 
-    def transact(
-        self, contract: BoundContract, function: str, *args: Any, value_wei: int = 0
-    ) -> Receipt:
+    def transact(self, contract: BoundContract, function: str, *args: Any, value_wei: int = 0) -> Receipt:
         """Call a function in a transaction and wait for its receipt.
 
         Raises:
@@ -100,9 +98,7 @@ class Wallet:
         """Whether a scheduled call that is not due yet is taken note of, to be made then. A wallet that signs takes none."""
         return False
 
-    def deploy(
-        self, name: str, *args: Any, libraries: Mapping[str, str] | None = None
-    ) -> BoundContract:
+    def deploy(self, name: str, *args: Any, libraries: Mapping[str, str] | None = None) -> BoundContract:
         """Deploy a packaged contract, linked to libraries by name.
 
         Raises:
@@ -173,8 +169,7 @@ class Wallet:
         deadline = time.monotonic() + self.receipt_timeout_s
         while True:
             mined, sent = (
-                int(self.rpc.call("eth_getTransactionCount", self.address, at), 16)
-                for at in ("latest", "pending")
+                int(self.rpc.call("eth_getTransactionCount", self.address, at), 16) for at in ("latest", "pending")
             )
             if sent <= mined:
                 return

@@ -49,11 +49,7 @@ def describe() -> tuple[Setting, ...]:
 
 def changed(before: Settings, after: Settings) -> tuple[Setting, ...]:
     """The settings whose values differ between two objects."""
-    return tuple(
-        setting
-        for setting in describe()
-        if value_of(before, setting.name) != value_of(after, setting.name)
-    )
+    return tuple(setting for setting in describe() if value_of(before, setting.name) != value_of(after, setting.name))
 
 
 def value_of(settings: Settings, name: str) -> Any:

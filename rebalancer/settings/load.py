@@ -33,9 +33,7 @@ __all__ = ["load_chains", "load_settings"]
 
 DEFAULT_FILE = Path("rebalancer.toml")
 
-_SECTIONS = tuple(
-    name for name, field in Settings.model_fields.items() if isinstance(field.default, BaseModel)
-)
+_SECTIONS = tuple(name for name, field in Settings.model_fields.items() if isinstance(field.default, BaseModel))
 _SHOWN_CHARACTERS = 60
 
 
@@ -123,9 +121,7 @@ def load_chains(
         found[settings.chain_id] = settings
     if not found:
         ids = ", ".join(str(table["chain_id"]) for table in tables)
-        raise ConfigError(
-            "chain_id", "on the command line", f"the file contains only the chains {ids}"
-        )
+        raise ConfigError("chain_id", "on the command line", f"the file contains only the chains {ids}")
     return tuple(found.values())
 
 
@@ -156,9 +152,7 @@ def _dotenv(path: Path) -> _Source:
     except Excess as excess:
         raise ConfigError(str(path), "", f"{excess}; correct or remove it") from None
     except (OSError, UnicodeDecodeError):
-        raise ConfigError(
-            str(path), "", "it cannot be read as text; correct or remove it"
-        ) from None
+        raise ConfigError(str(path), "", "it cannot be read as text; correct or remove it") from None
     for binding in bindings:
         if binding.error:
             line = f"line {binding.original.line} is not NAME=value; correct or remove it"
@@ -187,9 +181,7 @@ def _toml(path: Path | None) -> _Source:
     except RecursionError:
         raise ConfigError(str(path), "", "it is nested too deeply; correct or remove it") from None
     except (OSError, UnicodeDecodeError):
-        raise ConfigError(
-            str(path), "", "it cannot be read as text; correct or remove it"
-        ) from None
+        raise ConfigError(str(path), "", "it cannot be read as text; correct or remove it") from None
     _refuse_passwords(values, where)
     return _Source(where, False, values)
 
@@ -203,9 +195,7 @@ def _refuse_passwords(values: Mapping[str, Any], where: str) -> None:
             why = f"this file must not contain a password; set {variable} instead"
             raise ConfigError(f"{section}.{ENV_ONLY}", where, why)
         accounts = content.get("extra_accounts", ())
-        if isinstance(accounts, list) and any(
-            isinstance(one, dict) and ENV_ONLY in one for one in accounts
-        ):
+        if isinstance(accounts, list) and any(isinstance(one, dict) and ENV_ONLY in one for one in accounts):
             why = "this file must not contain a password; set keystore_password_file instead"
             raise ConfigError(f"{section}.extra_accounts", where, why)
 
@@ -239,9 +229,7 @@ def _explained(error: ValidationError, sources: Sequence[_Source]) -> ConfigErro
     problem = wrong["msg"].removeprefix("Value error, ").replace("Input should", "it must")
     value = "" if setting.secret else f"{_shown(wrong['input'])} is not valid: "
     shown_name = setting.variable if source.by_variable else name
-    example = (
-        setting.example.strip("[]").replace('"', "") if source.by_variable else setting.example
-    )
+    example = setting.example.strip("[]").replace('"', "") if source.by_variable else setting.example
     return ConfigError(shown_name, source.where, f"{value}{problem}; for example {example}")
 
 

@@ -105,8 +105,7 @@ class AccountSettings(_Section):
         default=Decimal(200),
         gt=0,
         le=1_000_000,
-        description="Maximum fee per gas of a transaction, in gwei. If the network needs more, nothing is "
-        "sent.",
+        description="Maximum fee per gas of a transaction, in gwei. If the network needs more, nothing is sent.",
         examples=[200],
         json_schema_extra=LIVE,
     )
@@ -164,8 +163,7 @@ class KeeperSettings(AccountSettings):
         default=12.0,
         gt=0,
         le=600,
-        description="Abort a tick that takes longer than this, in seconds. An aborted tick counts as a "
-        "failure.",
+        description="Abort a tick that takes longer than this, in seconds. An aborted tick counts as a failure.",
         examples=[12.0],
         json_schema_extra=LIVE,
     )
@@ -322,8 +320,7 @@ class FleetSettings(_Section):
 
     redis_url: CheckedRedisUrl | None = Field(
         default=None,
-        description="Redis that the fleet uses, and nothing else. Without one, leader and workers run in one "
-        "process.",
+        description="Redis that the fleet uses, and nothing else. Without one, leader and workers run in one process.",
         examples=["redis://127.0.0.1:6379/0"],
     )
     name: str = Field(
@@ -391,8 +388,7 @@ class Settings(BaseSettings):
         default=1,
         ge=1,
         le=16,
-        description="Number of RPC endpoints that must agree on a vault and its prices before a rebalance is "
-        "sent.",
+        description="Number of RPC endpoints that must agree on a vault and its prices before a rebalance is sent.",
         examples=[1],
     )
     max_tip_gwei: Decimal = Field(
@@ -450,12 +446,8 @@ class Settings(BaseSettings):
         default=AccountSettings(),
         description="Account for people's commands: deploy, create, deposit, withdraw.",
     )
-    keeper: KeeperSettings = Field(
-        default=KeeperSettings(), description="Keeper account and behaviour."
-    )
-    alerts: AlertSettings = Field(
-        default=AlertSettings(), description="Alerts that a running keeper sends."
-    )
+    keeper: KeeperSettings = Field(default=KeeperSettings(), description="Keeper account and behaviour.")
+    alerts: AlertSettings = Field(default=AlertSettings(), description="Alerts that a running keeper sends.")
     fleet: FleetSettings = Field(
         default=FleetSettings(),
         description="Fleet of machines that manage the same vaults.",

@@ -102,9 +102,7 @@ _VAULT = interface_of(
 )
 
 
-def balancer_v3_hop(
-    vault: str, pool: str, amount_raw: int, token_in: str, token_out: str, *, to_caller: bool
-) -> Hop:
+def balancer_v3_hop(vault: str, pool: str, amount_raw: int, token_in: str, token_out: str, *, to_caller: bool) -> Hop:
     """A swap on any pool of Balancer V3. Body: Vault (20), pool (20)."""
     body = address_bytes(vault) + address_bytes(pool)
     return Hop(_NUMBER, amount_raw, token_in, token_out, body, to_caller_flag(to_caller))
@@ -149,10 +147,7 @@ class BalancerV3WeightedPool(PoolBase):
             raise BadPoolSnapshot(f"a pool has 2 to {_MAX_TOKENS} tokens, all of them different")
         if {len(self.balances), len(self.rates_e18), len(self.weights_e18)} != {count}:
             raise BadPoolSnapshot(f"{count} tokens need as many balances, rates and weights")
-        if (
-            len(self.min_balances_e18) not in (0, count)
-            or min(self.min_balances_e18, default=0) < 0
-        ):
+        if len(self.min_balances_e18) not in (0, count) or min(self.min_balances_e18, default=0) < 0:
             raise BadPoolSnapshot("there is a minimum, not below 0, for each balance or for none")
         if any(token.decimals > _MAX_DECIMALS for token in self.tokens):
             raise BadPoolSnapshot(f"a token has more than {_MAX_DECIMALS} decimals")
@@ -221,9 +216,7 @@ class BalancerV3WeightedPool(PoolBase):
         i, j = refs_of(self.address, self.tokens, token_in, token_out)
         if not self._is_open(i, j):
             return Fraction(0)
-        return Fraction(
-            self.balances[j] * self.weights_e18[i], self.balances[i] * self.weights_e18[j]
-        )
+        return Fraction(self.balances[j] * self.weights_e18[i], self.balances[i] * self.weights_e18[j])
 
     def flow_to(self, token_in: str, token_out: str, marginal: float) -> tuple[int, int]:
         """See `Pool.flow_to`. In closed form, as of a weighted pool of Balancer V2: rates cancel out."""
@@ -242,9 +235,7 @@ class BalancerV3WeightedPool(PoolBase):
         else:
             i, j = refs_of(self.address, self.tokens, token_in, token_out)
             amount_raw = self._most_in(i, j)
-        out = -curve.balance_out * math.expm1(
-            -exponent * math.log1p(amount_raw * kept / balance_in)
-        )
+        out = -curve.balance_out * math.expm1(-exponent * math.log1p(amount_raw * kept / balance_in))
         return amount_raw, int(out)
 
     def shape(self, token_in: str, token_out: str) -> PowerCurve:
@@ -355,10 +346,7 @@ class BalancerV3WeightedPool(PoolBase):
     def _factors_up(self) -> tuple[int, ...]:
         """The same for what comes out, by the rate that the Vault rounds up there: a unit more, unless it is whole."""
         rows = zip(self.tokens, self.rates_e18, strict=True)
-        return tuple(
-            10 ** (_MAX_DECIMALS - token.decimals) * (rate + (rate % E18 > 0))
-            for token, rate in rows
-        )
+        return tuple(10 ** (_MAX_DECIMALS - token.decimals) * (rate + (rate % E18 > 0)) for token, rate in rows)
 
     @cached_property
     def _live_e18(self) -> tuple[int, ...]:
@@ -589,10 +577,7 @@ def _check(at: At, pool: Contract, paper: BalancerV3WeightedPool) -> Reading[Non
     """The pool's own answers, exact in, for parts of its balances; by them a pool of another formula or form is recognized."""
     # A pause is the Vault's affair.
     running = replace(paper, is_paused=False)
-    swaps = [
-        (i, j, amount, running._net_e18(i, amount))
-        for i, j, amount in probes(running, every_pair=True)
-    ]
+    swaps = [(i, j, amount, running._net_e18(i, amount)) for i, j, amount in probes(running, every_pair=True)]
     answers = yield [
         _as_vault(
             at.ask(
@@ -607,9 +592,7 @@ def _check(at: At, pool: Contract, paper: BalancerV3WeightedPool) -> Reading[Non
     for (i, j, amount, net), answer in zip(swaps, answers, strict=True):
         expected = running._out_e18(i, j, net) if amount <= running._most_in(i, j) else None
         if answered(pool, "onSwap", answer) != expected:
-            raise UnsupportedPool(
-                f"Balancer V3 that answer otherwise than weighted ones ({paper.address})"
-            )
+            raise UnsupportedPool(f"Balancer V3 that answer otherwise than weighted ones ({paper.address})")
 
 
 def _as_vault(call: Call, vault: str) -> Call:

@@ -101,9 +101,7 @@ BALANCER_VAULT = interface_of(
 )
 
 
-def balancer_hop(
-    vault: str, pool_id: str, amount_raw: int, token_in: str, token_out: str, *, to_caller: bool
-) -> Hop:
+def balancer_hop(vault: str, pool_id: str, amount_raw: int, token_in: str, token_out: str, *, to_caller: bool) -> Hop:
     """A swap on any pool of Balancer V2; `pool_id` is 0x and 64 digits. Body: Vault (20), pool id (32)."""
     body = address_bytes(vault) + bytes.fromhex(pool_id.removeprefix("0x"))
     return Hop(_NUMBER, amount_raw, token_in, token_out, body, to_caller_flag(to_caller))
@@ -177,9 +175,7 @@ class BalancerWeightedPool(PoolBase):
         # FixedPoint.mulUp: the fee is rounded up.
         net_e18 = (amount_raw - mul_up_e18(amount_raw, self.fee_e18)) * self._scales[i]
         if net_e18 > self._most_e18(i) or not self._is_open(i, j):
-            raise LiquidityExhausted(
-                self.address, self.tokens[i].address, amount_raw, self._most_in(i, j)
-            )
+            raise LiquidityExhausted(self.address, self.tokens[i].address, amount_raw, self._most_in(i, j))
         balance_e18 = self._balances_e18[i]
         base = div_up_e18(balance_e18, balance_e18 + net_e18)
         exponent = self.weights_e18[i] * E18 // self.weights_e18[j]
@@ -203,9 +199,7 @@ class BalancerWeightedPool(PoolBase):
         net_raw = div_up(mul_up_e18(self._balances_e18[i], grown - E18), self._scales[i])
         return div_up_e18(net_raw, E18 - self.fee_e18)
 
-    def swapped(
-        self, token_in: str, token_out: str, amount_raw: int
-    ) -> tuple[int, BalancerWeightedPool]:
+    def swapped(self, token_in: str, token_out: str, amount_raw: int) -> tuple[int, BalancerWeightedPool]:
         """See `Pool.swapped`. The whole of what goes in stays, the fee with it."""
         out = self.quote_in(token_in, token_out, amount_raw)
         i, j = refs_of(self.address, self.tokens, token_in, token_out)
@@ -219,9 +213,7 @@ class BalancerWeightedPool(PoolBase):
         i, j = refs_of(self.address, self.tokens, token_in, token_out)
         if self.balances[i] == 0:
             return Fraction(0)
-        return Fraction(
-            self.balances[j] * self.weights_e18[i], self.balances[i] * self.weights_e18[j]
-        )
+        return Fraction(self.balances[j] * self.weights_e18[i], self.balances[i] * self.weights_e18[j])
 
     def flow_to(self, token_in: str, token_out: str, marginal: float) -> tuple[int, int]:
         """See `Pool.flow_to`. In closed form: with e = weight in / weight out and k what the fee leaves,
@@ -290,9 +282,7 @@ class BalancerWeightedPool(PoolBase):
                 balances[refs[values["tokenIn"]]] += values["amountIn"]
                 balances[refs[values["tokenOut"]]] -= values["amountOut"]
             elif event.name == "PoolBalanceChanged":
-                rows = zip(
-                    values["tokens"], values["deltas"], values["protocolFeeAmounts"], strict=True
-                )
+                rows = zip(values["tokens"], values["deltas"], values["protocolFeeAmounts"], strict=True)
                 for token, delta, fee in rows:
                     balances[refs[token]] += delta - fee
             elif event.name == "PoolBalanceManaged":
@@ -334,9 +324,7 @@ class BalancerWeightedPool(PoolBase):
 
     @cached_property
     def _balances_e18(self) -> tuple[int, ...]:
-        return tuple(
-            balance * scale for balance, scale in zip(self.balances, self._scales, strict=True)
-        )
+        return tuple(balance * scale for balance, scale in zip(self.balances, self._scales, strict=True))
 
     @property
     def _has_shortcuts(self) -> bool:
@@ -412,13 +400,10 @@ def _read(at: At, ref: PoolRef) -> Reading[BalancerWeightedPool]:
     swaps = probes(known[0], every_pair=True)
     funds = (ETHER_ADDRESS, False, ETHER_ADDRESS, False)
     answers = yield [
-        at.ask(vault, "queryBatchSwap", 0, [(its_id, i, j, amount, b"")], list(assets), funds)
-        for i, j, amount in swaps
+        at.ask(vault, "queryBatchSwap", 0, [(its_id, i, j, amount, b"")], list(assets), funds) for i, j, amount in swaps
     ]
     reported = [answered(vault, "queryBatchSwap", answer) for answer in answers]
-    chain = [
-        -deltas[j] if deltas else None for deltas, (_, j, _) in zip(reported, swaps, strict=True)
-    ]
+    chain = [-deltas[j] if deltas else None for deltas, (_, j, _) in zip(reported, swaps, strict=True)]
     for paper in known:
         if chain == quotes_of(paper, paper.quote_in, swaps):
             return paper

@@ -101,9 +101,7 @@ def _load(snapshot: Snapshot) -> CurveStablePool | CurveCryptoPool:
         admin_fee_e10=int_of(snapshot, "admin_fee"),
         rates=ints_of(snapshot, "rates") if "rates" in snapshot else (),
         math_version=version,
-        offpeg_fee_multiplier_e10=int_of(snapshot, "offpeg_fee_multiplier")
-        if version == "ng"
-        else 0,
+        offpeg_fee_multiplier_e10=int_of(snapshot, "offpeg_fee_multiplier") if version == "ng" else 0,
         is_ramping=flag_of(snapshot, "is_ramping"),
         chain_id=int_of(snapshot, "chain_id"),
         block=int_of(snapshot, "block"),
@@ -124,9 +122,7 @@ def _load_crypto(snapshot: Snapshot) -> CurveCryptoPool:
     if version == "v1" and len(tokens) == 2:
         raise UnsupportedPool("Curve of two coins older than twocrypto-ng")
     shares = () if version == "v1" else ("virtual_price", "total_supply")
-    virtual_price_e18, total_supply = (
-        (int_of(snapshot, key) for key in shares) if shares else (0, 0)
-    )
+    virtual_price_e18, total_supply = (int_of(snapshot, key) for key in shares) if shares else (0, 0)
     pool = CurveCryptoPool(
         address=text_of(snapshot, "address"),
         tokens=tokens,
@@ -148,9 +144,7 @@ def _load_crypto(snapshot: Snapshot) -> CurveCryptoPool:
         name=text_of(snapshot, "name"),
     )
     if "fee" in snapshot and int_of(snapshot, "fee") != pool.fee_e10:
-        raise BadPoolSnapshot(
-            f"fee {snapshot['fee']} is not {pool.fee_e10}, that of these balances"
-        )
+        raise BadPoolSnapshot(f"fee {snapshot['fee']} is not {pool.fee_e10}, that of these balances")
     if pool.is_ramping:
         # The contract computes D again before every swap, whatever it has stored.
         return replace(pool, d=pool.fresh_d)
@@ -168,13 +162,8 @@ def _read(at: At, ref: PoolRef) -> Reading[CurvePool]:
     address = ref.address
     pool = CURVE.at(address)
     listed = [(name, k) for name in _CURVE_LISTS for k in range(_MAX_COINS)]
-    answers = yield [at.ask(pool, name) for name in _CURVE_SCALARS] + [
-        at.ask(pool, name, k) for name, k in listed
-    ]
-    quoted = {
-        name: answered(pool, name, answer)
-        for name, answer in zip(_CURVE_SCALARS, answers, strict=False)
-    }
+    answers = yield [at.ask(pool, name) for name in _CURVE_SCALARS] + [at.ask(pool, name, k) for name, k in listed]
+    quoted = {name: answered(pool, name, answer) for name, answer in zip(_CURVE_SCALARS, answers, strict=False)}
     lists: dict[str, list[Any]] = {name: [] for name in _CURVE_LISTS}
     for (name, _), answer in zip(listed, answers[len(_CURVE_SCALARS) :], strict=True):
         value = answered(pool, name, answer)
@@ -229,9 +218,7 @@ def _told_stable(at: At, quoted: Mapping[str, Any]) -> dict[str, Any]:
     }
 
 
-def _told_crypto(
-    at: At, address: str, count: int, quoted: Mapping[str, Any]
-) -> Reading[dict[str, Any]]:
+def _told_crypto(at: At, address: str, count: int, quoted: Mapping[str, Any]) -> Reading[dict[str, Any]]:
     """Only pools of tricrypto-ng and twocrypto-ng tell which mathematics they use."""
     precise, ends_at = quoted["A_precise"], quoted["future_A_gamma_time"] or 0
     found = {
@@ -257,9 +244,7 @@ def _told_crypto(
     }
 
 
-def _check_exchange(
-    at: At, pool: Contract, paper: CurveStablePool, owed: Sequence[int]
-) -> Reading[None]:
+def _check_exchange(at: At, pool: Contract, paper: CurveStablePool, owed: Sequence[int]) -> Reading[None]:
     """What the pool itself pays, which its get_dy leaves to a contract of its factory.
 
     `exchange_received` takes what has come in since the pool last looked. So the first coin's code is lent to the call
@@ -278,9 +263,7 @@ def _check_exchange(
     answers = yield calls
     paid = [answered(pool, _RECEIVED, answer) for answer in answers]
     if None in paid:
-        raise UnsupportedPool(
-            f"Curve that holds coins whose balances change by themselves ({pool.address})"
-        )
+        raise UnsupportedPool(f"Curve that holds coins whose balances change by themselves ({pool.address})")
     ends = coin, paper.tokens[1].address
     if paid != [paper.quote_in(*ends, amount) for amount in amounts]:
         raise UnsupportedPool(f"Curve of other mathematics, {pool.address}")

@@ -150,9 +150,7 @@ class CurveCryptoPool(PoolBase):
         if min(self.virtual_price_e18, self.total_supply) < 0:
             raise BadPoolSnapshot("virtual_price and total_supply are not negative")
         if not 0 <= self.mid_fee_e10 <= self.out_fee_e10 < FEE_ONE:
-            raise BadPoolSnapshot(
-                f"fees {self.mid_fee_e10} and {self.out_fee_e10} do not rise below 10^10"
-            )
+            raise BadPoolSnapshot(f"fees {self.mid_fee_e10} and {self.out_fee_e10} do not rise below 10^10")
 
     @property
     def key(self) -> str:
@@ -237,9 +235,7 @@ class CurveCryptoPool(PoolBase):
         possible = self._exchange(i, j, most).out_raw if most else 0
         raise LiquidityExhausted(self.address, self.tokens[j].address, amount_raw, possible)
 
-    def swapped(
-        self, token_in: str, token_out: str, amount_raw: int
-    ) -> tuple[int, CurveCryptoPool]:
+    def swapped(self, token_in: str, token_out: str, amount_raw: int) -> tuple[int, CurveCryptoPool]:
         """See `Pool.swapped`; D grows by the fee, and the price scale stays."""
         i, j, swap = self._swap(token_in, token_out, amount_raw)
         if swap.reverts:
@@ -281,9 +277,7 @@ class CurveCryptoPool(PoolBase):
         x, out = curve.flow(marginal * self._scales_f[j] / self._scales_f[i])
         return int((x - curve.x0) / self._scales_f[i]), int(out / self._scales_f[j])
 
-    def points(
-        self, token_in: str, token_out: str, growths: Sequence[float]
-    ) -> list[tuple[float, float, float]]:
+    def points(self, token_in: str, token_out: str, growths: Sequence[float]) -> list[tuple[float, float, float]]:
         """Where the curve leads: raw (in, out, what the next unit in yields), in floats, where so many parts of the balance have gone in.
 
         Growths ascend; those beyond what the contract lets go in are left out. The yield may rise at first, as the fee
@@ -362,9 +356,7 @@ class CurveCryptoPool(PoolBase):
             grown = outside / inside
             scales[place - 1] = int(scales[place - 1] * grown)
             balances[place] = int(balances[place] / grown)
-        return replace(
-            self, balances=tuple(balances), price_scale_e18=tuple(scales), virtual_price_e18=0
-        )
+        return replace(self, balances=tuple(balances), price_scale_e18=tuple(scales), virtual_price_e18=0)
 
     def to_json(self) -> dict[str, object]:
         """The snapshot that `rebalancer.venues.load` reads back as an equal pool."""
@@ -398,8 +390,7 @@ class CurveCryptoPool(PoolBase):
         """What a raw unit of each coin is in scaled units of the first."""
         prices = (E18, *self.price_scale_e18)
         return tuple(
-            Fraction(precision * price, E18)
-            for precision, price in zip(self._precisions, prices, strict=True)
+            Fraction(precision * price, E18) for precision, price in zip(self._precisions, prices, strict=True)
         )
 
     @cached_property

@@ -114,11 +114,7 @@ def _coefficients(one: int, other: int, ann: int, gamma: int, d: int) -> tuple[i
     """Of the cubic in K0, scaled to the contract's precision."""
     squared = gamma * gamma
     a = _ONE_E36 // 27
-    b = (
-        _ONE_E36 // 9
-        + 2 * E18 * gamma // 27
-        - signed(d * d // one * squared * ann) // 729 // A_MULTIPLIER // other
-    )
+    b = _ONE_E36 // 9 + 2 * E18 * gamma // 27 - signed(d * d // one * squared * ann) // 729 // A_MULTIPLIER // other
     c = (
         _ONE_E36 // 9
         + gamma * (gamma + 4 * E18) // 27

@@ -136,29 +136,21 @@ class CurveStablePool(PoolBase):
         if not 2 <= count <= _MAX_COINS or len({t.address for t in self.tokens}) != count:
             raise BadPoolSnapshot(f"a pool has 2 to {_MAX_COINS} coins, all of them different")
         if not self.rates:
-            rates = tuple(
-                10 ** (36 - token.decimals) for token in self.tokens if token.decimals <= 36
-            )
+            rates = tuple(10 ** (36 - token.decimals) for token in self.tokens if token.decimals <= 36)
             object.__setattr__(self, "rates", rates)
         if len(self.balances) != count or len(self.rates) != count or min(self.rates) <= 0:
             raise BadPoolSnapshot(f"{count} coins need as many balances and rates above 0")
         if min(self.balances) < 0:
             raise BadPoolSnapshot(f"balance {min(self.balances)} is negative")
         if self.math_version not in MATH_VERSIONS:
-            raise BadPoolSnapshot(
-                f"math_version {self.math_version!r} is not one of {MATH_VERSIONS}"
-            )
+            raise BadPoolSnapshot(f"math_version {self.math_version!r} is not one of {MATH_VERSIONS}")
         scale = A_PRECISION if self._is_ng else 1
         if not scale <= self.a_coefficient <= _MAX_A * scale:
-            raise BadPoolSnapshot(
-                f"a_coefficient {self.a_coefficient} is not in {scale} … {_MAX_A * scale}"
-            )
+            raise BadPoolSnapshot(f"a_coefficient {self.a_coefficient} is not in {scale} … {_MAX_A * scale}")
         if self.offpeg_fee_multiplier_e10 and not self._is_ng:
             raise BadPoolSnapshot("only pools of stableswap-ng charge more off the peg")
         if not 0 <= self.offpeg_fee_multiplier_e10 * self.fee_e10 <= FEE_ONE * FEE_ONE:
-            raise BadPoolSnapshot(
-                f"offpeg_fee_multiplier {self.offpeg_fee_multiplier_e10} makes a fee above all"
-            )
+            raise BadPoolSnapshot(f"offpeg_fee_multiplier {self.offpeg_fee_multiplier_e10} makes a fee above all")
         for fee in (self.fee_e10, self.admin_fee_e10):
             if not 0 <= fee <= FEE_ONE:
                 raise BadPoolSnapshot(f"fee {fee} is not in 0 … 10^10")
@@ -235,9 +227,7 @@ class CurveStablePool(PoolBase):
         gross = max(self._xp[j] - y - 1, 0) * E18 // self.rates[j]
         return gross - self.fee_e10 * gross // FEE_ONE
 
-    def swapped(
-        self, token_in: str, token_out: str, amount_raw: int
-    ) -> tuple[int, CurveStablePool]:
+    def swapped(self, token_in: str, token_out: str, amount_raw: int) -> tuple[int, CurveStablePool]:
         """See `Pool.swapped`. The owner's part of the fee leaves the balances."""
         i, j, swap = self._swap(token_in, token_out, amount_raw)
         if swap.reverts:
@@ -296,9 +286,7 @@ class CurveStablePool(PoolBase):
         x = x0 * (1 + growth)
         return min(int(x0 * growth / scale_in), most), int((y0 - curve.y(x)) * kept / scale_out)
 
-    def points(
-        self, token_in: str, token_out: str, growths: Sequence[float]
-    ) -> list[tuple[float, float, float]]:
+    def points(self, token_in: str, token_out: str, growths: Sequence[float]) -> list[tuple[float, float, float]]:
         """Where the curve leads: raw (in, out, what the next unit in yields), in floats, where so many parts of the balance have gone in.
 
         Growths ascend. Empty where the pool is empty.
@@ -414,9 +402,7 @@ class CurveStablePool(PoolBase):
         """What can go in at most before the amount itself overflows a word; 0 where the pool refuses any swap."""
         if self.invariant == 0:
             return 0
-        return min(
-            (_MAX_WORD - self._xp[i]) // self.rates[i] // 2, MAX_AMOUNT_RAW - self.balances[i]
-        )
+        return min((_MAX_WORD - self._xp[i]) // self.rates[i] // 2, MAX_AMOUNT_RAW - self.balances[i])
 
     def _most_in(self, i: int, j: int) -> int:
         """The most that can go in before a word overflows; 0 where the pool refuses any swap."""

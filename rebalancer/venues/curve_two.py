@@ -62,9 +62,7 @@ TWO_LIMITS = {"ng": Limits(2 * 10**15, False), "ng-v2.1.0": Limits(199 * 10**15,
 """By the version of the mathematics, as snapshots have it."""
 
 
-def two_y(
-    xp: Sequence[int], ann: int, gamma: int, d: int, j: int, limits: Limits
-) -> tuple[int, int]:
+def two_y(xp: Sequence[int], ann: int, gamma: int, d: int, j: int, limits: Limits) -> tuple[int, int]:
     """(the scaled balance of coin j that makes the invariant `d` with what the other holds, K0 there).
 
     K0 is 0 where Newton's method found the balance.

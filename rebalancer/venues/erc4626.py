@@ -97,9 +97,7 @@ _SHARES = interface_of(
 )
 
 
-def share_vault_hop(
-    vault: str, amount_raw: int, token_in: str, token_out: str, *, to_caller: bool
-) -> Hop:
+def share_vault_hop(vault: str, amount_raw: int, token_in: str, token_out: str, *, to_caller: bool) -> Hop:
     """A deposit into an ERC-4626 vault, or a redemption where `token_in` is the vault. Body: vault (20)."""
     flags = to_caller_flag(to_caller)
     return Hop(_NUMBER, amount_raw, token_in, token_out, address_bytes(vault), flags)
@@ -236,9 +234,7 @@ class ERC4626Pool(WrapPool):
         BadPoolSnapshot: the state contradicts itself.
     """
 
-    MAY_DRIFT: ClassVar[frozenset[str]] = frozenset(
-        {"total_assets", "total_supply", "max_deposit", "max_redeem"}
-    )
+    MAY_DRIFT: ClassVar[frozenset[str]] = frozenset({"total_assets", "total_supply", "max_deposit", "max_redeem"})
 
     address: str
     tokens: tuple[Token, Token]
@@ -260,9 +256,7 @@ class ERC4626Pool(WrapPool):
             if not 0 <= value <= _MAX_WORD:
                 raise BadPoolSnapshot(f"{value} is not in 0 … 2^256 - 1")
         if not 0 <= self.decimals_offset <= _MAX_OFFSET:
-            raise BadPoolSnapshot(
-                f"decimals_offset {self.decimals_offset} is not in 0 … {_MAX_OFFSET}"
-            )
+            raise BadPoolSnapshot(f"decimals_offset {self.decimals_offset} is not in 0 … {_MAX_OFFSET}")
 
     def swapped(self, token_in: str, token_out: str, amount_raw: int) -> tuple[int, ERC4626Pool]:
         """See `Pool.swapped`. What was deposited is not taken to be free for redemption, nor what was redeemed to make room."""
@@ -406,14 +400,10 @@ def _check(at: At, vault: Contract, paper: ERC4626Pool, lent: dict[str, Any]) ->
     required += [("previewRedeem", 1, amount) for amount in sorted(wholes[1])]
     redeemed = sorted(amount for amount in wholes[1] if paper._out(1, amount) and amount <= most)
     calls = [at.ask(vault, name, amount) for name, _, amount in required]
-    calls += [
-        _as_holder(at.ask(vault, "redeem", amount, _HOLDER, _HOLDER), lent) for amount in redeemed
-    ]
+    calls += [_as_holder(at.ask(vault, "redeem", amount, _HOLDER, _HOLDER), lent) for amount in redeemed]
     required += [("redeem", 1, amount) for amount in redeemed]
     answers = yield calls
-    found = [
-        answered(vault, name, answer) for (name, *_), answer in zip(required, answers, strict=True)
-    ]
+    found = [answered(vault, name, answer) for (name, *_), answer in zip(required, answers, strict=True)]
     previews = len(required) - len(redeemed)
     pays_out = not redeemed or any(paid is not None for paid in found[previews:])
     compared = len(required) if pays_out else previews
@@ -428,10 +418,7 @@ def _check(at: At, vault: Contract, paper: ERC4626Pool, lent: dict[str, Any]) ->
 def _in_slots(vault: Contract, shares: Mapping[int, int]) -> dict[str, Any]:
     """The state override of a call in which an account that nobody has holds shares of a vault, by the slot of the balances."""
     holder = bytes(12) + bytes.fromhex(_HOLDER[2:])
-    words = {
-        "0x" + keccak(holder + slot.to_bytes(32)).hex(): f"0x{held:064x}"
-        for slot, held in shares.items()
-    }
+    words = {"0x" + keccak(holder + slot.to_bytes(32)).hex(): f"0x{held:064x}" for slot, held in shares.items()}
     return {vault.address: {"stateDiff": words}}
 
 

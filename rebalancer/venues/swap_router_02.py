@@ -12,9 +12,7 @@ _VENUE = 2
 """Its number in RouteExecutor."""
 
 
-def router_hop(
-    router: str, amount_raw: int, path: Sequence[str], fees_pips: Sequence[int], *, to_caller: bool
-) -> Hop:
+def router_hop(router: str, amount_raw: int, path: Sequence[str], fees_pips: Sequence[int], *, to_caller: bool) -> Hop:
     """k + 1 tokens, the first of them sold, and the fees of the k pools between them. Body: router (20), packed path (20 + 23 k).
 
     Raises:

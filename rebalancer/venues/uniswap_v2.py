@@ -52,9 +52,7 @@ PAIR = interface_of(
 )
 
 
-def pair_hop(
-    pair: str, amount_raw: int, token_in: str, token_out: str, *, to_caller: bool, fee_bps: int = 30
-) -> Hop:
+def pair_hop(pair: str, amount_raw: int, token_in: str, token_out: str, *, to_caller: bool, fee_bps: int = 30) -> Hop:
     """A swap on a pair of Uniswap V2 or of a fork. Body: pair (20), fee in basis points (2)."""
     body = address_bytes(pair) + number_bytes(fee_bps, 2, "fee")
     return Hop(_NUMBER, amount_raw, token_in, token_out, body, to_caller_flag(to_caller))
@@ -248,9 +246,7 @@ def _read(at: At, ref: PoolRef) -> Reading[UniswapV2Pool]:
     pair = PAIR.at(ref.address)
     names = ("token0", "token1", "getReserves")
     answers = yield [at.ask(pair, name) for name in names]
-    token0, token1, reserves = (
-        pair.result(name, a) for name, a in zip(names, answers, strict=True)
-    )
+    token0, token1, reserves = (pair.result(name, a) for name, a in zip(names, answers, strict=True))
     tokens = yield from tokens_read(at, (token0, token1))
     fee_bps = ref.fee_pips // PIPS_PER_BPS
     return _load(
@@ -265,11 +261,7 @@ def _read(at: At, ref: PoolRef) -> Reading[UniswapV2Pool]:
 
 
 def _takes(ref: PoolRef) -> bool:
-    return (
-        len(ref.tokens) == 2
-        and 0 <= ref.fee_pips < BPS * PIPS_PER_BPS
-        and not ref.fee_pips % PIPS_PER_BPS
-    )
+    return len(ref.tokens) == 2 and 0 <= ref.fee_pips < BPS * PIPS_PER_BPS and not ref.fee_pips % PIPS_PER_BPS
 
 
 VENUE = Venue(

@@ -103,9 +103,7 @@ class TickProfile:
         if not 0 <= self.fee_pips < PIPS:
             raise BadPoolSnapshot(f"fee {self.fee_pips} is not in 0 … {PIPS - 1} millionths")
         if not 0 < self.tick_spacing <= _MAX_TICK_SPACING:
-            raise BadPoolSnapshot(
-                f"tick spacing {self.tick_spacing} is not in 1 … {_MAX_TICK_SPACING}"
-            )
+            raise BadPoolSnapshot(f"tick spacing {self.tick_spacing} is not in 1 … {_MAX_TICK_SPACING}")
         running, previous = 0, -MAX_TICK - 1
         for at, gross, net in self.ticks:
             if not previous < at <= MAX_TICK:
@@ -174,9 +172,7 @@ class _Ladder:
             self.depth = self.sqrt_x96
         steps = [
             self.whole(start_x96, end_x96, liquidity)
-            for (start_x96, end_x96), liquidity in zip(
-                pairwise(self.sqrt_x96), self.liquidity, strict=False
-            )
+            for (start_x96, end_x96), liquidity in zip(pairwise(self.sqrt_x96), self.liquidity, strict=False)
         ]
         self.total_in = list(accumulate((step[0] for step in steps), initial=0))
         self.total_out = list(accumulate((step[1] for step in steps), initial=0))
@@ -240,18 +236,14 @@ V3_POOL = interface_of(
 )
 _LENS = interface_of(
     "UniswapV3Lens",
-    (
-        "read(address[],uint256) -> (address,address,uint24,int24,uint160,int24,uint128,(int24,uint128,int128)[])[]",
-    ),
+    ("read(address[],uint256) -> (address,address,uint24,int24,uint160,int24,uint128,(int24,uint128,int128)[])[]",),
 )
 
 
 def v3_hop(pool: str, amount_raw: int, token_in: str, token_out: str, *, to_caller: bool) -> Hop:
     """A swap on a pool of Uniswap V3. Body: pool (20)."""
     body = address_bytes(pool)
-    return Hop(
-        UniswapV3Pool.NUMBER, amount_raw, token_in, token_out, body, to_caller_flag(to_caller)
-    )
+    return Hop(UniswapV3Pool.NUMBER, amount_raw, token_in, token_out, body, to_caller_flag(to_caller))
 
 
 @dataclass(frozen=True)
@@ -296,9 +288,7 @@ class UniswapV3Pool(PoolBase):
             raise BadPoolSnapshot(f"tick {self.tick} is not that of the price, {tick}")
         running = self.profile.liquidity_at(self.tick)
         if self.liquidity != running:
-            raise BadPoolSnapshot(
-                f"liquidity {self.liquidity} is not the sum of liquidity_net, {running}"
-            )
+            raise BadPoolSnapshot(f"liquidity {self.liquidity} is not the sum of liquidity_net, {running}")
 
     @property
     def key(self) -> str:
@@ -466,9 +456,7 @@ class UniswapV3Pool(PoolBase):
         first_fixed, first_other = (first_in, first_out) if exact_in else (first_out, first_in)
 
         if amount_raw < first_fixed:
-            end_x96, part = partial(
-                self.sqrt_price_x96, self.liquidity, amount_raw, self.fee_pips, down=ladder.down
-            )
+            end_x96, part = partial(self.sqrt_price_x96, self.liquidity, amount_raw, self.fee_pips, down=ladder.down)
             return _End(part, end_x96, None)
         goal = fixed[k] + amount_raw - first_fixed
         last = bisect_left(fixed, goal, k)

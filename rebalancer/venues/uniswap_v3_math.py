@@ -51,9 +51,7 @@ def _half_powers() -> tuple[int, ...]:
     """1.0001^(-2^k / 2) in Q128 for k = 0 … 19, each rounded to the nearest integer."""
     with localcontext(prec=80):
         base = Decimal("1.0001")
-        return tuple(
-            int((base ** -(1 << k)).sqrt() * (1 << 128) + Decimal("0.5")) for k in range(20)
-        )
+        return tuple(int((base ** -(1 << k)).sqrt() * (1 << 128) + Decimal("0.5")) for k in range(20))
 
 
 _HALF_POWERS = _half_powers()
@@ -114,9 +112,7 @@ def amount1_delta(a_x96: int, b_x96: int, liquidity: int, *, up: bool) -> int:
     return -(-product >> 96) if up else product >> 96
 
 
-def full_step(
-    start_x96: int, end_x96: int, liquidity: int, fee_pips: int, *, down: bool
-) -> tuple[int, int]:
+def full_step(start_x96: int, end_x96: int, liquidity: int, fee_pips: int, *, down: bool) -> tuple[int, int]:
     """Raw (in with fee, out) of moving the price the whole way: SwapMath with enough amount left.
 
     The two kinds of swap agree here: an exact-in swap walks the whole way if and only if it has
@@ -131,9 +127,7 @@ def full_step(
     return net_in + div_up(net_in * fee_pips, PIPS - fee_pips), out
 
 
-def partial_step_in(
-    start_x96: int, liquidity: int, amount_raw: int, fee_pips: int, *, down: bool
-) -> tuple[int, int]:
+def partial_step_in(start_x96: int, liquidity: int, amount_raw: int, fee_pips: int, *, down: bool) -> tuple[int, int]:
     """(end price, raw out) of an exact-in step that stops short of its target.
 
     The fee is whatever of `amount_raw` the move to the end price does not use, so all of it goes.
@@ -147,9 +141,7 @@ def partial_step_in(
     return end_x96, amount0_delta(start_x96, end_x96, liquidity, up=False)
 
 
-def partial_step_out(
-    start_x96: int, liquidity: int, amount_raw: int, fee_pips: int, *, down: bool
-) -> tuple[int, int]:
+def partial_step_out(start_x96: int, liquidity: int, amount_raw: int, fee_pips: int, *, down: bool) -> tuple[int, int]:
     """(end price, raw in with fee) of an exact-out step that wants less than its target gives.
 
     The end price is rounded against the trader: down when falling, up when rising. Above a
@@ -175,9 +167,7 @@ def _price_after_token0_in(start_x96: int, liquidity: int, net: int) -> int:
     return div_up(scaled, scaled // start_x96 + net)
 
 
-def arbitrage_bounds(
-    price0_e8: int, price1_e8: int, decimals0: int, decimals1: int, fee_pips: int
-) -> tuple[int, int]:
+def arbitrage_bounds(price0_e8: int, price1_e8: int, decimals0: int, decimals1: int, fee_pips: int) -> tuple[int, int]:
     """The pool's sqrt prices (* 2^96) between which no arbitrage pays, rounded down.
 
     {token1/token0} = {usd/token0} / {usd/token1}. Buying token0 from the pool at price P costs

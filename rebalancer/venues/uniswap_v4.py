@@ -152,9 +152,7 @@ class UniswapV4Pool(PoolBase):
         object.__setattr__(self, "manager", address_key(self.manager))
         for fee_pips in self.protocol_fees_pips:
             if not 0 <= fee_pips <= _MAX_PROTOCOL_FEE_PIPS:
-                raise BadPoolSnapshot(
-                    f"protocol fee {fee_pips} is not in 0 … {_MAX_PROTOCOL_FEE_PIPS} millionths"
-                )
+                raise BadPoolSnapshot(f"protocol fee {fee_pips} is not in 0 … {_MAX_PROTOCOL_FEE_PIPS} millionths")
         _ = self._down, self._up  # which check the rest
 
     @property
@@ -204,9 +202,7 @@ class UniswapV4Pool(PoolBase):
     def swapped(self, token_in: str, token_out: str, amount_raw: int) -> tuple[int, UniswapV4Pool]:
         """See `Pool.swapped`."""
         out, end = self._side(token_in).swapped(token_in, token_out, amount_raw)
-        after = replace(
-            self, sqrt_price_x96=end.sqrt_price_x96, tick=end.tick, liquidity=end.liquidity
-        )
+        after = replace(self, sqrt_price_x96=end.sqrt_price_x96, tick=end.tick, liquidity=end.liquidity)
         return _booked(amount_raw, out), after
 
     def spot_price(self, token_in: str, token_out: str) -> Fraction:
@@ -261,10 +257,7 @@ class UniswapV4Pool(PoolBase):
     def _fees_pips(self) -> tuple[int, int]:
         """What a swap down and a swap up cost, the protocol's part included (ProtocolFeeLibrary), in millionths."""
         fee_pips = self.profile.fee_pips
-        down, up = (
-            protocol + fee_pips - protocol * fee_pips // PIPS
-            for protocol in self.protocol_fees_pips
-        )
+        down, up = (protocol + fee_pips - protocol * fee_pips // PIPS for protocol in self.protocol_fees_pips)
         return down, up
 
     @property
@@ -345,9 +338,7 @@ class UniswapV4Pool(PoolBase):
             self.manager,
             self.token0,
             self.token1,
-            _with_protocol_fee(self.profile, protocol_fee_pips)
-            if protocol_fee_pips
-            else self.profile,
+            _with_protocol_fee(self.profile, protocol_fee_pips) if protocol_fee_pips else self.profile,
             self.sqrt_price_x96,
             self.tick,
             self.liquidity,
@@ -430,9 +421,7 @@ class WrappedEtherPool:
         """See `Pool.quote_out`."""
         return self.pool.quote_out(*self._way(token_in, token_out), amount_raw)
 
-    def swapped(
-        self, token_in: str, token_out: str, amount_raw: int
-    ) -> tuple[int, WrappedEtherPool]:
+    def swapped(self, token_in: str, token_out: str, amount_raw: int) -> tuple[int, WrappedEtherPool]:
         """See `Pool.swapped`."""
         out, after = self.pool.swapped(*self._way(token_in, token_out), amount_raw)
         return out, replace(self, pool=after)
@@ -449,9 +438,7 @@ class WrappedEtherPool:
         """See `Pool.hop`."""
         i, j = refs_of(self.key, self.tokens, token_in, token_out)
         ends = self.tokens[i].address, self.tokens[j].address
-        return self.pool.hop_as(
-            *ends, amount_raw, to_caller=to_caller, ether_in=i == 0, ether_out=j == 0
-        )
+        return self.pool.hop_as(*ends, amount_raw, to_caller=to_caller, ether_in=i == 0, ether_out=j == 0)
 
     def shape(self, token_in: str, token_out: str) -> Stretches:
         """See `Pool.shape`."""
@@ -501,9 +488,7 @@ def _load(snapshot: Snapshot) -> UniswapV4Pool:
     # Hooks and fees that change are part of the id, so it tells that there are none.
     bare = pool_id(token0.address, token1.address, fee_pips, spacing)
     if text_of(snapshot, "pool_id").lower() != bare:
-        raise BadPoolSnapshot(
-            f"pool_id {snapshot['pool_id']} is not {bare}, that of such a pool without hooks"
-        )
+        raise BadPoolSnapshot(f"pool_id {snapshot['pool_id']} is not {bare}, that of such a pool without hooks")
     return UniswapV4Pool(
         manager=text_of(snapshot, "pool_manager"),
         token0=token0,
@@ -572,9 +557,7 @@ def _slots(at: At, manager: Contract, slots: Sequence[int]) -> Reading[list[int]
     if not slots:
         return []
     parts = [slots[start : start + _SLOTS] for start in range(0, len(slots), _SLOTS)]
-    answers = yield [
-        at.ask(manager, "extsload", [slot.to_bytes(32) for slot in part]) for part in parts
-    ]
+    answers = yield [at.ask(manager, "extsload", [slot.to_bytes(32) for slot in part]) for part in parts]
     words = [manager.result("extsload", answer) for answer in answers]
     return [int.from_bytes(word) for part in words for word in part]
 

@@ -67,9 +67,7 @@ _STETH = interface_of(
 )
 
 
-def wsteth_hop(
-    wsteth: str, amount_raw: int, token_in: str, token_out: str, *, to_caller: bool = False
-) -> Hop:
+def wsteth_hop(wsteth: str, amount_raw: int, token_in: str, token_out: str, *, to_caller: bool = False) -> Hop:
     """A wrap of stETH, or an unwrap where `token_in` is wstETH. Body: wstETH (20)."""
     flags = to_caller_flag(to_caller)
     return Hop(_NUMBER, amount_raw, token_in, token_out, address_bytes(wsteth), flags)
@@ -85,9 +83,7 @@ class WstETHPool(WrapPool):
         BadPoolSnapshot: the state contradicts itself.
     """
 
-    MAY_DRIFT: ClassVar[frozenset[str]] = frozenset(
-        {"pooled", "shares", "loose", "wrapped", "is_stopped"}
-    )
+    MAY_DRIFT: ClassVar[frozenset[str]] = frozenset({"pooled", "shares", "loose", "wrapped", "is_stopped"})
 
     address: str
     tokens: tuple[Token, Token]
@@ -209,9 +205,7 @@ def _read(at: At, ref: PoolRef) -> Reading[WstETHPool]:
         *(at.ask(steth, name, *([ref.address] if name == "sharesOf" else [])) for name in names),
         *(at.ask(steth, name) for name in optional),
     ]
-    pooled, shares, inside = (
-        steth.result(name, answer) for name, answer in zip(names, answers[:3], strict=True)
-    )
+    pooled, shares, inside = (steth.result(name, answer) for name, answer in zip(names, answers[:3], strict=True))
     stopped, ether_outside, shares_outside = (
         answered(steth, name, answer) for name, answer in zip(optional, answers[3:], strict=True)
     )

@@ -75,10 +75,7 @@ class Notice:
     def body(self) -> str:
         """What it means, of what, and what to do; at most some lines, however much there is."""
         lasted = span(self.at - min(one.since for one in self.about))
-        lines = [
-            safe_text(f"{one.subject}: {one.text}" if one.subject else one.text)
-            for one in self.about[:_SHOWN]
-        ]
+        lines = [safe_text(f"{one.subject}: {one.text}" if one.subject else one.text) for one in self.about[:_SHOWN]]
         if len(self.about) > _SHOWN:
             lines.append(f"and {len(self.about) - _SHOWN} more")
         if self.phase is Phase.ENDED:
@@ -101,9 +98,7 @@ class _Entry:
 class Alarms:
     """Which alarms are on, in every chain. Any thread may call it."""
 
-    def __init__(
-        self, limits: AlarmLimits, repeat_seconds: float, chain_ids: Iterable[int] = ()
-    ) -> None:
+    def __init__(self, limits: AlarmLimits, repeat_seconds: float, chain_ids: Iterable[int] = ()) -> None:
         """`chain_ids` are those that should be looked at from now on; others are known once they were."""
         self._limits = limits
         self._repeat_seconds = repeat_seconds
@@ -171,8 +166,4 @@ class Alarms:
                 if entry.begun:
                     reported[Phase.ENDED].append(entry.active)
                 del entries[subject]
-        return [
-            Notice(alarm, chain_id, phase, now, tuple(about))
-            for phase, about in reported.items()
-            if about
-        ]
+        return [Notice(alarm, chain_id, phase, now, tuple(about)) for phase, about in reported.items() if about]

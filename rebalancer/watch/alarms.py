@@ -115,9 +115,7 @@ def _vault_breakers(for_good: bool) -> Callable[[Tick, AlarmLimits], Found]:
 
 
 def _reason(reason: Reason, why: str) -> Callable[[Tick, AlarmLimits], Found]:
-    return lambda tick, _limits: {
-        vault: why for vault, now in tick.reasons.items() if now is reason
-    }
+    return lambda tick, _limits: {vault: why for vault, now in tick.reasons.items() if now is reason}
 
 
 def _waiting(tick: Tick, _limits: AlarmLimits) -> Found:
@@ -146,11 +144,7 @@ def _slow(tick: Tick, _limits: AlarmLimits) -> Found:
 
 
 def _old(tick: Tick, _limits: AlarmLimits) -> Found:
-    if (
-        tick.chain_id == DEVNET_CHAIN_ID
-        or tick.block is None
-        or tick.at - tick.block.timestamp <= _OLD_SECONDS
-    ):
+    if tick.chain_id == DEVNET_CHAIN_ID or tick.block is None or tick.at - tick.block.timestamp <= _OLD_SECONDS:
         return {}
     age = span(tick.at - tick.block.timestamp)
     return {"": f"the newest block, {tick.block.number}, is {age} old"}

@@ -66,8 +66,7 @@ class Alerts:
         self._least = Severity(settings.min_severity)
         self._clean = clean
         self._destinations = [
-            _Destination(number, url, count, tuple(pauses_seconds))
-            for number, url in enumerate(settings.urls, start=1)
+            _Destination(number, url, count, tuple(pauses_seconds)) for number, url in enumerate(settings.urls, start=1)
         ]
         for destination in self._destinations:
             destination.start()
@@ -87,9 +86,7 @@ class Alerts:
         """Have the places told, soon."""
         for notice in alarm_state:
             if notice.alarm.severity.reaches(self._least):
-                message = _Message(
-                    self._clean(notice.title), self._clean(notice.body), _kind(notice)
-                )
+                message = _Message(self._clean(notice.title), self._clean(notice.body), _kind(notice))
                 for destination in self._destinations:
                     destination.put(message)
 
@@ -177,9 +174,7 @@ class _Destination:
 def _kind(notice: Notice) -> str:
     if notice.phase is Phase.ENDED:
         return "success"
-    return {Severity.INFO: "info", Severity.WARNING: "warning", Severity.CRITICAL: "failure"}[
-        notice.alarm.severity
-    ]
+    return {Severity.INFO: "info", Severity.WARNING: "warning", Severity.CRITICAL: "failure"}[notice.alarm.severity]
 
 
 def _apprise(number: int, url: AlertUrl) -> Any:

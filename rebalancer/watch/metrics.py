@@ -58,9 +58,7 @@ class _LastTick:
 class Metrics:
     """All metrics of one process. A watcher; any thread may call it, and any other read `registry`."""
 
-    def __init__(
-        self, alarms: Alarms | None = None, clock: Callable[[], float] = time.time
-    ) -> None:
+    def __init__(self, alarms: Alarms | None = None, clock: Callable[[], float] = time.time) -> None:
         """`alarms` are those that `rebalancer_alarms` counts."""
         self.registry = CollectorRegistry()
         self._alarms = alarms
@@ -73,26 +71,18 @@ class Metrics:
             return Counter(f"rebalancer_{name}", text, labels, registry=self.registry)
 
         def histogram(name: str, text: str, buckets: Iterable[float]) -> Histogram:
-            return Histogram(
-                f"rebalancer_{name}", text, chain, registry=self.registry, buckets=tuple(buckets)
-            )
+            return Histogram(f"rebalancer_{name}", text, chain, registry=self.registry, buckets=tuple(buckets))
 
         self._seconds = histogram("tick_seconds", "How long looks take.", _TICK_BUCKETS)
-        self._cost = histogram(
-            "cost_bps", "Loss of rebalances, in bps of what they sold.", _COST_BUCKETS_BPS
-        )
+        self._cost = histogram("cost_bps", "Loss of rebalances, in bps of what they sold.", _COST_BUCKETS_BPS)
         self._failures = counter("tick_failures", "Looks that failed.")
         self._requests = counter("requests", "HTTP requests to endpoints.")
         self._decisions = counter("decisions", "Decisions.", ("chain", "reason"))
         self._rebalances = counter("rebalances", "Rebalances mined and checked.")
         self._sold = counter("sold_usd", "Value that rebalances sold, at the oracle's prices.")
         self._lost = counter("loss_usd", "Value that rebalances lost against the oracle's prices.")
-        self._gas = counter(
-            "gas_ether", "Ether that rebalances paid for gas, with all that a rollup charges."
-        )
-        self._rollup = counter(
-            "rollup_ether", "The part of it for data on L1 and the chain's operator."
-        )
+        self._gas = counter("gas_ether", "Ether that rebalances paid for gas, with all that a rollup charges.")
+        self._rollup = counter("rollup_ether", "The part of it for data on L1 and the chain's operator.")
         self._alerts = counter("alerts", "Alerts, by what became of them.", ("outcome",))
         for outcome in ("sent", "failed", "dropped"):
             self._alerts.labels(outcome)
@@ -170,9 +160,7 @@ class Metrics:
                     family.add_metric((chain, *of), value)
             return family
 
-        def one(
-            name: str, text: str, value: Callable[[_LastTick], float | None]
-        ) -> GaugeMetricFamily:
+        def one(name: str, text: str, value: Callable[[_LastTick], float | None]) -> GaugeMetricFamily:
             def values(last: _LastTick) -> Iterable[tuple[tuple[str, ...], float]]:
                 found = value(last)
                 return [] if found is None else [((), found)]
@@ -184,18 +172,14 @@ class Metrics:
         yield build
         yield one("last_tick_timestamp_seconds", "End of the newest look.", lambda x: x.tick.at)
         yield one("last_tick_seconds", "How long the newest look took.", lambda x: x.tick.seconds)
-        yield one(
-            "failures_in_a_row", "Looks that failed lately.", lambda x: x.tick.failures_in_a_row
-        )
+        yield one("failures_in_a_row", "Looks that failed lately.", lambda x: x.tick.failures_in_a_row)
         yield one("block_number", "Newest block.", lambda x: x.block.number if x.block else None)
         yield one(
             "block_age_seconds",
             "How long ago the newest block was made.",
             lambda x: max(0.0, now - x.block.timestamp) if x.block else None,
         )
-        yield one(
-            "subscribed", "Whether blocks come by WebSocket.", lambda x: int(x.tick.subscribed)
-        )
+        yield one("subscribed", "Whether blocks come by WebSocket.", lambda x: int(x.tick.subscribed))
         yield gauge(
             "vaults",
             "Vaults, by why they can or cannot be rebalanced.",
@@ -231,9 +215,7 @@ class Metrics:
         yield gauge(
             "endpoint_latency_seconds",
             "How long each endpoint takes to answer.",
-            lambda x: [
-                (of, e.latency_seconds) for of, e in _named(x) if e.latency_seconds is not None
-            ],
+            lambda x: [(of, e.latency_seconds) for of, e in _named(x) if e.latency_seconds is not None],
             "endpoint",
         )
         yield gauge(
@@ -242,9 +224,7 @@ class Metrics:
             lambda x: [(of, int(e.usable)) for of, e in _named(x)],
             "endpoint",
         )
-        yield one(
-            "diverged_pools", "Pools not traded any more.", lambda x: len(x.tick.diverged_pools)
-        )
+        yield one("diverged_pools", "Pools not traded any more.", lambda x: len(x.tick.diverged_pools))
         yield one(
             "pools_left_out",
             "Pools not traded on for a while, because they refuse swaps or cannot be read.",
@@ -268,9 +248,7 @@ class Metrics:
         yield self._alarm_gauge(last_ticks)
 
     def _alarm_gauge(self, last_ticks: Iterable[str]) -> GaugeMetricFamily:
-        family = GaugeMetricFamily(
-            "rebalancer_alarms", "Alarms that are on.", labels=("chain", "alarm", "severity")
-        )
+        family = GaugeMetricFamily("rebalancer_alarms", "Alarms that are on.", labels=("chain", "alarm", "severity"))
         if self._alarms is not None:
             on = Count((str(each.chain_id), each.alarm.name) for each in self._alarms.active())
             for chain in sorted({*last_ticks, *(chain for chain, _ in on)}):

@@ -195,9 +195,7 @@ def _named(host: str) -> str:
     return name.strip("[]").rstrip(".").lower()
 
 
-def _handler(
-    status_store: Shown, metrics: Metrics | None, names: Collection[str]
-) -> type[BaseHTTPRequestHandler]:
+def _handler(status_store: Shown, metrics: Metrics | None, names: Collection[str]) -> type[BaseHTTPRequestHandler]:
     known = {_named(name) for name in names}
     registry = metrics.registry if metrics else CollectorRegistry()
 

@@ -80,9 +80,7 @@ class _Chain:
         outcome = decision.outcome
         key = (decision.vault, decision.reason, decision.epoch, outcome is not None)
         before = self.decisions.pop(key, None)
-        self.decisions[key] = _Repeated(
-            _decision_as_json(decision, at), before.times + 1 if before else 1
-        )
+        self.decisions[key] = _Repeated(_decision_as_json(decision, at), before.times + 1 if before else 1)
         while len(self.decisions) > MOST_DECISIONS:
             self.decisions.popitem(last=False)
 
@@ -120,9 +118,7 @@ class StatusStore:
                 if chain.tick is not None:
                     at, due = chain.tick.at, next_tick(chain.tick)
                 if now - due > SILENT_SECONDS:
-                    problems.append(
-                        f"Chain {chain_id} has not been looked at for {span(now - at)}."
-                    )
+                    problems.append(f"Chain {chain_id} has not been looked at for {span(now - at)}.")
         return tuple(problems)
 
     def unready(self) -> tuple[str, ...]:
@@ -137,10 +133,7 @@ class StatusStore:
         """Everything, for programs; its size does not grow with vaults."""
         unready = self.unready()
         with self._lock:
-            chains = [
-                self._chain_as_json(chain_id, chain)
-                for chain_id, chain in sorted(self._chains.items())
-            ]
+            chains = [self._chain_as_json(chain_id, chain) for chain_id, chain in sorted(self._chains.items())]
         alarms = self._alarms.active()
         return {
             "at": self._clock(),
@@ -196,10 +189,7 @@ class StatusStore:
             ],
             "attempts": dict(tick.attempts),
             "waiting_blocks": tick.waiting_blocks,
-            "signers": [
-                {"address": address, "balance_wei": str(wei)}
-                for address, wei in tick.balances_wei.items()
-            ],
+            "signers": [{"address": address, "balance_wei": str(wei)} for address, wei in tick.balances_wei.items()],
             "breakers_open": len(tick.breakers),
             "breakers": [
                 {**asdict(one), "why": self._text(one.why)}
@@ -209,9 +199,7 @@ class StatusStore:
             "pools_diverged": len(tick.diverged_pools),
             "diverged_pools": list(tick.diverged_pools[:MOST_LISTED]),
             "pools_left_out": len(tick.left_out),
-            "left_out": [
-                {**asdict(one), "why": self._text(one.why)} for one in tick.left_out[:MOST_LISTED]
-            ],
+            "left_out": [{**asdict(one), "why": self._text(one.why)} for one in tick.left_out[:MOST_LISTED]],
             "vaults_differing": len(tick.differing_vaults),
             "differing_vaults": list(tick.differing_vaults[:MOST_LISTED]),
         }
@@ -229,11 +217,7 @@ def _problems(chain: _Chain) -> list[str]:
         problems.append(f"its vaults have not been read yet ({tick.failure or 'no block'})")
     if tick.endpoints and not any(one.usable for one in tick.endpoints):
         problems.append(f"none of its {len(tick.endpoints)} endpoints can be used")
-    problems += [
-        f"its breaker is open ({one.why.rstrip('.')})"
-        for one in tick.breakers
-        if one.scope == "chain"
-    ]
+    problems += [f"its breaker is open ({one.why.rstrip('.')})" for one in tick.breakers if one.scope == "chain"]
     return problems
 
 

@@ -41,9 +41,7 @@ def _fills_alone(env: AttackEnv) -> Result:
         fill = env.worst_fill()
         if fill is None or env.refused(env.keep_what_it_can, fill) is None:
             raise AssertionError("nobody but a keeper may rebalance before it opens")
-    wait, appetite_bps = best_plunder(
-        env, policy.loss_period_seconds, (_OPEN_AFTER, 3_600), (2_500, 2_500)
-    )
+    wait, appetite_bps = best_plunder(env, policy.loss_period_seconds, (_OPEN_AFTER, 3_600), (2_500, 2_500))
     tally = Tally()
     plunder(env, tally, env.chain.now() + policy.loss_period_seconds, wait, appetite_bps)
     return Result(
@@ -170,9 +168,7 @@ def _after_a_silence(env: AttackEnv) -> Policy:
     return policy
 
 
-def _first_chance(
-    env: AttackEnv, policy: Policy, attack: str, promise: str, limit_e18: int
-) -> Result:
+def _first_chance(env: AttackEnv, policy: Policy, attack: str, promise: str, limit_e18: int) -> Result:
     """The thief pokes as soon as it can; the best moment to trade after that."""
 
     def play(parameters: tuple[int, ...]) -> tuple[Tally, str | None]:
@@ -324,9 +320,7 @@ def _replayed(env: AttackEnv) -> Result:
             "nonce": 1,
         } | changes
 
-    def signed(
-        message: dict[str, Any], *, chain: int = chain_id, by: BoundContract = filler
-    ) -> bytes:
+    def signed(message: dict[str, Any], *, chain: int = chain_id, by: BoundContract = filler) -> bytes:
         domain = {"name": "Rebalancer quotes", "version": "1", "chainId": chain}
         requested = {
             "types": _TYPES,

@@ -186,9 +186,7 @@ def _fall_asleep(env: AttackEnv) -> None:
     env.move({"ETH": 1_600 * 10**8}, seconds=_ASLEEP_DAYS * DAY)
 
 
-def _use(
-    env: AttackEnv, sell: int, buy: int, lot_raw: int, seconds: int, advance: Callable[[int], None]
-) -> list[str]:
+def _use(env: AttackEnv, sell: int, buy: int, lot_raw: int, seconds: int, advance: Callable[[int], None]) -> list[str]:
     """The thief pokes as often as it must for so long, then takes all it can at the floor. Returns the refusals."""
     refusals = set()
     until = env.chain.now() + seconds
@@ -205,9 +203,7 @@ def _use(
             break
         for _ in range(-(-_DECAY // _LOOK)):
             advance(_LOOK)
-            refusals.add(
-                env.refused(env.send, env.vault, "pokeAuction", sell, buy, sender=env.thief)
-            )
+            refusals.add(env.refused(env.send, env.vault, "pokeAuction", sell, buy, sender=env.thief))
     return sorted(refusal for refusal in refusals if refusal)
 
 
@@ -407,11 +403,7 @@ def _given(env: AttackEnv, *, looked_at: bool) -> Result:
     return _woken(
         "a gift to an ERC-4626 vault that is a second source, "
         + ("after anybody has looked once" if looked_at else "while nobody looks"),
-        lambda at: (
-            "gifts of up to 40,000 dollars"
-            if looked_at
-            else f"{at[0]:,} dollars given, bids after {at[1]} h"
-        ),
+        lambda at: "gifts of up to 40,000 dollars" if looked_at else f"{at[0]:,} dollars given, bids after {at[1]} h",
         play,
         found,
         ""

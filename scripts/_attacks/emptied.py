@@ -109,7 +109,5 @@ def _round(env: AttackEnv, vault: BoundContract, tokens: list[BoundContract]) ->
 
 def _worth_e18(env: AttackEnv, tokens: list[BoundContract], *accounts: str) -> int:
     return sum(
-        env.value_e18(token.address, env.read(token, "balanceOf", account))
-        for token in tokens
-        for account in accounts
+        env.value_e18(token.address, env.read(token, "balanceOf", account)) for token in tokens for account in accounts
     )

@@ -29,9 +29,7 @@ def fees(env: AttackEnv) -> list[Result]:
     return results
 
 
-def _set_fees(
-    env: AttackEnv, *, performance: int = 0, entry: int = 0, leaving: int = 0, to: str
-) -> None:
+def _set_fees(env: AttackEnv, *, performance: int = 0, entry: int = 0, leaving: int = 0, to: str) -> None:
     env.send(env.vault, "setFees", (0, performance, entry, leaving), to, sender=Actor.OWNER.address)
 
 
@@ -77,9 +75,7 @@ def _low_mark(env: AttackEnv) -> Result:
     return Result(
         "a performance fee begins while 40 % of the vault is excluded, and is settled once it is included",
         "fee on gains",
-        f"no price has moved; it cannot begin until the asset is included ({waits})"
-        if waits
-        else "no price has moved",
+        f"no price has moved; it cannot begin until the asset is included ({waits})" if waits else "no price has moved",
         tally.gained_e18,
         tally.lost_e18,
         0,
@@ -171,9 +167,7 @@ def _newcomer(env: AttackEnv) -> Result:
     _begin_performance(env, env.thief)
     env.move({"ETH": 3_000 * 10**8})
     shares = 10**6 * E18
-    for token, amount in zip(
-        env.tokens.values(), env.read(env.vault, "previewMintInKind", shares), strict=True
-    ):
+    for token, amount in zip(env.tokens.values(), env.read(env.vault, "previewMintInKind", shares), strict=True):
         env.market.deal(token.address, newcomer, amount)
     env.mint(newcomer, shares)
     total_e18 = env.worths_e18(env.vault)[2]

@@ -118,13 +118,9 @@ class Account:
         """The endpoints of its chain."""
         return self.chain.rpc
 
-    def transact(
-        self, contract: BoundContract, function: str, *args: Any, value_wei: int = 0
-    ) -> Receipt:
+    def transact(self, contract: BoundContract, function: str, *args: Any, value_wei: int = 0) -> Receipt:
         """Call a function in a transaction and wait for its receipt."""
-        return self.chain.transact(
-            contract, function, *args, sender=self.address, value_wei=value_wei
-        )
+        return self.chain.transact(contract, function, *args, sender=self.address, value_wei=value_wei)
 
     def deploy(self, name: str, *args: Any) -> BoundContract:
         """Deploy a packaged contract."""
@@ -164,9 +160,7 @@ class AttackEnv:
     def __init__(self, chain: LocalChain, environment: DevEnvironment | None = None) -> None:
         self.chain = chain
         chain.run_steadily()
-        self.environment: DevEnvironment = environment or build_environment(
-            chain, PRICES_E8, policy=FIELD_POLICY
-        )
+        self.environment: DevEnvironment = environment or build_environment(chain, PRICES_E8, policy=FIELD_POLICY)
         self.market = self.environment.market
         self.vault = contract_at(chain.rpc, "BasketVault", self.environment.vault)
         self.rebalancer = Actor.KEEPER.address
@@ -179,9 +173,7 @@ class AttackEnv:
             for token in self.environment.deployment.tokens
         }
         self.decimals = {t.address: t.decimals for t in self.environment.deployment.tokens}
-        self._feed_of = {
-            self.tokens[feed.token].address: feed.name for feed in self.environment.deployment.feeds
-        }
+        self._feed_of = {self.tokens[feed.token].address: feed.name for feed in self.environment.deployment.feeds}
         self.lead_bps: dict[str, int] = {}
         """By how much the true price of a token is above (or below) its feed's answer."""
         self._fixed_e18: dict[str, int] = {}
@@ -360,9 +352,7 @@ class AttackEnv:
         """The thief has its puppet do something."""
         return self.send(self.impersonated, "run", list(acts), sender=self.thief)
 
-    def rebalance_by_route(
-        self, sales: Sequence[int], least: Sequence[int], route: bytes
-    ) -> Receipt:
+    def rebalance_by_route(self, sales: Sequence[int], least: Sequence[int], route: bytes) -> Receipt:
         """The keeper rebalances with the public RouteExecutor."""
         epoch = self.snapshot().state.epoch
         args = (epoch, list(sales), list(least), self.environment.system.executor, route)
@@ -401,9 +391,7 @@ class AttackEnv:
         feed = self.chain.deploy("MockAggregator", 8, "COIN / USD", sender=owner)
         self.send(feed, "push", usd * 10**8, sender=owner)
         spec = FeedSpec(feed.address, 8, 120 * DAY, 1, 10**30)
-        set_feed(
-            self.account(Actor.OWNER.address), self.environment.system.oracle, token.address, spec
-        )
+        set_feed(self.account(Actor.OWNER.address), self.environment.system.oracle, token.address, spec)
         self.decimals[token.address] = decimals
         self._fixed_e18[token.address] = usd * E18
         for account in (owner, self.thief, self.impersonated.address):
@@ -458,9 +446,7 @@ class AttackEnv:
         least = [0 for _ in self.read(vault, "held")]
         return self.send(vault, "redeemInKind", shares, account, account, least, sender=account)
 
-    def claim(
-        self, token: BoundContract, holder: str, vault: BoundContract | None = None
-    ) -> Receipt:
+    def claim(self, token: BoundContract, holder: str, vault: BoundContract | None = None) -> Receipt:
         """A holder has all of its claim on a token paid to itself."""
         vault = vault or self.vault
         args = (holder, token.address, holder, 2**255)
@@ -486,10 +472,7 @@ class AttackEnv:
     def refusals(self, receipt: Receipt) -> list[str]:
         """Names of the errors that acts which might fail were refused with, in order."""
         logs = [log for log in receipt.logs if log["address"].lower() == self.impersonated.address]
-        return [
-            decode_revert(event.values["reason"]).error
-            for event in decode_logs(logs, self.impersonated.interface)
-        ]
+        return [decode_revert(event.values["reason"]).error for event in decode_logs(logs, self.impersonated.interface)]
 
     # What a thief with the keeper's key can take
 
@@ -520,10 +503,7 @@ class AttackEnv:
             for d, price, unit in zip(distances_e18, prices, units, strict=True)
         ]
         # The vault values what it sells at the higher price and what it buys at the lower one.
-        lent_e18 = sum(
-            sale * price.hi_e18 // unit
-            for sale, price, unit in zip(sales, prices, units, strict=True)
-        )
+        lent_e18 = sum(sale * price.hi_e18 // unit for sale, price, unit in zip(sales, prices, units, strict=True))
         # A billionth of the budget is left alone: the vault rounds against whoever spends it.
         loss_most_e18 = now.loss_left_e18 * weighed.total_e18 // E18 * (10**9 - 1) // 10**9
         kept_e18 = min(lent_e18 * now.slippage_limit_e18 // E18, loss_most_e18) * greed_bps // BPS
@@ -544,9 +524,7 @@ class AttackEnv:
     def keep_what_it_can(self, fill: AttackFill) -> Receipt:
         """The thief's puppet, as executor, takes the sales, hands over the purchases out of its own pocket and keeps the difference."""
         acts = [
-            act(
-                contract_at(self.chain.rpc, "MockToken", token), "transfer", self.vault.address, buy
-            )
+            act(contract_at(self.chain.rpc, "MockToken", token), "transfer", self.vault.address, buy)
             for token, buy in zip(fill.tokens, fill.buys, strict=True)
             if buy
         ]
@@ -571,9 +549,9 @@ def bound_b_e18(policy: Policy, window_seconds: int, oracle_error_bps: int = 0) 
     """Promise B on a vault of a million dollars: lossBudget·(1 + W/P) + 2·oracleError·turnoverBudget·(1 + W/Pt), in USD * 1e18."""
     loss = policy.loss_budget_bps * (policy.loss_period_seconds + window_seconds)
     turnover = policy.turnover_budget_bps * (policy.turnover_period_seconds + window_seconds)
-    return MILLION * loss // (
-        BPS * policy.loss_period_seconds
-    ) + MILLION * 2 * oracle_error_bps * turnover // (BPS**2 * policy.turnover_period_seconds)
+    return MILLION * loss // (BPS * policy.loss_period_seconds) + MILLION * 2 * oracle_error_bps * turnover // (
+        BPS**2 * policy.turnover_period_seconds
+    )
 
 
 def dollars(usd_e18: int) -> str:

@@ -113,7 +113,9 @@ def _ahead_of_the_keeper(env: AttackEnv) -> Result:
     found = best(harm, [(1, 2_000_000)], points=5, rounds=2)
     try:
         least = _cents(*best(stops, [(0, _DECADES * 10)], points=8, rounds=3))
-        refused = f"refused only by a redemption of {least / 100:,.2f} dollars or more, at which a least purchase is missed"
+        refused = (
+            f"refused only by a redemption of {least / 100:,.2f} dollars or more, at which a least purchase is missed"
+        )
     except ValueError:
         refused = "no redemption of up to 10 % of the vault has it refused"
     tally = attack(found)
@@ -186,9 +188,7 @@ def barred_tokens(env: AttackEnv) -> list[Result]:
     return results
 
 
-def _barred(
-    env: AttackEnv, what: str, token: BoundContract, bar: tuple[str, ...], unbar: tuple[str, ...]
-) -> Result:
+def _barred(env: AttackEnv, what: str, token: BoundContract, bar: tuple[str, ...], unbar: tuple[str, ...]) -> Result:
     holder, vault = env.holder, env.vault
     receiver = env.chain.accounts[11]
     assets = [asset.token for asset in env.snapshot().basket.assets]
@@ -197,10 +197,7 @@ def _barred(
 
     def has_e18(account: str) -> int:
         return sum(
-            env.value_e18(
-                a, env.read(contract_at(env.chain.rpc, "MockToken", a), "balanceOf", account)
-            )
-            for a in assets
+            env.value_e18(a, env.read(contract_at(env.chain.rpc, "MockToken", a), "balanceOf", account)) for a in assets
         )
 
     before = has_e18(holder)

@@ -76,9 +76,7 @@ def _resume(env: AttackEnv) -> None:
         env.refused(env.send, env.vault, *call, sender=Actor.OWNER.address)
 
 
-def _against_fair(
-    env: AttackEnv, pips: int, play: Callable[[BoundContract], None]
-) -> tuple[int, int]:
+def _against_fair(env: AttackEnv, pips: int, play: Callable[[BoundContract], None]) -> tuple[int, int]:
     """What the thief gains and the others lose against all bearing a loss of so many millionths alike."""
     with env.undone():
         failing, _ = _open(env)
@@ -90,9 +88,7 @@ def _against_fair(
     return mine + each_e18 - mine_before, others_before - each_e18 - others
 
 
-def _searched(
-    env: AttackEnv, attack: str, how: str, play: Callable[[int, int, BoundContract], None]
-) -> Result:
+def _searched(env: AttackEnv, attack: str, how: str, play: Callable[[int, int, BoundContract], None]) -> Result:
     """The worst loss and the worst part of the thief's shares to do something with."""
 
     def played(parameters: tuple[int, ...]) -> tuple[int, int]:

@@ -32,9 +32,7 @@ def draw(loot: Loot, path: Path) -> Path:
             days[-1] * 0.48, sum(bound) / 2, "promise B: lossBudget · (1 + W/P)", color=RED,
             ha="right", va="bottom", fontweight="bold",
         )  # fmt: skip
-        axes.text(
-            days[-1] * 0.6, lost[-1] * 0.3, "what holders lost", color=BLUE, fontweight="bold"
-        )
+        axes.text(days[-1] * 0.6, lost[-1] * 0.3, "what holders lost", color=BLUE, fontweight="bold")
         axes.set_xlim(0, days[-1])
         axes.set_ylim(0, bound[-1] * 1.06)
         axes.set_xlabel("days since the keeper's key was stolen")

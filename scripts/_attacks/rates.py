@@ -248,9 +248,7 @@ def _dump(env: AttackEnv, *, by_lo: bool = False) -> AttackFill | None:
         max(0, d) * sold_e18 // surplus_e18 * unit // price.primary_e18
         for d, price, unit in zip(weighed.distances_e18, prices, units, strict=True)
     ]
-    lent_e18 = sum(
-        sale * price.hi_e18 // unit for sale, price, unit in zip(sales, prices, units, strict=True)
-    )
+    lent_e18 = sum(sale * price.hi_e18 // unit for sale, price, unit in zip(sales, prices, units, strict=True))
     left_e18 = now.loss_left_e18 * weighed.total_e18 // E18 * (10**9 - 1) // 10**9
     kept_e18 = min(lent_e18 * now.slippage_limit_e18 // E18, left_e18)
     lo_e18 = prices[0].lo_e18 if by_lo else prices[0].primary_e18

@@ -166,9 +166,7 @@ def _first_depositor(env: AttackEnv, decimals: int) -> Result:
         gift_usd, absorbs, looks_after, leaves = parameters
         tally = Tally()
         mine, theirs = _sums(env, tokens)
-        vault = env.new_vault(
-            tokens, [LEAST_SEED_RAW] * 2, LEAST_SHARES, owner=env.thief, system=system
-        )
+        vault = env.new_vault(tokens, [LEAST_SEED_RAW] * 2, LEAST_SHARES, owner=env.thief, system=system)
         mine_shares = env.read(vault, "balanceOf", env.thief)
         if leaves:
             env.redeem(env.thief, mine_shares, vault)
@@ -183,9 +181,7 @@ def _first_depositor(env: AttackEnv, decimals: int) -> Result:
         balances = [env.read(token, "balanceOf", victim) for token in tokens]
         for token, balance in zip(tokens, balances, strict=True):
             env.send(token, "approve", vault.address, balance, sender=victim)
-        if wanted and not env.refused(
-            env.send, vault, "mintInKind", wanted, victim, balances, sender=victim
-        ):
+        if wanted and not env.refused(env.send, vault, "mintInKind", wanted, victim, balances, sender=victim):
             env.redeem(victim, wanted, vault)
         if not leaves:
             env.redeem(env.thief, mine_shares, vault)
@@ -213,9 +209,7 @@ def _first_depositor(env: AttackEnv, decimals: int) -> Result:
     )
 
 
-def _most_shares(
-    env: AttackEnv, vault: BoundContract, tokens: list[BoundContract], holder: str
-) -> int:
+def _most_shares(env: AttackEnv, vault: BoundContract, tokens: list[BoundContract], holder: str) -> int:
     """The most shares a holder's tokens mint now."""
     held: list[int] = env.read(vault, "held")
     supply: int = env.read(vault, "totalSupply")
@@ -227,9 +221,7 @@ def _sums(env: AttackEnv, tokens: list[BoundContract]) -> tuple[int, int]:
     """What thief and victim hold of the tokens, in USD * 1e18."""
 
     def holds(account: str) -> int:
-        return sum(
-            env.value_e18(token.address, env.read(token, "balanceOf", account)) for token in tokens
-        )
+        return sum(env.value_e18(token.address, env.read(token, "balanceOf", account)) for token in tokens)
 
     return holds(env.thief), holds(env.holder)
 

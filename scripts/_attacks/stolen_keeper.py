@@ -310,12 +310,8 @@ def _sandwich_v3(env: AttackEnv) -> Result:
         liquidity = [env.read(swap.pool, "liquidity") * own_percent // 100 for swap in swaps]
         with env.counted(tally):
             if own_percent:
-                env.pull(
-                    [swap.provide(env, own) for swap, own in zip(swaps, liquidity, strict=True)]
-                )
-            env.pull(
-                [swap.push(env, push) for swap, push in zip(swaps, pushes, strict=True) if push]
-            )
+                env.pull([swap.provide(env, own) for swap, own in zip(swaps, liquidity, strict=True)])
+            env.pull([swap.push(env, push) for swap, push in zip(swaps, pushes, strict=True) if push])
             sales = [sum(swap.sale_raw for swap in swaps), 0, 0]
             env.rebalance_by_route(sales, [0, 1, 1], encode([swap.hop() for swap in swaps]))
             env.pull([swap.back(env) for swap in swaps])
@@ -370,9 +366,7 @@ def _own_pool(env: AttackEnv) -> Result:
     """No sandwich is needed where all liquidity is the thief's: a new pool opens at the price that suits it."""
     policy = env.snapshot().policy
     break_ether_up(env)
-    factory = contract_at(
-        env.chain.rpc, "UniswapV3Factory", env.environment.deployment.uniswap["UniswapV3Factory"]
-    )
+    factory = contract_at(env.chain.rpc, "UniswapV3Factory", env.environment.deployment.uniswap["UniswapV3Factory"])
     weth = env.tokens["WETH"]
     pools = {}
     for other in (env.tokens["WBTC"], env.tokens["USDC"]):
@@ -386,10 +380,7 @@ def _own_pool(env: AttackEnv) -> Result:
         tally = Tally()
         for pool, pips in zip(pools.values(), parameters, strict=True):
             tokens = sorted(pool.tokens, key=lambda token: int(token, 16))
-            worths = [
-                env.price_e18(token) * (_PIPS - pips if token == weth.address else _PIPS)
-                for token in tokens
-            ]
+            worths = [env.price_e18(token) * (_PIPS - pips if token == weth.address else _PIPS) for token in tokens]
             decimals = [env.decimals[token] for token in tokens]
             sqrt_x96 = sqrt_price_x96(worths[0], worths[1], decimals[0], decimals[1])
             contract = contract_at(env.chain.rpc, "UniswapV3Pool", pool.address)
@@ -466,9 +457,7 @@ def _sandwich_v2(env: AttackEnv) -> Result:
             env.rebalance_by_route([sale, 0, 0], [0, 0, 1], encode([hop]))
             # Buying back pays until the price is one fee below the market's, where the pair began.
             weth_now, usdc_now = reserves()
-            back = (
-                isqrt(weth_now * usdc_now * usdc_before * 997 // (weth_before * 1_000)) - usdc_now
-            )
+            back = isqrt(weth_now * usdc_now * usdc_before * 997 // (weth_before * 1_000)) - usdc_now
             if back > 0:
                 swap(False, back)
         return tally
@@ -497,16 +486,12 @@ def _sandwich_v2(env: AttackEnv) -> Result:
 _THIN_USD, _DEEP_USD = 700_000, 15_000_000
 
 
-def _pair(
-    env: AttackEnv, one: BoundContract, other: BoundContract, depth_usd: int
-) -> BoundContract:
+def _pair(env: AttackEnv, one: BoundContract, other: BoundContract, depth_usd: int) -> BoundContract:
     """A Uniswap V2 pair at the market's prices."""
     owner = Actor.OWNER.address
     factory = env.chain.deploy("UniswapV2Factory", owner, sender=owner)
     env.send(factory, "createPair", one.address, other.address, sender=owner)
-    pair = contract_at(
-        env.chain.rpc, "UniswapV2Pair", env.read(factory, "getPair", one.address, other.address)
-    )
+    pair = contract_at(env.chain.rpc, "UniswapV2Pair", env.read(factory, "getPair", one.address, other.address))
     for token in (one, other):
         env.market.deal(token.address, pair.address, env.raw(token.address, depth_usd))
     env.send(pair, "mint", owner, sender=owner)
@@ -534,10 +519,7 @@ def _any_trade(env: AttackEnv) -> None:
 def _break_bands(env: AttackEnv) -> Result:
     """Whatever the thief does without the market's help, no band breaks and no trade passes."""
     usdc = env.tokens["USDC"]
-    pools = [
-        contract_at(env.chain.rpc, "UniswapV3Pool", p.address)
-        for p in env.environment.deployment.pools
-    ]
+    pools = [contract_at(env.chain.rpc, "UniswapV3Pool", p.address) for p in env.environment.deployment.pools]
     me, vault = env.impersonated.address, env.vault
     half = 500_000 * E18
 
@@ -552,9 +534,7 @@ def _break_bands(env: AttackEnv) -> Result:
 
     tries: dict[str, Callable[[], object]] = {
         "as it is": lambda: None,
-        "gives USDC": lambda: env.pull(
-            [act(usdc, "transfer", vault.address, env.raw(usdc.address, 5_000_000))]
-        ),
+        "gives USDC": lambda: env.pull([act(usdc, "transfer", vault.address, env.raw(usdc.address, 5_000_000))]),
         "mints half": lambda: env.mint(env.thief, half),
         "redeems all but WETH": skip,
         **{f"pushes pool {i}": partial(push, pool) for i, pool in enumerate(pools)},

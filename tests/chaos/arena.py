@@ -112,9 +112,7 @@ class Arena:
         self.chain = LocalChain(self.rpc)
         self.market = DevMarket(self.chain, self.ground.deployment)
         ground = self.ground
-        self.environment = DevEnvironment(
-            self.chain, self.market, ground.system, ground.deployment, ground.vaults[0]
-        )
+        self.environment = DevEnvironment(self.chain, self.market, ground.system, ground.deployment, ground.vaults[0])
         self.market.step(dict(_OPENING_E8), self.chain.now() + _MOVE_SECONDS)
         self.rpc.call("evm_setAutomine", False)
         self.proxy = Proxy(self._node.url).__enter__()
@@ -287,9 +285,7 @@ class Arena:
 
     def reported(self, rpc: Rpc) -> list[tuple[tuple[int, ...], tuple[int, ...]]]:
         """What an endpoint says of the vaults: their holdings, and the prices of them."""
-        return [
-            (one.basket.held, tuple(one.basket.prices_e18)) for one in self._read_snapshots(rpc)
-        ]
+        return [(one.basket.held, tuple(one.basket.prices_e18)) for one in self._read_snapshots(rpc)]
 
     @property
     def epochs(self) -> tuple[int, ...]:
@@ -311,9 +307,7 @@ class Arena:
         words = (true[0], int(true[1] * factor), true[2], true[3], true[4])
         reported = b"".join(word.to_bytes(_WORD) for word in words)
         # PUSH1 len, PUSH1 12, PUSH0, CODECOPY, PUSH1 len, PUSH0, RETURN, and two to fill: the words follow at byte 12.
-        code = (
-            bytes.fromhex(f"60{len(reported):02x}600c5f3960{len(reported):02x}5ff30000") + reported
-        )
+        code = bytes.fromhex(f"60{len(reported):02x}600c5f3960{len(reported):02x}5ff30000") + reported
         return {feed.address: {"code": "0x" + code.hex()}}
 
     def other_holding(self, factor: float) -> dict[str, Any]:
@@ -361,9 +355,7 @@ class Arena:
         goal = self.height() + blocks
         self.until(lambda: self.height() >= goal, f"{blocks} blocks")
 
-    def until(
-        self, holds: Callable[[], bool], what: str, seconds: float = _PATIENCE_SECONDS
-    ) -> None:
+    def until(self, holds: Callable[[], bool], what: str, seconds: float = _PATIENCE_SECONDS) -> None:
         """Wait for something, while keepers that end as they may are started again.
 
         Raises:

@@ -56,9 +56,7 @@ def rebalances(arena: Arena) -> list[tuple[str, _Json]]:
         },
     )
     decoded = [(log["address"], known.decode_log(log)) for log in logs]
-    return [
-        (vault, event.values) for vault, event in decoded if event and event.name == "Rebalanced"
-    ]
+    return [(vault, event.values) for vault, event in decoded if event and event.name == "Rebalanced"]
 
 
 def rebalanced_twice(events: Sequence[tuple[str, _Json]]) -> list[str]:
@@ -120,8 +118,7 @@ def _wrong_outbox(arena: Arena, keeper: Keeper) -> list[str]:
     for attempt in attempts:
         name = f"attempt {attempt.id} at epoch {attempt.intent.epoch} ({attempt.state})"
         receipts = [
-            arena.rpc.call("eth_getTransactionReceipt", version.transaction_hash)
-            for version in attempt.versions
+            arena.rpc.call("eth_getTransactionReceipt", version.transaction_hash) for version in attempt.versions
         ]
         mined = {each["transactionHash"]: each for each in receipts if each is not None}
         at = mined.get(str(attempt.mined_hash))
@@ -150,10 +147,7 @@ def _transactions(arena: Arena) -> list[_Json]:
         chunk = numbers[first : first + _BATCH]
         blocks += arena.rpc.batch([("eth_getBlockByNumber", (hex(n), True)) for n in chunk])
     sent = [tx for block in blocks for tx in block["transactions"] if tx["from"] in accounts]
-    return [
-        tx | {"status": arena.rpc.call("eth_getTransactionReceipt", tx["hash"])["status"]}
-        for tx in sent
-    ]
+    return [tx | {"status": arena.rpc.call("eth_getTransactionReceipt", tx["hash"])["status"]} for tx in sent]
 
 
 def _sent_twice(sent: Sequence[_Json]) -> list[str]:
@@ -197,7 +191,5 @@ def _leaks(arena: Arena) -> list[str]:
         files = [path for path in keeper.folder.glob("outbox*") if path.is_file()]
         written = b"".join(path.read_bytes() for path in files)
         found += [f"keeper {number} said {one}" for one in sorted(secrets) if one in text]
-        found += [
-            f"keeper {number} wrote {one}" for one in sorted(secrets) if one.encode() in written
-        ]
+        found += [f"keeper {number} wrote {one}" for one in sorted(secrets) if one.encode() in written]
     return found

@@ -108,9 +108,7 @@ def stuck_meanwhile(arena: Arena, strength: float, seed: int) -> None:
     before = arena.epochs
     _get_stuck(arena, int(strength))
     arena.move()
-    arena.until(
-        lambda: keeper.has_attempt(AttemptState.SENT, AttemptState.BUMPED), "one behind them"
-    )
+    arena.until(lambda: keeper.has_attempt(AttemptState.SENT, AttemptState.BUMPED), "one behind them")
     reason(arena, keeper, "not mined")
     assert arena.epochs == before
     arena.limit_blocks()

@@ -27,9 +27,7 @@ def lapsed(arena: Arena, strength: float, seed: int) -> None:
     """
     redis_binary = shutil.which("redis-server")
     if redis_binary is None:
-        pytest.skip(
-            "redis-server is not here: install it (on Debian: apt-get install redis-server)."
-        )
+        pytest.skip("redis-server is not here: install it (on Debian: apt-get install redis-server).")
     arena.allowed_exits = {LEASE_LOST}
     server = RedisServer(redis_binary, arena.folder / "redis")
     server.start()
@@ -52,9 +50,7 @@ def _lapse(arena: Arena, redis_url: str, strength: float, seed: int) -> None:
     second.start()
     arena.until(lambda: second.has_said("event=standing_by"), "another leader")
 
-    hold = arena.proxy.hold(
-        Hold(lambda _: first.has_attempt(AttemptState.SIGNED), answered=bool(seed % 2))
-    )
+    hold = arena.proxy.hold(Hold(lambda _: first.has_attempt(AttemptState.SIGNED), answered=bool(seed % 2)))
     before = arena.epochs
     arena.move()
     arena.until(hold.reached.is_set, "a signed transaction")

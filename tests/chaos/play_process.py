@@ -26,9 +26,7 @@ __all__ = [
 ]
 
 
-def killed_at(
-    state: AttemptState, senders: tuple[int, ...], arena: Arena, strength: float, seed: int
-) -> None:
+def killed_at(state: AttemptState, senders: tuple[int, ...], arena: Arena, strength: float, seed: int) -> None:
     """`kill -9` at the first request after the outbox came to a state, as often as the strength says; then started again.
 
     The request may have come through or not, and blocks may come or not while the keeper is down.
@@ -72,9 +70,7 @@ def _bring_to(state: AttemptState, arena: Arena, keeper: Keeper, hold: Hold) -> 
     if state in (AttemptState.BUMPED, AttemptState.CANCELLING):
         with arena.no_blocks():
             arena.move()
-            arena.until(
-                lambda: keeper.has_attempt(AttemptState.SENT, AttemptState.BUMPED), "a transaction"
-            )
+            arena.until(lambda: keeper.has_attempt(AttemptState.SENT, AttemptState.BUMPED), "a transaction")
             if state is AttemptState.CANCELLING:
                 keeper.freeze()
             arena.empty_pool()  # blocks come without it
@@ -123,9 +119,7 @@ def killed_anywhere(arena: Arena, strength: float, seed: int) -> None:
 def frozen(arena: Arena, strength: float, seed: int) -> None:
     """The keeper's machine stands still while a transaction is signed and not sent, and the market moves on."""
     keeper = arena.running()
-    hold = arena.proxy.hold(
-        Hold(lambda _: keeper.has_attempt(AttemptState.SIGNED), answered=bool(seed % 2))
-    )
+    hold = arena.proxy.hold(Hold(lambda _: keeper.has_attempt(AttemptState.SIGNED), answered=bool(seed % 2)))
     arena.move()
     arena.until(hold.reached.is_set, "a signed transaction")
     keeper.freeze()

@@ -130,9 +130,7 @@ def dropped_socket(arena: Arena, strength: float, seed: int) -> None:
 
 def _subscribed(keeper: Keeper) -> bool:
     """Whether the last that was said of the socket is that there is a subscription."""
-    message = [
-        line for line in keeper.message if "event=subscribed" in line or "event=socket" in line
-    ]
+    message = [line for line in keeper.message if "event=subscribed" in line or "event=socket" in line]
     return bool(message) and "event=subscribed" in message[-1]
 
 
@@ -161,9 +159,7 @@ def lie(fault: Fault, methods: frozenset[str], arena: Arena, strength: float, se
     """Prices or holdings are told that are not so, in calls alone or in simulations as well."""
     arena.allowed_exits = {LEDGER_MISMATCH}
     keeper = arena.running()
-    overrides = (
-        arena.other_price(strength) if fault is Fault.WRONG_PRICE else arena.other_holding(strength)
-    )
+    overrides = arena.other_price(strength) if fault is Fault.WRONG_PRICE else arena.other_holding(strength)
     weather = Weather(fault, 1.0, 0, seed, methods, overrides)
     moves = Random(seed).random() < 0.5
     arena.storm(weather, 10, arena.move if moves else lambda: None)

@@ -151,9 +151,7 @@ class Proxy:
         key, user, word = SECRETS
         port = self._http.server_address[1]
         self.url = f"http://{user}:{word}@127.0.0.1:{port}/v2/{key}?token={key}"
-        self._thread = threading.Thread(
-            target=self._http.serve_forever, kwargs={"poll_interval": 0.02}, daemon=True
-        )
+        self._thread = threading.Thread(target=self._http.serve_forever, kwargs={"poll_interval": 0.02}, daemon=True)
 
     def __enter__(self) -> Self:
         self._thread.start()

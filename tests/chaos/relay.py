@@ -68,9 +68,7 @@ class Relay:
             self.connections += 1
             self._open += [client, node]
             for source, target, waits in ((client, node, False), (node, client, True)):
-                thread = threading.Thread(
-                    target=self._pass_on, args=(source, target, waits), daemon=True
-                )
+                thread = threading.Thread(target=self._pass_on, args=(source, target, waits), daemon=True)
                 thread.start()
 
     def _pass_on(self, source: socket.socket, target: socket.socket, waits: bool) -> None:

@@ -110,9 +110,7 @@ class Keeper:
 
     def start(self) -> None:
         """Begin a life."""
-        environment = {
-            name: value for name, value in os.environ.items() if not name.startswith("REBALANCER_")
-        }
+        environment = {name: value for name, value in os.environ.items() if not name.startswith("REBALANCER_")}
         environment["PYTHONDONTWRITEBYTECODE"] = "1"
         if self.clock_seconds:
             environment |= {"PYTHONPATH": str(_CONTEXT), "CHAOS_CLOCK": self.clock_seconds}

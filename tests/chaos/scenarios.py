@@ -101,23 +101,13 @@ _BRIEFLY = (
 _SPARED = (Fault.DROP, Fault.SILENCE, Fault.TOO_MANY, Fault.GARBAGE, Fault.ERROR_200)
 
 SCENARIOS: tuple[Scenario, ...] = (
-    *(
-        Scenario(fault, "storm", storm, strengths, fault in _BRIEFLY)
-        for fault, (storm, strengths) in _STORMS.items()
-    ),
-    *(
-        Scenario(fault, "one of two endpoints", partial(spared, fault), (0.5, 1.0), quick=False)
-        for fault in _SPARED
-    ),
+    *(Scenario(fault, "storm", storm, strengths, fault in _BRIEFLY) for fault, (storm, strengths) in _STORMS.items()),
+    *(Scenario(fault, "one of two endpoints", partial(spared, fault), (0.5, 1.0), quick=False) for fault in _SPARED),
     Scenario(Fault.DROP, "outage", outage, (5, 20), quick=False),
     Scenario("dropped socket", "of new blocks", dropped_socket, (1, 3), quick=False),
     Scenario("silent socket", "of new blocks", silent_socket, (1, 3), quick=False),
-    Scenario(
-        Fault.WRONG_PRICE, "in calls", partial(lie, Fault.WRONG_PRICE, _CALLS), (1.25, 0.8, 2)
-    ),
-    Scenario(
-        Fault.WRONG_PRICE, "in all", partial(lie, Fault.WRONG_PRICE, _ALL), (1.25, 0.8), False
-    ),
+    Scenario(Fault.WRONG_PRICE, "in calls", partial(lie, Fault.WRONG_PRICE, _CALLS), (1.25, 0.8, 2)),
+    Scenario(Fault.WRONG_PRICE, "in all", partial(lie, Fault.WRONG_PRICE, _ALL), (1.25, 0.8), False),
     Scenario(Fault.WRONG_PRICE, "against a quorum", disagreeing, (1.003, 0.997), False),
     Scenario(
         Fault.WRONG_HOLDING,
@@ -126,9 +116,7 @@ SCENARIOS: tuple[Scenario, ...] = (
         (1.25, 0.8, 2),
         False,
     ),
-    Scenario(
-        Fault.WRONG_HOLDING, "in all", partial(lie, Fault.WRONG_HOLDING, _ALL), (1.25, 0.8), False
-    ),
+    Scenario(Fault.WRONG_HOLDING, "in all", partial(lie, Fault.WRONG_HOLDING, _ALL), (1.25, 0.8), False),
     Scenario(Fault.WRONG_NONCE, "miscounted", wrong_nonce, (3, -1, 1, -5)),
     Scenario(Fault.NO_RECEIPT, "hidden", hidden_receipt, (1.0, 0.5), False),
     Scenario(Fault.FALSE_RECEIPT, "made up", false_receipt, (1, 5)),

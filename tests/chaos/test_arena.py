@@ -227,9 +227,7 @@ ANSWERS: dict[Fault, type[ChainError]] = {
 
 @pytest.mark.parametrize("batched", [False, True], ids=["alone", "in a batch"])
 @pytest.mark.parametrize("fault", ANSWERS)
-def test_weather_is_met_counted_and_over_when_it_is_cleared(
-    settled: Arena, fault: Fault, batched: bool
-) -> None:
+def test_weather_is_met_counted_and_over_when_it_is_cleared(settled: Arena, fault: Fault, batched: bool) -> None:
     calls: list[Any] = [("eth_chainId", ()), ("eth_blockNumber", ())]
     requested = calls if batched else calls[1:]
     before = settled.proxy.faults[fault]
@@ -255,9 +253,7 @@ LIES: dict[Fault, Callable[[Arena, Rpc], Any]] = {
     Fault.WRONG_NONCE: lambda arena, rpc: rpc.call(
         "eth_getTransactionCount", arena.chain.accounts[Actor.KEEPER], "latest"
     ),
-    Fault.NO_RECEIPT: lambda arena, rpc: rpc.call(
-        "eth_getTransactionReceipt", arena.keepers[0].attempts[0].mined_hash
-    ),
+    Fault.NO_RECEIPT: lambda arena, rpc: rpc.call("eth_getTransactionReceipt", arena.keepers[0].attempts[0].mined_hash),
     Fault.FALSE_RECEIPT: lambda arena, rpc: rpc.call("eth_getTransactionReceipt", NOWHERE),
     Fault.WRONG_PRICE: lambda arena, rpc: arena.reported(rpc),
     Fault.WRONG_HOLDING: lambda arena, rpc: arena.reported(rpc),

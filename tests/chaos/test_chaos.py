@@ -12,9 +12,7 @@ from tests.chaos.judge import violations
 from tests.chaos.scenarios import Scenario
 
 
-def survives(
-    scenario: Scenario, strength: float, seed: int, ground: Ground, folder: Path, report: Report
-) -> None:
+def survives(scenario: Scenario, strength: float, seed: int, ground: Ground, folder: Path, report: Report) -> None:
     """Play a scenario and judge what it left."""
     report.played[scenario.kind] += 1
     with Arena(ground, folder) as arena:

@@ -48,11 +48,7 @@ class Built:
     def desk(self, chain: LocalChain) -> Desk:
         """Where it is traded."""
         made = Desk.open(chain)
-        return (
-            made
-            if self.stock is None
-            else replace(made, stocked=(self.stock(made.caller.address),))
-        )
+        return made if self.stock is None else replace(made, stocked=(self.stock(made.caller.address),))
 
 
 Builder = Callable[[DevMarket, int], Built]

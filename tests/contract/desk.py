@@ -58,9 +58,7 @@ class Desk:
         route = encode([pool.hop(*way, 0, to_caller=True)])
         return self._ask(way, [(amount, route) for amount in amounts])
 
-    def buys(
-        self, pool: Pool, way: Way, amounts: Sequence[int], ready: Sequence[int]
-    ) -> list[Fill | None]:
+    def buys(self, pool: Pool, way: Way, amounts: Sequence[int], ready: Sequence[int]) -> list[Fill | None]:
         """What comes of buying each amount, with so much ready to pay for it; None where it is refused."""
         sale = pool.hop(*way, 0, to_caller=True)
         problem = zip(ready, amounts, strict=True)
@@ -110,9 +108,7 @@ class Desk:
         found: list[Fill | None] = []
         for start in range(0, len(calls), _BATCH):
             for answer in self.chain.rpc.batch_settled(calls[start : start + _BATCH]):
-                (_, had), (given, _), (_, kept), (done, _), (_, left), (_, has) = multicall.result(
-                    "aggregate3", answer
-                )
+                (_, had), (given, _), (_, kept), (done, _), (_, left), (_, has) = multicall.result("aggregate3", answer)
                 back = int.from_bytes(left) - int.from_bytes(kept)
                 paid = int.from_bytes(has) - int.from_bytes(had)
                 fill = Fill(problem[len(found)][0] - back, paid)

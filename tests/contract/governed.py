@@ -92,9 +92,7 @@ def call_data(contract: BoundContract, function: str, *args: Any) -> bytes:
 def govern(market: DevMarket) -> Governed:
     """Launch a system beside a market, from the node's first accounts."""
     chain = market.chain
-    people = {
-        name: Wallet(chain.rpc, devnet_signer(number), 10**13) for number, name in enumerate(PEOPLE)
-    }
+    people = {name: Wallet(chain.rpc, devnet_signer(number), 10**13) for number, name in enumerate(PEOPLE)}
     lines = [
         FeedLine(
             market.deployment.listed(feed.token).address,
@@ -111,7 +109,5 @@ def govern(market: DevMarket) -> Governed:
     governance = Governance(admin, owner, curator, guardian, keeper, DELAY)
     feeds = read_feeds(chain.rpc, lines)
     deployer, found = people["deployer"], market.deployment
-    made = launch(
-        deployer, found, prepare(deployer.address, found.wrapped_native, feeds, governance)
-    )
+    made = launch(deployer, found, prepare(deployer.address, found.wrapped_native, feeds, governance))
     return Governed(chain, market, made, people)

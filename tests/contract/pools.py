@@ -18,16 +18,12 @@ POSITIONS_PER_TRANSACTION = 50
 def rebuild(market: DevMarket, pool: UniswapV3Pool) -> UniswapV3Pool:
     """The pool on chain; the one on paper with its address there."""
     chain = market.chain
-    factory = contract_at(
-        chain.rpc, "UniswapV3Factory", market.deployment.uniswap["UniswapV3Factory"]
-    )
+    factory = contract_at(chain.rpc, "UniswapV3Factory", market.deployment.uniswap["UniswapV3Factory"])
     if factory.call("feeAmountTickSpacing", pool.fee_pips) == 0:
         owner = factory.call("owner")
         chain.set_balance(owner, 10**18)
         with chain.impersonating(owner) as sender:
-            chain.transact(
-                factory, "enableFeeAmount", pool.fee_pips, pool.tick_spacing, sender=sender
-            )
+            chain.transact(factory, "enableFeeAmount", pool.fee_pips, pool.tick_spacing, sender=sender)
     pair = (pool.token0.address, pool.token1.address, pool.fee_pips)
     chain.transact(factory, "createPool", *pair)
     made = contract_at(chain.rpc, "UniswapV3Pool", factory.call("getPool", *pair))

@@ -20,10 +20,7 @@ _GIVEN_IN, _GIVEN_OUT = 0, 1
 
 def coins(chain: LocalChain, decimals: Sequence[int]) -> tuple[Token, ...]:
     """New tokens, by address."""
-    made = [
-        Token(chain.deploy("MockToken", f"Coin {d}", f"C{d}", d).address, f"C{d}", d)
-        for d in decimals
-    ]
+    made = [Token(chain.deploy("MockToken", f"Coin {d}", f"C{d}", d).address, f"C{d}", d) for d in decimals]
     return tuple(sorted(made, key=lambda token: int(token.address, 16)))
 
 
@@ -41,13 +38,9 @@ class BalancerV2:
         """Deploy the Vault, the factory of 2021 and that of 2022."""
         weth = chain.deploy("WETH9", sender=owner)
         vault = chain.deploy("Vault", NOBODY, weth.address, 0, 0, sender=owner)
-        provider = chain.deploy(
-            "ProtocolFeePercentagesProvider", vault.address, 10**18, 10**18, sender=owner
-        )
+        provider = chain.deploy("ProtocolFeePercentagesProvider", vault.address, 10**18, 10**18, sender=owner)
         first = chain.deploy("WeightedPoolFactory", vault.address, sender=owner)
-        second = chain.deploy(
-            "WeightedPoolFactoryV2", vault.address, provider.address, sender=owner
-        )
+        second = chain.deploy("WeightedPoolFactoryV2", vault.address, provider.address, sender=owner)
         return cls(chain, owner, vault, {"v1": first, "v2": second})
 
     def rebuild(self, pool: BalancerWeightedPool) -> BalancerWeightedPool:
@@ -62,9 +55,7 @@ class BalancerV2:
             sender=self.owner,
         )
         (registered,) = [
-            event
-            for event in decode_logs(receipt.logs, self.vault.interface)
-            if event.name == "PoolRegistered"
+            event for event in decode_logs(receipt.logs, self.vault.interface) if event.name == "PoolRegistered"
         ]
         pool_id = "0x" + bytes(registered.values["poolId"]).hex()
         for asset, balance in zip(assets, pool.balances, strict=True):
@@ -77,9 +68,7 @@ class BalancerV2:
         join = (assets, list(pool.balances), init, False)
         ends = (bytes.fromhex(pool_id[2:]), self.owner, self.owner, join)
         self.chain.transact(self.vault, "joinPool", *ends, sender=self.owner)
-        made = replace(
-            pool, address=pool_id[:42], vault=self.vault.address, pool_id=pool_id, block=0
-        )
+        made = replace(pool, address=pool_id[:42], vault=self.vault.address, pool_id=pool_id, block=0)
         self.check_state(made)
         return made
 

@@ -35,9 +35,7 @@ WEIGHTS = [(50, 50), (80, 20), (20, 80), (60, 30, 10), (33, 33, 34), (99, 1), (4
 """In hundredths: exponents of 1, 2, 4, their inverses, and of nothing round."""
 
 
-def random_pool(
-    chain: LocalChain, seed: int, *, rated: bool = False, least: int = 10**6
-) -> BalancerV3WeightedPool:
+def random_pool(chain: LocalChain, seed: int, *, rated: bool = False, least: int = 10**6) -> BalancerV3WeightedPool:
     """A pool with that one of `WEIGHTS`, its balances no less than `least` of 18 decimals, and anything else drawn."""
     rng = random.Random(seed)
     hundredths = WEIGHTS[seed % len(WEIGHTS)]
@@ -47,9 +45,7 @@ def random_pool(
         floor + rng.randint(10**4, 10 ** rng.randint(5, token.decimals + 9))
         for floor, token in zip(floors, tokens, strict=True)
     )
-    rates = [
-        rng.choice([E18, rng.randint(E18 // 5, 7 * E18), 2 * E18]) if rated else E18 for _ in tokens
-    ]
+    rates = [rng.choice([E18, rng.randint(E18 // 5, 7 * E18), 2 * E18]) if rated else E18 for _ in tokens]
     if rated:
         rates[rng.randrange(len(rates))] = rng.randint(E18, 3 * E18)
     return (BalancerV3RatedPool if rated else BalancerV3WeightedPool)(
@@ -85,15 +81,11 @@ class BalancerV3:
         chain.set_code(authorizer, _ALLOWS_ALL)
         chain.set_code(PERMIT2_ADDRESS, load_artifact("Permit2").runtime_code())
         window_seconds = 4 * 365 * 86_400
-        admin = chain.deploy(
-            "BalancerV3VaultAdmin", vault, window_seconds, 90 * 86_400, 10**6, 10**4, sender=owner
-        )
+        admin = chain.deploy("BalancerV3VaultAdmin", vault, window_seconds, 90 * 86_400, 10**6, 10**4, sender=owner)
         _place(chain, extension, "BalancerV3VaultExtension", vault, admin.address)
         fees = chain.deploy("BalancerV3ProtocolFeeController", vault, 0, 0, sender=owner)
         made = _place(chain, vault, "BalancerV3Vault", extension, authorizer, fees.address)
-        factory = chain.deploy(
-            "BalancerV3WeightedPoolFactory", vault, window_seconds, "F", "P", sender=owner
-        )
+        factory = chain.deploy("BalancerV3WeightedPoolFactory", vault, window_seconds, "F", "P", sender=owner)
         weth = chain.deploy("WETH9", sender=owner)
         at = _place(chain, router, "BalancerV3Router", vault, weth.address, PERMIT2_ADDRESS, "R")
         return cls(chain, owner, made, fees, factory, at)
@@ -120,9 +112,7 @@ class BalancerV3:
         terms = ("Pool", "POOL", rows, weights, roles, pool.fee_e18, hooks, False, False, salt)
         receipt = self._send(self.factory, "create", *terms)
         (created,) = (
-            event
-            for event in decode_logs(receipt.logs, self.factory.interface)
-            if event.name == "PoolCreated"
+            event for event in decode_logs(receipt.logs, self.factory.interface) if event.name == "PoolCreated"
         )
         made = replace(pool, address=created.values["pool"], vault=self.vault.address, block=0)
         self.take(made.address, pool.aggregate_fee_e18)

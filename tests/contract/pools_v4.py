@@ -121,7 +121,5 @@ class UniswapV4:
             ether_out=ether and not down,
         )
 
-    def _send(
-        self, contract: BoundContract, function: str, *args: object, value_wei: int = 0
-    ) -> None:
+    def _send(self, contract: BoundContract, function: str, *args: object, value_wei: int = 0) -> None:
         self.chain.transact(contract, function, *args, sender=self.owner, value_wei=value_wei)

@@ -38,20 +38,13 @@ class Safe:
 
     def execute(self, batch: Mapping[str, Any], relay: str | None = None) -> Receipt:
         """Make the calls of a Transaction Builder's file: one as it is, several atomically through MultiSend, signed by two owners."""
-        calls = [
-            (one["to"], int(one["value"]), bytes.fromhex(one["data"][2:]))
-            for one in batch["transactions"]
-        ]
+        calls = [(one["to"], int(one["value"]), bytes.fromhex(one["data"][2:])) for one in batch["transactions"]]
         if len(calls) == 1:
             to, value, data = calls[0]
             operation = _CALL
         else:
             packed = b"".join(
-                bytes([_CALL])
-                + bytes.fromhex(to[2:])
-                + value.to_bytes(32)
-                + len(data).to_bytes(32)
-                + data
+                bytes([_CALL]) + bytes.fromhex(to[2:]) + value.to_bytes(32) + len(data).to_bytes(32) + data
                 for to, value, data in calls
             )
             to, value, operation = self.multi_send.address, 0, _DELEGATECALL
@@ -59,9 +52,7 @@ class Safe:
         details = (to, value, data, operation, 0, 0, 0, _NOBODY, _NOBODY)
         nonce = self.contract.call("nonce")
         digest = self.contract.call("getTransactionHash", *details, nonce)
-        receipt = self.chain.transact(
-            self.contract, "execTransaction", *details, _signatures(digest), sender=relay
-        )
+        receipt = self.chain.transact(self.contract, "execTransaction", *details, _signatures(digest), sender=relay)
         events = decode_logs(receipt.logs, self.contract.interface)
         assert [e.name for e in events if e.address == self.address][-1] == "ExecutionSuccess"
         return receipt
@@ -72,17 +63,9 @@ def make_safe(chain: LocalChain) -> Safe:
     singleton, factory = chain.deploy("Safe"), chain.deploy("SafeProxyFactory")
     handler, multi_send = chain.deploy("CompatibilityFallbackHandler"), chain.deploy("MultiSend")
     owners = [Account.from_key(_key(number)).address for number in _OWNERS]
-    setup = singleton.data(
-        *("setup", owners, 2, _NOBODY, b"", handler.address, _NOBODY, 0, _NOBODY)
-    )
-    receipt = chain.transact(
-        factory, "createProxyWithNonce", singleton.address, bytes.fromhex(setup[2:]), 0
-    )
-    (made,) = (
-        e.values["proxy"]
-        for e in decode_logs(receipt.logs, factory.interface)
-        if e.name == "ProxyCreation"
-    )
+    setup = singleton.data(*("setup", owners, 2, _NOBODY, b"", handler.address, _NOBODY, 0, _NOBODY))
+    receipt = chain.transact(factory, "createProxyWithNonce", singleton.address, bytes.fromhex(setup[2:]), 0)
+    (made,) = (e.values["proxy"] for e in decode_logs(receipt.logs, factory.interface) if e.name == "ProxyCreation")
     return Safe(chain, contract_at(chain.rpc, singleton.name, made), multi_send)
 
 

@@ -98,12 +98,8 @@ def test_constants_are_the_contracts(repo_root: Path) -> None:
     twap = source(repo_root, "feeds/UniswapV3Twap.sol")
     for name in ("MAX_FEED_DECIMALS", "MAX_DIVERGENCE_BPS", "E18", "BPS"):
         assert constant(hub, name) == getattr(oracle, name), name
-    assert constant(source(repo_root, "feeds/Chainlink.sol"), "MAX_DECIMALS") == (
-        oracle.MAX_FEED_DECIMALS
-    )
-    assert constant(source(repo_root, "feeds/PriceSource.sol"), "MAX_TOKEN_DECIMALS") == (
-        oracle.MAX_TOKEN_DECIMALS
-    )
+    assert constant(source(repo_root, "feeds/Chainlink.sol"), "MAX_DECIMALS") == (oracle.MAX_FEED_DECIMALS)
+    assert constant(source(repo_root, "feeds/PriceSource.sol"), "MAX_TOKEN_DECIMALS") == (oracle.MAX_TOKEN_DECIMALS)
     assert constant(source(repo_root, "feeds/UniswapV3TwapFeed.sol"), "MIN_WINDOW_SECONDS") == (
         oracle.MIN_WINDOW_SECONDS
     )
@@ -158,9 +154,7 @@ def test_venues_have_the_numbers_of_their_adapters(repo_root: Path) -> None:
         (deploy.SourceSpec, "IOracleHub", "sourceOf"),
     ],
 )
-def test_structs_have_the_same_fields_in_the_same_order(
-    mirror: type, contract: str, function: str
-) -> None:
+def test_structs_have_the_same_fields_in_the_same_order(mirror: type, contract: str, function: str) -> None:
     assert [field.name for field in fields(mirror)] == struct(contract, function)
 
 
@@ -218,9 +212,7 @@ def test_refusals_of_the_policy_are_errors_of_the_contracts(repo_root: Path) -> 
 
 
 def test_roles_are_labelled_on_chain_as_they_are_here(session_world: World) -> None:
-    logs = session_world.chain.rpc.call(
-        "eth_getLogs", {"address": session_world.authority.address, "fromBlock": "0x0"}
-    )
+    logs = session_world.chain.rpc.call("eth_getLogs", {"address": session_world.authority.address, "fromBlock": "0x0"})
     labels = {
         event.values["roleId"]: event.values["label"]
         for event in decode_logs(logs, session_world.authority.interface)
@@ -265,9 +257,7 @@ def test_roles_hold_on_chain_for_every_restricted_function(world: World, vault: 
         for role, names in functions.items():
             for name in names:
                 selector = contract.interface.functions[name].selector
-                held = world.read(
-                    world.authority, "getTargetFunctionRole", contract.address, selector
-                )
+                held = world.read(world.authority, "getTargetFunctionRole", contract.address, selector)
                 assert held == role.value, name
 
 

@@ -59,9 +59,7 @@ def depositor(environment: DevEnvironment) -> Wallet:
     """Somebody with a million dollars of each token."""
     wallet = environment.wallet(Actor.DEPOSITOR)
     for token in environment.deployment.tokens:
-        environment.market.deal(
-            token.address, wallet.address, raw_for_usd(environment.market, token.symbol, 10**6)
-        )
+        environment.market.deal(token.address, wallet.address, raw_for_usd(environment.market, token.symbol, 10**6))
     return wallet
 
 
@@ -84,9 +82,7 @@ def token(environment: DevEnvironment, symbol: str) -> str:
 
 
 def pools(environment: DevEnvironment) -> tuple[UniswapV3Pool, ...]:
-    known = {
-        t.address: Token(t.address, t.symbol, t.decimals) for t in environment.deployment.tokens
-    }
+    known = {t.address: Token(t.address, t.symbol, t.decimals) for t in environment.deployment.tokens}
     rpc = environment.chain.rpc
     return read_v3_pools(
         rpc,
@@ -99,10 +95,7 @@ def pools(environment: DevEnvironment) -> tuple[UniswapV3Pool, ...]:
 
 
 def balances(environment: DevEnvironment, holder: str) -> dict[str, int]:
-    contracts = [
-        contract_at(environment.chain.rpc, "IERC20Metadata", t.address)
-        for t in environment.deployment.tokens
-    ]
+    contracts = [contract_at(environment.chain.rpc, "IERC20Metadata", t.address) for t in environment.deployment.tokens]
     found = {c.address: c.call("balanceOf", holder) for c in contracts}
     return found | {environment.vault: vault(environment).call("balanceOf", holder)}
 
@@ -130,19 +123,13 @@ def nonce(environment: DevEnvironment, wallet: Wallet) -> int:
 # In kind: refusals
 
 
-def test_deposit_of_nothing_is_refused_before_anything_is_sent(
-    environment: DevEnvironment, depositor: Wallet
-) -> None:
+def test_deposit_of_nothing_is_refused_before_anything_is_sent(environment: DevEnvironment, depositor: Wallet) -> None:
     before = nonce(environment, depositor)
     for act in (
         lambda: deposit_in_kind(depositor, environment.vault, 0),
         lambda: withdraw_in_kind(depositor, environment.vault, 0),
-        lambda: deposit_token(
-            depositor, environment.system, environment.vault, ETH, 0, (), SLIPPAGE_BPS
-        ),
-        lambda: withdraw_token(
-            depositor, environment.system, environment.vault, ETH, 0, (), SLIPPAGE_BPS
-        ),
+        lambda: deposit_token(depositor, environment.system, environment.vault, ETH, 0, (), SLIPPAGE_BPS),
+        lambda: withdraw_token(depositor, environment.system, environment.vault, ETH, 0, (), SLIPPAGE_BPS),
         lambda: claim(depositor, environment.vault, token(environment, "USDC"), amount_raw=0),
     ):
         with pytest.raises(NothingRequested):
@@ -175,16 +162,12 @@ def test_deposit_in_kind_without_enough_of_one_token_says_how_much_is_missing(
     assert before == (balances(environment, depositor.address), nonce(environment, depositor))
 
 
-def test_deposit_into_what_is_no_vault_is_refused(
-    environment: DevEnvironment, depositor: Wallet
-) -> None:
+def test_deposit_into_what_is_no_vault_is_refused(environment: DevEnvironment, depositor: Wallet) -> None:
     with pytest.raises(ContractMissing, match="BasketVault"):
         deposit_in_kind(depositor, Actor.KEEPER.address, E18)
 
 
-def test_deposit_refused_by_a_token_takes_allowances_back(
-    environment: DevEnvironment, depositor: Wallet
-) -> None:
+def test_deposit_refused_by_a_token_takes_allowances_back(environment: DevEnvironment, depositor: Wallet) -> None:
     usdc = contract_at(environment.chain.rpc, "BlocklistToken", token(environment, "USDC"))
     environment.chain.transact(usdc, "blacklist", depositor.address)
     before = balances(environment, depositor.address)
@@ -199,9 +182,7 @@ def test_deposit_refused_by_a_token_takes_allowances_back(
 # In kind: success
 
 
-def test_deposit_in_kind_mints_for_exactly_what_it_tells(
-    environment: DevEnvironment, depositor: Wallet
-) -> None:
+def test_deposit_in_kind_mints_for_exactly_what_it_tells(environment: DevEnvironment, depositor: Wallet) -> None:
     before = balances(environment, depositor.address)
     done = deposit_in_kind(depositor, environment.vault, 1_000 * E18)
 
@@ -212,9 +193,7 @@ def test_deposit_in_kind_mints_for_exactly_what_it_tells(
     assert done.gas_used > 100_000
 
 
-def test_withdraw_in_kind_pays_out_what_it_tells(
-    environment: DevEnvironment, depositor: Wallet
-) -> None:
+def test_withdraw_in_kind_pays_out_what_it_tells(environment: DevEnvironment, depositor: Wallet) -> None:
     deposit_in_kind(depositor, environment.vault, 1_000 * E18)
     before = balances(environment, depositor.address)
     done = withdraw_in_kind(depositor, environment.vault, 400 * E18)
@@ -226,9 +205,7 @@ def test_withdraw_in_kind_pays_out_what_it_tells(
     assert done.claims == {}
 
 
-def test_withdraw_of_more_shares_than_there_are_is_refused(
-    environment: DevEnvironment, depositor: Wallet
-) -> None:
+def test_withdraw_of_more_shares_than_there_are_is_refused(environment: DevEnvironment, depositor: Wallet) -> None:
     deposit_in_kind(depositor, environment.vault, E18)
     before = nonce(environment, depositor)
     with pytest.raises(BalanceTooLow, match="holds 1 DEMO and needs 2"):
@@ -258,9 +235,7 @@ def test_withdraw_of_a_token_that_cannot_be_sent_leaves_a_claim_to_collect(
 # One token: refusals
 
 
-def test_deposit_of_a_token_one_does_not_have_is_refused(
-    environment: DevEnvironment, depositor: Wallet
-) -> None:
+def test_deposit_of_a_token_one_does_not_have_is_refused(environment: DevEnvironment, depositor: Wallet) -> None:
     before = nonce(environment, depositor)
     usdc = token(environment, "USDC")
     with pytest.raises(BalanceTooLow, match="send it 1 more"):
@@ -287,9 +262,7 @@ def test_deposit_of_a_token_one_does_not_have_is_refused(
     assert allowances(environment, depositor.address, environment.system.zap) == [0, 0, 0, 0]
 
 
-def test_deposit_without_pools_or_of_dust_is_refused(
-    environment: DevEnvironment, depositor: Wallet
-) -> None:
+def test_deposit_without_pools_or_of_dust_is_refused(environment: DevEnvironment, depositor: Wallet) -> None:
     before = nonce(environment, depositor)
     usdc = token(environment, "USDC")
     with pytest.raises(NoRoute):
@@ -307,9 +280,7 @@ def test_deposit_without_pools_or_of_dust_is_refused(
     assert nonce(environment, depositor) == before
 
 
-def test_deposit_that_prices_have_run_away_from_is_refused(
-    environment: DevEnvironment, depositor: Wallet
-) -> None:
+def test_deposit_that_prices_have_run_away_from_is_refused(environment: DevEnvironment, depositor: Wallet) -> None:
     seen = pools(environment)
     prices_e8 = {"ETH/USD": 2_300_00000000, "BTC/USD": 34_000_00000000}
     environment.market.step(prices_e8, environment.chain.now() + 60)
@@ -317,9 +288,7 @@ def test_deposit_that_prices_have_run_away_from_is_refused(
 
     usdc = token(environment, "USDC")
     with pytest.raises(ContractReverted, match="CostsMore"):
-        deposit_token(
-            depositor, environment.system, environment.vault, usdc, 10_000 * USD, seen, SLIPPAGE_BPS
-        )
+        deposit_token(depositor, environment.system, environment.vault, usdc, 10_000 * USD, seen, SLIPPAGE_BPS)
 
     assert balances(environment, depositor.address) == before
     assert allowances(environment, depositor.address, environment.system.zap) == [0, 0, 0, 0]
@@ -335,9 +304,7 @@ def test_deposit_of_one_token_mints_what_was_promised_to_the_unit(
     paid = ETH if symbol == "ETH" else token(free, symbol)
     amount_raw = raw_for_usd(free.market, "WETH" if symbol == "ETH" else symbol, 250_000)
     before = balances(free, depositor.address)
-    done = deposit_token(
-        depositor, free.system, free.vault, paid, amount_raw, pools(free), SLIPPAGE_BPS
-    )
+    done = deposit_token(depositor, free.system, free.vault, paid, amount_raw, pools(free), SLIPPAGE_BPS)
 
     change = moved(before, balances(free, depositor.address))
     assert done.shares == done.expected_shares == change.pop(free.vault)
@@ -350,9 +317,7 @@ def test_deposit_of_one_token_mints_what_was_promised_to_the_unit(
     assert sum(balances(free, free.system.executor).values()) == 0
 
 
-def test_deposit_of_one_token_leaves_nothing_but_what_was_held_back(
-    free: DevEnvironment, depositor: Wallet
-) -> None:
+def test_deposit_of_one_token_leaves_nothing_but_what_was_held_back(free: DevEnvironment, depositor: Wallet) -> None:
     done = deposit_token(
         depositor,
         free.system,
@@ -367,9 +332,7 @@ def test_deposit_of_one_token_leaves_nothing_but_what_was_held_back(
     assert 995 * USD < done.returned[token(free, "USDC")] < 1_000 * USD
 
 
-def test_deposit_after_prices_moved_a_little_mints_the_same_for_more(
-    free: DevEnvironment, depositor: Wallet
-) -> None:
+def test_deposit_after_prices_moved_a_little_mints_the_same_for_more(free: DevEnvironment, depositor: Wallet) -> None:
     seen, usdc = pools(free), token(free, "USDC")
     books = VaultLedger(
         tuple(asset[0] for asset in vault(free).call("assets")),
@@ -379,9 +342,7 @@ def test_deposit_after_prices_moved_a_little_mints_the_same_for_more(
     planned = plan_zap_in(books, seen, usdc, 250_000 * USD, SLIPPAGE_BPS)
     prices_e8 = {"ETH/USD": 2_004_00000000, "BTC/USD": 30_060_00000000}  # a fifth of a per cent up
     free.market.step(prices_e8, free.chain.now() + 60)
-    done = deposit_token(
-        depositor, free.system, free.vault, usdc, 250_000 * USD, seen, SLIPPAGE_BPS
-    )
+    done = deposit_token(depositor, free.system, free.vault, usdc, 250_000 * USD, seen, SLIPPAGE_BPS)
 
     assert done.shares == planned.shares
     assert 0 < done.returned[usdc] < planned.left_raw[2]
@@ -416,9 +377,7 @@ def test_deposit_while_a_fee_accrues_mints_what_the_supply_of_its_block_makes_of
     assert abs(done.shares - promised.shares) * 10**9 < done.shares
 
 
-def test_deposit_is_worth_more_than_any_fixed_division(
-    free: DevEnvironment, depositor: Wallet
-) -> None:
+def test_deposit_is_worth_more_than_any_fixed_division(free: DevEnvironment, depositor: Wallet) -> None:
     """No neighbour of the division that was found mints more."""
     books = VaultLedger(
         tuple(asset[0] for asset in vault(free).call("assets")),
@@ -454,9 +413,7 @@ def test_withdraw_to_one_token_pays_what_was_promised_to_the_unit(
     wanted = ETH if symbol == "ETH" else token(free, symbol)
     before = balances(free, depositor.address)
     ether = free.chain.balance_wei(depositor.address)
-    done = withdraw_token(
-        depositor, free.system, free.vault, wanted, 60_000 * E18, pools(free), SLIPPAGE_BPS
-    )
+    done = withdraw_token(depositor, free.system, free.vault, wanted, 60_000 * E18, pools(free), SLIPPAGE_BPS)
 
     change = moved(before, balances(free, depositor.address))
     assert done.amount_raw == done.expected_raw
@@ -470,29 +427,21 @@ def test_withdraw_to_one_token_pays_what_was_promised_to_the_unit(
     assert allowances(free, depositor.address, free.system.zap) == [0, 0, 0, 0]
 
 
-def test_deposit_of_one_token_leaves_the_fee_on_entry_in_the_vault(
-    free: DevEnvironment, depositor: Wallet
-) -> None:
+def test_deposit_of_one_token_leaves_the_fee_on_entry_in_the_vault(free: DevEnvironment, depositor: Wallet) -> None:
     """A hundredth and a half more of everything than its part: about 1.5 % fewer shares."""
     terms = (0, 0, 150, 0), Actor.FEE_RECIPIENT.address
     free.wallet(Actor.OWNER).transact(vault(free), "setFees", *terms)
     usdc = token(free, "USDC")
     held, supply = vault(free).call("held"), vault(free).call("totalSupply")
 
-    done = deposit_token(
-        depositor, free.system, free.vault, usdc, 100_000 * USD, pools(free), SLIPPAGE_BPS
-    )
+    done = deposit_token(depositor, free.system, free.vault, usdc, 100_000 * USD, pools(free), SLIPPAGE_BPS)
 
     assert done.shares == done.expected_shares
     assert 97_500 * E18 < done.shares < 98_523 * E18
-    assert list(done.amounts) == [
-        -(-raw * done.shares * (BPS + 150) // (supply * BPS)) for raw in held
-    ]
+    assert list(done.amounts) == [-(-raw * done.shares * (BPS + 150) // (supply * BPS)) for raw in held]
 
 
-def test_withdraw_to_one_token_leaves_the_fee_on_exit_in_the_vault(
-    free: DevEnvironment, depositor: Wallet
-) -> None:
+def test_withdraw_to_one_token_leaves_the_fee_on_exit_in_the_vault(free: DevEnvironment, depositor: Wallet) -> None:
     deposit_in_kind(depositor, free.vault, 100_000 * E18)
     terms = (0, 0, 0, 150), Actor.FEE_RECIPIENT.address
     free.wallet(Actor.OWNER).transact(vault(free), "setFees", *terms)
@@ -500,16 +449,12 @@ def test_withdraw_to_one_token_leaves_the_fee_on_exit_in_the_vault(
     held = vault(free).call("held")
     supply = vault(free).call("totalSupply")
 
-    done = withdraw_token(
-        depositor, free.system, free.vault, usdc, shares, pools(free), SLIPPAGE_BPS
-    )
+    done = withdraw_token(depositor, free.system, free.vault, usdc, shares, pools(free), SLIPPAGE_BPS)
 
     assert done.amount_raw == done.expected_raw
     assert 58_500 * USD < done.amount_raw < 59_100 * USD
     part = [raw * shares * (BPS - 150) // (supply * BPS) for raw in held]
-    assert list(vault(free).call("held")) == [
-        raw - gone for raw, gone in zip(held, part, strict=True)
-    ]
+    assert list(vault(free).call("held")) == [raw - gone for raw, gone in zip(held, part, strict=True)]
 
 
 def test_in_kind_pays_the_fees_on_entry_and_exit(free: DevEnvironment, depositor: Wallet) -> None:
@@ -523,14 +468,10 @@ def test_in_kind_pays_the_fees_on_entry_and_exit(free: DevEnvironment, depositor
 
     # All there is once more and a hundredth on top; then half of that and of what was, less two hundredths.
     assert list(paid.amounts) == [-(-raw * 101 // 100) for raw in before]
-    assert list(got.amounts) == [
-        (raw + more) * 98 // 200 for raw, more in zip(before, paid.amounts, strict=True)
-    ]
+    assert list(got.amounts) == [(raw + more) * 98 // 200 for raw, more in zip(before, paid.amounts, strict=True)]
 
 
-def test_withdraw_to_one_token_while_a_fee_accrues_goes_through(
-    environment: DevEnvironment, depositor: Wallet
-) -> None:
+def test_withdraw_to_one_token_while_a_fee_accrues_goes_through(environment: DevEnvironment, depositor: Wallet) -> None:
     deposit_in_kind(depositor, environment.vault, 100_000 * E18)
     environment.chain.mine(at=environment.chain.now() + 600)
     usdc = token(environment, "USDC")
@@ -550,9 +491,7 @@ def test_withdraw_to_one_token_while_a_fee_accrues_goes_through(
 def test_round_trip_through_the_zap_never_pays(free: DevEnvironment, depositor: Wallet) -> None:
     usdc = token(free, "USDC")
     before = balances(free, depositor.address)
-    done = deposit_token(
-        depositor, free.system, free.vault, usdc, 250_000 * USD, pools(free), SLIPPAGE_BPS
-    )
+    done = deposit_token(depositor, free.system, free.vault, usdc, 250_000 * USD, pools(free), SLIPPAGE_BPS)
     withdraw_token(depositor, free.system, free.vault, usdc, done.shares, pools(free), SLIPPAGE_BPS)
 
     change = moved(before, balances(free, depositor.address))
@@ -595,9 +534,7 @@ def test_targets_by_a_curator_who_need_not_wait_are_in_force(environment: DevEnv
 def test_targets_that_glide_start_from_where_they_are(environment: DevEnvironment) -> None:
     before = [a[1] for a in vault(environment).call("assets")]
     targets = [E18 // 2, E18 // 4, E18 // 4]
-    done = set_targets(
-        environment.wallet(Actor.CURATOR), environment.vault, targets, glide_seconds=1_000
-    )
+    done = set_targets(environment.wallet(Actor.CURATOR), environment.vault, targets, glide_seconds=1_000)
     assets = vault(environment).call("assets")
     basket = snapshot_of(environment).basket
     assert done.in_force
@@ -680,9 +617,7 @@ def spec(environment: DevEnvironment) -> VaultSpec:
     )
 
 
-def test_new_vault_is_seeded_and_belongs_to_its_roles(
-    environment: DevEnvironment, spec: VaultSpec
-) -> None:
+def test_new_vault_is_seeded_and_belongs_to_its_roles(environment: DevEnvironment, spec: VaultSpec) -> None:
     owner = environment.wallet(Actor.OWNER)
     made = new_vault(owner, environment.system, spec)
 
@@ -737,9 +672,7 @@ BAD_SPECS: dict[str, tuple[Callable[[VaultSpec], VaultSpec], type[Exception]]] =
         ContractReverted,
     ),
     "no token at all": (
-        lambda s: replace(
-            s, assets=(s.assets[0], replace(s.assets[1], token=Actor.KEEPER.address))
-        ),
+        lambda s: replace(s, assets=(s.assets[0], replace(s.assets[1], token=Actor.KEEPER.address))),
         ContractReverted,
     ),
 }
@@ -773,9 +706,7 @@ def test_new_vault_by_anybody_belongs_to_the_same_roles(
         assert held == role.value
 
 
-def test_new_vault_that_could_not_be_handed_over_is_refused(
-    environment: DevEnvironment, spec: VaultSpec
-) -> None:
+def test_new_vault_that_could_not_be_handed_over_is_refused(environment: DevEnvironment, spec: VaultSpec) -> None:
     owner = environment.wallet(Actor.OWNER)
     authority = contract_at(environment.chain.rpc, "AccessManager", environment.system.authority)
     owner.transact(authority, "revokeRole", Role.ADMIN.value, environment.system.vault_roles)
@@ -785,9 +716,7 @@ def test_new_vault_that_could_not_be_handed_over_is_refused(
     assert nonce(environment, owner) == before
 
 
-def test_new_vault_whose_token_is_stuck_takes_allowances_back(
-    environment: DevEnvironment, spec: VaultSpec
-) -> None:
+def test_new_vault_whose_token_is_stuck_takes_allowances_back(environment: DevEnvironment, spec: VaultSpec) -> None:
     owner = environment.wallet(Actor.OWNER)
     usdc = contract_at(environment.chain.rpc, "BlocklistToken", token(environment, "USDC"))
     environment.chain.transact(usdc, "blacklist", owner.address)

@@ -65,10 +65,7 @@ def admin_calls(governed: Governed) -> dict[str, tuple[Any, ...]]:
 
 def test_deployment_leaves_every_role_with_its_delay(governed: Governed) -> None:
     found = governed.permissions()
-    held = {
-        (holder.role.name, holder.contract or holder.account): holder.delay_seconds
-        for holder in found.holders
-    }
+    held = {(holder.role.name, holder.contract or holder.account): holder.delay_seconds for holder in found.holders}
     assert held == {
         ("ADMIN", governed["admin"].address): DELAY,
         ("ADMIN", "VaultRoles"): 0,
@@ -175,9 +172,7 @@ def test_no_call_within_a_call_avoids_the_delay_or_the_guardian(governed: Govern
         admin.transact(manager, "multicall", [grant])
 
 
-def test_admin_without_a_delay_is_held_by_roles_and_targets(
-    governed: Governed, spec: VaultSpec
-) -> None:
+def test_admin_without_a_delay_is_held_by_roles_and_targets(governed: Governed, spec: VaultSpec) -> None:
     """The second lock: should an admin ever be granted without a delay, what matters waits all the same."""
     vault = governed.make_vault(spec)
     governed.wait(SETBACK)
@@ -212,9 +207,7 @@ def test_admin_without_a_delay_is_held_by_roles_and_targets(
 # Keepers
 
 
-def test_stolen_keeper_is_revoked_at_once_and_rebalances_no_more(
-    governed: Governed, spec: VaultSpec
-) -> None:
+def test_stolen_keeper_is_revoked_at_once_and_rebalances_no_more(governed: Governed, spec: VaultSpec) -> None:
     vault, keeper = governed.make_vault(spec), governed["keeper"]
     trade = (0, [1, 0, 0], [0, 0, 1], governed.system.executor, b"")
     with pytest.raises(ContractReverted, match="NoBandBroken"):
@@ -258,18 +251,14 @@ def test_network_gone_bad_is_revoked_at_once_and_triggers_no_more(governed: Gove
 def test_guardian_grants_no_role_but_keeper_and_automation(governed: Governed) -> None:
     guardian = governed["guardian"]
     for role in (Role.ADMIN, Role.OWNER, Role.CURATOR, Role.GUARDIAN):
-        with refused(
-            "AccessManagerUnauthorizedAccount", msgsender=guardian.address, roleId=Role.ADMIN.value
-        ):
+        with refused("AccessManagerUnauthorizedAccount", msgsender=guardian.address, roleId=Role.ADMIN.value):
             guardian.transact(governed.manager, "grantRole", role.value, guardian.address, 0)
 
 
 # New vaults
 
 
-def test_new_vault_has_its_roles_at_once_though_admins_wait(
-    governed: Governed, spec: VaultSpec
-) -> None:
+def test_new_vault_has_its_roles_at_once_though_admins_wait(governed: Governed, spec: VaultSpec) -> None:
     vault = governed.make_vault(spec, by="stranger")
 
     governed["guardian"].transact(vault, "pauseRebalance")
@@ -288,9 +277,7 @@ def test_vault_is_handed_over_once(governed: Governed, spec: VaultSpec) -> None:
         governed["stranger"].transact(roles, "assign", vault.address)
 
 
-def test_what_is_no_vault_of_this_system_is_not_handed_over(
-    governed: Governed, world: World, spec: VaultSpec
-) -> None:
+def test_what_is_no_vault_of_this_system_is_not_handed_over(governed: Governed, world: World, spec: VaultSpec) -> None:
     stranger, roles = (
         governed["stranger"],
         contract_at(world.chain.rpc, "VaultRoles", governed.system.vault_roles),
@@ -399,9 +386,7 @@ def test_mistyped_admin_is_taken_back(governed: Governed) -> None:
 # Nothing changes under a holder's feet
 
 
-def test_authority_of_a_vault_changes_only_through_its_authority_and_waits(
-    governed: Governed, spec: VaultSpec
-) -> None:
+def test_authority_of_a_vault_changes_only_through_its_authority_and_waits(governed: Governed, spec: VaultSpec) -> None:
     vault, manager, next_one = governed.make_vault(spec), governed.manager, governed.system.lens
     for name, person in governed.people.items():
         with refused("AccessManagedUnauthorized", caller=person.address):
@@ -454,9 +439,7 @@ def test_what_a_vault_delegates_to_is_no_storage_of_anybody(repo_root: Path) -> 
     }
     source = (repo_root / "contracts" / "BasketVault.sol").read_text()
 
-    assert {name: found for name, found in calls.items() if found} == {
-        "BasketVault.sol": [("", "extension", "")]
-    }
+    assert {name: found for name, found in calls.items() if found} == {"BasketVault.sol": [("", "extension", "")]}
     assert re.findall(r"\bextension = (\w+);", source) == ["EXTENSION"]
     assert "address public immutable EXTENSION;" in source
 

@@ -78,10 +78,7 @@ def test_scheduled_call_is_executed_or_cancelled_by_its_id(governed: Governed, c
     assert "AccessManagerNotReady" in cli("execute", *operation, by="owner").sentence
     assert "AccessManagerUnauthorizedCancel" in cli("cancel", *operation, by="stranger").sentence
     assert "Cancelled." in cli("cancel", *operation, by="guardian").out
-    assert (
-        "is not the id of exactly one scheduled operation"
-        in cli("execute", *operation, by="owner").sentence
-    )
+    assert "is not the id of exactly one scheduled operation" in cli("execute", *operation, by="owner").sentence
 
     again = cli(*removal, "--json", by="owner").json
     for short in ("0x", "0", again["operation"][:5]):
@@ -142,13 +139,9 @@ def test_guardian_tightens_at_once(governed: Governed, cli: Cli) -> None:
     looser = [given[1], given[3], given[5], given[7]]
     looser[1] = feed[1] + 1
     options = [part for value in looser for part in ("--arg", value)]
-    ran = cli(
-        "call", "--contract", "OracleHub", "--function", "tightenFeed", *options, by="guardian"
-    )
+    ran = cli("call", "--contract", "OracleHub", "--function", "tightenFeed", *options, by="guardian")
     present = (feed[1] + 1, span(feed[1] + 1), feed[1] - 1, span(feed[1] - 1))
-    assert "HeartbeatLoosened(heartbeatSeconds={} ({}), presentSeconds={} ({}))".format(
-        *present
-    ) in (ran.sentence)
+    assert "HeartbeatLoosened(heartbeatSeconds={} ({}), presentSeconds={} ({}))".format(*present) in (ran.sentence)
 
 
 def test_role_is_taken_from_nobody_who_does_not_hold_it(governed: Governed, cli: Cli) -> None:
@@ -183,9 +176,8 @@ def test_admin_is_handed_over_by_command(governed: Governed, cli: Cli) -> None:
     assert f"{old} is the only admin" in cli(*dismissal, by="admin").sentence
     governed.wait(DELAY)
     reported = cli("hand-over", "--to", new, by="admin").out
-    assert (
-        f"{new} becomes the only admin when it calls: rebalancer admin {' '.join(dismissal)}"
-        in (" ".join(reported.split()))
+    assert f"{new} becomes the only admin when it calls: rebalancer admin {' '.join(dismissal)}" in (
+        " ".join(reported.split())
     )
     (holder,) = [h for h in governed.permissions().held(Role.ADMIN) if h.account == new]
     assert holder.delay_seconds == DELAY
@@ -194,9 +186,7 @@ def test_admin_is_handed_over_by_command(governed: Governed, cli: Cli) -> None:
     assert "Scheduled as operation" in cli(*dismissal, by="newcomer").out
     governed.wait(DELAY)
     assert cli(*dismissal, by="newcomer").out.startswith("Done.")
-    admins = [
-        holder.contract or holder.account for holder in governed.permissions().held(Role.ADMIN)
-    ]
+    admins = [holder.contract or holder.account for holder in governed.permissions().held(Role.ADMIN)]
     assert sorted(admins) == sorted(["VaultRoles", new])
 
 
@@ -208,9 +198,7 @@ def test_nothing_keeps_whoever_calls_it_and_dismisses_the_others(cli: Cli) -> No
 def test_what_cannot_be_meant_is_one_sentence(governed: Governed, cli: Cli) -> None:
     before = governed.chain.block()["hash"]
     unknown = ("call", "--contract", "OracleHub", "--function", "setPrice")
-    assert (
-        "OracleHub has no function setPrice: check the name" in cli(*unknown, by="owner").sentence
-    )
+    assert "OracleHub has no function setPrice: check the name" in cli(*unknown, by="owner").sentence
     few = ("call", "--contract", "OracleHub", "--function", "removeFeed")
     assert "0 arguments were given and it takes 1" in cli(*few, by="owner").sentence
     nowhere = cli("call", "--contract", "Oracle", "--function", "removeFeed", by="owner")
@@ -222,9 +210,7 @@ def test_what_cannot_be_meant_is_one_sentence(governed: Governed, cli: Cli) -> N
 # The doctor
 
 
-def test_doctor_warns_of_an_admin_who_waits_less_than_the_owner(
-    governed: Governed, tmp_path: Path
-) -> None:
+def test_doctor_warns_of_an_admin_who_waits_less_than_the_owner(governed: Governed, tmp_path: Path) -> None:
     file = tmp_path / "deployment.json"
     governed.deployment.save(file)
     keeper = {"outbox_file": tmp_path / "outbox.sqlite", "devnet_account": PEOPLE.index("keeper")}

@@ -15,9 +15,7 @@ from rebalancer.operations.governance import read_permissions
 from rebalancer.send.signer import devnet_signer
 
 
-def ape(
-    repo_root: Path, home: Path, *args: str, **settings: str
-) -> subprocess.CompletedProcess[str]:
+def ape(repo_root: Path, home: Path, *args: str, **settings: str) -> subprocess.CompletedProcess[str]:
     """The finished `ape`, in an environment that holds nothing but an empty home, the system's PATH and these settings."""
     program = Path(sys.executable).with_name("ape")
     node = Path(shutil.which("node") or "node").parent
@@ -59,14 +57,10 @@ def on(environment: DevEnvironment) -> tuple[str, str]:
     return "--network", f"ethereum:local:{environment.chain.rpc.endpoint}"
 
 
-def test_console_has_vault_lens_and_plan_at_hand(
-    repo_root: Path, tmp_path: Path, environment: DevEnvironment
-) -> None:
+def test_console_has_vault_lens_and_plan_at_hand(repo_root: Path, tmp_path: Path, environment: DevEnvironment) -> None:
     file = tmp_path / "deployment.json"
     environment.deployment.save(file)
-    code = (
-        "print(vault.address, plan().reason, len(lens.read([vault.address])), len(system.pools()))"
-    )
+    code = "print(vault.address, plan().reason, len(lens.read([vault.address])), len(system.pools()))"
 
     run = ape(
         repo_root,
@@ -80,9 +74,7 @@ def test_console_has_vault_lens_and_plan_at_hand(
 
     assert run.returncode == 0, run.stdout + run.stderr
     length = len(
-        contract_at(environment.chain.rpc, "VaultLens", environment.system.lens).call(
-            "read", [environment.vault]
-        )
+        contract_at(environment.chain.rpc, "VaultLens", environment.system.lens).call("read", [environment.vault])
     )
     assert f"{environment.vault} InBand {length} {len(environment.deployment.pools)}" in run.stdout
 
@@ -105,9 +97,7 @@ def test_console_without_an_addresses_file_says_so_and_starts(
     assert "connect" in run.stdout.splitlines()
 
 
-def test_deploy_is_signed_by_an_account_of_ape(
-    repo_root: Path, tmp_path: Path, environment: DevEnvironment
-) -> None:
+def test_deploy_is_signed_by_an_account_of_ape(repo_root: Path, tmp_path: Path, environment: DevEnvironment) -> None:
     file, chain_toml = tmp_path / "new.json", tmp_path / "chain.toml"
     weth = environment.deployment.wrapped_native
     feed = next(feed for feed in environment.deployment.feeds if feed.token == "WETH")
@@ -118,9 +108,7 @@ def test_deploy_is_signed_by_an_account_of_ape(
     signer = devnet_signer(1)  # TEST::1 has the same key
 
     def sent() -> int:
-        return int(
-            environment.chain.rpc.call("eth_getTransactionCount", signer.address, "latest"), 16
-        )
+        return int(environment.chain.rpc.call("eth_getTransactionCount", signer.address, "latest"), 16)
 
     before = sent()
     where = ("--deployment", str(file), "--chain", str(chain_toml))
@@ -139,9 +127,7 @@ def test_deploy_is_signed_by_an_account_of_ape(
     assert "Nothing was sent." in shown.stdout
     assert (sent(), file.exists()) == (before, False)
 
-    run = ape(
-        repo_root, tmp_path, "run", "deploy", "--account", "TEST::1", *on(environment), *where
-    )
+    run = ape(repo_root, tmp_path, "run", "deploy", "--account", "TEST::1", *on(environment), *where)
 
     assert run.returncode == 0, run.stdout + run.stderr
     assert sent() > before + 10

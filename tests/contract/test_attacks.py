@@ -54,9 +54,7 @@ def test_no_attack_goes_beyond_its_promise(results: dict[str, list[Result]]) -> 
     assert [result.attack for result in every(results) if result.verdict == "BEYOND"] == []
 
 
-def test_committed_table_is_what_the_attacks_came_to(
-    env: AttackEnv, results: dict[str, list[Result]]
-) -> None:
+def test_committed_table_is_what_the_attacks_came_to(env: AttackEnv, results: dict[str, list[Result]]) -> None:
     """If this fails for a good reason: make attacks ARGS=--write."""
     assert committed() == markdown(every(results), notes(env))
 
@@ -227,9 +225,7 @@ def test_best_of_a_list_leaves_out_what_is_refused() -> None:
     assert best_of(lambda at: None if at[0] == 3 else at[0], [(1,), (3,), (2,)]) == (2,)
 
 
-@pytest.mark.parametrize(
-    ("bound_e18", "verdict"), [(None, "no promise"), (100, "within"), (99, "BEYOND")]
-)
+@pytest.mark.parametrize(("bound_e18", "verdict"), [(None, "no promise"), (100, "within"), (99, "BEYOND")])
 def test_verdict_follows_from_loss_and_bound(bound_e18: int | None, verdict: str) -> None:
     assert Result("attack", "B", "best", 100, 100, bound_e18).verdict == verdict
 

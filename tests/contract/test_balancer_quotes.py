@@ -37,10 +37,7 @@ def random_pool(chain: LocalChain, seed: int, version: str) -> BalancerWeightedP
     rng = random.Random(seed)
     hundredths = WEIGHTS[seed % len(WEIGHTS)]
     tokens = coins(chain, [rng.choice([0, 6, 8, 18]) for _ in hundredths])
-    balances = tuple(
-        rng.randint(10 ** max(token.decimals // 2, 3), 10 ** (token.decimals + 9))
-        for token in tokens
-    )
+    balances = tuple(rng.randint(10 ** max(token.decimals // 2, 3), 10 ** (token.decimals + 9)) for token in tokens)
     return BalancerWeightedPool(
         address=NOBODY,
         vault=NOBODY,
@@ -93,9 +90,7 @@ def swap(balancer: BalancerV2, pool: BalancerWeightedPool, way: tuple[str, str],
 
 @pytest.mark.parametrize("version", ["v1", "v2"])
 @pytest.mark.parametrize("seed", range(2 * len(WEIGHTS)))
-def test_random_pool_quotes_and_moves_as_the_vault(
-    chain: LocalChain, seed: int, version: str
-) -> None:
+def test_random_pool_quotes_and_moves_as_the_vault(chain: LocalChain, seed: int, version: str) -> None:
     rng = random.Random(seed)
     balancer = BalancerV2.install(chain, chain.accounts[2])
     pool = balancer.rebuild(random_pool(chain, seed, version))

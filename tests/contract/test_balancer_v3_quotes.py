@@ -50,9 +50,7 @@ def balancer(module_balancer: BalancerV3, chain: LocalChain) -> BalancerV3:
     return module_balancer
 
 
-ON_SWAP = (
-    "0x" + keccak(b"onSwap((uint8,uint256,uint256[],uint256,uint256,address,bytes))")[:4].hex()
-)
+ON_SWAP = "0x" + keccak(b"onSwap((uint8,uint256,uint256[],uint256,uint256,address,bytes))")[:4].hex()
 
 
 def limit_of(pool: BalancerV3WeightedPool, way: Way, *, exact_in: bool) -> int:
@@ -119,9 +117,7 @@ def check_quotes(balancer: BalancerV3, pool: BalancerV3WeightedPool, rng: random
 
 @pytest.mark.parametrize("rated", [False, True], ids=["standard", "rated"])
 @pytest.mark.parametrize("seed", range(6 * len(WEIGHTS)))
-def test_random_pool_quotes_and_moves_as_the_vault(
-    balancer: BalancerV3, seed: int, rated: bool
-) -> None:
+def test_random_pool_quotes_and_moves_as_the_vault(balancer: BalancerV3, seed: int, rated: bool) -> None:
     """Amounts at all edges; swaps move every balance by the same, the aggregate fee taken out."""
     rng = random.Random(seed)
     # Of tiny pools, too, whose minimum of a balance ends a swap.
@@ -226,9 +222,7 @@ class OneUnitOff(Rpc):
     def batch_settled(self, calls: Sequence[Call]) -> list[Any]:
         answers = super().batch_settled(calls)
         return [
-            f"0x{int(answer, 16) + 1:064x}"
-            if params[0].get("data", "").startswith(ON_SWAP)
-            else answer
+            f"0x{int(answer, 16) + 1:064x}" if params[0].get("data", "").startswith(ON_SWAP) else answer
             for (_, params), answer in zip(calls, answers, strict=True)
         ]
 

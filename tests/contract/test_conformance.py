@@ -121,9 +121,7 @@ def any_part(rng: random.Random, possible: int) -> int:
     return max(min(rng.getrandbits(bits), possible, MAX_HOP_RAW), 1)
 
 
-def check_sales(
-    pool: PoolState, way: Way, amounts: Sequence[int], fills: Sequence[Fill | None]
-) -> None:
+def check_sales(pool: PoolState, way: Way, amounts: Sequence[int], fills: Sequence[Fill | None]) -> None:
     """Each amount sold on chain took what it does on paper, and paid that; what cannot be is refused, or done in part."""
     for amount, fill in zip(amounts, fills, strict=True):
         try:
@@ -172,9 +170,7 @@ def check_quotes(pool: PoolState, desk: Desk, rng: random.Random) -> int:
 
 @on_every_chain
 @each_built
-def test_pool_is_read_as_it_was_put_there(
-    market: DevMarket, venue: str, build: Builder, seed: int
-) -> None:
+def test_pool_is_read_as_it_was_put_there(market: DevMarket, venue: str, build: Builder, seed: int) -> None:
     """By its own reference, too, and told from the pools of all other venues."""
     pool = build(market, seed).paper
     rpc = market.chain.rpc
@@ -195,9 +191,7 @@ def test_pool_is_read_as_it_was_put_there(
 
 @on_every_chain
 @each_built
-def test_quotes_are_what_hops_take_and_pay(
-    market: DevMarket, venue: str, build: Builder, seed: int
-) -> None:
+def test_quotes_are_what_hops_take_and_pay(market: DevMarket, venue: str, build: Builder, seed: int) -> None:
     built = build(market, seed)
 
     assert check_quotes(built.paper, built.desk(market.chain), random.Random(seed)) >= 24
@@ -205,9 +199,7 @@ def test_quotes_are_what_hops_take_and_pay(
 
 @on_every_chain
 @each_built
-def test_swaps_leave_the_pool_as_on_paper(
-    market: DevMarket, venue: str, build: Builder, seed: int
-) -> None:
+def test_swaps_leave_the_pool_as_on_paper(market: DevMarket, venue: str, build: Builder, seed: int) -> None:
     """And pay what was quoted; then the pool quotes on as the chain's does."""
     built, rng = build(market, seed), random.Random(seed)
     pool, desk = built.paper, built.desk(market.chain)
@@ -233,9 +225,7 @@ def test_swaps_leave_the_pool_as_on_paper(
 
 @on_every_chain
 @each_built
-def test_logs_folded_are_what_is_read_anew(
-    market: DevMarket, venue: str, build: Builder, seed: int
-) -> None:
+def test_logs_folded_are_what_is_read_anew(market: DevMarket, venue: str, build: Builder, seed: int) -> None:
     """Swaps and all else that moves it, some in one range of blocks."""
     built, rng, rpc = build(market, seed), random.Random(seed), market.chain.rpc
     desk = built.desk(market.chain)

@@ -35,9 +35,7 @@ def test_nothing_at_an_address_is_a_missing_contract(chain: LocalChain) -> None:
     assert chain.rpc.requests == before + 1
 
 
-def test_block_that_was_dropped_is_refused_and_not_read_by_its_number(
-    chain: LocalChain, coin: BoundContract
-) -> None:
+def test_block_that_was_dropped_is_refused_and_not_read_by_its_number(chain: LocalChain, coin: BoundContract) -> None:
     holder, before = chain.accounts[5], chain.snapshot()
     dropped = chain.transact(coin, "mint", holder, 42).block_hash
     assert coin.call("balanceOf", holder, block=dropped) == 42

@@ -48,9 +48,7 @@ def deploy(environment: DevEnvironment, tmp_path: Path, capsys: pytest.CaptureFi
         )
         weth = environment.deployment.wrapped_native
         path = tmp_path / "chain.toml"
-        path.write_text(
-            f'wrapped_native = "{weth}"\ntokens = []\npools = [{", ".join(pools)}]\n{feeds}'
-        )
+        path.write_text(f'wrapped_native = "{weth}"\ntokens = []\npools = [{", ".join(pools)}]\n{feeds}')
         where = ("--rpc-url", environment.chain.rpc.endpoint, "--deployment", tmp_path / "new.json")
         return run(capsys, *where, "deploy", "--chain", path, *OWNER)
 

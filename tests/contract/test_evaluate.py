@@ -36,15 +36,10 @@ POLICIES = (
 
 
 @contextmanager
-def evaluators(
-    environment: DevEnvironment, vaults: tuple[str, ...]
-) -> Iterator[tuple[Evaluator, Evaluator]]:
+def evaluators(environment: DevEnvironment, vaults: tuple[str, ...]) -> Iterator[tuple[Evaluator, Evaluator]]:
     """One that reads all vaults exactly, and one that goes by the book."""
     context = KeeperContext.of(environment.deployment, vaults)
-    both = tuple(
-        Evaluator(environment.chain.rpc, context, EvaluatorOptions(exact_vaults=exact))
-        for exact in (50, 0)
-    )
+    both = tuple(Evaluator(environment.chain.rpc, context, EvaluatorOptions(exact_vaults=exact)) for exact in (50, 0))
     try:
         yield both[0], both[1]
     finally:
@@ -55,9 +50,7 @@ def evaluators(
 def set_policy(environment: DevEnvironment, vault: str, policy: Policy) -> None:
     fields = [getattr(policy, name) for name in policy.__slots__]
     owner = environment.wallet(Actor.OWNER)
-    owner.transact(
-        contract_at(environment.chain.rpc, "BasketVault", vault), "setPolicy", tuple(fields)
-    )
+    owner.transact(contract_at(environment.chain.rpc, "BasketVault", vault), "setPolicy", tuple(fields))
 
 
 def sent(verdict: Verdict) -> tuple[str, Reason, Action, str, object]:
@@ -71,16 +64,12 @@ def assert_same(exact: Evaluation, booked: Evaluation) -> None:
     for vault, drift_bps in booked.drifts_bps.items():
         assert exact.drifts_bps[vault] - 1 <= drift_bps <= exact.drifts_bps[vault]
     read = {verdict.vault for verdict in booked.verdicts}
-    assert [sent(one) for one in exact.verdicts if one.vault in read] == [
-        sent(one) for one in booked.verdicts
-    ]
+    assert [sent(one) for one in exact.verdicts if one.vault in read] == [sent(one) for one in booked.verdicts]
     unread = [one for one in exact.verdicts if one.vault not in read]
     assert all(one.step is Action.NOTHING for one in unread)
 
 
-def actions(
-    environment: DevEnvironment, vaults: tuple[str, ...], dice: random.Random
-) -> Iterator[str]:
+def actions(environment: DevEnvironment, vaults: tuple[str, ...], dice: random.Random) -> Iterator[str]:
     """Something that happens to the market or to a vault, again and again; its name."""
 
     def someones(actor: Actor, function: str, *given: object) -> Callable[[str], None]:
@@ -97,15 +86,11 @@ def actions(
         "resume": someones(Actor.OWNER, "resumeRebalance"),
         "poke": someones(Actor.DEPOSITOR, "poke"),
         "redeem": someones(Actor.OWNER, "redeemInKind", 10 * E18, owner, owner, [0, 0, 0]),
-        "glide": someones(
-            Actor.CURATOR, "setTargets", [5 * E18 // 10, 3 * E18 // 10, 2 * E18 // 10], 7_200
-        ),
+        "glide": someones(Actor.CURATOR, "setTargets", [5 * E18 // 10, 3 * E18 // 10, 2 * E18 // 10], 7_200),
         "bands": someones(Actor.CURATOR, "setBands", [(150, 0, 0), (100, 500, 0), (200, 0, 0)]),
         "exclude": someones(Actor.OWNER, "excludeAsset", 2),
         "include": someones(Actor.OWNER, "includeAsset", 2),
-        "time": lambda _: environment.chain.mine(
-            at=environment.chain.now() + dice.randrange(1, 4_000)
-        ),
+        "time": lambda _: environment.chain.mine(at=environment.chain.now() + dice.randrange(1, 4_000)),
     }
     opening = {"ETH/USD": 2_000_00000000, "BTC/USD": 30_000_00000000}
     for _ in range(ACTIONS):

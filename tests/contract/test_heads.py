@@ -67,9 +67,7 @@ def test_of_many_heads_only_the_newest_is_told_with_what_it_missed(
 
 
 @pytest.mark.parametrize("depth", [1, 3, 10])
-def test_a_reorg_on_the_node_is_told_with_what_it_took_back(
-    node: Node, rpc: Rpc, depth: int
-) -> None:
+def test_a_reorg_on_the_node_is_told_with_what_it_took_back(node: Node, rpc: Rpc, depth: int) -> None:
     with Heads(rpc, socket_of(node), poll_seconds=0.2) as heads:
         heads.next(0)
         rpc.call("anvil_mine", "0xc")
@@ -82,9 +80,7 @@ def test_a_reorg_on_the_node_is_told_with_what_it_took_back(
         head = heads.next(LONGEST_SECONDS)
 
     assert head is not None
-    assert [each.number for each in head.reorged] == [
-        seen.header.number - depth + 1 + n for n in range(depth)
-    ]
+    assert [each.number for each in head.reorged] == [seen.header.number - depth + 1 + n for n in range(depth)]
     assert head.linked
 
 

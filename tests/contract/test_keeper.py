@@ -63,9 +63,7 @@ def keeper_of(
         context,
         [devnet_signer(actor)],
         outbox,
-        KeeperOptions(
-            dry_run=dry_run, fee_cap_wei=10_000 * 10**9, tick_timeout_seconds=LONGEST_SECONDS
-        ),
+        KeeperOptions(dry_run=dry_run, fee_cap_wei=10_000 * 10**9, tick_timeout_seconds=LONGEST_SECONDS),
         evaluator=Evaluator(environment.chain.rpc, context),
     )
 
@@ -88,9 +86,7 @@ def snapshot_of(environment: DevEnvironment) -> VaultSnapshot:
 
 def move(environment: DevEnvironment, prices_e8: dict[str, int], seconds: int = 900) -> None:
     """Let time pass and prices change; every feed answers."""
-    environment.market.step(
-        environment.market.prices_e8 | prices_e8, environment.chain.now() + seconds
-    )
+    environment.market.step(environment.market.prices_e8 | prices_e8, environment.chain.now() + seconds)
 
 
 def set_policy(environment: DevEnvironment, policy: Policy) -> None:
@@ -125,9 +121,7 @@ def assert_as_foreseen(environment: DevEnvironment, decision: Decision) -> None:
     assert outcome.settled.loss_e18 * E18 <= limit_e18 * outcome.settled.sold_e18
 
 
-def test_tick_in_band_sends_nothing_and_says_why(
-    environment: DevEnvironment, outbox: Outbox
-) -> None:
+def test_tick_in_band_sends_nothing_and_says_why(environment: DevEnvironment, outbox: Outbox) -> None:
     decision = tick(keeper_of(environment, outbox))
 
     assert decision.reason is Reason.IN_BAND
@@ -136,9 +130,7 @@ def test_tick_in_band_sends_nothing_and_says_why(
     assert outbox.attempts(environment.deployment.chain_id) == []
 
 
-def test_tick_out_of_band_brings_every_weight_back_as_foreseen(
-    environment: DevEnvironment, outbox: Outbox
-) -> None:
+def test_tick_out_of_band_brings_every_weight_back_as_foreseen(environment: DevEnvironment, outbox: Outbox) -> None:
     move(environment, UP_10_PERCENT)
     before = snapshot_of(environment)
 
@@ -197,10 +189,7 @@ def test_tick_within_the_cooldown_waits(environment: DevEnvironment, outbox: Out
     decision = tick(keeper)
 
     assert decision.reason is Reason.COOLDOWN
-    assert (
-        utc(snapshot_of(environment).state.rebalanced_at + DEMO_POLICY.cooldown_seconds)
-        in decision.text
-    )
+    assert utc(snapshot_of(environment).state.rebalanced_at + DEMO_POLICY.cooldown_seconds) in decision.text
 
 
 def test_tick_while_paused_waits(environment: DevEnvironment, outbox: Outbox) -> None:
@@ -214,9 +203,7 @@ def test_tick_while_paused_waits(environment: DevEnvironment, outbox: Outbox) ->
     assert nonce(environment) == 0
 
 
-def test_tick_with_a_stale_price_waits_and_names_the_token(
-    environment: DevEnvironment, outbox: Outbox
-) -> None:
+def test_tick_with_a_stale_price_waits_and_names_the_token(environment: DevEnvironment, outbox: Outbox) -> None:
     move(environment, UP_10_PERCENT)
     usdc = environment.deployment.listed("USDC")
     environment.chain.mine(at=environment.chain.now() + 2 * 86_400)
@@ -253,9 +240,7 @@ def test_tick_with_little_turnover_left_trades_what_it_may_and_says_what_bound_i
     assert snapshot_of(environment).state.due_since == snapshot_of(environment).state.rebalanced_at
 
 
-def test_tick_with_the_turnover_budget_spent_waits(
-    environment: DevEnvironment, outbox: Outbox
-) -> None:
+def test_tick_with_the_turnover_budget_spent_waits(environment: DevEnvironment, outbox: Outbox) -> None:
     set_policy(
         environment,
         replace(
@@ -293,9 +278,7 @@ def test_tick_above_the_slippage_limit_pokes_and_trades_once_it_has_climbed(
     assert_as_foreseen(environment, traded)
 
 
-def test_what_came_of_a_poke_tells_the_vaults_own_epoch_and_drift(
-    environment: DevEnvironment, outbox: Outbox
-) -> None:
+def test_what_came_of_a_poke_tells_the_vaults_own_epoch_and_drift(environment: DevEnvironment, outbox: Outbox) -> None:
     set_policy(environment, replace(DEMO_POLICY, start_slippage_bps=0))
     move(environment, UP_10_PERCENT)
     before = snapshot_of(environment)
@@ -311,9 +294,7 @@ def test_what_came_of_a_poke_tells_the_vaults_own_epoch_and_drift(
     assert {line["chain_id"] for line in attempts} == {31337}
 
 
-def test_a_vault_that_cannot_be_weighed_has_no_drift(
-    environment: DevEnvironment, outbox: Outbox
-) -> None:
+def test_a_vault_that_cannot_be_weighed_has_no_drift(environment: DevEnvironment, outbox: Outbox) -> None:
     keeper = keeper_of(environment, outbox)
     ticks: list[Tick] = []
     keeper.reporter.observers = (ticks.append,)
@@ -325,9 +306,7 @@ def test_a_vault_that_cannot_be_weighed_has_no_drift(
     assert ticks[-1].drifts_bps == {}
 
 
-def test_tick_clears_the_break_once_prices_are_back(
-    environment: DevEnvironment, outbox: Outbox
-) -> None:
+def test_tick_clears_the_break_once_prices_are_back(environment: DevEnvironment, outbox: Outbox) -> None:
     move(environment, UP_10_PERCENT)
     vault = contract_at(environment.chain.rpc, "BasketVault", environment.vault)
     environment.wallet(Actor.DEPOSITOR).transact(vault, "poke")
@@ -343,9 +322,7 @@ def test_tick_clears_the_break_once_prices_are_back(
 # What else a vault may ask for
 
 
-def test_tick_ends_where_the_policy_says_within_the_band(
-    environment: DevEnvironment, outbox: Outbox
-) -> None:
+def test_tick_ends_where_the_policy_says_within_the_band(environment: DevEnvironment, outbox: Outbox) -> None:
     """Half of the band is left: what is too much of WETH shrinks to about half of its band."""
     set_policy(environment, replace(DEMO_POLICY, destination_bps=5_000))
     move(environment, UP_10_PERCENT)
@@ -366,9 +343,7 @@ def test_tick_ends_where_the_policy_says_within_the_band(
     assert after.distance_e18 * BPS <= 2 * DEMO_POLICY.dust_bps * after.total_e18
 
 
-def test_tick_rebalances_once_a_day_where_the_calendar_says_so(
-    environment: DevEnvironment, outbox: Outbox
-) -> None:
+def test_tick_rebalances_once_a_day_where_the_calendar_says_so(environment: DevEnvironment, outbox: Outbox) -> None:
     day = 86_400
     set_policy(environment, replace(DEMO_POLICY, calendar_seconds=day))
     move(environment, {"ETH/USD": 2_020_00000000}, seconds=day)
@@ -413,18 +388,13 @@ def test_tick_follows_targets_that_glide(environment: DevEnvironment, outbox: Ou
     assert snapshot_of(environment).drift_bps <= basket.assets[0].band_bps
 
 
-def test_tick_leaves_alone_what_is_below_its_minimum_trade(
-    environment: DevEnvironment, outbox: Outbox
-) -> None:
+def test_tick_leaves_alone_what_is_below_its_minimum_trade(environment: DevEnvironment, outbox: Outbox) -> None:
     move(environment, UP_10_PERCENT)
     before = snapshot_of(environment).basket
     usdc = next(i for i, asset in enumerate(before.assets) if asset.decimals == 6)
     assert weigh_basket(before).distances_e18[usdc] < 0
     vault = contract_at(environment.chain.rpc, "BasketVault", environment.vault)
-    bands = [
-        (asset.band_bps, 0, before.held[usdc] if i == usdc else 10**3)
-        for i, asset in enumerate(before.assets)
-    ]
+    bands = [(asset.band_bps, 0, before.held[usdc] if i == usdc else 10**3) for i, asset in enumerate(before.assets)]
     environment.wallet(Actor.CURATOR).transact(vault, "setBands", bands)
 
     decision = tick(keeper_of(environment, outbox))
@@ -436,9 +406,7 @@ def test_tick_leaves_alone_what_is_below_its_minimum_trade(
     assert changed == [True, True, False]
 
 
-def test_tick_trades_the_others_of_a_basket_with_an_excluded_asset(
-    environment: DevEnvironment, outbox: Outbox
-) -> None:
+def test_tick_trades_the_others_of_a_basket_with_an_excluded_asset(environment: DevEnvironment, outbox: Outbox) -> None:
     vault, usdc = (
         contract_at(environment.chain.rpc, "BasketVault", environment.vault),
         environment.deployment.listed("USDC"),
@@ -457,9 +425,7 @@ def test_tick_trades_the_others_of_a_basket_with_an_excluded_asset(
     assert snapshot_of(environment).basket.held[place] == held
 
 
-def test_start_with_a_key_that_is_not_the_keepers_is_refused(
-    environment: DevEnvironment, outbox: Outbox
-) -> None:
+def test_start_with_a_key_that_is_not_the_keepers_is_refused(environment: DevEnvironment, outbox: Outbox) -> None:
     set_policy(environment, replace(DEMO_POLICY, open_after_seconds=0))
     with pytest.raises(KeeperNotAuthorized) as refused:
         keeper_of(environment, outbox, actor=Actor.DEPOSITOR).start()
@@ -467,9 +433,7 @@ def test_start_with_a_key_that_is_not_the_keepers_is_refused(
     assert refused.value.account == Actor.DEPOSITOR.address
 
 
-def test_feed_that_leaves_the_market_is_told_until_it_is_back(
-    environment: DevEnvironment, outbox: Outbox
-) -> None:
+def test_feed_that_leaves_the_market_is_told_until_it_is_back(environment: DevEnvironment, outbox: Outbox) -> None:
     """By more than the vault's policy allows and the pools' fee, which are 150 bps; the vault itself may think that all is well."""
     reported: list[Tick] = []
     keeper = keeper_of(environment, outbox, dry_run=True)
@@ -547,9 +511,7 @@ class Altering(ScriptedServer):
         self.results(result)
 
 
-def test_a_rebalance_on_which_endpoints_do_not_agree_is_not_sent(
-    environment: DevEnvironment, outbox: Outbox
-) -> None:
+def test_a_rebalance_on_which_endpoints_do_not_agree_is_not_sent(environment: DevEnvironment, outbox: Outbox) -> None:
     move(environment, UP_10_PERCENT)
     before = nonce(environment)
     with Rpc(environment.chain.rpc.endpoint) as node:
@@ -569,9 +531,7 @@ def test_a_rebalance_on_which_endpoints_do_not_agree_is_not_sent(
     assert outbox.attempts(environment.deployment.chain_id) == []
 
 
-def test_a_rebalance_on_which_endpoints_agree_is_sent(
-    environment: DevEnvironment, outbox: Outbox
-) -> None:
+def test_a_rebalance_on_which_endpoints_agree_is_sent(environment: DevEnvironment, outbox: Outbox) -> None:
     move(environment, UP_10_PERCENT)
     url = environment.chain.rpc.endpoint
     keeper = keeper_of(environment, outbox, rpc=Endpoints([url, url], 30.0, quorum=2))
@@ -580,9 +540,7 @@ def test_a_rebalance_on_which_endpoints_agree_is_sent(
     assert tick(keeper).reason is Reason.REBALANCED
 
 
-def test_a_look_that_takes_too_long_fails_and_the_next_does_not(
-    environment: DevEnvironment, outbox: Outbox
-) -> None:
+def test_a_look_that_takes_too_long_fails_and_the_next_does_not(environment: DevEnvironment, outbox: Outbox) -> None:
     keeper = keeper_of(environment, outbox)
     keeper.options = replace(keeper.options, tick_timeout_seconds=0.0)
     with pytest.raises(RpcTimeout):
@@ -593,9 +551,7 @@ def test_a_look_that_takes_too_long_fails_and_the_next_does_not(
     assert keeper.rpc.deadline is None
 
 
-def test_run_ticks_at_every_block_that_the_socket_announces(
-    environment: DevEnvironment, outbox: Outbox
-) -> None:
+def test_run_ticks_at_every_block_that_the_socket_announces(environment: DevEnvironment, outbox: Outbox) -> None:
     keeper = keeper_of(environment, outbox)
     socket = environment.chain.rpc.endpoint.replace("http", "ws")
     keeper.options = replace(keeper.options, socket_url=socket, poll_seconds=3_600.0)
@@ -669,9 +625,7 @@ def test_look_after_a_pause_cancels_what_others_have_made_obsolete(
     environment: DevEnvironment, outbox: Outbox, tmp_path: Path
 ) -> None:
     members = {Role.KEEPER: [Actor.DEPOSITOR.address]}
-    grant_roles(
-        environment.wallet(Actor.GUARDIAN), environment.system.authority, members, delay_seconds=0
-    )
+    grant_roles(environment.wallet(Actor.GUARDIAN), environment.system.authority, members, delay_seconds=0)
     move(environment, UP_10_PERCENT)
     paused = keeper_of(environment, outbox)
     paused.options = replace(paused.options, receipt_seconds=0)
@@ -682,9 +636,7 @@ def test_look_after_a_pause_cancels_what_others_have_made_obsolete(
     finally:
         environment.chain.rpc.call("evm_setAutomine", True)
     with Outbox(tmp_path / "other.sqlite") as other:
-        assert (
-            tick(keeper_of(environment, other, actor=Actor.DEPOSITOR)).reason is Reason.REBALANCED
-        )
+        assert tick(keeper_of(environment, other, actor=Actor.DEPOSITOR)).reason is Reason.REBALANCED
     environment.chain.mine(outbox.rules.bump_after_blocks)
 
     paused.tick()

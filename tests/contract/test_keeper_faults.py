@@ -67,17 +67,13 @@ class Falters(Rpc):
         raise RpcUnreachable(self.endpoint, "it went away")
 
 
-def play(
-    environment: DevEnvironment, vaults: tuple[str, ...], journal: Path, rpc: Falters
-) -> list[Decision]:
+def play(environment: DevEnvironment, vaults: tuple[str, ...], journal: Path, rpc: Falters) -> list[Decision]:
     """Both vaults leave their bands and are brought back; a look that fails is followed by the next."""
     reported: list[Decision] = []
     with Outbox(journal) as outbox:
         context = KeeperContext.of(environment.deployment, vaults)
         evaluator = Evaluator(environment.chain.rpc, context, EvaluatorOptions(exact_vaults=0))
-        keeper = keeper_of(
-            environment, vaults, outbox, rpc=rpc, context=context, evaluator=evaluator
-        )
+        keeper = keeper_of(environment, vaults, outbox, rpc=rpc, context=context, evaluator=evaluator)
         evaluator.rpc = rpc
         assert evaluator._vault_index is not None
         evaluator._vault_index.rpc = rpc
@@ -193,9 +189,7 @@ def test_a_rebalance_that_another_block_holds_after_a_reorg_is_verified_and_told
     assert Reason.REBALANCED not in [one.reason for one in keeper.tick()]
 
 
-def test_memory_of_attempts_ends_when_they_are_final(
-    environment: DevEnvironment, outbox: Outbox
-) -> None:
+def test_memory_of_attempts_ends_when_they_are_final(environment: DevEnvironment, outbox: Outbox) -> None:
     outbox.rules = SendRules(fee_cap_wei=10**13, confirmations=1)
     keeper = keeper_of(environment, (environment.vault,), outbox)
     move(environment, UP_10_PERCENT)
@@ -339,9 +333,7 @@ def test_an_endpoint_that_refuses_to_tell_a_balance_is_not_the_vaults_failure(
     assert dict(keeper._vault_breakers.items()) == {}
 
 
-def test_a_signer_that_is_away_for_a_moment_stops_nothing(
-    environment: DevEnvironment, outbox: Outbox
-) -> None:
+def test_a_signer_that_is_away_for_a_moment_stops_nothing(environment: DevEnvironment, outbox: Outbox) -> None:
     here = devnet_signer(Actor.KEEPER)
     move(environment, UP_10_PERCENT)
 
@@ -373,9 +365,7 @@ def test_watchers_are_told_of_books_that_differ_before_the_keeper_ends(
     )
     ticks: list[Tick] = []
     handed: list[Decision] = []
-    keeper = keeper_of(
-        environment, (environment.vault,), outbox, observers=(ticks,), receipt_seconds=30
-    )
+    keeper = keeper_of(environment, (environment.vault,), outbox, observers=(ticks,), receipt_seconds=30)
     move(environment, UP_10_PERCENT)
 
     with pytest.raises(LedgerMismatch) as differ:
@@ -427,9 +417,9 @@ def test_a_look_that_works_after_failed_ones_says_so_once(
     with capture_logs() as logs:
         keeper.run(lambda _: keeper.stop())
 
-    assert [
-        (log["event"], log["failures"]) for log in logs if log["event"].startswith("tick_")
-    ] == [*(("tick_failed", 1), ("tick_failed", 2), ("tick_recovered", 2))]
+    assert [(log["event"], log["failures"]) for log in logs if log["event"].startswith("tick_")] == [
+        *(("tick_failed", 1), ("tick_failed", 2), ("tick_recovered", 2))
+    ]
 
 
 def test_a_watcher_that_breaks_stops_neither_the_keeper_nor_other_watchers(
@@ -449,9 +439,7 @@ def test_a_watcher_that_breaks_stops_neither_the_keeper_nor_other_watchers(
 
 
 def test_a_vault_that_is_named_twice_is_one(environment: DevEnvironment, outbox: Outbox) -> None:
-    context = KeeperContext.of(
-        environment.deployment, [environment.vault, "0x" + environment.vault[2:].upper()]
-    )
+    context = KeeperContext.of(environment.deployment, [environment.vault, "0x" + environment.vault[2:].upper()])
     assert context.vaults == (environment.vault,)
     move(environment, UP_10_PERCENT)
     named = (environment.vault, "0x" + environment.vault[2:].upper())
@@ -466,9 +454,7 @@ def test_a_share_that_changes_hands_in_its_block_hides_no_difference(
     keeper = keeper_of(environment, (environment.vault,), outbox)
     move(environment, UP_10_PERCENT)
     rpc = environment.chain.rpc
-    data = contract_at(rpc, "BasketVault", environment.vault).data(
-        "transfer", Actor.DEPOSITOR.address, 1
-    )
+    data = contract_at(rpc, "BasketVault", environment.vault).data("transfer", Actor.DEPOSITOR.address, 1)
     fees = {"maxPriorityFeePerGas": hex(1), "maxFeePerGas": hex(2_000 * 10**9)}
     rpc.call("evm_setAutomine", False)
     try:
@@ -533,10 +519,7 @@ def test_what_the_quorum_says_is_held_against_what_was_planned_from(
     seen = "rebalancer.keeper.dispatch.decode_vaults"
 
     def richer(packed: bytes, timestamp: int) -> tuple[VaultSnapshot, ...]:
-        return tuple(
-            replace(one, total_supply=one.total_supply + 1)
-            for one in decode_vaults(packed, timestamp)
-        )
+        return tuple(replace(one, total_supply=one.total_supply + 1) for one in decode_vaults(packed, timestamp))
 
     monkeypatch.setattr(seen, richer)
     with pytest.raises(EndpointsDisagree):
@@ -559,13 +542,9 @@ def test_gas_is_weighed_by_the_oracle_where_the_vault_lacks_its_token(
     assert tick.inputs is not None
     conditions = tick.inputs.conditions
     snapshot = tick.inputs.verdicts[0].snapshot
-    known = dict(
-        zip((a.token for a in snapshot.basket.assets), snapshot.basket.prices, strict=True)
-    )
+    known = dict(zip((a.token for a in snapshot.basket.assets), snapshot.basket.prices, strict=True))
 
-    assert (
-        conditions.native_price_e18 == known[environment.deployment.wrapped_native].primary_e18 > 0
-    )
+    assert conditions.native_price_e18 == known[environment.deployment.wrapped_native].primary_e18 > 0
     elsewhere = replace(conditions, wrapped_native="0x" + "ee" * 20)
     assert plan_input(snapshot, (), elsewhere).native_price_e18 == conditions.native_price_e18
 
@@ -578,9 +557,7 @@ def test_gas_is_weighed_by_the_settings_where_no_oracle_prices_its_token(
         wrapped_native="0x" + "ee" * 20,
     )
     ticks: list[Tick] = []
-    keeper = keeper_of(
-        environment, (environment.vault,), outbox, context=context, observers=(ticks,)
-    )
+    keeper = keeper_of(environment, (environment.vault,), outbox, context=context, observers=(ticks,))
 
     keeper.tick()
     keeper.options = replace(keeper.options, native_price_e18=5)

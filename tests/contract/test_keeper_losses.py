@@ -52,9 +52,7 @@ def keeper_of(
         context,
         [devnet_signer(Actor.KEEPER)],
         outbox,
-        KeeperOptions(
-            dry_run=outbox is None, fee_cap_wei=10_000 * 10**9, receipt_seconds=receipt_seconds
-        ),
+        KeeperOptions(dry_run=outbox is None, fee_cap_wei=10_000 * 10**9, receipt_seconds=receipt_seconds),
         evaluator=Evaluator(environment.chain.rpc, context, options),
         observers=[] if ticks is None else [ticks.append],
     )
@@ -62,9 +60,7 @@ def keeper_of(
 
 def snapshot_of(environment: DevEnvironment, vault: str = "") -> VaultSnapshot:
     rpc = environment.chain.rpc
-    return read_vaults(rpc, environment.system.lens, [vault or environment.vault], read_block(rpc))[
-        0
-    ]
+    return read_vaults(rpc, environment.system.lens, [vault or environment.vault], read_block(rpc))[0]
 
 
 def lose(environment: DevEnvironment, bps: int, asset: int = USDC, vault: str = "") -> int:
@@ -82,9 +78,7 @@ def tick(keeper: Keeper) -> Decision:
     return decision
 
 
-def test_loss_above_dust_is_written_down_once_and_told(
-    environment: DevEnvironment, outbox: Outbox
-) -> None:
+def test_loss_above_dust_is_written_down_once_and_told(environment: DevEnvironment, outbox: Outbox) -> None:
     ticks: list[Tick] = []
     keeper = keeper_of(environment, outbox, ticks=ticks)
     before = snapshot_of(environment)
@@ -97,14 +91,9 @@ def test_loss_above_dust_is_written_down_once_and_told(
     again = tick(keeper)
 
     assert synced.reason is Reason.SYNCED
-    assert (
-        synced.text
-        == f"{lost} raw units of {usdc} are missing, and the loss is not written down yet"
-    )
+    assert synced.text == f"{lost} raw units of {usdc} are missing, and the loss is not written down yet"
     assert after.reason is again.reason is Reason.PAUSED
-    assert after.text == (
-        f"rebalancing is paused, and {usdc} lost balance: the owner allows its purchases and resumes"
-    )
+    assert after.text == (f"rebalancing is paused, and {usdc} lost balance: the owner allows its purchases and resumes")
     assert nonce(environment) == 1
     (attempt,) = outbox.attempts(environment.deployment.chain_id)
     assert attempt.state is AttemptState.MINED
@@ -120,9 +109,7 @@ def test_loss_above_dust_is_written_down_once_and_told(
     assert "resumeRebalance" in reported[1][environment.vault]
 
 
-def test_loss_within_dust_is_written_down_and_alarms_nobody(
-    environment: DevEnvironment, outbox: Outbox
-) -> None:
+def test_loss_within_dust_is_written_down_and_alarms_nobody(environment: DevEnvironment, outbox: Outbox) -> None:
     ticks: list[Tick] = []
     keeper = keeper_of(environment, outbox, ticks=ticks)
     lose(environment, DUST_BPS)
@@ -132,9 +119,7 @@ def test_loss_within_dust_is_written_down_and_alarms_nobody(
     assert [one.losses for one in ticks] == [{}, {}]
 
 
-def test_losses_of_two_tokens_are_written_down_one_after_the_other(
-    environment: DevEnvironment, outbox: Outbox
-) -> None:
+def test_losses_of_two_tokens_are_written_down_one_after_the_other(environment: DevEnvironment, outbox: Outbox) -> None:
     keeper = keeper_of(environment, outbox)
     lose(environment, 1_000, USDC)
     lose(environment, 1_000, WBTC)
@@ -144,9 +129,7 @@ def test_losses_of_two_tokens_are_written_down_one_after_the_other(
     assert snapshot_of(environment).missing_raw == (0, 0, 0)
 
 
-def test_loss_of_a_paused_vault_is_written_down(
-    environment: DevEnvironment, outbox: Outbox
-) -> None:
+def test_loss_of_a_paused_vault_is_written_down(environment: DevEnvironment, outbox: Outbox) -> None:
     vault = contract_at(environment.chain.rpc, "BasketVault", environment.vault)
     environment.wallet(Actor.GUARDIAN).transact(vault, "pauseRebalance")
     lose(environment, 500)
@@ -165,9 +148,7 @@ def test_dry_run_says_that_it_would_write_the_loss_down(environment: DevEnvironm
     assert nonce(environment) == 0
 
 
-def test_restart_with_a_sync_under_way_sends_no_second(
-    environment: DevEnvironment, outbox: Outbox
-) -> None:
+def test_restart_with_a_sync_under_way_sends_no_second(environment: DevEnvironment, outbox: Outbox) -> None:
     lose(environment, 500)
     environment.chain.rpc.call("evm_setAutomine", False)
     try:
@@ -215,9 +196,7 @@ def test_of_many_vaults_the_one_that_lost_is_found_and_served(
         assert snapshot_of(environment, vault).reason is Reason.IN_BAND
 
 
-def test_barred_asset_is_not_bought_and_others_are(
-    environment: DevEnvironment, outbox: Outbox
-) -> None:
+def test_barred_asset_is_not_bought_and_others_are(environment: DevEnvironment, outbox: Outbox) -> None:
     """WETH is too much, WBTC and USDC too little; USDC has lost a fiftieth, and its purchases are barred."""
     keeper, vault = (
         keeper_of(environment, outbox),
@@ -266,9 +245,7 @@ def test_vault_that_lacks_nothing_but_what_is_barred_waits_for_its_owner(
     assert bought.reason is Reason.REBALANCED
 
 
-def test_recorded_loss_is_decided_the_same_again(
-    environment: DevEnvironment, outbox: Outbox, tmp_path: Path
-) -> None:
+def test_recorded_loss_is_decided_the_same_again(environment: DevEnvironment, outbox: Outbox, tmp_path: Path) -> None:
     path = tmp_path / "day.jsonl"
     lose(environment, 500)
     with Recorder(path) as recorder:
@@ -283,9 +260,7 @@ def test_recorded_loss_is_decided_the_same_again(
     assert [each.decided for each in ticks] == [1, 1]
 
 
-def test_calendar_that_finds_no_trades_is_stamped(
-    environment: DevEnvironment, outbox: Outbox
-) -> None:
+def test_calendar_that_finds_no_trades_is_stamped(environment: DevEnvironment, outbox: Outbox) -> None:
     """From the stamp on the limit climbs: without one it would stay at its start."""
     vault, day = contract_at(environment.chain.rpc, "BasketVault", environment.vault), 86_400
     policy = replace(DEMO_POLICY, calendar_seconds=day, start_slippage_bps=0)

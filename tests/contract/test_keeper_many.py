@@ -278,9 +278,7 @@ def test_books_beside_other_transactions_in_the_same_block_are_not_compared(
     held = snapshot_of(environment, vaults)[environment.vault].basket.held
     shares = snapshot_of(environment, vaults)[environment.vault].total_supply // 100
     owner = {"from": Actor.OWNER.address, "to": environment.vault, "gas": hex(1_000_000)}
-    redeem = vault.data(
-        "redeemInKind", shares, Actor.OWNER.address, Actor.OWNER.address, [0] * len(held)
-    )
+    redeem = vault.data("redeemInKind", shares, Actor.OWNER.address, Actor.OWNER.address, [0] * len(held))
     rpc.call("evm_setAutomine", False)
     try:
         keeper.tick()
@@ -427,9 +425,7 @@ def test_a_vault_that_opens_to_anyone_is_served_by_who_is_no_keeper_of_it_once_i
 ) -> None:
     set_policy(environment, replace(DEMO_POLICY, open_after_seconds=600))
     stranger = devnet_signer(Actor.DEPOSITOR)
-    keeper = keeper_of(
-        environment, (environment.vault,), outbox, receipt_seconds=30, signer=stranger
-    )
+    keeper = keeper_of(environment, (environment.vault,), outbox, receipt_seconds=30, signer=stranger)
     keeper.start()
     move(environment, UP_10_PERCENT)
 
@@ -454,9 +450,7 @@ def test_watchers_are_told_of_looks_that_succeed_and_of_those_that_fail(
 ) -> None:
     ticks: list[Tick] = []
     keeper = keeper_of(environment, vaults, outbox, observers=(ticks,))
-    keeper.options = replace(
-        keeper.options, poll_seconds=0.01, gives_up=False, backoff_seconds=0.01
-    )
+    keeper.options = replace(keeper.options, poll_seconds=0.01, gives_up=False, backoff_seconds=0.01)
     move(environment, UP_10_PERCENT)
     dead = Rpc("http://127.0.0.1:1", 0.2)
 

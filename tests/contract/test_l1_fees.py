@@ -121,12 +121,8 @@ def test_op_stack_before_fjord_is_asked_for_the_fee_of_bytes(chain: LocalChain) 
     assert fees.operator_fee_wei(10**6) == 0
 
 
-@pytest.mark.parametrize(
-    ("fork", "fee_wei"), [(FJORD, 0), (ISTHMUS, 7 + 41), (JOVIAN, 7 + 123_456 * 333 * 100)]
-)
-def test_operator_s_fee_is_the_fork_s_rounded_up(
-    chain: LocalChain, fork: int, fee_wei: int
-) -> None:
+@pytest.mark.parametrize(("fork", "fee_wei"), [(FJORD, 0), (ISTHMUS, 7 + 41), (JOVIAN, 7 + 123_456 * 333 * 100)])
+def test_operator_s_fee_is_the_fork_s_rounded_up(chain: LocalChain, fork: int, fee_wei: int) -> None:
     op_stack(chain, fork, scalar=333, constant=7)
     oracle = contract_at(chain.rpc, "MockGasPriceOracle", GAS_PRICE_ORACLE)
     found_wei = read_l1_fees(chain.rpc).operator_fee_wei(123_456)
@@ -430,8 +426,7 @@ def test_rebalance_weighs_its_data_by_the_bytes_it_will_have(broken: DevEnvironm
     weighed_e18 = (fees.data_wei(size) + fees.operator_wei) * price_e18 // E18
     assert plan.cost.l1_e18 == pytest.approx(weighed_e18, rel=1e-6)
     assert plan.cost.total_e18 == sum(
-        getattr(plan.cost, name)
-        for name in ("fee_e18", "impact_e18", "gas_e18", "l1_e18", "tip_e18")
+        getattr(plan.cost, name) for name in ("fee_e18", "impact_e18", "gas_e18", "l1_e18", "tip_e18")
     )
     assert "L1 data" in plan.text
 
@@ -454,9 +449,7 @@ def test_unknown_fee_is_told_and_nothing_is_sent(broken: DevEnvironment, tmp_pat
 
 def test_preview_shows_what_data_costs(environment: DevEnvironment) -> None:
     wallet, shown = environment.wallet(Actor.OWNER), list[Preview]()
-    shares = contract_at(environment.chain.rpc, "BasketVault", environment.vault).call(
-        "balanceOf", wallet.address
-    )
+    shares = contract_at(environment.chain.rpc, "BasketVault", environment.vault).call("balanceOf", wallet.address)
 
     class Enough(Exception):  # noqa: N818 (ends the action)
         pass

@@ -26,18 +26,14 @@ def token(chain: LocalChain) -> BoundContract:
     return chain.deploy("MockToken", "Coin", "COIN", 6)
 
 
-def test_transact_refused_names_the_error_and_its_numbers(
-    chain: LocalChain, token: BoundContract
-) -> None:
+def test_transact_refused_names_the_error_and_its_numbers(chain: LocalChain, token: BoundContract) -> None:
     with pytest.raises(ContractReverted, match="ERC20InsufficientBalance") as caught:
         chain.transact(token, "transfer", STRANGER, 7)
     assert caught.value.values["needed"] == 7
     assert caught.value.values["balance"] == 0
 
 
-def test_call_refused_names_the_error_and_its_numbers(
-    chain: LocalChain, token: BoundContract
-) -> None:
+def test_call_refused_names_the_error_and_its_numbers(chain: LocalChain, token: BoundContract) -> None:
     owner = chain.accounts[1]
     with pytest.raises(ContractReverted) as caught:
         token.call("transferFrom", owner, STRANGER, 9, sender=chain.accounts[0])
@@ -89,9 +85,7 @@ def test_call_pinned_by_hash_reads_the_past(chain: LocalChain, token: BoundContr
     assert token.call("balanceOf", STRANGER) == 11
 
 
-def test_call_pinned_to_a_reverted_block_is_rejected(
-    chain: LocalChain, token: BoundContract
-) -> None:
+def test_call_pinned_to_a_reverted_block_is_rejected(chain: LocalChain, token: BoundContract) -> None:
     snapshot = chain.snapshot()
     gone = chain.transact(token, "mint", STRANGER, 5)
     chain.revert(snapshot)
@@ -101,9 +95,7 @@ def test_call_pinned_to_a_reverted_block_is_rejected(
         token.call("balanceOf", STRANGER, block=gone.block_hash)
 
 
-def test_snapshot_then_revert_restores_state_and_height(
-    chain: LocalChain, token: BoundContract
-) -> None:
+def test_snapshot_then_revert_restores_state_and_height(chain: LocalChain, token: BoundContract) -> None:
     height = chain.block()["number"]
     snapshot = chain.snapshot()
     chain.transact(token, "mint", STRANGER, 5)

@@ -82,9 +82,7 @@ def test_install_twice_changes_nothing(market: DevMarket) -> None:
     assert market.chain.block()["number"] == height
 
 
-@pytest.mark.parametrize(
-    ("token", "name"), [(WETH, "Wrapped Ether"), (WBTC, "Wrapped BTC"), (USDC, "USD Coin")]
-)
+@pytest.mark.parametrize(("token", "name"), [(WETH, "Wrapped Ether"), (WBTC, "Wrapped BTC"), (USDC, "USD Coin")])
 def test_token_says_what_mainnet_says(market: DevMarket, token: Token, name: str) -> None:
     contract = contract_at(market.chain.rpc, "MockToken", token.address)
     assert contract.call("name") == name
@@ -132,9 +130,7 @@ def test_router_swaps_what_the_quoter_says(market: DevMarket) -> None:
 
 def test_position_manager_mints_a_position(market: DevMarket) -> None:
     chain, owner = market.chain, market.chain.accounts[3]
-    manager = contract_at(
-        chain.rpc, "NonfungiblePositionManager", MAINNET["NonfungiblePositionManager"]
-    )
+    manager = contract_at(chain.rpc, "NonfungiblePositionManager", MAINNET["NonfungiblePositionManager"])
     for token, amount in ((USDC, 10**10), (WETH, 10**19)):
         market.deal(token.symbol, owner, amount)
         contract = contract_at(chain.rpc, "MockToken", token.address)
@@ -160,32 +156,24 @@ def test_deal_gives_exactly_that_much(market: DevMarket) -> None:
 
 
 def test_pools_open_exactly_as_told(market: DevMarket) -> None:
-    for reported, made in zip(
-        opening_pools(OPENING_PRICES_E8), market.deployment.pools, strict=True
-    ):
+    for reported, made in zip(opening_pools(OPENING_PRICES_E8), market.deployment.pools, strict=True):
         state = pool_state(market.chain, made.address)
         assert state == (reported.sqrt_price_x96, reported.tick, reported.liquidity)
 
 
 def test_quotes_on_paper_equal_the_quoters(market: DevMarket) -> None:
     chance = random.Random(7)
-    for reported, made in zip(
-        opening_pools(OPENING_PRICES_E8), market.deployment.pools, strict=True
-    ):
+    for reported, made in zip(opening_pools(OPENING_PRICES_E8), market.deployment.pools, strict=True):
         for _ in range(6):
             token_in, token_out = chance.sample(made.tokens, 2)
-            held = contract_at(market.chain.rpc, "MockToken", token_in).call(
-                "balanceOf", made.address
-            )
+            held = contract_at(market.chain.rpc, "MockToken", token_in).call("balanceOf", made.address)
             amount = chance.randrange(1, 10 ** chance.randrange(3, len(str(held))))
             on_paper = reported.quote_in(token_in, token_out, amount)
             assert on_paper == quote_in(market, token_in, token_out, made.fee_pips, amount)
 
 
 @pytest.mark.real
-def test_mainnet_pool_is_rebuilt_at_its_own_address(
-    bare_chain: LocalChain, shared_data: Path
-) -> None:
+def test_mainnet_pool_is_rebuilt_at_its_own_address(bare_chain: LocalChain, shared_data: Path) -> None:
     snapshot = of_class(load_pool(shared_data / SNAPSHOT), UniswapV3Pool)
     prices = {"ETH/USD": 2_000_00000000, "BTC/USD": 70_000_00000000}
     market = DevMarket.build(bare_chain, [snapshot], prices)
@@ -216,26 +204,20 @@ def test_build_pool_that_exists_is_refused(market: DevMarket) -> None:
 
 def test_build_token_without_feed_is_refused(bare_chain: LocalChain) -> None:
     coin = Token("0x" + "ee" * 20, "COIN", 18)
-    pool = synthetic(
-        WETH, coin, fee_pips=3000, tick_spacing=60, sqrt_price_x96=2**96, depth1_raw=10**20
-    )
+    pool = synthetic(WETH, coin, fee_pips=3000, tick_spacing=60, sqrt_price_x96=2**96, depth1_raw=10**20)
     with pytest.raises(MarketMismatch, match="feed of COIN"):
         DevMarket.build(bare_chain, [pool], {"ETH/USD": 2_000_00000000})
 
 
 def test_build_fee_without_that_spacing_is_refused(bare_chain: LocalChain) -> None:
-    pool = synthetic(
-        WBTC, WETH, fee_pips=3000, tick_spacing=10, sqrt_price_x96=2**112, depth1_raw=10**20
-    )
+    pool = synthetic(WBTC, WETH, fee_pips=3000, tick_spacing=10, sqrt_price_x96=2**112, depth1_raw=10**20)
     with pytest.raises(MarketMismatch, match="is 60 and should be 10"):
         DevMarket.build(bare_chain, [pool], OPENING_PRICES_E8)
 
 
 def test_build_price_just_crossed_is_refused(bare_chain: LocalChain) -> None:
     # A pool that stands on a tick a falling swap has crossed cannot be initialised into that state.
-    base = synthetic(
-        WBTC, WETH, fee_pips=3000, tick_spacing=60, sqrt_price_x96=2**112, depth1_raw=10**20
-    )
+    base = synthetic(WBTC, WETH, fee_pips=3000, tick_spacing=60, sqrt_price_x96=2**112, depth1_raw=10**20)
     edge = base.profile.ticks[2].at
     crossed = UniswapV3Pool(
         base.address,
@@ -257,9 +239,7 @@ def test_market_on_a_fork_moves_what_it_cannot_mint() -> None:
     genesis = NodeSettings(genesis_at=GENESIS_AT)
     pairs = [(WBTC, WETH, 3000), (USDC, WETH, 500)]
     with Node.start(genesis) as origin:
-        upstream = DevMarket.build(
-            LocalChain(origin.rpc()), opening_pools(OPENING_PRICES_E8), OPENING_PRICES_E8
-        )
+        upstream = DevMarket.build(LocalChain(origin.rpc()), opening_pools(OPENING_PRICES_E8), OPENING_PRICES_E8)
         liquidity = [pool_state(upstream.chain, p.address)[2] for p in upstream.deployment.pools]
         with Node.start(NodeSettings(fork_url=origin.url)) as node:
             chain = LocalChain(node.rpc())

@@ -42,9 +42,7 @@ def test_plain_token_moves_and_burns(chain: LocalChain, decimals: int) -> None:
 
 
 @pytest.mark.parametrize(("mock", "version"), [("MockToken", "1"), ("BlocklistToken", "2")])
-def test_permit_signed_for_the_tokens_version_is_taken_once(
-    chain: LocalChain, mock: str, version: str
-) -> None:
+def test_permit_signed_for_the_tokens_version_is_taken_once(chain: LocalChain, mock: str, version: str) -> None:
     token = chain.deploy(mock, "Coin", "COIN", 6)
     assert token.call("version") == version
     deadline = chain.now() + 1_000
@@ -257,9 +255,7 @@ def test_feed_in_a_new_phase_keeps_the_old_rounds(
         proxy.call("getRoundData", (8 << 64) + 1)
 
 
-def test_failing_feed_answers_nobody(
-    chain: LocalChain, aggregator: BoundContract, proxy: BoundContract
-) -> None:
+def test_failing_feed_answers_nobody(chain: LocalChain, aggregator: BoundContract, proxy: BoundContract) -> None:
     chain.transact(aggregator, "push", 1)
     chain.transact(aggregator, "setFailing", True)
     with pytest.raises(ContractReverted, match="FeedFailing"):

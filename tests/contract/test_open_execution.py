@@ -83,9 +83,7 @@ def test_a_network_pokes_then_rebalances_with_nothing_but_a_route(
         world.bob.transact(gate, "performUpkeep", data)
 
 
-def test_a_forwarder_reports_for_its_workflows_owner(
-    world: World, broken: BoundContract, gate: BoundContract
-) -> None:
+def test_a_forwarder_reports_for_its_workflows_owner(world: World, broken: BoundContract, gate: BoundContract) -> None:
     data = hint(world, broken)
     mine = metadata(world.bob.address)
     with refused("UnknownForwarder", caller=world.stranger.address):
@@ -100,9 +98,7 @@ def test_a_forwarder_reports_for_its_workflows_owner(
     assert rebalanced(world, broken, receipt)["caller"] == gate.address
 
 
-def test_an_arbitrageur_fills_the_vault_from_a_pool_with_a_flash_swap(
-    world: World, broken: BoundContract
-) -> None:
+def test_an_arbitrageur_fills_the_vault_from_a_pool_with_a_flash_swap(world: World, broken: BoundContract) -> None:
     flash = world.stranger.deploy("FlashFiller")
     bought = quote(world, SOLD_RAW, (WETH, WBTC)) * 997 // 1_000
     pool = world.pool(world.tokens[WETH], world.tokens[WBTC])
@@ -125,9 +121,7 @@ def test_an_arbitrageur_fills_the_vault_from_a_pool_with_a_flash_swap(
     assert world.balances(flash) == [0, 0, 0]
 
 
-def test_a_market_maker_fills_the_vault_from_its_inventory(
-    world: World, broken: BoundContract
-) -> None:
+def test_a_market_maker_fills_the_vault_from_its_inventory(world: World, broken: BoundContract) -> None:
     desk = world.alice.deploy("InventoryFiller", world.alice.address)
     world.alice.transact(desk, "setOperator", world.bob.address, True)
     world.give(desk, [0, SEEDS[1], 0])

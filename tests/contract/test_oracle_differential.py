@@ -55,9 +55,7 @@ def feed_at(world: World, token: str, price_e18: int) -> BoundContract:
     """A feed of 18 decimals for a token; any price is sane."""
     feed = world.admin.deploy("MockAggregator", 18, "USD")
     world.admin.transact(feed, "push", price_e18)
-    set_feed(
-        world.owner, world.system.oracle, token, FeedSpec(feed.address, 18, 1 << 30, 1, MAX_UINT128)
-    )
+    set_feed(world.owner, world.system.oracle, token, FeedSpec(feed.address, 18, 1 << 30, 1, MAX_UINT128))
     return feed
 
 
@@ -65,9 +63,7 @@ def new_token(world: World, decimals: int) -> BoundContract:
     return world.admin.deploy("MockToken", f"Coin {decimals}", "COIN", decimals)
 
 
-def set_average(
-    world: World, base: str, quote: str, pool: str, decimals: Sequence[int], window: int
-) -> None:
+def set_average(world: World, base: str, quote: str, pool: str, decimals: Sequence[int], window: int) -> None:
     spec = SourceSpec.of(
         PRICE_SOURCES["uniswap_v3_twap"],
         *(pool, window, *decimals, int(base, 16) < int(quote, 16)),
@@ -81,9 +77,7 @@ def set_average(
 
 
 @pytest.mark.parametrize(("asset_decimals", "offset"), [(6, 7), (18, 0), (8, 11), (0, 3), (27, 0)])
-def test_real_erc4626_share_is_priced_to_the_unit(
-    world: World, asset_decimals: int, offset: int
-) -> None:
+def test_real_erc4626_share_is_priced_to_the_unit(world: World, asset_decimals: int, offset: int) -> None:
     rng, admin = Random(asset_decimals), world.admin
     asset = new_token(world, asset_decimals)
     shares = admin.deploy("MockShareVault", asset.address, offset)
@@ -187,9 +181,7 @@ def test_average_of_any_ticks_and_decimals_is_exact(world: World, base: int, quo
     pool = world.admin.deploy("MockObservations", one.address, other.address)
     first = int(one.address, 16) < int(other.address, 16)
     # A tick at which a whole one is worth about a whole other.
-    level = next(
-        t for t in range(-700_000, 700_000, 1_000) if tick_price_e18(t, base, quote) >= E18
-    )
+    level = next(t for t in range(-700_000, 700_000, 1_000) if tick_price_e18(t, base, quote) >= E18)
     quote_e18 = 3 * E18 + 7
     feed_at(world, other.address, quote_e18)
     feed_at(world, one.address, in_usd_e18(tick_price_e18(level, base, quote), quote_e18))
@@ -251,9 +243,7 @@ def test_quoted_feed_and_its_stored_range_are_exact(world: World) -> None:
                 FeedSpec(ratio.address, 18, 1 << 30, low, high, bitcoin),
             )
             assert price(world, world.wbtc.address) == (expected, expected, expected, Fault.NONE)
-            *_, stored_low, stored_high, quote, _ = world.read(
-                world.oracle, "feedOf", world.wbtc.address
-            )
+            *_, stored_low, stored_high, quote, _ = world.read(world.oracle, "feedOf", world.wbtc.address)
             assert (stored_low, stored_high) == stored_range_e18(low, high)
             assert quote == bitcoin
 

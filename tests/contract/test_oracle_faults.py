@@ -164,9 +164,7 @@ def test_fault_stops_rebalancing_with_its_code_and_nothing_else(scene: Scene, fa
     block = read_block(world.chain.rpc)
     (reading,) = read_prices(world.chain.rpc, scene.hub.address, [world.weth.address], block, {})
     assert reading.fault is fault
-    assert reading.sentence.startswith(
-        "its two sources differ by 105 bps" if fault is Fault.DIVERGED else fault.words
-    )
+    assert reading.sentence.startswith("its two sources differ by 105 bps" if fault is Fault.DIVERGED else fault.words)
 
     # In and out again, and what was left before, as if nothing were wrong.
     shares, before = 100 * E18, world.balances(bob)
@@ -206,9 +204,7 @@ def test_prices_without_a_hub_of_their_own_say_so(scene: Scene) -> None:
     """What a token without a feed and a second source has: no price, no quote, no divergence."""
     world = scene.world
     block = read_block(world.chain.rpc)
-    (reading,) = read_prices(
-        world.chain.rpc, scene.hub.address, [world.stranger.address], block, {}
-    )
+    (reading,) = read_prices(world.chain.rpc, scene.hub.address, [world.stranger.address], block, {})
 
     assert (reading.fault, reading.second, reading.quote) == (Fault.NO_FEED, None, None)
     assert (reading.divergence_bps, reading.max_divergence_bps) == (None, None)
@@ -220,9 +216,6 @@ def test_unsound_second_source_is_named_with_its_own_fault(scene: Scene) -> None
     world, block = scene.world, read_block(scene.world.chain.rpc)
     (reading,) = read_prices(world.chain.rpc, scene.hub.address, [world.weth.address], block, {})
 
-    assert (
-        reading.sentence
-        == "its second source has a fault of its own: its source answers zero or less"
-    )
+    assert reading.sentence == "its second source has a fault of its own: its source answers zero or less"
     assert (reading.primary_fault, reading.second_fault) == (Fault.NONE, Fault.NOT_POSITIVE)
     assert reading.divergence_bps is None

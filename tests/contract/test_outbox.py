@@ -81,9 +81,7 @@ def no_blocks(chain: LocalChain) -> Iterator[None]:
         chain.rpc.call("evm_setAutomine", True)
 
 
-def answering(
-    monkeypatch: pytest.MonkeyPatch, chain: LocalChain, answers: Mapping[str, Exception | None]
-) -> None:
+def answering(monkeypatch: pytest.MonkeyPatch, chain: LocalChain, answers: Mapping[str, Exception | None]) -> None:
     """Makes the endpoint answer some methods so, without asking the node; until undone."""
     call = chain.rpc.call
 
@@ -101,9 +99,7 @@ def answering(
 # Refusals: nothing is sent
 
 
-def test_deliver_to_another_chain_is_refused(
-    chain: LocalChain, outbox: Outbox, token: BoundContract
-) -> None:
+def test_deliver_to_another_chain_is_refused(chain: LocalChain, outbox: Outbox, token: BoundContract) -> None:
     wrong = Intent(1, VAULT, 0, token.address, "0x", 21_000, "a test")
     with pytest.raises(WrongChain) as caught:
         deliver(chain, outbox, wrong)
@@ -199,9 +195,7 @@ def test_deliver_cut_off_while_sending_is_sent_again_byte_for_byte(
     assert supply(chain, token) == 1
 
 
-def test_deliver_two_vaults_under_way_take_two_nonces(
-    chain: LocalChain, outbox: Outbox, token: BoundContract
-) -> None:
+def test_deliver_two_vaults_under_way_take_two_nonces(chain: LocalChain, outbox: Outbox, token: BoundContract) -> None:
     first = nonce(chain)
     with no_blocks(chain):
         for vault in (VAULT, OTHER_VAULT):
@@ -356,9 +350,7 @@ def test_refused_by_one_node_but_pending_at_another_is_replaced_not_joined(
 # The chain goes back
 
 
-def test_mined_and_taken_back_by_a_reorg_is_sent_again(
-    chain: LocalChain, outbox: Outbox, token: BoundContract
-) -> None:
+def test_mined_and_taken_back_by_a_reorg_is_sent_again(chain: LocalChain, outbox: Outbox, token: BoundContract) -> None:
     fork = chain.snapshot()
     first = deliver(chain, outbox, mint(token, 0))
     chain.revert(fork)
@@ -390,9 +382,7 @@ def test_a_chain_started_anew_is_not_mistaken_for_the_old_one(
 # The whole
 
 
-def test_deliver_keeps_why_what_and_where(
-    chain: LocalChain, outbox: Outbox, token: BoundContract
-) -> None:
+def test_deliver_keeps_why_what_and_where(chain: LocalChain, outbox: Outbox, token: BoundContract) -> None:
     wanted = mint(token, 7)
     receipt = deliver(chain, outbox, wanted)
 

@@ -112,15 +112,11 @@ def nonce(chain: LocalChain, address: str = SIGNER.address) -> int:
     return int(chain.rpc.call("eth_getTransactionCount", address, "latest"), 16)
 
 
-def submit(
-    chain: LocalChain, outbox: Outbox, intent: Intent, fees: GasFees | None = None
-) -> Attempt:
+def submit(chain: LocalChain, outbox: Outbox, intent: Intent, fees: GasFees | None = None) -> Attempt:
     return outbox.submit(chain.rpc, [SIGNER], intent, fees)
 
 
-def advance(
-    chain: LocalChain, outbox: Outbox, at: int, epochs: dict[str, int] | None = None
-) -> list[Attempt]:
+def advance(chain: LocalChain, outbox: Outbox, at: int, epochs: dict[str, int] | None = None) -> list[Attempt]:
     """As if the newest block had this number: blocks of others, in which ours is not."""
     return outbox.advance(chain.rpc, [SIGNER], at, epochs)
 
@@ -150,9 +146,7 @@ def test_submit_returns_before_a_block_and_asked_again_signs_nothing(
 
     assert first.state is AttemptState.SENT
     assert again == first
-    assert [(one.endpoint, one.answer) for one in only(outbox).newest.sendings] == [
-        (chain.rpc.endpoint, "")
-    ]
+    assert [(one.endpoint, one.answer) for one in only(outbox).newest.sendings] == [(chain.rpc.endpoint, "")]
     chain.mine()
     (mined,) = advance(chain, outbox, height(chain))
     assert (mined.state, mined.mined_hash) == (AttemptState.MINED, first.transaction_hash)
@@ -347,9 +341,7 @@ def test_original_mined_despite_its_cancellation_counts_as_mined(
 
 
 @pytest.mark.usefixtures("held")
-def test_cancel_what_is_mined_or_at_the_cap_is_refused(
-    chain: LocalChain, outbox: Outbox, token: BoundContract
-) -> None:
+def test_cancel_what_is_mined_or_at_the_cap_is_refused(chain: LocalChain, outbox: Outbox, token: BoundContract) -> None:
     attempt = submit(chain, outbox, mint(token), GasFees(CAP_WEI, GWEI))
     with pytest.raises(NotCancellable, match="no room"):
         outbox.cancel(chain.rpc, SIGNER, attempt, "a test")
@@ -359,9 +351,7 @@ def test_cancel_what_is_mined_or_at_the_cap_is_refused(
     assert caught.value.attempt_id == attempt.id
 
 
-def test_past_its_deadline_it_is_cancelled_and_says_so(
-    chain: LocalChain, outbox: Outbox, token: BoundContract
-) -> None:
+def test_past_its_deadline_it_is_cancelled_and_says_so(chain: LocalChain, outbox: Outbox, token: BoundContract) -> None:
     at = height(chain)
     intent = replace(mint(token), deadline_block=at)
     with no_blocks(chain):
@@ -480,9 +470,7 @@ def test_mined_whose_receipt_is_gone_is_sent_again_after_two_blocks(
 
 
 @pytest.mark.usefixtures("held")
-def test_mined_whose_receipt_is_late_stays_mined(
-    chain: LocalChain, outbox: Outbox, token: BoundContract
-) -> None:
+def test_mined_whose_receipt_is_late_stays_mined(chain: LocalChain, outbox: Outbox, token: BoundContract) -> None:
     submit(chain, outbox, mint(token))
     chain.mine()
     (mined,) = advance(chain, outbox, height(chain))
@@ -498,9 +486,7 @@ def test_mined_whose_receipt_is_late_stays_mined(
     assert only(outbox).versions == mined.versions
 
 
-def test_anvils_own_reorg_is_survived(
-    chain: LocalChain, outbox: Outbox, token: BoundContract
-) -> None:
+def test_anvils_own_reorg_is_survived(chain: LocalChain, outbox: Outbox, token: BoundContract) -> None:
     if not chain.is_anvil:
         pytest.skip("only Anvil makes reorgs")
     submit(chain, outbox, mint(token))
@@ -538,9 +524,7 @@ def test_reorg_of_a_cancellation_sends_the_cancellation_again(
     assert (only(outbox).state, supply(chain, token)) == (AttemptState.CANCELLED, 0)
 
 
-def test_reorg_of_a_refused_one_lets_it_succeed(
-    chain: LocalChain, outbox: Outbox, token: BoundContract
-) -> None:
+def test_reorg_of_a_refused_one_lets_it_succeed(chain: LocalChain, outbox: Outbox, token: BoundContract) -> None:
     steal = token.data("transferFrom", RECEIVER, SIGNER.address, 7)
     fork = chain.snapshot()
     with pytest.raises(ContractReverted):
@@ -655,9 +639,7 @@ def test_gap_is_found_and_filled_on_start_and_what_waited_is_mined(
 
 
 @pytest.mark.usefixtures("held")
-def test_wide_gap_is_not_filled_unasked(
-    chain: LocalChain, outbox: Outbox, token: BoundContract
-) -> None:
+def test_wide_gap_is_not_filled_unasked(chain: LocalChain, outbox: Outbox, token: BoundContract) -> None:
     gapped(chain, outbox, token, missing=9)
     with pytest.raises(TooManyGaps, match="rebalancer tx clear") as caught:
         clear_on_start(outbox, chain.rpc, [SIGNER])
@@ -782,9 +764,7 @@ def test_bump_beyond_the_days_limit_is_not_signed_and_says_so(
     assert "the limit is" in waiting.note
 
 
-def test_fee_above_the_keys_limit_signs_nothing(
-    chain: LocalChain, outbox: Outbox, token: BoundContract
-) -> None:
+def test_fee_above_the_keys_limit_signs_nothing(chain: LocalChain, outbox: Outbox, token: BoundContract) -> None:
     sender = SenderAccount(SIGNER, KeyLimits(max_fee_per_gas_wei=GWEI))
     with pytest.raises(FeeAboveLimit) as caught:
         outbox.submit(chain.rpc, [sender], mint(token), GasFees(GWEI + 1, 1))
@@ -792,9 +772,7 @@ def test_fee_above_the_keys_limit_signs_nothing(
     assert (only(outbox).state, only(outbox).versions) == (AttemptState.FAILED, ())
 
 
-def test_external_signer_delivers_what_it_signs(
-    chain: LocalChain, outbox: Outbox, token: BoundContract
-) -> None:
+def test_external_signer_delivers_what_it_signs(chain: LocalChain, outbox: Outbox, token: BoundContract) -> None:
     if not chain.is_anvil:
         pytest.skip("Hardhat serves no eth_signTransaction")
     signer = ExternalSigner(chain.rpc, chain.accounts[5])
@@ -805,9 +783,7 @@ def test_external_signer_delivers_what_it_signs(
     assert supply(chain, token) == 1
 
 
-def test_external_signer_with_many_accounts_must_be_told_which(
-    chain: LocalChain, node_url: str
-) -> None:
+def test_external_signer_with_many_accounts_must_be_told_which(chain: LocalChain, node_url: str) -> None:
     with pytest.raises(SignerUnavailable, match="name signer_address"):
         open_external(node_url, None)
     named = AccountSettings(signer_url=RpcUrl(node_url), signer_address=chain.accounts[2])

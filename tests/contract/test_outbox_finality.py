@@ -90,9 +90,7 @@ def test_held_becomes_final_when_its_block_is_safe_and_no_sooner(
     assert outbox.journal.watched(CHAIN) == []
 
 
-def test_tag_may_be_finalized(
-    chain: LocalChain, node: Tagged, outbox: Outbox, mint: Callable[[int], Intent]
-) -> None:
+def test_tag_may_be_finalized(chain: LocalChain, node: Tagged, outbox: Outbox, mint: Callable[[int], Intent]) -> None:
     outbox.rules = SendRules(confirmations="finalized", min_pending_seconds=0)
     node.tag = "finalized"
     outbox.submit(node, [SIGNER], mint(0))
@@ -133,9 +131,7 @@ def test_node_without_the_tag_makes_nothing_final_and_it_is_said_once(
     assert advance(node, outbox).state is AttemptState.FINAL
 
 
-def test_node_that_does_not_answer_fails_the_look(
-    node: Tagged, outbox: Outbox, mint: Callable[[int], Intent]
-) -> None:
+def test_node_that_does_not_answer_fails_the_look(node: Tagged, outbox: Outbox, mint: Callable[[int], Intent]) -> None:
     outbox.submit(node, [SIGNER], mint(0))
     advance(node, outbox)
     node.at = RpcUnreachable("http://node", "the connection was refused")

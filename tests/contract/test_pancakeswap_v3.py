@@ -86,9 +86,7 @@ def test_swap_to_the_end_of_each_step_leaves_the_contracts_state(
         *(InitializedTick(50, liquidity, -liquidity), InitializedTick(end, 7, -7)),
     )
     profile = TickProfile(2_500, 50, ticks)
-    start = UniswapV3Pool(
-        "0x" + "0" * 40, *token_pair(market.chain), profile, sqrt_at_tick(5), 5, liquidity + 7
-    )
+    start = UniswapV3Pool("0x" + "0" * 40, *token_pair(market.chain), profile, sqrt_at_tick(5), 5, liquidity + 7)
     pool, desk = pancake.rebuild(as_pancake(start)), Desk.open(market.chain)
     way, visited = way_of(pool, down=down), []
     ladder = pool.profile.down if down else pool.profile.up
@@ -152,9 +150,7 @@ def test_protocols_part_of_the_fee_changes_no_quote(
     chain.transact(pancake.factory, "setFeeProtocol", pool.address, *fees, sender=pancake.owner)
 
     assert [
-        fill and fill.paid_raw
-        for down in (True, False)
-        for fill in desk.sells(pool, way_of(pool, down=down), [10**9])
+        fill and fill.paid_raw for down in (True, False) for fill in desk.sells(pool, way_of(pool, down=down), [10**9])
     ] == quoted
     assert check_quotes(pool, desk, rng) > 40
     way = way_of(pool, down=True)
@@ -163,9 +159,7 @@ def test_protocols_part_of_the_fee_changes_no_quote(
     assert (kept[0] > 0) is (fees[0] > 0)
 
 
-def test_pools_of_both_forks_are_read_with_a_lens_and_with_one_lent(
-    market: DevMarket, pancake: PancakeSwapV3
-) -> None:
+def test_pools_of_both_forks_are_read_with_a_lens_and_with_one_lent(market: DevMarket, pancake: PancakeSwapV3) -> None:
     """And each is told from the other, though they hold the same liquidity."""
     chain = market.chain
     on_paper = drawn(market, 9)
@@ -200,9 +194,7 @@ def test_pools_of_both_forks_are_read_with_a_lens_and_with_one_lent(
         assert load(pool.to_json()) == pool
 
 
-def test_hop_is_that_of_uniswap_v3_and_sells_and_buys(
-    market: DevMarket, pancake: PancakeSwapV3
-) -> None:
+def test_hop_is_that_of_uniswap_v3_and_sells_and_buys(market: DevMarket, pancake: PancakeSwapV3) -> None:
     """One swap under two callbacks: who pays checks who asks, not by which name."""
     pool, desk = pancake.rebuild(drawn(market, 9)), Desk.open(market.chain)
     way = way_of(pool, down=True)
@@ -233,9 +225,7 @@ def test_snapshot_of_one_fork_is_none_of_the_other() -> None:
         "token1": {"address": "0x" + "0b" * 20, "symbol": "B", "decimals": 18},
     }
     pool = of_class(load(snapshot), PancakeSwapV3Pool)
-    assert pool.ref == PoolRef(
-        "0x" + "12" * 20, ("0x" + "0a" * 20, "0x" + "0b" * 20), 2_500, "pancakeswap-v3"
-    )
+    assert pool.ref == PoolRef("0x" + "12" * 20, ("0x" + "0a" * 20, "0x" + "0b" * 20), 2_500, "pancakeswap-v3")
     snapshot["pool"] = snapshot.pop("pancakeswap_pool")
     with pytest.raises(UnsupportedPool):
         of_class(load(snapshot), PancakeSwapV3Pool)

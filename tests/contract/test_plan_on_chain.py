@@ -48,8 +48,7 @@ def pools(market: DevMarket) -> tuple[Pool, ...]:
         ),
     ]
     deployed = [
-        replace(pool, address=deployed.address)
-        for pool, deployed in zip(theirs, market.deployment.pools, strict=True)
+        replace(pool, address=deployed.address) for pool, deployed in zip(theirs, market.deployment.pools, strict=True)
     ]
     return (*deployed, *(rebuild(market, pool) for pool in more))
 
@@ -65,9 +64,7 @@ def balance(market: DevMarket, token: str, holder: str) -> int:
     return int(contract_at(market.chain.rpc, "MockToken", token).call("balanceOf", holder))
 
 
-def execute(
-    market: DevMarket, executor: BoundContract, sales: dict[str, int], route: bytes
-) -> dict[str, int]:
+def execute(market: DevMarket, executor: BoundContract, sales: dict[str, int], route: bytes) -> dict[str, int]:
     """Lend the sales to the executor and let it run; what came back, by token."""
     trader = market.chain.accounts[5]
     before = {token.address: balance(market, token.address, trader) for token in USD}
@@ -154,7 +151,4 @@ def test_plan_carried_out_brings_what_it_expects(
     came = execute(market, executor, sales, plan.route)
 
     assert tuple(came[token] for token in problem.tokens) == plan.expected_buys_raw
-    assert all(
-        bought <= need
-        for bought, need in zip(plan.expected_buys_raw, problem.needs_max_raw, strict=True)
-    )
+    assert all(bought <= need for bought, need in zip(plan.expected_buys_raw, problem.needs_max_raw, strict=True))

@@ -59,9 +59,7 @@ def test_processes_inherit_no_setting(monkeypatch: pytest.MonkeyPatch) -> None:
     assert os.environ[name] == "hunter22"
 
 
-def test_many_processes_decide_what_one_does(
-    vaults: list[VaultSnapshot], pools: tuple[PoolState, ...]
-) -> None:
+def test_many_processes_decide_what_one_does(vaults: list[VaultSnapshot], pools: tuple[PoolState, ...]) -> None:
     with closing(Planners(2)) as many, closing(Planners(1)) as one:
         many.warm()
         found, alone = (each.decide(vaults, pools, CONDITIONS) for each in (many, one))
@@ -76,9 +74,7 @@ def test_many_processes_decide_what_one_does(
         assert verdict.plan.settlement == mine.plan.settlement
 
 
-def test_what_is_not_reached_in_time_is_left_out(
-    vaults: list[VaultSnapshot], pools: tuple[PoolState, ...]
-) -> None:
+def test_what_is_not_reached_in_time_is_left_out(vaults: list[VaultSnapshot], pools: tuple[PoolState, ...]) -> None:
     with closing(Planners(2)) as many, closing(Planners(1)) as one:
         many.warm()
         for planners in (many, one):

@@ -107,9 +107,7 @@ def every_function(rng: Random) -> list[Case]:
     n, units, prices = len(basket.assets), basket.units, basket.prices_e18
     unit = units[0]
     amount, price, part = (rng.choice((log_uniform(rng, 128), MAX_HELD_RAW)) for _ in range(3))
-    total, total_after = (
-        rng.choice((log_uniform(rng, 120), policy.MAX_TOTAL_E18)) for _ in range(2)
-    )
+    total, total_after = (rng.choice((log_uniform(rng, 120), policy.MAX_TOTAL_E18)) for _ in range(2))
     held = rng.choice((basket.held, [log_uniform(rng, 128) for _ in range(n)], [0] * n))
     values = [rng.choice((0, total, rng.randint(0, total))) for _ in range(n)]
     before = [rng.choice((0, total, rng.randint(-total, total))) for _ in range(n)]
@@ -143,9 +141,7 @@ def every_function(rng: Random) -> list[Case]:
         need,
         rng.choice((worth, 2 * worth, need // 2)),
     )
-    fitted = [
-        min(sale, most) // rng.choice((1, 2)) for sale, most in zip(problem, most_raw, strict=True)
-    ]
+    fitted = [min(sale, most) // rng.choice((1, 2)) for sale, most in zip(problem, most_raw, strict=True)]
     least = [rng.choice((0, 1, 2, amount, 1 << 128, (1 << 256) - 1)) for _ in sales]
     scaling = (
         *([min(sale, MAX_HELD_RAW) for sale in sales], prices, basket.his_e18, units),
@@ -168,9 +164,7 @@ def every_function(rng: Random) -> list[Case]:
         Case("weigh", policy.weigh, (held, prices, units)),
         Case("distances", policy.distances, (values, total, random_targets(rng, n))),
         Case("firstBroken", policy.first_broken, (before, total, basket.bands_e18)),
-        Case(
-            "isCalendarOpen", policy.is_calendar_open, (rebalanced_at, rng.choice((0, period)), at)
-        ),
+        Case("isCalendarOpen", policy.is_calendar_open, (rebalanced_at, rng.choice((0, period)), at)),
         Case("isOpen", policy.is_open, (due_since, rng.choice((0, ramp)), at)),
         Case("driftBps", policy.drift_bps, (before, total)),
         Case("surplusRaw", policy.surplus_raw, (before[0], price, unit)),
@@ -211,10 +205,7 @@ def in_solidity(
     chain: LocalChain, multicall: BoundContract, harness: BoundContract, cases: Sequence[Case]
 ) -> list[Outcome]:
     """All cases in one call."""
-    calls = [
-        (harness.address, True, bytes.fromhex(harness.data(case.solidity, *case.args)[2:]))
-        for case in cases
-    ]
+    calls = [(harness.address, True, bytes.fromhex(harness.data(case.solidity, *case.args)[2:])) for case in cases]
     outcomes: list[Outcome] = []
     answers = multicall.call("aggregate3", calls)
     for case, (succeeded, data) in zip(cases, answers, strict=True):
@@ -227,9 +218,7 @@ def in_solidity(
     return outcomes
 
 
-def test_every_function_of_the_library_equals_python(
-    chain: LocalChain, node_kind: NodeKind
-) -> None:
+def test_every_function_of_the_library_equals_python(chain: LocalChain, node_kind: NodeKind) -> None:
     harness, multicall = chain.deploy("PolicyHarness"), chain.deploy("Multicall3")
     seen: Counter[tuple[str, str]] = Counter()
 
@@ -276,9 +265,7 @@ class Arena:
     def build(cls, world: World) -> Self:
         multicall = world.admin.deploy("Multicall3")
         executor = world.admin.deploy("FillExecutor")
-        made = {
-            name: world.admin.deploy("MockToken", name, name, decimals) for name, decimals in TOKENS
-        }
+        made = {name: world.admin.deploy("MockToken", name, name, decimals) for name, decimals in TOKENS}
         minting = [
             (token.address, False, bytes.fromhex(token.data("mint", owner, STOCK_RAW)[2:]))
             for token in made.values()
@@ -315,9 +302,7 @@ class Arena:
             fee_recipient=self.world.treasury.address,
             salt=salt,
         )
-        return contract_at(
-            self.world.chain.rpc, "BasketVault", create_vault(self.world.admin, system, spec)
-        )
+        return contract_at(self.world.chain.rpc, "BasketVault", create_vault(self.world.admin, system, spec))
 
     def shaken(self, rng: Random, vault: BoundContract, basket: Basket) -> tuple[Basket, State]:
         """The vault's basket, with targets that glide now and then, and now and then an asset left out; and its state, an epoch further
@@ -343,9 +328,7 @@ class Arena:
         assets = tuple(Asset(*a) for a in world.read(vault, "assets"))
         return replace(basket, assets=assets), State(epoch=epoch)
 
-    def struck(
-        self, rng: Random, vault: BoundContract, basket: Basket, state: State
-    ) -> tuple[Basket, State]:
+    def struck(self, rng: Random, vault: BoundContract, basket: Basket, state: State) -> tuple[Basket, State]:
         """The vault after one of its tokens lost a part of its balance there, and whoever noticed had it written down."""
         world, asset = self.world, rng.randrange(len(basket.assets))
         token, before = basket.assets[asset].token, basket.held[asset]
@@ -364,9 +347,7 @@ class Arena:
         held = (*basket.held[:asset], after, *basket.held[asset + 1 :])
         return replace(basket, held=held, barred=tuple(barred)), replace(state, paused=is_paused)
 
-    def tightened(
-        self, rng: Random, vault: BoundContract, rules: Policy, state: State
-    ) -> tuple[Policy, State]:
+    def tightened(self, rng: Random, vault: BoundContract, rules: Policy, state: State) -> tuple[Policy, State]:
         """The vault after one of its budgets was lowered to the least there may be; a level may be above it then."""
         least = {
             "loss_budget_bps": div_up(rules.max_slippage_bps * rules.min_progress_bps, BPS),
@@ -397,15 +378,9 @@ class Arena:
         self.world.chain.set_next_timestamp(at)
         return self.world.admin.transact(vault, function, *args)
 
-    def rebalance(
-        self, at: int, vault: BoundContract, basket: Basket, epoch: int, trade: Trade
-    ) -> Any:
+    def rebalance(self, at: int, vault: BoundContract, basket: Basket, epoch: int, trade: Trade) -> Any:
         """The Rebalanced event."""
-        given = [
-            (asset.token, amount)
-            for asset, amount in zip(basket.assets, trade.given, strict=True)
-            if amount
-        ]
+        given = [(asset.token, amount) for asset, amount in zip(basket.assets, trade.given, strict=True) if amount]
         route = encode(["address[]", "uint256[]"], [[t for t, _ in given], [a for _, a in given]])
         receipt = self.act(
             at,
@@ -492,9 +467,7 @@ def test_rebalance_equals_python(world: World, node_kind: NodeKind) -> None:
                 arena.set_prices(basket)
             at = world.chain.now() + rng.choice((1, 60, 3_600, 86_400))
             if rng.random() < 0.3:
-                state, outcome = poke_both(
-                    *(arena, vault, rules, state, basket.at(at, rules.dust_bps), at)
-                )
+                state, outcome = poke_both(*(arena, vault, rules, state, basket.at(at, rules.dust_bps), at))
                 seen[outcome] += 1
                 at += rng.randint(1, rules.slippage_ramp_seconds)
             if rng.random() < 0.05:
@@ -517,9 +490,7 @@ def test_rebalance_equals_python(world: World, node_kind: NodeKind) -> None:
             trade = any_trade(rng, rules, state, basket.at(at, rules.dust_bps), at)
             epoch = state.epoch + (rng.random() < 0.05)
             is_over_asked = lends_less(rules, state, basket, trade, at)
-            basket, state, outcome = rebalance_both(
-                arena, vault, rules, state, basket, trade, epoch, at
-            )
+            basket, state, outcome = rebalance_both(arena, vault, rules, state, basket, trade, epoch, at)
             seen[outcome] += 1
             seen["over-asked"] += outcome == "settled" and is_over_asked
             assert arena.books(vault) == (basket.held, state)
@@ -592,11 +563,7 @@ def rebalance_both(
 ) -> tuple[Basket, State, str]:
     """Rebalances on chain and on paper: both settle alike, or refuse alike."""
     fill = fill_of(rules, state, basket, trade, at)
-    expected = attempt(
-        lambda: settle(
-            rules, state, basket, fill, trade.min_buys, at, epoch=epoch, sales=trade.sales
-        )
-    )
+    expected = attempt(lambda: settle(rules, state, basket, fill, trade.min_buys, at, epoch=epoch, sales=trade.sales))
     outcome = attempt(lambda: arena.rebalance(at, vault, basket, epoch, trade))
     if isinstance(expected, PolicyRefused):
         return basket, state, check_refused_alike(outcome, expected)
@@ -630,9 +597,7 @@ def expected_reason(basket: Basket, rules: Policy, state: State, timestamp: int)
         return Reason(refusal.error)
     if not is_due(rules, state, weighed, timestamp):
         return Reason.IN_BAND
-    if not any(
-        distance < 0 and not basket.is_barred(i) for i, distance in enumerate(weighed.distances_e18)
-    ):
+    if not any(distance < 0 and not basket.is_barred(i) for i, distance in enumerate(weighed.distances_e18)):
         return Reason.PURCHASES_BARRED
     if timestamp < state.rebalanced_at + rules.cooldown_seconds:
         return Reason.COOLDOWN

@@ -103,9 +103,7 @@ def withdraw(market: DevMarket, pool: UniswapV3Pool, low: int, high: int, liquid
         chain.transact(contract, "burn", low, high, liquidity, sender=sender)
 
 
-def test_pools_of_all_protocols_follow_a_range_of_blocks_by_one_request(
-    market: DevMarket, endpoint: Endpoint
-) -> None:
+def test_pools_of_all_protocols_follow_a_range_of_blocks_by_one_request(market: DevMarket, endpoint: Endpoint) -> None:
     chain = market.chain
     v4, rng = UniswapV4.install(chain, chain.accounts[2]), random.Random(2)
     balancer = BalancerV2.install(chain, chain.accounts[2])
@@ -137,9 +135,7 @@ def test_pools_of_all_protocols_follow_a_range_of_blocks_by_one_request(
         sender=chain.accounts[2],
     )
     down, up = 250, 900
-    chain.transact(
-        v4.manager, "setProtocolFee", key_of(of_v4), up << 12 | down, sender=chain.accounts[2]
-    )
+    chain.transact(v4.manager, "setProtocolFee", key_of(of_v4), up << 12 | down, sender=chain.accounts[2])
     balancer.join(weighted[0], [amount // 7 for amount in weighted[0].balances])
     endpoint.requests = 0
     assert cache.update(now(chain)) == ()
@@ -172,16 +168,12 @@ def lost(market: DevMarket, endpoint: Endpoint) -> tuple[PoolCache, str, str]:
     return cache, pools[0].address, pools[1].address
 
 
-def test_lost_log_shows_at_the_next_swap_and_stops_that_pool_alone(
-    market: DevMarket, endpoint: Endpoint
-) -> None:
+def test_lost_log_shows_at_the_next_swap_and_stops_that_pool_alone(market: DevMarket, endpoint: Endpoint) -> None:
     cache, bad, good = lost(market, endpoint)
     fresh = read_pools(endpoint, [PoolRef(bad, venue="uniswap-v3")], cache.block, CHAIN_ID)[0]
     way = [token.address for token in fresh.tokens]
     executor = market.chain.deploy("RouteExecutor")
-    market.chain.transact(
-        contract_at(market.chain.rpc, "MockToken", way[0]), "mint", executor.address, 1_000
-    )
+    market.chain.transact(contract_at(market.chain.rpc, "MockToken", way[0]), "mint", executor.address, 1_000)
     hop = fresh.hop(way[0], way[1], 0, to_caller=True)
     market.chain.transact(executor, "executeRoute", encode([hop]))
 
@@ -195,9 +187,7 @@ def test_lost_log_shows_at_the_next_swap_and_stops_that_pool_alone(
     assert refusal.value is diverged
 
 
-def test_lost_log_shows_in_a_check_and_nothing_heals_it_but_a_person(
-    market: DevMarket, endpoint: Endpoint
-) -> None:
+def test_lost_log_shows_in_a_check_and_nothing_heals_it_but_a_person(market: DevMarket, endpoint: Endpoint) -> None:
     cache, bad, good = lost(market, endpoint)
     assert cache.check([good]) == ()
     assert len(cache.pools) == 2

@@ -53,9 +53,7 @@ def bare(pool: Any) -> Any:
     return replace(pool, name="", block=0, chain_id=1)
 
 
-def test_snapshot_of_a_v3_pool_is_the_pool_at_one_block(
-    market: DevMarket, cli: Cli, tmp_path: Path
-) -> None:
+def test_snapshot_of_a_v3_pool_is_the_pool_at_one_block(market: DevMarket, cli: Cli, tmp_path: Path) -> None:
     known = market.deployment.pools[0]
     file = tmp_path / "pool.json"
     market.chain.mine(2)  # Anvil knows no past states from before it last went back in time
@@ -69,17 +67,13 @@ def test_snapshot_of_a_v3_pool_is_the_pool_at_one_block(
     assert pool.name in ran.out
     assert f"at block {pool.block}" in ran.out
     assert pool.block == int(market.chain.block()["number"], 16)
-    earlier = cli(
-        known.address, "--out", tmp_path / "old.json", "--block", pool.block - 1, "--json"
-    )
+    earlier = cli(known.address, "--out", tmp_path / "old.json", "--block", pool.block - 1, "--json")
     assert earlier.json["block"]["number"] == str(pool.block - 1)
     assert earlier.json["pool"] == known.address
     assert load_pool(tmp_path / "old.json").block == pool.block - 1
 
 
-def test_snapshot_of_other_protocols_finds_out_what_they_are(
-    market: DevMarket, cli: Cli, tmp_path: Path
-) -> None:
+def test_snapshot_of_other_protocols_finds_out_what_they_are(market: DevMarket, cli: Cli, tmp_path: Path) -> None:
     chain = market.chain
     pair = Pair.opened(chain, (10**10, 10**12))
     weighted = BalancerV2.install(chain, chain.accounts[2]).rebuild(random_pool(chain, 3, "v1"))
@@ -93,9 +87,7 @@ def test_snapshot_of_other_protocols_finds_out_what_they_are(
     assert read.quote_in(*way, 10**6) == replace(pair.paper, fee_bps=25).quote_in(*way, 10**6)
 
 
-def test_snapshot_of_a_v4_pool_is_found_by_id_and_by_key(
-    market: DevMarket, cli: Cli, tmp_path: Path
-) -> None:
+def test_snapshot_of_a_v4_pool_is_found_by_id_and_by_key(market: DevMarket, cli: Cli, tmp_path: Path) -> None:
     v4 = UniswapV4.install(market.chain, market.chain.accounts[2])
     pool = opened(v4, replace(token_pair(market.chain)[0], symbol="COIN"), 11)
     key = f"{pool.token0.address}/{pool.token1.address}/3000/60"
@@ -108,9 +100,7 @@ def test_snapshot_of_a_v4_pool_is_found_by_id_and_by_key(
     assert bare(of_class(load_pool(tmp_path / "id.json"), UniswapV4Pool)) == bare(pool)
 
 
-def test_snapshot_of_what_is_no_pool_is_refused_and_writes_nothing(
-    market: DevMarket, cli: Cli, tmp_path: Path
-) -> None:
+def test_snapshot_of_what_is_no_pool_is_refused_and_writes_nothing(market: DevMarket, cli: Cli, tmp_path: Path) -> None:
     file = tmp_path / "pool.json"
     token = market.deployment.tokens[0].address
     refused = cli(token, "--out", file)

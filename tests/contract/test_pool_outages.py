@@ -48,9 +48,7 @@ def drain(environment: DevEnvironment, pool: str, token: str) -> int:
 
 
 def refill(environment: DevEnvironment, pool: str, token: str, amount_raw: int) -> None:
-    environment.chain.transact(
-        contract_at(environment.chain.rpc, "MockToken", token), "mint", pool, amount_raw
-    )
+    environment.chain.transact(contract_at(environment.chain.rpc, "MockToken", token), "mint", pool, amount_raw)
 
 
 def set_code(environment: DevEnvironment, address: str, code: str) -> None:
@@ -75,9 +73,7 @@ def test_pool_whose_swap_reverts_is_left_out_and_others_trade_in_the_same_look(
     environment: DevEnvironment, outbox: Outbox
 ) -> None:
     ticks: list[Tick] = []
-    keeper = keeper_of(
-        environment, (environment.vault,), outbox, observers=(ticks,), receipt_seconds=30
-    )
+    keeper = keeper_of(environment, (environment.vault,), outbox, observers=(ticks,), receipt_seconds=30)
     bad = pool_of(environment, WBTC.address, USDC.address)
     move(environment, UP_10_PERCENT)
     drain(environment, bad, WBTC.address)
@@ -113,9 +109,7 @@ def test_pool_that_goes_on_failing_is_tried_again_at_growing_intervals(
     assert backs_off == [60, 120, 240]
 
 
-def test_pool_that_works_again_is_traded_on_again_and_said(
-    environment: DevEnvironment, outbox: Outbox
-) -> None:
+def test_pool_that_works_again_is_traded_on_again_and_said(environment: DevEnvironment, outbox: Outbox) -> None:
     keeper = keeper_of(environment, (environment.vault,), outbox, receipt_seconds=30)
     bad = pool_of(environment, WBTC.address, USDC.address)
     move(environment, UP_10_PERCENT)
@@ -182,16 +176,11 @@ def test_token_that_a_vault_cannot_be_sent_is_no_pools_fault_and_others_trade_it
     sold = {one.vault for one in reported if one.kind == "rebalance"}
     assert vaults[1] in sold
     assert USDC.address in {
-        swap.token_out
-        for one in reported
-        if one.vault == vaults[1] and one.plan is not None
-        for swap in one.plan.swaps
+        swap.token_out for one in reported if one.vault == vaults[1] and one.plan is not None for swap in one.plan.swaps
     }
 
 
-def test_what_the_vault_itself_refuses_is_no_pools_fault(
-    environment: DevEnvironment, outbox: Outbox
-) -> None:
+def test_what_the_vault_itself_refuses_is_no_pools_fault(environment: DevEnvironment, outbox: Outbox) -> None:
     keeper = keeper_of(environment, (environment.vault,), outbox)
     move(environment, UP_10_PERCENT)
     vault = contract_at(environment.chain.rpc, "BasketVault", environment.vault)
@@ -210,9 +199,7 @@ def test_what_the_vault_itself_refuses_is_no_pools_fault(
     assert keeper._pool_faults.left_out(decision.block) == ()
 
 
-def test_pool_that_pays_less_than_its_quote_is_left_out(
-    environment: DevEnvironment, outbox: Outbox
-) -> None:
+def test_pool_that_pays_less_than_its_quote_is_left_out(environment: DevEnvironment, outbox: Outbox) -> None:
     """A token that begins to take a fee of each transfer shows in no pool's state."""
     keeper = keeper_of(environment, (environment.vault,), outbox, receipt_seconds=30)
     move(environment, UP_10_PERCENT)
@@ -263,9 +250,7 @@ def test_vaults_after_the_first_are_planned_without_the_pool_before_they_are_sim
     assert reasons <= {Reason.REBALANCED, Reason.NOT_YET}, "the second may wait for the first"
 
 
-def test_fleet_leaves_the_pool_out_and_plans_anew_in_the_same_look(
-    environment: DevEnvironment, outbox: Outbox
-) -> None:
+def test_fleet_leaves_the_pool_out_and_plans_anew_in_the_same_look(environment: DevEnvironment, outbox: Outbox) -> None:
     bad = pool_of(environment, WBTC.address, USDC.address)
     with ExitStack() as stack:
         keeper = led(environment, outbox, stack)
@@ -284,12 +269,8 @@ def led(environment: DevEnvironment, outbox: Outbox, stack: ExitStack, url: str 
     worker = Worker("anna", rpc, replace(context, vaults=()), shared)
     stack.enter_context(Heartbeat(worker, 30.0))
     transport = stack.enter_context(local_transport([worker], "test"))
-    evaluator = FleetEvaluator(
-        environment.chain.rpc, context, shared, transport, 20.0, EvaluatorOptions()
-    )
-    return keeper_of(
-        environment, (environment.vault,), outbox, receipt_seconds=30, evaluator=evaluator
-    )
+    evaluator = FleetEvaluator(environment.chain.rpc, context, shared, transport, 20.0, EvaluatorOptions())
+    return keeper_of(environment, (environment.vault,), outbox, receipt_seconds=30, evaluator=evaluator)
 
 
 # Pools that cannot be read
@@ -300,9 +281,7 @@ def test_pool_that_cannot_be_read_is_left_out_and_the_keeper_goes_on(
     environment: DevEnvironment, outbox: Outbox, venue: str
 ) -> None:
     ticks: list[Tick] = []
-    keeper = keeper_of(
-        environment, (environment.vault,), outbox, observers=(ticks,), receipt_seconds=30
-    )
+    keeper = keeper_of(environment, (environment.vault,), outbox, observers=(ticks,), receipt_seconds=30)
     nothing = "0x" + "ab" * 20
     context = replace(keeper.context, pools=(PoolRef(nothing, venue=venue), *keeper.context.pools))
     keeper.evaluator.context = context  # type: ignore[attr-defined]  # it is an Evaluator
@@ -338,9 +317,7 @@ def test_pool_that_stops_answering_as_on_paper_comes_back_once_it_does(
     assert {one.reason for one in (first, second, third)} == {Reason.REBALANCED}
 
 
-def test_a_person_has_all_pools_tried_again_at_once(
-    environment: DevEnvironment, outbox: Outbox
-) -> None:
+def test_a_person_has_all_pools_tried_again_at_once(environment: DevEnvironment, outbox: Outbox) -> None:
     keeper = keeper_of(environment, (environment.vault,), outbox)
     move(environment, UP_10_PERCENT)
     bad = pool_of(environment, WETH.address, USDC.address)

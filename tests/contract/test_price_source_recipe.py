@@ -156,14 +156,10 @@ def compiled(repo_root: Path, source: str) -> dict[str, Any]:
     }
 
 
-def test_a_price_source_is_a_solidity_file_and_a_row(
-    world: World, repo_root: Path, tmp_path: Path
-) -> None:
+def test_a_price_source_is_a_solidity_file_and_a_row(world: World, repo_root: Path, tmp_path: Path) -> None:
     """Named in a chain file, deployed with the system, set in a hub that knows nothing of it, and shown by its word."""
     copy = tmp_path / "rebalancer"
-    shutil.copytree(
-        repo_root / "rebalancer", copy, ignore=shutil.ignore_patterns("__pycache__", "*.pyc")
-    )
+    shutil.copytree(repo_root / "rebalancer", copy, ignore=shutil.ignore_patterns("__pycache__", "*.pyc"))
     artifact = compiled(repo_root, ADAPTER.lstrip())
     (copy / "artifacts" / "PegFeed.json").write_text(json.dumps(artifact))
     registry = copy / "price_sources.py"

@@ -151,9 +151,7 @@ def test_an_adapted_feed_and_source_are_named_by_their_words(world: World) -> No
     )
     set_feed(world.owner, world.system.oracle, own.token, spec, world.system.price_sources)
     push = contract_at(rpc, "MockAggregator", other.values["address"])
-    world.admin.transact(
-        push, "push", max(1, found.price_e18 // 10 ** (18 - int(other.values["decimals"])))
-    )
+    world.admin.transact(push, "push", max(1, found.price_e18 // 10 ** (18 - int(other.values["decimals"]))))
     second = SourceSpec.of(
         rows["feed"],
         *(other.values["address"], other.values["decimals"]),
@@ -200,9 +198,7 @@ def test_a_rate_outside_its_range_is_refused(world: World, low: int, high: int) 
     changed = named(source.token, timed=True, **values)
 
     with pytest.raises(SourceUnsound, match="its rate times 1e18 is"):
-        PRICE_SOURCES["exchange_rate_feed"].read(
-            world.chain.rpc, changed, read_block(world.chain.rpc)
-        )
+        PRICE_SOURCES["exchange_rate_feed"].read(world.chain.rpc, changed, read_block(world.chain.rpc))
 
 
 def test_a_stale_feed_behind_an_adapter_is_refused(world: World) -> None:
@@ -210,6 +206,4 @@ def test_a_stale_feed_behind_an_adapter_is_refused(world: World) -> None:
     world.chain.mine(at=world.chain.now() + HEARTBEAT + 60)
 
     with pytest.raises(FeedUnsound, match="old and may be"):
-        PRICE_SOURCES["exchange_rate_feed"].read(
-            world.chain.rpc, source, read_block(world.chain.rpc)
-        )
+        PRICE_SOURCES["exchange_rate_feed"].read(world.chain.rpc, source, read_block(world.chain.rpc))

@@ -34,9 +34,7 @@ def vault(world: World) -> BoundContract:
     return world.open_vault(basket_spec(world))
 
 
-def test_blocks_balances_and_batches_are_read_past_a_dead_endpoint(
-    w3: Web3, chain: LocalChain
-) -> None:
+def test_blocks_balances_and_batches_are_read_past_a_dead_endpoint(w3: Web3, chain: LocalChain) -> None:
     block = w3.eth.get_block("latest")
     with w3.batch_requests() as batch:
         batch.add(w3.eth.get_block(block["number"]))
@@ -48,12 +46,8 @@ def test_blocks_balances_and_batches_are_read_past_a_dead_endpoint(
     assert w3.is_connected()
 
 
-def test_a_contract_is_read_and_its_refusal_decoded(
-    w3: Web3, world: World, vault: BoundContract
-) -> None:
-    contract = w3.eth.contract(
-        Web3.to_checksum_address(vault.address), abi=load_artifact("BasketVault").abi
-    )
+def test_a_contract_is_read_and_its_refusal_decoded(w3: Web3, world: World, vault: BoundContract) -> None:
+    contract = w3.eth.contract(Web3.to_checksum_address(vault.address), abi=load_artifact("BasketVault").abi)
 
     assert tuple(contract.functions.held().call()) == vault.call("held")
     with pytest.raises(ContractLogicError) as refused:

@@ -34,9 +34,7 @@ def _drift(environment: DevEnvironment) -> None:
 
 @pytest.fixture
 def chain(environment: DevEnvironment) -> rebalancer.Chain:
-    return rebalancer.connect(
-        Web3(Web3.HTTPProvider(environment.chain.rpc.endpoint)), environment.deployment
-    )
+    return rebalancer.connect(Web3(Web3.HTTPProvider(environment.chain.rpc.endpoint)), environment.deployment)
 
 
 def test_every_block_of_the_guide_runs(
@@ -104,9 +102,7 @@ def test_rebalance_by_a_stranger_is_refused_before_it_is_sent(
         chain.vault().simulate(verdict, stranger.address)
 
 
-def test_deposit_by_an_eth_account_equals_its_preview(
-    environment: DevEnvironment, chain: rebalancer.Chain
-) -> None:
+def test_deposit_by_an_eth_account_equals_its_preview(environment: DevEnvironment, chain: rebalancer.Chain) -> None:
     vault, holder = chain.vault(), Account.create()
     environment.chain.rpc.call("anvil_setBalance", holder.address, hex(10**20))
 
@@ -139,9 +135,7 @@ def test_any_pool_is_read_by_its_address_and_nothing_else_is(
         chain.pool(environment.vault)
 
 
-def test_what_is_named_wrongly_is_said(
-    environment: DevEnvironment, chain: rebalancer.Chain, tmp_path: Path
-) -> None:
+def test_what_is_named_wrongly_is_said(environment: DevEnvironment, chain: rebalancer.Chain, tmp_path: Path) -> None:
     w3 = Web3(Web3.HTTPProvider(environment.chain.rpc.endpoint))
     with pytest.raises(DeploymentMissing):
         rebalancer.connect(w3, tmp_path / "none.json")

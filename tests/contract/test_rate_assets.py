@@ -187,9 +187,7 @@ def test_reward_raises_the_price_as_it_is_counted(rates: RateEnvironment) -> Non
 # Wrapping and unwrapping
 
 
-def test_staked_dollar_is_bought_by_a_deposit_and_not_in_its_pool(
-    rates: RateEnvironment, outbox: Outbox
-) -> None:
+def test_staked_dollar_is_bought_by_a_deposit_and_not_in_its_pool(rates: RateEnvironment, outbox: Outbox) -> None:
     rates.settle(ETHER_UP)
     with_wrapping, in_pools = losses_bps(rates)
 
@@ -203,9 +201,7 @@ def test_staked_dollar_is_bought_by_a_deposit_and_not_in_its_pool(
     assert in_pools - with_wrapping > 2
 
 
-def test_staked_dollar_is_redeemed_where_it_has_no_cooldown(
-    rates: RateEnvironment, outbox: Outbox
-) -> None:
+def test_staked_dollar_is_redeemed_where_it_has_no_cooldown(rates: RateEnvironment, outbox: Outbox) -> None:
     rates.send(rates.susde, "setCooldown", 0)
     rates.settle(ETHER_DOWN)
     with_wrapping, in_pools = losses_bps(rates)
@@ -219,9 +215,7 @@ def test_staked_dollar_is_redeemed_where_it_has_no_cooldown(
     assert in_pools - with_wrapping > 2
 
 
-def test_staked_dollar_is_sold_in_its_pool_while_it_has_a_cooldown(
-    rates: RateEnvironment, outbox: Outbox
-) -> None:
+def test_staked_dollar_is_sold_in_its_pool_while_it_has_a_cooldown(rates: RateEnvironment, outbox: Outbox) -> None:
     rates.settle(ETHER_DOWN)
 
     made = trade(rates, outbox)
@@ -231,9 +225,7 @@ def test_staked_dollar_is_sold_in_its_pool_while_it_has_a_cooldown(
     assert not any(kind == "ERC-4626" for kind, *_ in swaps(made))
 
 
-def test_staked_ether_is_wrapped_where_the_market_overpays_for_it(
-    rates: RateEnvironment, outbox: Outbox
-) -> None:
+def test_staked_ether_is_wrapped_where_the_market_overpays_for_it(rates: RateEnvironment, outbox: Outbox) -> None:
     rates.settle(at_premium(ETHER_DOWN, "WSTETH", 80))
     with_wrapping, in_pools = losses_bps(rates)
 
@@ -264,9 +256,7 @@ def test_wrapped_ether_is_unwrapped_where_the_market_pays_too_little_for_it(
     assert in_pools - with_wrapping > 15
 
 
-def test_at_the_market_price_a_cheaper_pool_is_used_instead_of_wrapping(
-    rates: RateEnvironment, outbox: Outbox
-) -> None:
+def test_at_the_market_price_a_cheaper_pool_is_used_instead_of_wrapping(rates: RateEnvironment, outbox: Outbox) -> None:
     rates.settle(ETHER_DOWN)
 
     made = trade(rates, outbox)
@@ -287,9 +277,7 @@ def test_deposit_at_a_rate_that_grows_by_the_second_is_made_and_verified(
     assert ("ERC-4626", "USDe", "sUSDe") in swaps(made)
 
 
-def test_vault_that_was_given_assets_is_deposited_into_at_its_new_rate(
-    rates: RateEnvironment, outbox: Outbox
-) -> None:
+def test_vault_that_was_given_assets_is_deposited_into_at_its_new_rate(rates: RateEnvironment, outbox: Outbox) -> None:
     """The market follows: a share is worth 1 % more."""
     rates.change_staked(100)
     rates.settle(ETHER_UP | {"SUSDE/USD": 12_625 * 10**4})
@@ -297,24 +285,18 @@ def test_vault_that_was_given_assets_is_deposited_into_at_its_new_rate(
     made = trade(rates, outbox)
 
     assert_rebalanced(rates, made)
-    assert rates.snapshot().basket.prices[3].primary_e18 == pytest.approx(
-        12_625 * E18 // 10_000, rel=1e-9
-    )
+    assert rates.snapshot().basket.prices[3].primary_e18 == pytest.approx(12_625 * E18 // 10_000, rel=1e-9)
     assert ("ERC-4626", "USDe", "sUSDe") in swaps(made)
 
 
 # From a deposit to a redemption
 
 
-def test_vault_of_wrappers_from_deposit_to_redemption(
-    rates: RateEnvironment, outbox: Outbox
-) -> None:
+def test_vault_of_wrappers_from_deposit_to_redemption(rates: RateEnvironment, outbox: Outbox) -> None:
     """In by one token and in kind, a break of the band, a rebalance, a day of rewards, out by one token and in kind."""
     environment, depositor = rates.environment, rates.environment.wallet(Actor.DEPOSITOR)
     for token in environment.deployment.tokens:
-        environment.market.deal(
-            token.address, depositor.address, raw_for_usd(environment.market, token.symbol, 10**6)
-        )
+        environment.market.deal(token.address, depositor.address, raw_for_usd(environment.market, token.symbol, 10**6))
     rates.send(rates.susde, "setCooldown", 0)
     staked = rates.susde.call("totalAssets")
     zapped = partial(
@@ -383,9 +365,7 @@ def test_vault_of_wrappers_from_deposit_to_redemption(
 
 
 @pytest.mark.parametrize("is_frank", [True, False], ids=["says-so", "only-reverts"])
-def test_paused_vault_is_traded_in_its_pool(
-    rates: RateEnvironment, outbox: Outbox, is_frank: bool
-) -> None:
+def test_paused_vault_is_traded_in_its_pool(rates: RateEnvironment, outbox: Outbox, is_frank: bool) -> None:
     rates.send(rates.susde, "setPaused", True, is_frank)
     rates.settle(ETHER_UP)
 
@@ -398,9 +378,7 @@ def test_paused_vault_is_traded_in_its_pool(
     assert_pays_in_kind(rates)
 
 
-def test_stopped_steth_is_left_alone_and_redemptions_pay(
-    rates: RateEnvironment, outbox: Outbox
-) -> None:
+def test_stopped_steth_is_left_alone_and_redemptions_pay(rates: RateEnvironment, outbox: Outbox) -> None:
     rates.send(rates.steth, "setStopped", True)
     rates.settle(at_premium(ETHER_UP, "WSTETH", -40))
 

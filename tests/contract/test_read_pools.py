@@ -69,9 +69,7 @@ def v4_place(pool: Any) -> PoolRef:
     return v4_ref(pool.manager, *ends, pool.profile.fee_pips, pool.tick_spacing)
 
 
-def test_pools_of_all_protocols_are_read_whole_in_a_handful_of_requests(
-    market: DevMarket, counting: Counting
-) -> None:
+def test_pools_of_all_protocols_are_read_whole_in_a_handful_of_requests(market: DevMarket, counting: Counting) -> None:
     """Two of each, so that twice as many take no more requests than one of each."""
     chain = market.chain
     v4 = UniswapV4.install(chain, chain.accounts[2])
@@ -121,10 +119,7 @@ def test_v3_pools_are_read_alike_with_a_lens_and_with_one_lent(market: DevMarket
     pools = [pool.address for pool in market.deployment.pools]
     block = read_block(chain.rpc)
 
-    read = [
-        read_v3_pools(chain.rpc, where, pools, known, block, CHAIN_ID)
-        for where in (lens.address, None)
-    ]
+    read = [read_v3_pools(chain.rpc, where, pools, known, block, CHAIN_ID) for where in (lens.address, None)]
 
     assert read[0] == read[1]
     assert [pool.address for pool in read[0]] == pools
@@ -143,9 +138,7 @@ def test_balance_lent_to_a_coin_changes_nothing_else_of_it(chain: LocalChain) ->
     def requested(name: str, *args: object, lent: bool) -> object:
         method, (message, at) = coin.batched.request(name, *args, block=block.hash)
         override = [with_balance(coin.address, code, 77)] if lent else []
-        (answer,) = chain.rpc.batch_settled(
-            [(method, ({**message, "from": holder}, at, *override))]
-        )
+        (answer,) = chain.rpc.batch_settled([(method, ({**message, "from": holder}, at, *override))])
         return (answer.data, answer.message) if isinstance(answer, RpcRejected) else answer
 
     assert requested("balanceOf", holder, lent=False) == "0x" + f"{500:064x}"

@@ -227,16 +227,12 @@ def seen_unpriced(auction: tuple[int, ...], at: int) -> tuple[int, ...]:
 def rebuild(world: World, vault: BoundContract) -> tuple[Rebuilt, Counter[str]]:
     """A vault's logs and the store's of it, read in order; and how many of each event there are."""
     requested = {"address": [vault.address, world.system.config_store]}
-    logs = world.chain.rpc.call(
-        "eth_getLogs", requested | {"fromBlock": "0x0", "toBlock": "latest"}
-    )
+    logs = world.chain.rpc.call("eth_getLogs", requested | {"fromBlock": "0x0", "toBlock": "latest"})
     events = decode_logs(logs, vault.interface, interface("ConfigStore"))
     assert len(events) == len(logs), "every log is an event of the ABI"
     events = [e for e in events if vault.address in (e.address, e.values.get("vault"))]
     numbers = sorted({event.block_number for event in events})
-    blocks = world.chain.rpc.batch(
-        [("eth_getBlockByNumber", (hex(number), False)) for number in numbers]
-    )
+    blocks = world.chain.rpc.batch([("eth_getBlockByNumber", (hex(number), False)) for number in numbers])
     times = {n: int(b["timestamp"], 16) for n, b in zip(numbers, blocks, strict=True)}
     rebuilt = Rebuilt()
     for event in events:
@@ -359,17 +355,13 @@ class Life:
         for token, amount in zip(self.tokens, cost, strict=True):
             if token in (known.address for known in self.world.tokens):
                 self.world.market.deal(token, self.world.alice.address, amount + 10**6)
-        self.world.alice.transact(
-            self.vault, "mintInKind", shares, self.anybody().address, [1 << 255] * len(cost)
-        )
+        self.world.alice.transact(self.vault, "mintInKind", shares, self.anybody().address, [1 << 255] * len(cost))
 
     def redeem(self) -> None:
         owner = self.anybody()
         shares = self.some_shares(owner)
         to = self.anybody().address
-        owner.transact(
-            self.vault, "redeemInKind", shares, to, owner.address, [0] * len(self.tokens)
-        )
+        owner.transact(self.vault, "redeemInKind", shares, to, owner.address, [0] * len(self.tokens))
 
     def claim(self) -> None:
         """Everything moves again, and everybody takes what is theirs."""
@@ -379,9 +371,7 @@ class Life:
             for token in self.world.tokens:
                 if self.world.read(self.vault, "claimable", holder.address, token.address):
                     part = self.rng.choice((1, 1 << 255))
-                    self.anybody().transact(
-                        *(self.vault, "claim", holder.address, token.address, holder.address, part)
-                    )
+                    self.anybody().transact(*(self.vault, "claim", holder.address, token.address, holder.address, part))
 
     def transfer(self) -> None:
         owner = self.anybody()
@@ -441,8 +431,7 @@ class Life:
 
     def set_bands(self) -> None:
         bands = [
-            (self.rng.randrange(100, 400), self.rng.choice((0, 1_000)), self.rng.choice((0, 1)))
-            for _ in self.tokens
+            (self.rng.randrange(100, 400), self.rng.choice((0, 1_000)), self.rng.choice((0, 1))) for _ in self.tokens
         ]
         self.world.curator.transact(self.vault, "setBands", bands)
 
@@ -516,9 +505,7 @@ class Life:
         else:
             self.world.stranger.transact(self.world.wbtc, "pause")
         shares = self.world.balance(self.vault, alice) // 3
-        alice.transact(
-            self.vault, "redeemInKind", shares, *[alice.address] * 2, [0] * len(self.tokens)
-        )
+        alice.transact(self.vault, "redeemInKind", shares, *[alice.address] * 2, [0] * len(self.tokens))
 
     def approve(self) -> None:
         self.anybody().transact(self.vault, "approve", self.anybody().address, 1)

@@ -81,9 +81,7 @@ def test_what_would_be_decided_otherwise_is_named_with_both_ways(day: Path) -> N
     assert "another reason" in changed.differences[1]
 
 
-def test_a_gzipped_record_that_broke_off_loses_its_last_line_alone(
-    day: Path, tmp_path: Path
-) -> None:
+def test_a_gzipped_record_that_broke_off_loses_its_last_line_alone(day: Path, tmp_path: Path) -> None:
     whole = tmp_path / "whole.jsonl.gz"
     whole.write_bytes(gzip.compress(day.read_bytes()))
     assert len(list(replay(whole))) == 4
@@ -112,9 +110,7 @@ def test_what_is_no_record_is_refused_with_its_line(day: Path, tmp_path: Path) -
         list(replay(day))
 
 
-def test_the_command_shows_the_day_draws_it_and_ends_with_1_where_it_differs(
-    day: Path, tmp_path: Path
-) -> None:
+def test_the_command_shows_the_day_draws_it_and_ends_with_1_where_it_differs(day: Path, tmp_path: Path) -> None:
     picture = tmp_path / "day.png"
     same = CliRunner().invoke(root, ["replay", str(day), "--picture", str(picture)])
     assert same.exit_code == 0, same.output
@@ -256,9 +252,7 @@ def seen(environment: DevEnvironment) -> Tick:
     return ticks[-1]
 
 
-def test_a_record_may_be_of_one_chain_and_of_one_day(
-    environment: DevEnvironment, tmp_path: Path
-) -> None:
+def test_a_record_may_be_of_one_chain_and_of_one_day(environment: DevEnvironment, tmp_path: Path) -> None:
     move(environment, UP_10_PERCENT)
     looks_of(environment, Recorder(tmp_path / "other.jsonl", [10]))
     looks_of(environment, Recorder(tmp_path / "day-%Y.jsonl", [31337]))
@@ -314,9 +308,7 @@ def test_a_gzipped_record_that_is_a_bomb_is_refused_and_a_long_one_is_not(
     assert len(list(read_day(bomb))) == 201
 
 
-def test_a_gzipped_record_that_is_damaged_is_refused(
-    environment: DevEnvironment, tmp_path: Path
-) -> None:
+def test_a_gzipped_record_that_is_damaged_is_refused(environment: DevEnvironment, tmp_path: Path) -> None:
     path = tmp_path / "day.jsonl.gz"
     move(environment, UP_10_PERCENT)
     looks_of(environment, Recorder(path), count=2)
@@ -328,9 +320,7 @@ def test_a_gzipped_record_that_is_damaged_is_refused(
         list(replay(path))
 
 
-def test_a_damaged_record_is_shown_up_to_the_damage(
-    day: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_a_damaged_record_is_shown_up_to_the_damage(day: Path, capsys: pytest.CaptureFixture[str]) -> None:
     lines = day.read_text().splitlines(keepends=True)
     day.write_text("".join(lines[:2]) + lines[2][:300] + "\n" + lines[3])
 

@@ -104,10 +104,7 @@ def height(chain: LocalChain) -> int:
 
 def public(chain: LocalChain) -> int:
     """How many of ours the public knows."""
-    counts = [
-        int(chain.rpc.call("eth_getTransactionCount", SIGNER.address, tag), 16)
-        for tag in ("latest", "pending")
-    ]
+    counts = [int(chain.rpc.call("eth_getTransactionCount", SIGNER.address, tag), 16) for tag in ("latest", "pending")]
     return counts[1] - counts[0]
 
 
@@ -245,9 +242,7 @@ def test_cancellation_goes_to_the_relays_and_to_the_public(
 
 
 @pytest.mark.usefixtures("held")
-def test_two_private_ones_in_a_row_take_two_nonces(
-    chain: LocalChain, token: BoundContract, opened: Opened
-) -> None:
+def test_two_private_ones_in_a_row_take_two_nonces(chain: LocalChain, token: BoundContract, opened: Opened) -> None:
     """The public count of what is pending does not know them: the journal does."""
     outbox = opened()
     one = outbox.submit(chain.rpc, [SIGNER], mint(token))

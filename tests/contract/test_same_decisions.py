@@ -102,9 +102,7 @@ def play(
     ]
 
 
-def test_ten_restarts_in_the_middle_change_no_decision(
-    environment: DevEnvironment, tmp_path: Path
-) -> None:
+def test_ten_restarts_in_the_middle_change_no_decision(environment: DevEnvironment, tmp_path: Path) -> None:
     vaults = (environment.vault, environment.open_vault(1))
     alone = play(environment, vaults, tmp_path / "alone.sqlite", ())
     restarted = play(environment, vaults, tmp_path / "restarted.sqlite", RESTARTS)

@@ -44,18 +44,14 @@ def rebalanced(environment: DevEnvironment, outbox: Outbox) -> Receipt:
     return outcome.receipt
 
 
-def test_simulated_call_that_is_refused_is_refused_with_its_reason(
-    chain: LocalChain, token: BoundContract
-) -> None:
+def test_simulated_call_that_is_refused_is_refused_with_its_reason(chain: LocalChain, token: BoundContract) -> None:
     data = token.data("transfer", chain.accounts[1], 5)
     with pytest.raises(SimulationRefused, match="ERC20InsufficientBalance") as caught:
         Simulator(chain.rpc).logs(chain.accounts[0], token.address, data, GAS)
     assert caught.value.refusal.values["needed"] == 5
 
 
-def test_simulated_call_leaves_its_logs_and_no_trace(
-    chain: LocalChain, token: BoundContract
-) -> None:
+def test_simulated_call_leaves_its_logs_and_no_trace(chain: LocalChain, token: BoundContract) -> None:
     data = token.data("mint", chain.accounts[1], 5)
     logs = Simulator(chain.rpc).logs(chain.accounts[0], token.address, data, GAS)
 
@@ -105,16 +101,10 @@ def test_after_an_answer_that_is_no_simulation_the_call_itself_is_asked(answer: 
     assert requested[-2:] == ["eth_simulateV1", "eth_call"]
 
 
-def test_changes_that_are_not_the_plans_are_named(
-    environment: DevEnvironment, outbox: Outbox
-) -> None:
+def test_changes_that_are_not_the_plans_are_named(environment: DevEnvironment, outbox: Outbox) -> None:
     receipt = rebalanced(environment, outbox)
     known = interface("BasketVault")
-    (event,) = (
-        event
-        for log in receipt.logs
-        if (event := known.decode_log(log)) and event.name == "Rebalanced"
-    )
+    (event,) = (event for log in receipt.logs if (event := known.decode_log(log)) and event.name == "Rebalanced")
     changes = list(event.values["changes"])
     sales = [max(0, -change) for change in changes]
     buys = [max(0, change) for change in changes]

@@ -91,9 +91,7 @@ class Failing(Rpc):
         return super()._post(payload)
 
 
-def test_a_chain_that_is_away_holds_up_no_other(
-    environment: DevEnvironment, tmp_path: Path
-) -> None:
+def test_a_chain_that_is_away_holds_up_no_other(environment: DevEnvironment, tmp_path: Path) -> None:
     move(environment, UP_10_PERCENT)
     reported: list[Decision] = []
 
@@ -126,9 +124,7 @@ def test_a_chain_alone_that_goes_away_ends_the_station_after_so_many_failures(
     environment: DevEnvironment, tmp_path: Path
 ) -> None:
     ticks: list[Tick] = []
-    keeper = opened(
-        environment, tmp_path / "a.sqlite", rpc=lambda: Failing(environment.chain.rpc.endpoint, 20)
-    )
+    keeper = opened(environment, tmp_path / "a.sqlite", rpc=lambda: Failing(environment.chain.rpc.endpoint, 20))
     with pytest.raises(TooManyFailures) as ended:
         Supervisor({31337: keeper}, [ticks.append]).run()
 
@@ -166,9 +162,7 @@ def test_what_ends_one_chain_for_good_ends_all(environment: DevEnvironment, tmp_
     Outbox(tmp_path / "a.sqlite").close()  # nobody holds it any more
 
 
-def test_settings_read_again_take_effect_at_the_next_look(
-    environment: DevEnvironment, tmp_path: Path
-) -> None:
+def test_settings_read_again_take_effect_at_the_next_look(environment: DevEnvironment, tmp_path: Path) -> None:
     move(environment, UP_10_PERCENT)
     reported: list[Decision] = []
     cheap = replace(OPTIONS, fee_cap_wei=1)
@@ -250,9 +244,7 @@ def test_settings_that_are_read_while_a_chain_is_away_hold_once_it_begins(
     assert reported[0].reason is Reason.UNDER_WAY
 
 
-def test_settings_that_cannot_be_read_at_all_change_nothing(
-    environment: DevEnvironment, tmp_path: Path
-) -> None:
+def test_settings_that_cannot_be_read_at_all_change_nothing(environment: DevEnvironment, tmp_path: Path) -> None:
     read: list[int] = []
     reported: list[Tick] = []
 
@@ -267,9 +259,7 @@ def test_settings_that_cannot_be_read_at_all_change_nothing(
             supervisor.stop()
         environment.chain.rpc.call("evm_mine")
 
-    supervisor = Supervisor(
-        {31337: opened(environment, tmp_path / "a.sqlite")}, [watch], reload=reload
-    )
+    supervisor = Supervisor({31337: opened(environment, tmp_path / "a.sqlite")}, [watch], reload=reload)
     supervisor.run()
 
     assert read == [1]

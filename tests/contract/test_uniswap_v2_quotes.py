@@ -70,9 +70,7 @@ RESERVES = [
 
 @pytest.mark.parametrize("down", [True, False], ids=["down", "up"])
 @pytest.mark.parametrize("reserves", RESERVES, ids=["small", "uneven", "huge-small", "full"])
-def test_pair_pays_what_is_quoted_and_not_a_unit_more(
-    chain: LocalChain, reserves: tuple[int, int], down: bool
-) -> None:
+def test_pair_pays_what_is_quoted_and_not_a_unit_more(chain: LocalChain, reserves: tuple[int, int], down: bool) -> None:
     """From one unit to the last that the pair can hold."""
     rng = random.Random(sum(reserves))
     pair = Pair.opened(chain, reserves)

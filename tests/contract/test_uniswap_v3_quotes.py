@@ -34,9 +34,7 @@ TIERS = ((100, 1), (500, 10), (3_000, 60), (10_000, 200), (0, 60), (999_999, 7),
 """Fee and spacing: mainnet's, and the ends of what the factory's owner may add."""
 
 
-TOO_MANY_STEPS = (
-    "This chain records every step it executes: a walk through thousands of empty words fells it."
-)
+TOO_MANY_STEPS = "This chain records every step it executes: a walk through thousands of empty words fells it."
 
 
 def token_pair(chain: LocalChain) -> tuple[Token, Token]:
@@ -46,9 +44,7 @@ def token_pair(chain: LocalChain) -> tuple[Token, Token]:
     return Token(low, "COIN", 18), Token(high, "COIN", 18)
 
 
-def random_pool(
-    seed: int, tokens: tuple[Token, Token], tiers: Sequence[tuple[int, int]] = TIERS
-) -> UniswapV3Pool:
+def random_pool(seed: int, tokens: tuple[Token, Token], tiers: Sequence[tuple[int, int]] = TIERS) -> UniswapV3Pool:
     """One to six positions of any size, around, above or below a price anywhere."""
     rng = random.Random(seed)
     fee_pips, spacing = tiers[seed % len(tiers)]
@@ -66,16 +62,10 @@ def random_pool(
             move = moves.setdefault(at, [0, 0])
             move[0] += liquidity
             move[1] += net
-    profile = TickProfile(
-        fee_pips, spacing, tuple(InitializedTick(at, *moves[at]) for at in sorted(moves))
-    )
-    tick = rng.choice([*profile.indices, centre * spacing]) + rng.choice(
-        [-1, 0, 0, 1, spacing // 2]
-    )
+    profile = TickProfile(fee_pips, spacing, tuple(InitializedTick(at, *moves[at]) for at in sorted(moves)))
+    tick = rng.choice([*profile.indices, centre * spacing]) + rng.choice([-1, 0, 0, 1, spacing // 2])
     tick = min(max(tick, -MAX_TICK), MAX_TICK - 1)
-    sqrt_x96 = rng.choice(
-        [sqrt_at_tick(tick), rng.randrange(sqrt_at_tick(tick), sqrt_at_tick(tick + 1))]
-    )
+    sqrt_x96 = rng.choice([sqrt_at_tick(tick), rng.randrange(sqrt_at_tick(tick), sqrt_at_tick(tick + 1))])
     return UniswapV3Pool(
         address="0x" + "0" * 40,
         token0=tokens[0],
@@ -100,9 +90,7 @@ def check_quotes(market: DevMarket, pool: UniswapV3Pool, rng: random.Random) -> 
     """Every quote of the pool on paper is the quoter's; how many were compared."""
     compared = 0
     for down in (True, False):
-        token_in, token_out = (
-            token.address for token in (pool.tokens if down else pool.tokens[::-1])
-        )
+        token_in, token_out = (token.address for token in (pool.tokens if down else pool.tokens[::-1]))
         most_in, most_out = most(pool, token_in, token_out)
         ladder = pool.profile.down if down else pool.profile.up
         steps = range(ladder.first(pool.tick), len(ladder.order))
@@ -141,9 +129,7 @@ def ask_quoter(
     amounts: Sequence[int],
 ) -> list[tuple[int, int] | None]:
     """QuoterV2's (amount, price after) without a limit for each amount; None where it reverts."""
-    quoter = contract_at(
-        market.chain.rpc, "QuoterV2", market.deployment.uniswap["QuoterV2"]
-    ).batched
+    quoter = contract_at(market.chain.rpc, "QuoterV2", market.deployment.uniswap["QuoterV2"]).batched
     calls = [quoter.request(function, (*way, amount, pool.fee_pips, 0)) for amount in amounts]
     answers: list[tuple[int, int] | None] = []
     for answer in market.chain.rpc.batch_settled(calls):
@@ -155,9 +141,7 @@ def ask_quoter(
     return answers
 
 
-def check_exact_in(
-    market: DevMarket, pool: UniswapV3Pool, way: tuple[str, str], amounts: Sequence[int]
-) -> None:
+def check_exact_in(market: DevMarket, pool: UniswapV3Pool, way: tuple[str, str], amounts: Sequence[int]) -> None:
     answers = ask_quoter(market, "quoteExactInputSingle", pool, way, amounts)
     for amount, answer in zip(amounts, answers, strict=True):
         if answer is None:
@@ -178,9 +162,7 @@ def check_exact_in(
             assert (pool.quote_in(*way, possible) if possible else 0) == out, f"{amount} in"
 
 
-def check_exact_out(
-    market: DevMarket, pool: UniswapV3Pool, way: tuple[str, str], amounts: Sequence[int]
-) -> None:
+def check_exact_out(market: DevMarket, pool: UniswapV3Pool, way: tuple[str, str], amounts: Sequence[int]) -> None:
     answers = ask_quoter(market, "quoteExactOutputSingle", pool, way, amounts)
     for amount, answer in zip(amounts, answers, strict=True):
         if answer is None:
@@ -191,9 +173,7 @@ def check_exact_out(
             assert pool.quote_out(*way, amount) == answer[0], f"{amount} out"
 
 
-def swap(
-    market: DevMarket, executor: BoundContract, pool: UniswapV3Pool, down: bool, amount: int
-) -> int:
+def swap(market: DevMarket, executor: BoundContract, pool: UniswapV3Pool, down: bool, amount: int) -> int:
     """Swap on chain through the executor; what came out."""
     token_in, token_out = (
         contract_at(market.chain.rpc, "MockToken", token.address)
@@ -209,9 +189,7 @@ def swap(
 
 
 @pytest.mark.parametrize("seed", range(14))
-def test_random_pool_quotes_and_moves_as_the_contract(
-    market: DevMarket, records_steps: bool, seed: int
-) -> None:
+def test_random_pool_quotes_and_moves_as_the_contract(market: DevMarket, records_steps: bool, seed: int) -> None:
     if records_steps and (seed >= len(TIERS) or TIERS[seed][1] < 60):
         pytest.skip(TOO_MANY_STEPS)
     pool = rebuild(market, random_pool(seed, token_pair(market.chain)))
@@ -254,9 +232,7 @@ def test_pool_over_all_prices_quotes_and_ends_as_the_contract(
         *tier,
         (InitializedTick(-end, liquidity, liquidity), InitializedTick(end, liquidity, -liquidity)),
     )
-    start = UniswapV3Pool(
-        "0x" + "0" * 40, *token_pair(market.chain), profile, sqrt_at_tick(tick) + 1, tick, liquidity
-    )
+    start = UniswapV3Pool("0x" + "0" * 40, *token_pair(market.chain), profile, sqrt_at_tick(tick) + 1, tick, liquidity)
     pool = rebuild(market, start)
     executor = market.chain.deploy("RouteExecutor")
     rng = random.Random(tick)
@@ -273,9 +249,7 @@ def test_pool_over_all_prices_quotes_and_ends_as_the_contract(
 
 
 @pytest.mark.parametrize("down", [True, False], ids=["down", "up"])
-def test_swap_to_the_end_of_each_step_leaves_the_contracts_state(
-    market: DevMarket, down: bool
-) -> None:
+def test_swap_to_the_end_of_each_step_leaves_the_contracts_state(market: DevMarket, down: bool) -> None:
     """On initialised ticks and on word edges, where the tick of a falling swap is one lower."""
     tokens = token_pair(market.chain)
     liquidity = 10**15
@@ -288,9 +262,7 @@ def test_swap_to_the_end_of_each_step_leaves_the_contracts_state(
     profile = TickProfile(3_000, 60, ticks)
     pool = rebuild(
         market,
-        UniswapV3Pool(
-            "0x" + "0" * 40, *tokens, profile, sqrt_at_tick(5), 5, profile.liquidity_at(5)
-        ),
+        UniswapV3Pool("0x" + "0" * 40, *tokens, profile, sqrt_at_tick(5), 5, profile.liquidity_at(5)),
     )
     executor = market.chain.deploy("RouteExecutor")
     token_in, token_out = (t.address for t in (tokens if down else tokens[::-1]))
@@ -311,9 +283,7 @@ def test_swap_to_the_end_of_each_step_leaves_the_contracts_state(
 
 
 @pytest.mark.real
-def test_real_pool_rebuilt_quotes_as_the_contract(
-    market: DevMarket, records_steps: bool, shared_data: Path
-) -> None:
+def test_real_pool_rebuilt_quotes_as_the_contract(market: DevMarket, records_steps: bool, shared_data: Path) -> None:
     """Mainnet's WBTC/WETH 0.3 % with all 458 ticks, between tokens that can be minted here."""
     if records_steps:
         pytest.skip(TOO_MANY_STEPS)

@@ -99,9 +99,7 @@ def check_quotes(v4: UniswapV4, pool: UniswapV4Pool, rng: random.Random) -> int:
 
 # The third holds more than 2^127 of a token, which PoolManager cannot book.
 @pytest.mark.parametrize("seed", sorted({*range(15)} - {3}))
-def test_random_pool_quotes_and_moves_as_pool_manager(
-    market: DevMarket, records_steps: bool, seed: int
-) -> None:
+def test_random_pool_quotes_and_moves_as_pool_manager(market: DevMarket, records_steps: bool, seed: int) -> None:
     """With a protocol fee of its own in each direction, in every other pool."""
     if records_steps and (seed >= len(TIERS) or TIERS[seed][1] < 60):
         pytest.skip(TOO_MANY_STEPS)
@@ -234,9 +232,7 @@ def test_view_of_a_pool_of_ether_says_what_weth_brings(world: World, sells_weth:
 
 
 @pytest.fixture
-def mainnet(
-    world: World, records_steps: bool, shared_data: Path
-) -> tuple[UniswapV4, UniswapV4Pool]:
+def mainnet(world: World, records_steps: bool, shared_data: Path) -> tuple[UniswapV4, UniswapV4Pool]:
     """The real pool with all its ticks, at its mainnet tokens, and what it is asked through."""
     if records_steps:
         pytest.skip(TOO_MANY_STEPS)
@@ -268,15 +264,11 @@ def test_real_pool_rebuilt_quotes_as_pool_manager(
     assert check_quotes(v4, pool, random.Random(24_407_242)) > 80
     ether, usdc = (token.address for token in pool.tokens)
     for amount in (10**12, E18, 100 * E18, 20_000 * E18):
-        assert [pool.quote_in(ether, usdc, amount)] == ask_quoter(
-            v4, "quoteExactInputSingle", pool, True, [amount]
-        )
+        assert [pool.quote_in(ether, usdc, amount)] == ask_quoter(v4, "quoteExactInputSingle", pool, True, [amount])
 
 
 @pytest.mark.real
-def test_real_pool_of_ether_trades_weth_both_ways(
-    world: World, mainnet: tuple[UniswapV4, UniswapV4Pool]
-) -> None:
+def test_real_pool_of_ether_trades_weth_both_ways(world: World, mainnet: tuple[UniswapV4, UniswapV4Pool]) -> None:
     """WETH is unwrapped on its way in and wrapped on its way out; the pool moves as on paper."""
     v4, pool = mainnet
     ether, usdc = (token.address for token in pool.tokens)
@@ -321,9 +313,7 @@ def test_real_pool_of_ether_serves_in_the_middle_of_a_route(
 
 
 @pytest.mark.real
-def test_real_pool_of_ether_is_one_leg_of_a_split(
-    world: World, mainnet: tuple[UniswapV4, UniswapV4Pool]
-) -> None:
+def test_real_pool_of_ether_is_one_leg_of_a_split(world: World, mainnet: tuple[UniswapV4, UniswapV4Pool]) -> None:
     """Six tenths on V4, the rest on V3; of USDC bought, a part goes back to WETH through V4's ether."""
     v4, pool = mainnet
     ether, usdc = (token.address for token in pool.tokens)

@@ -237,9 +237,7 @@ def test_a_safe_makes_a_vault(house: House, vault: BoundContract) -> None:
     assert house.read(manager, "getTargetFunctionRole", vault.address, selector) == Role.CURATOR
 
 
-def test_a_safe_deposits_and_withdraws_in_kind(
-    house: House, vault: BoundContract, ask: Callable[..., Written]
-) -> None:
+def test_a_safe_deposits_and_withdraws_in_kind(house: House, vault: BoundContract, ask: Callable[..., Written]) -> None:
     before = house.read(vault, "balanceOf", house.safe.address)
     written = ask("vault", "deposit", "--vault", vault.address, "--shares", "500")
     assert functions(written.raw["now"]) == ["approve"] * 3 + ["mintInKind"]
@@ -372,9 +370,7 @@ def test_a_safe_as_guardian_pauses_at_once_and_cancels(
     assert read_permissions(house.chain.rpc, house.system).operations == ()
 
 
-def test_a_safe_as_admin_grants_and_as_owner_changes_a_feed(
-    house: House, ask: Callable[..., Written]
-) -> None:
+def test_a_safe_as_admin_grants_and_as_owner_changes_a_feed(house: House, ask: Callable[..., Written]) -> None:
     new = "0x" + "12" * 20
     grant = ask("admin", "grant", "--role", "curator", "--to", new, "--delay-hours", 48)
     weth = house.token("WETH")
@@ -420,9 +416,7 @@ def test_a_safe_is_the_only_admin_after_the_launch_and_makes_and_revokes_another
 # What is told
 
 
-def test_what_would_be_refused_now_is_told_and_nothing_is_written(
-    house: House, vault: BoundContract, cli: Cli
-) -> None:
+def test_what_would_be_refused_now_is_told_and_nothing_is_written(house: House, vault: BoundContract, cli: Cli) -> None:
     stranger = "0x" + "34" * 20
     for command, sender, message in (
         (("vault", "deposit", "--shares", "1000000000"), house.safe.address, "holds"),
@@ -430,9 +424,7 @@ def test_what_would_be_refused_now_is_told_and_nothing_is_written(
         (("vault", "set-bands", "--band", "WETH=200"), stranger, "may not call setBands"),
         (("vault", "claim"), house.safe.address, "has no claim on any token"),
     ):
-        ran = cli(
-            *command, "--vault", vault.address, "--unsigned", "refused.json", "--from", sender
-        )
+        ran = cli(*command, "--vault", vault.address, "--unsigned", "refused.json", "--from", sender)
         assert message in ran.sentence, command
         assert ran.code in (10, 16)
     assert list(Path().glob("refused*")) == []
@@ -454,9 +446,7 @@ def test_a_scheduled_call_that_would_be_refused_is_written_and_told(
 def test_what_a_contract_account_cannot_do_says_what_to_do_instead(house: House, cli: Cli) -> None:
     where = ("--unsigned", "no.json", "--from", house.safe.address)
     deployed = cli("deploy", *where)
-    assert "cannot send the deployment of contracts: deploy with an account that has" in (
-        deployed.sentence
-    )
+    assert "cannot send the deployment of contracts: deploy with an account that has" in (deployed.sentence)
     assert deployed.code == 16
     for command in (("tx", "cancel", "--id", 1), ("tx", "clear")):
         assert "only the keeper's key can take its nonce" in cli(*command, *where).sentence
@@ -468,9 +458,7 @@ def test_options_that_do_not_fit_and_files_that_are_there(house: House, cli: Cli
     where = ("--unsigned", "there.json", "--from", house.safe.address)
     assert "--unsigned needs --from" in cli(*CHANGE, "--unsigned", "a.json").err
     assert "--from needs --unsigned" in cli(*CHANGE, *where[2:]).err
-    assert "leave out --account" in (
-        cli(*CHANGE, "--unsigned", "a.json", *where[2:], "--account", 0).err
-    )
+    assert "leave out --account" in (cli(*CHANGE, "--unsigned", "a.json", *where[2:], "--account", 0).err)
     ran = cli(*CHANGE, *where)
     assert "there.now.safe.json cannot be written (it is there" in ran.sentence
     assert (ran.code, Path("there.now.safe.json").read_text()) == (26, "mine")
@@ -499,9 +487,7 @@ def test_a_node_that_cannot_try_calls_in_a_row_has_them_written_all_the_same(
     outcomes = [call["outcome"] for call in written.raw["now"]["calls"]]
     assert outcomes == ["succeeds"] + ["not tried: the node cannot"] * 4
     house.safe.execute(written.now)
-    vault = contract_at(
-        house.chain.rpc, "BasketVault", written.raw["notes"][0].split()[5].rstrip(":")
-    )
+    vault = contract_at(house.chain.rpc, "BasketVault", written.raw["notes"][0].split()[5].rstrip(":"))
 
     house.safe.execute(ask("vault", "deposit", "--vault", vault.address, "--shares", "5").now)
     accepted = ask(*CHANGE)

@@ -99,9 +99,7 @@ def test_auction_without_sense_is_refused(world: World, vault: BoundContract) ->
     assert world.read(vault, "auctions", world.weth.address, world.usdc.address) == (0,) * 11
 
 
-def test_auction_of_what_the_oracle_prices_does_not_start(
-    world: World, vault: BoundContract
-) -> None:
+def test_auction_of_what_the_oracle_prices_does_not_start(world: World, vault: BoundContract) -> None:
     with refused("OracleIsSound", sell=WETH, buy=USDC):
         start(world, vault)
 
@@ -141,9 +139,7 @@ def test_bid_while_the_oracle_prices_both_is_refused(bidder: World, vault: Bound
         bid(bidder, vault, E18)
 
 
-def test_bids_begin_once_the_pair_was_seen_unpriced_for_six_hours(
-    dead: World, vault: BoundContract
-) -> None:
+def test_bids_begin_once_the_pair_was_seen_unpriced_for_six_hours(dead: World, vault: BoundContract) -> None:
     """A gap of more than two hours begins them anew, by whoever sees the pair then."""
     started = start(dead, vault)
     with refused("AuctionNotOpen", sell=WETH, buy=USDC, opensAt=started + UNPRICED_SECONDS):
@@ -237,9 +233,7 @@ def test_bids_pay_what_the_clock_says_to_the_unit(dead: World, vault: BoundContr
     assert gained == [SEEDS[0] - held[0], 0, SEEDS[2] - held[2]]
 
 
-def test_excluded_asset_is_sold_though_others_are_priced(
-    bidder: World, vault: BoundContract
-) -> None:
+def test_excluded_asset_is_sold_though_others_are_priced(bidder: World, vault: BoundContract) -> None:
     bidder.owner.transact(vault, "excludeAsset", WETH)
     start_open(bidder, vault)
 
@@ -283,27 +277,21 @@ def test_performance_is_settled_once_in_thirty_days(world: World, ambitious: Bou
         world.stranger.transact(ambitious, "collectPerformanceFee")
 
 
-def test_performance_without_sound_prices_is_not_settled(
-    world: World, ambitious: BoundContract
-) -> None:
+def test_performance_without_sound_prices_is_not_settled(world: World, ambitious: BoundContract) -> None:
     world.move_market(seconds=MONTH)
     world.guardian.transact(world.oracle, "removeFeed", world.usdc.address)
     with refused("OracleFault", asset=USDC, fault=1):
         world.stranger.transact(ambitious, "collectPerformanceFee")
 
 
-def test_performance_with_an_asset_left_out_is_not_settled(
-    world: World, ambitious: BoundContract
-) -> None:
+def test_performance_with_an_asset_left_out_is_not_settled(world: World, ambitious: BoundContract) -> None:
     world.move_market(seconds=MONTH)
     world.owner.transact(ambitious, "excludeAsset", WBTC)
     with refused("AssetExcluded", asset=WBTC):
         world.stranger.transact(ambitious, "collectPerformanceFee")
 
 
-def test_performance_fee_is_its_part_of_what_a_share_gained(
-    world: World, ambitious: BoundContract
-) -> None:
+def test_performance_fee_is_its_part_of_what_a_share_gained(world: World, ambitious: BoundContract) -> None:
     """80,000 dollars of gain make 8,000 dollars' worth of shares, but for the locked ones; a loss and its recovery none."""
     assert settle(world, ambitious) == 0
     seed_usd = 200 * 2_000 + mul_div_down(13_33333333, 30_000, 10**8) + 200_000

@@ -29,9 +29,7 @@ def spec(world: World) -> VaultSpec:
 
 
 def create(world: World, spec: VaultSpec) -> BoundContract:
-    return contract_at(
-        world.chain.rpc, "BasketVault", create_vault(world.admin, world.system, spec)
-    )
+    return contract_at(world.chain.rpc, "BasketVault", create_vault(world.admin, world.system, spec))
 
 
 def many(world: World, decimals: Sequence[int], spec: VaultSpec) -> VaultSpec:
@@ -40,12 +38,9 @@ def many(world: World, decimals: Sequence[int], spec: VaultSpec) -> VaultSpec:
     targets = [E18 // len(tokens)] * len(tokens)
     targets[0] += E18 - sum(targets)
     assets = tuple(
-        Asset(token.address, target, 200, refs)
-        for token, target, refs in zip(tokens, targets, decimals, strict=True)
+        Asset(token.address, target, 200, refs) for token, target, refs in zip(tokens, targets, decimals, strict=True)
     )
-    return replace(
-        spec, assets=assets, seed_amounts=tuple(max(LEAST_SEED_RAW, 10 * 10**d) for d in decimals)
-    )
+    return replace(spec, assets=assets, seed_amounts=tuple(max(LEAST_SEED_RAW, 10 * 10**d) for d in decimals))
 
 
 def with_asset(spec: VaultSpec, i: int, **changes: object) -> VaultSpec:
@@ -114,9 +109,7 @@ def test_vaults_are_listed_in_pages(world: World, spec: VaultSpec) -> None:
 
 
 @pytest.mark.parametrize("count", [2, 16])
-def test_vault_of_the_fewest_and_the_most_assets_lives(
-    world: World, spec: VaultSpec, count: int
-) -> None:
+def test_vault_of_the_fewest_and_the_most_assets_lives(world: World, spec: VaultSpec, count: int) -> None:
     decimals = [DECIMALS[i % len(DECIMALS)] for i in range(count)]
     made = world.open_vault(many(world, decimals, spec))
     shares = INITIAL_SHARES // 4
@@ -176,12 +169,8 @@ def test_asset_without_a_feed_is_refused(world: World, spec: VaultSpec) -> None:
         create(world, with_asset(nothing, 0, token=unpriced.address))
 
 
-def test_asset_with_a_stale_zero_or_negative_price_is_refused(
-    world: World, spec: VaultSpec
-) -> None:
-    feed = contract_at(
-        world.chain.rpc, "MockAggregator", world.market.deployment.feeds[0].aggregator or ""
-    )
+def test_asset_with_a_stale_zero_or_negative_price_is_refused(world: World, spec: VaultSpec) -> None:
+    feed = contract_at(world.chain.rpc, "MockAggregator", world.market.deployment.feeds[0].aggregator or "")
     for answer, fault in ((0, 3), (-1, 3)):
         world.admin.transact(feed, "push", answer)
         with refused("UnpricedAsset", token=world.weth.address, fault=fault):
@@ -212,9 +201,7 @@ def test_seed_that_does_not_arrive_whole_is_refused(world: World, spec: VaultSpe
     world.admin.transact(taxed, "mint", world.admin.address, E18)
     seeds = (E18, *SEEDS[1:])
 
-    with refused(
-        "TransferNotExact", token=taxed.address, askedRaw=E18, receivedRaw=E18 * 99 // 100
-    ):
+    with refused("TransferNotExact", token=taxed.address, askedRaw=E18, receivedRaw=E18 * 99 // 100):
         create(world, replace(with_asset(spec, 0, token=taxed.address), seed_amounts=seeds))
     with refused("TransferNotExact", token=world.stranger.address, askedRaw=E18, receivedRaw=0):
         params_of_nobody = params(world, with_asset(spec, 0, token=world.stranger.address), seeds)
@@ -235,9 +222,7 @@ def test_name_fee_or_receiver_out_of_range_is_refused(world: World, spec: VaultS
     with refused("BadFeeRecipient", recipient=own):
         create(world, replace(spec, fee_recipient=own))
     with refused("BadReceiver", receiver=ZERO_ADDRESS):
-        world.admin.transact(
-            world.factory, "createVault", params(world, spec, SEEDS, receiver=ZERO_ADDRESS)
-        )
+        world.admin.transact(world.factory, "createVault", params(world, spec, SEEDS, receiver=ZERO_ADDRESS))
 
 
 def test_salt_is_used_once_by_each_creator(world: World, spec: VaultSpec) -> None:
@@ -250,18 +235,14 @@ def test_salt_is_used_once_by_each_creator(world: World, spec: VaultSpec) -> Non
 def test_neither_a_vault_nor_the_implementation_starts_twice(world: World, spec: VaultSpec) -> None:
     made = create(world, spec)
     implementation = contract_at(world.chain.rpc, "BasketVault", world.system.implementation)
-    name, symbol, authority, config, fees, recipient, seeds, shares, receiver, _ = params(
-        world, spec, SEEDS
-    )
+    name, symbol, authority, config, fees, recipient, seeds, shares, receiver, _ = params(world, spec, SEEDS)
     again = (name, symbol, authority, config, fees, recipient, seeds, shares, receiver)
     for contract in (made, implementation):
         with refused("AlreadyInitialized"):
             world.stranger.transact(contract, "initialize", again)
 
 
-def params(
-    world: World, spec: VaultSpec, seeds: Sequence[int], receiver: str | None = None
-) -> tuple[object, ...]:
+def params(world: World, spec: VaultSpec, seeds: Sequence[int], receiver: str | None = None) -> tuple[object, ...]:
     """VaultFactory.Params; the seed is approved."""
     for asset, amount in zip(spec.assets, seeds, strict=False):
         token = contract_at(world.chain.rpc, "MockToken", asset.token)

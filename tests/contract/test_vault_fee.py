@@ -78,9 +78,7 @@ def opened(world: World, vault: BoundContract) -> Books:
     return Books(list(SEEDS), INITIAL_SHARES, fee_bps, accrued_at)
 
 
-def at(
-    world: World, moment: int, sender: Wallet, vault: BoundContract, function: str, *args: object
-) -> Receipt:
+def at(world: World, moment: int, sender: Wallet, vault: BoundContract, function: str, *args: object) -> Receipt:
     """A transaction at a time."""
     world.chain.set_next_timestamp(moment)
     return sender.transact(vault, function, *args)
@@ -111,9 +109,7 @@ def test_fee_of_a_year_is_its_part_of_all_shares(world: World, charging: BoundCo
     )
 
 
-def test_fee_counts_in_the_supply_before_it_is_collected(
-    world: World, charging: BoundContract
-) -> None:
+def test_fee_counts_in_the_supply_before_it_is_collected(world: World, charging: BoundContract) -> None:
     books = opened(world, charging)
     world.chain.mine(at=books.accrued_at + MONTH)
     now = world.chain.now()
@@ -197,9 +193,7 @@ def test_fees_out_of_range_or_to_nobody_are_refused(world: World, charging: Boun
         world.treasury.transact(charging, "setFees", (500, 0, 0, 0), treasury)
 
 
-def test_a_new_recipient_leaves_the_old_one_what_was_earned(
-    world: World, charging: BoundContract
-) -> None:
+def test_a_new_recipient_leaves_the_old_one_what_was_earned(world: World, charging: BoundContract) -> None:
     books = opened(world, charging)
     moment = books.accrued_at + MONTH
     earned = books.supply(moment) - books.minted

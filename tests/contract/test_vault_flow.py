@@ -75,9 +75,7 @@ def test_mint_without_allowance_is_refused_by_the_token(world: World, vault: Bou
         world.alice.transact(vault, "mintInKind", SHARES, world.alice.address, amounts)
 
 
-def test_mint_takes_the_same_part_of_everything_rounded_up(
-    world: World, vault: BoundContract
-) -> None:
+def test_mint_takes_the_same_part_of_everything_rounded_up(world: World, vault: BoundContract) -> None:
     amounts = needed(SHARES)
     assert world.read(vault, "previewMintInKind", SHARES) == tuple(amounts)
     world.give(world.alice, amounts)
@@ -128,16 +126,12 @@ def test_redeem_refusals_say_what_is_wrong(world: World, vault: BoundContract) -
         world.alice.transact(vault, "redeemInKind", SHARES, alice, alice, minimum)
 
 
-def test_redeem_with_too_little_gas_for_a_fair_try_is_refused(
-    world: World, vault: BoundContract
-) -> None:
+def test_redeem_with_too_little_gas_for_a_fair_try_is_refused(world: World, vault: BoundContract) -> None:
     deposit(world, vault, world.alice, SHARES)
     alice = world.alice.address
 
     with pytest.raises(ContractReverted) as caught:
-        world.chain.transact(
-            vault, "redeemInKind", SHARES, alice, alice, NO_MINIMUM, sender=alice, gas=350_000
-        )
+        world.chain.transact(vault, "redeemInKind", SHARES, alice, alice, NO_MINIMUM, sender=alice, gas=350_000)
 
     assert caught.value.error == "NotEnoughGas"
     assert caught.value.values["needed"] == 300_000 * 64 // 63 + 50_000
@@ -145,18 +139,14 @@ def test_redeem_with_too_little_gas_for_a_fair_try_is_refused(
     assert world.balance(vault, world.alice) == SHARES
 
 
-def test_redeem_gives_the_same_part_of_everything_rounded_down(
-    world: World, vault: BoundContract
-) -> None:
+def test_redeem_gives_the_same_part_of_everything_rounded_down(world: World, vault: BoundContract) -> None:
     paid = deposit(world, vault, world.alice, SHARES)
     held = list(world.read(vault, "held"))
     supply = INITIAL_SHARES + SHARES
     amounts = [mul_div_down(h, SHARES, supply) for h in held]
     assert world.read(vault, "previewRedeemInKind", SHARES) == tuple(amounts)
 
-    receipt = world.alice.transact(
-        vault, "redeemInKind", SHARES, world.bob.address, world.alice.address, amounts
-    )
+    receipt = world.alice.transact(vault, "redeemInKind", SHARES, world.bob.address, world.alice.address, amounts)
 
     assert world.balances(world.bob) == amounts
     assert all(out <= paid_in <= out + 1 for out, paid_in in zip(amounts, paid, strict=True))
@@ -176,35 +166,25 @@ def test_redeem_gives_the_same_part_of_everything_rounded_down(
     )
 
 
-def test_redeem_by_an_approved_spender_uses_the_allowance(
-    world: World, vault: BoundContract
-) -> None:
+def test_redeem_by_an_approved_spender_uses_the_allowance(world: World, vault: BoundContract) -> None:
     deposit(world, vault, world.alice, SHARES)
     world.alice.transact(vault, "approve", world.bob.address, SHARES)
 
-    world.bob.transact(
-        vault, "redeemInKind", SHARES // 2, world.bob.address, world.alice.address, NO_MINIMUM
-    )
+    world.bob.transact(vault, "redeemInKind", SHARES // 2, world.bob.address, world.alice.address, NO_MINIMUM)
 
-    assert world.read(vault, "allowance", world.alice.address, world.bob.address) == (
-        SHARES - SHARES // 2
-    )
+    assert world.read(vault, "allowance", world.alice.address, world.bob.address) == (SHARES - SHARES // 2)
     assert world.balance(vault, world.alice) == SHARES - SHARES // 2
     assert min(world.balances(world.bob)) > 0
 
 
-def test_redeem_while_paused_and_without_prices_pays_out(
-    world: World, vault: BoundContract
-) -> None:
+def test_redeem_while_paused_and_without_prices_pays_out(world: World, vault: BoundContract) -> None:
     deposit(world, vault, world.alice, SHARES)
     world.guardian.transact(vault, "pauseRebalance")
     for token in world.tokens:
         world.guardian.transact(world.oracle, "removeFeed", token.address)
     amounts = list(world.read(vault, "previewRedeemInKind", SHARES))
 
-    world.alice.transact(
-        vault, "redeemInKind", SHARES, world.alice.address, world.alice.address, amounts
-    )
+    world.alice.transact(vault, "redeemInKind", SHARES, world.alice.address, world.alice.address, amounts)
 
     assert world.balances(world.alice) == amounts
 
@@ -212,9 +192,7 @@ def test_redeem_while_paused_and_without_prices_pays_out(
 # Claim
 
 
-def test_redeem_to_a_blocked_receiver_leaves_a_claim_of_that_token_alone(
-    world: World, vault: BoundContract
-) -> None:
+def test_redeem_to_a_blocked_receiver_leaves_a_claim_of_that_token_alone(world: World, vault: BoundContract) -> None:
     deposit(world, vault, world.alice, SHARES)
     alice = world.alice.address
     world.stranger.transact(world.usdc, "blacklist", alice)
@@ -234,9 +212,7 @@ def test_redeem_to_a_blocked_receiver_leaves_a_claim_of_that_token_alone(
     assert opened == [{"holder": alice, "token": world.usdc.address, **owed}]
 
 
-def test_claim_is_paid_once_and_only_where_the_token_goes(
-    world: World, vault: BoundContract
-) -> None:
+def test_claim_is_paid_once_and_only_where_the_token_goes(world: World, vault: BoundContract) -> None:
     deposit(world, vault, world.alice, SHARES)
     alice, bob, usdc = world.alice.address, world.bob.address, world.usdc.address
     world.stranger.transact(world.usdc, "blacklist", alice)
@@ -322,9 +298,7 @@ def test_donation_changes_nothing_anybody_can_get(world: World, vault: BoundCont
 
     assert [world.read(vault, view) for view in views] == before
     assert world.read(vault, "previewRedeemInKind", SHARES) == out
-    world.alice.transact(
-        vault, "redeemInKind", SHARES, world.alice.address, world.alice.address, NO_MINIMUM
-    )
+    world.alice.transact(vault, "redeemInKind", SHARES, world.alice.address, world.alice.address, NO_MINIMUM)
     assert world.balances(world.alice) == list(out)
 
 

@@ -33,9 +33,7 @@ def call_data(vault: BoundContract, function: str, *args: Any) -> bytes:
     return bytes.fromhex(vault.data(function, *args)[2:])
 
 
-def schedule(
-    world: World, sender: Wallet, vault: BoundContract, data: bytes, when: int = 0
-) -> bytes:
+def schedule(world: World, sender: Wallet, vault: BoundContract, data: bytes, when: int = 0) -> bytes:
     """Schedules a call; the operation's id."""
     receipt = sender.transact(world.authority, "schedule", vault.address, data, when)
     (event,) = world.events(receipt, world.authority)
@@ -75,9 +73,7 @@ def test_owner_cannot_schedule_sooner_than_the_delay(slow: World, vault: BoundCo
         target=vault.address,
         selector=data[:4],
     ):
-        slow.alice.transact(
-            slow.authority, "schedule", vault.address, data, slow.chain.now() + DAY - 60
-        )
+        slow.alice.transact(slow.authority, "schedule", vault.address, data, slow.chain.now() + DAY - 60)
 
 
 def test_scheduled_change_runs_after_its_delay_and_once(slow: World, vault: BoundContract) -> None:
@@ -98,9 +94,7 @@ def test_scheduled_change_runs_after_its_delay_and_once(slow: World, vault: Boun
         slow.alice.transact(slow.authority, "execute", vault.address, data)
 
 
-def test_scheduled_change_runs_as_a_call_of_the_vault_too(
-    slow: World, vault: BoundContract
-) -> None:
+def test_scheduled_change_runs_as_a_call_of_the_vault_too(slow: World, vault: BoundContract) -> None:
     data = call_data(vault, "setFees", (100, 0, 0, 0), slow.treasury.address)
     schedule(slow, slow.alice, vault, data)
     slow.chain.mine(at=slow.chain.now() + DAY)
@@ -159,9 +153,7 @@ def test_curators_targets_wait_too(slow: World, vault: BoundContract) -> None:
 # At once
 
 
-def test_guardian_pauses_at_once_and_only_an_owner_resumes(
-    slow: World, vault: BoundContract
-) -> None:
+def test_guardian_pauses_at_once_and_only_an_owner_resumes(slow: World, vault: BoundContract) -> None:
     receipt = slow.guardian.transact(vault, "pauseRebalance")
     assert slow.read(vault, "state")[5] is True
     assert [event.name for event in slow.events(receipt, vault)] == ["RebalancePaused"]
@@ -277,9 +269,7 @@ def test_policy_out_of_range_is_refused_with_the_range(world: World, vault: Boun
     assert world.read(vault, "policy") == astuple(changed)
 
 
-def test_policy_that_is_looser_in_one_respect_is_not_tighter(
-    world: World, vault: BoundContract
-) -> None:
+def test_policy_that_is_looser_in_one_respect_is_not_tighter(world: World, vault: BoundContract) -> None:
     """Each field one step the wrong way, all others as they are."""
     good = replace(
         basket_spec(world).policy,
@@ -304,22 +294,16 @@ def test_policy_that_is_looser_in_one_respect_is_not_tighter(
             wrongs = [now - 1 if field.name in smaller_is_looser else now + 1]
         for wrong in wrongs:
             with refused(error, field=camel, value=wrong, current=now):
-                world.guardian.transact(
-                    vault, "tightenPolicy", astuple(replace(good, **{field.name: wrong}))
-                )
+                world.guardian.transact(vault, "tightenPolicy", astuple(replace(good, **{field.name: wrong})))
 
     tight = replace(good, max_slippage_bps=150, calendar_seconds=0, open_after_seconds=0)
     world.guardian.transact(vault, "tightenPolicy", astuple(tight))
     assert world.read(vault, "policy") == astuple(tight)
     with refused("PolicyLooser", field="openAfterSeconds", value=7_200, current=0):
-        world.guardian.transact(
-            vault, "tightenPolicy", astuple(replace(tight, open_after_seconds=7_200))
-        )
+        world.guardian.transact(vault, "tightenPolicy", astuple(replace(tight, open_after_seconds=7_200)))
 
 
-def test_fees_are_lowered_at_once_and_raised_only_by_the_owner(
-    world: World, vault: BoundContract
-) -> None:
+def test_fees_are_lowered_at_once_and_raised_only_by_the_owner(world: World, vault: BoundContract) -> None:
     now = (100, 1_000, 30, 40)
     world.owner.transact(vault, "setFees", now, world.treasury.address)
     for place, bps in enumerate(now):

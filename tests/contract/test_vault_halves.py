@@ -28,8 +28,7 @@ def compiled(repo_root: Path) -> Compiled:
     requested = {
         "language": "Solidity",
         "sources": {
-            name: {"content": (repo_root / name).read_text()}
-            for name in (f"contracts/{half}.sol" for half in HALVES)
+            name: {"content": (repo_root / name).read_text()} for name in (f"contracts/{half}.sol" for half in HALVES)
         },
         "settings": {"remappings": remappings, "outputSelection": selection, "viaIR": True},
     }
@@ -50,11 +49,7 @@ def compiled(repo_root: Path) -> Compiled:
         ).stdout
     )
     assert not [e for e in answer.get("errors", ()) if e["severity"] == "error"]
-    return {
-        name: contract
-        for source, contracts in answer["contracts"].items()
-        for name, contract in contracts.items()
-    }
+    return {name: contract for source, contracts in answer["contracts"].items() for name, contract in contracts.items()}
 
 
 def functions(compiled: Compiled, name: str) -> dict[str, str]:
@@ -68,8 +63,7 @@ def shapes(compiled: Compiled, name: str) -> dict[str, tuple[Any, ...]]:
         signature: [
             (_types(entry["outputs"]), entry["stateMutability"])
             for entry in compiled[name]["abi"]
-            if entry["type"] == "function"
-            and f"{entry['name']}({','.join(_types(entry['inputs']))})" == signature
+            if entry["type"] == "function" and f"{entry['name']}({','.join(_types(entry['inputs']))})" == signature
         ]
         for signature in functions(compiled, name)
     }
@@ -113,9 +107,7 @@ def test_no_function_is_implemented_by_both_halves(compiled: Compiled, repo_root
     assert not core & seldom
     for signature in seldom:
         name = signature.partition("(")[0]
-        (body,) = [
-            part.partition("{")[2].partition("}")[0] for part in text.split(f"function {name}(")[1:]
-        ]
+        (body,) = [part.partition("{")[2].partition("}")[0] for part in text.split(f"function {name}(")[1:]]
         # A statement of parameters alone, which keeps their names in the ABI, and the way there.
         assert re.fullmatch(r"(\(?\w+(, \w+)*\)?;)?\s*_extend\(\);", body.strip()), name
 
@@ -165,10 +157,7 @@ def _type(types: dict[str, Any], name: str) -> Any:
     found = types[name]
     return (
         *(found["label"], found["numberOfBytes"], found["encoding"]),
-        *(
-            _type(types, found[inner]) if inner in found else None
-            for inner in ("key", "value", "base")
-        ),
+        *(_type(types, found[inner]) if inner in found else None for inner in ("key", "value", "base")),
         tuple(
             (member["label"], member["slot"], member["offset"], _type(types, member["type"]))
             for member in found.get("members", ())
@@ -197,9 +186,7 @@ def test_the_role_test_tries_every_restricted_function(repo_root: Path) -> None:
     assert called_in(repo_root, "Governance", "_restrictedCalls") == restricted | {"rebalance"}
 
 
-def test_the_reentrancy_test_tries_every_function_that_changes_the_vault(
-    compiled: Compiled, repo_root: Path
-) -> None:
+def test_the_reentrancy_test_tries_every_function_that_changes_the_vault(compiled: Compiled, repo_root: Path) -> None:
     tried = called_in(repo_root, "Rebalance", "_everyChange")
     changing = {
         entry["name"]

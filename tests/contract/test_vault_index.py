@@ -36,9 +36,7 @@ def vaults(world: World) -> list[BoundContract]:
 
 
 def book_of(world: World, vaults: list[BoundContract], **settings: int) -> VaultIndex:
-    index = VaultIndex(
-        world.chain.rpc, world.system.lens, [vault.address for vault in vaults], **settings
-    )
+    index = VaultIndex(world.chain.rpc, world.system.lens, [vault.address for vault in vaults], **settings)
     index.load(read_block(world.chain.rpc))
     return index
 
@@ -89,14 +87,10 @@ def counted(world: World, monkeypatch: pytest.MonkeyPatch) -> list[Call]:
 def test_an_address_that_is_no_vault_is_refused(world: World) -> None:
     for address in (world.weth.address, world.stranger.address):
         with pytest.raises(UnknownVault, match=address):
-            VaultIndex(world.chain.rpc, world.system.lens, [address]).load(
-                read_block(world.chain.rpc)
-            )
+            VaultIndex(world.chain.rpc, world.system.lens, [address]).load(read_block(world.chain.rpc))
 
 
-def test_a_vault_that_is_not_in_the_book_is_not_looked_at(
-    world: World, vaults: list[BoundContract]
-) -> None:
+def test_a_vault_that_is_not_in_the_book_is_not_looked_at(world: World, vaults: list[BoundContract]) -> None:
     index = book_of(world, vaults[:1])
     with pytest.raises(UnknownVault):
         index.read([vaults[1].address], read_block(world.chain.rpc))
@@ -131,9 +125,7 @@ def test_the_book_says_what_the_lens_says_after_everything_that_happens(
     world.guardian.transact(vaults[2], "pauseRebalance")
     assert follow(index, heads) == (two, three)
     assert check(world, index)[2] is Reason.PAUSED
-    world.alice.transact(
-        vaults[1], "redeemInKind", 5 * E18, world.alice.address, world.alice.address, [0, 0, 0]
-    )
+    world.alice.transact(vaults[1], "redeemInKind", 5 * E18, world.alice.address, world.alice.address, [0, 0, 0])
     glide = [5 * E18 // 10, 3 * E18 // 10, 2 * E18 // 10]
     world.curator.transact(vaults[0], "setTargets", glide, 7_200)
     world.curator.transact(vaults[3], "setBands", [(100, 0, 0), (100, 50, 0), (100, 0, 0)])
@@ -151,9 +143,7 @@ def test_the_book_says_what_the_lens_says_after_everything_that_happens(
     assert set(check(world, index)) == {Reason.ORACLE_FAULT, Reason.PAUSED}
 
 
-def test_candidates_come_by_the_value_that_is_out_of_place(
-    world: World, vaults: list[BoundContract]
-) -> None:
+def test_candidates_come_by_the_value_that_is_out_of_place(world: World, vaults: list[BoundContract]) -> None:
     index = book_of(world, vaults[:3])
     world.give(world.alice, SEEDS)
     world.approve(world.alice, vaults[1], SEEDS)
@@ -193,15 +183,11 @@ def test_a_block_costs_the_same_few_requests_however_many_vaults(
     assert costs[0] == costs[1] == ["eth_getLogs", "eth_call"]
 
 
-def test_a_vault_is_read_in_pages(
-    world: World, vaults: list[BoundContract], monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_vault_is_read_in_pages(world: World, vaults: list[BoundContract], monkeypatch: pytest.MonkeyPatch) -> None:
     requested = counted(world, monkeypatch)
     index = book_of(world, vaults, page=2)
 
-    assert len([call for call in requested if call[0] == "eth_call"]) == 1 + 3, (
-        "oracles, and 3 pages"
-    )
+    assert len([call for call in requested if call[0] == "eth_call"]) == 1 + 3, "oracles, and 3 pages"
     check(world, index)
 
 
@@ -269,9 +255,7 @@ def test_a_book_that_was_read_at_a_block_that_is_taken_back_is_read_again(
     assert check(world, index)[1] is Reason.IN_BAND
 
 
-def test_a_head_that_does_not_follow_on_the_book_has_it_read_again(
-    world: World, vaults: list[BoundContract]
-) -> None:
+def test_a_head_that_does_not_follow_on_the_book_has_it_read_again(world: World, vaults: list[BoundContract]) -> None:
     index = book_of(world, vaults)
     world.guardian.transact(vaults[1], "pauseRebalance")
     world.chain.mine()

@@ -65,9 +65,7 @@ def test_loss_falls_on_holders_and_claims_alike(world: World, claiming: BoundCon
         world.stranger.transact(claiming, "sync", USDC)
 
 
-def test_redemption_writes_a_loss_down_before_it_pays(
-    world: World, claiming: BoundContract
-) -> None:
+def test_redemption_writes_a_loss_down_before_it_pays(world: World, claiming: BoundContract) -> None:
     held = world.read(claiming, "held")[USDC]
     balance, left = lose(world, claiming, 5_000)
     admin, supply = world.admin.address, world.read(claiming, "totalSupply")
@@ -119,9 +117,7 @@ def test_loss_within_dust_bars_nothing_until_it_adds_up(world: World, vault: Bou
     assert world.read(vault, "isBarred", USDC) is True
 
 
-def test_barred_asset_is_not_bought_until_the_owner_allows_it(
-    world: World, vault: BoundContract
-) -> None:
+def test_barred_asset_is_not_bought_until_the_owner_allows_it(world: World, vault: BoundContract) -> None:
     with refused("PurchaseNotBarred", asset=USDC):
         world.owner.transact(vault, "allowPurchases", USDC)
     lose(world, vault, 2_500)

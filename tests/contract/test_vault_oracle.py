@@ -89,9 +89,7 @@ def test_feed_rules_that_allow_nothing_are_refused(feed: Feed) -> None:
         ((1 << 191) - 1, OUT_OF_RANGE),
     ],
 )
-def test_feed_whose_answer_is_unsound_is_refused_and_later_a_fault(
-    feed: Feed, answer: int, fault: int
-) -> None:
+def test_feed_whose_answer_is_unsound_is_refused_and_later_a_fault(feed: Feed, answer: int, fault: int) -> None:
     feed.set()
     feed.push(answer)
 
@@ -133,9 +131,7 @@ def test_price_is_scaled_to_18_decimals(feed: Feed) -> None:
     ("decimals", "answer", "price_e18"),
     [(0, 3, 3 * E18), (6, 1, 10**12), (18, 7, 7), (18, E18, E18)],
 )
-def test_price_of_any_decimals_is_exact(
-    world: World, decimals: int, answer: int, price_e18: int
-) -> None:
+def test_price_of_any_decimals_is_exact(world: World, decimals: int, answer: int, price_e18: int) -> None:
     feed = Feed(world, world.admin.deploy("MockAggregator", decimals, "TOKEN / USD"))
     feed.push(answer)
     feed.set(decimals=decimals, least_e18=1)

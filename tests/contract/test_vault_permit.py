@@ -96,9 +96,7 @@ def test_permit_lets_the_spender_redeem_without_the_owners_transaction(
     world: World, signers_vault: BoundContract
 ) -> None:
     bob, deadline = world.bob.address, world.chain.now() + 1_000
-    permit(
-        world.stranger, signers_vault, bob, deadline, signed(world, signers_vault, bob, deadline)
-    )
+    permit(world.stranger, signers_vault, bob, deadline, signed(world, signers_vault, bob, deadline))
     assert world.read(signers_vault, "allowance", SIGNER, bob) == VALUE
     assert world.read(signers_vault, "nonces", SIGNER) == 1
 
@@ -109,9 +107,7 @@ def test_permit_lets_the_spender_redeem_without_the_owners_transaction(
     assert min(world.balances(world.bob)) > 0
 
 
-def test_permit_is_refused_late_twice_or_of_another_hand(
-    world: World, signers_vault: BoundContract
-) -> None:
+def test_permit_is_refused_late_twice_or_of_another_hand(world: World, signers_vault: BoundContract) -> None:
     bob, deadline = world.bob.address, world.chain.now() + 1_000
     theirs = signed(world, signers_vault, bob, deadline, key=STRANGER_KEY)
     with refused("ERC2612InvalidSigner", signer=STRANGER, owner=SIGNER):
@@ -128,9 +124,7 @@ def test_permit_is_refused_late_twice_or_of_another_hand(
     assert world.read(signers_vault, "nonces", SIGNER) == 1
 
 
-def test_permit_for_one_vault_is_worth_nothing_at_another(
-    world: World, signers_vault: BoundContract
-) -> None:
+def test_permit_for_one_vault_is_worth_nothing_at_another(world: World, signers_vault: BoundContract) -> None:
     other = world.open_vault(replace(basket_spec(world), salt=1))
     bob, deadline = world.bob.address, world.chain.now() + 1_000
 

@@ -64,12 +64,8 @@ def broken(world: World, vault: BoundContract) -> BoundContract:
     return vault
 
 
-def rebalance(
-    world: World, vault: BoundContract, buys: Sequence[int], route: bytes, sold: int = SOLD_RAW
-) -> None:
-    world.keeper.transact(
-        vault, "rebalance", 0, [sold, 0, 0], list(buys), world.executor.address, route
-    )
+def rebalance(world: World, vault: BoundContract, buys: Sequence[int], route: bytes, sold: int = SOLD_RAW) -> None:
+    world.keeper.transact(vault, "rebalance", 0, [sold, 0, 0], list(buys), world.executor.address, route)
 
 
 def snapshot_of(world: World, vault: BoundContract) -> VaultSnapshot:
@@ -86,9 +82,7 @@ def assert_nothing_left_behind(world: World) -> None:
 
 
 @pytest.mark.parametrize("name", ROUTES)
-def test_rebalance_along_a_route_brings_what_the_quoter_says(
-    world: World, broken: BoundContract, name: str
-) -> None:
+def test_rebalance_along_a_route_brings_what_the_quoter_says(world: World, broken: BoundContract, name: str) -> None:
     way, hops = ROUTES[name]
     bought = quote(world, SOLD_RAW, way)
     assert bought > 0
@@ -113,9 +107,7 @@ def test_rebalance_along_a_route_brings_what_the_quoter_says(
     assert settled.loss_e18 > 0
 
 
-def test_rebalance_split_over_two_routes_buys_both_deficits(
-    world: World, broken: BoundContract
-) -> None:
+def test_rebalance_split_over_two_routes_buys_both_deficits(world: World, broken: BoundContract) -> None:
     """A part to WBTC, all the rest to USDC; the second hop names no amount."""
     part = 4 * E18
     wbtc = quote(world, part, (WETH, WBTC))
@@ -135,9 +127,7 @@ def test_rebalance_split_over_two_routes_buys_both_deficits(
     assert_nothing_left_behind(world)
 
 
-def test_rebalance_that_swaps_a_part_gets_the_rest_back(
-    world: World, broken: BoundContract
-) -> None:
+def test_rebalance_that_swaps_a_part_gets_the_rest_back(world: World, broken: BoundContract) -> None:
     part = SOLD_RAW - 10**17
     bought = quote(world, part, (WETH, WBTC))
 
@@ -147,9 +137,7 @@ def test_rebalance_that_swaps_a_part_gets_the_rest_back(
     assert_nothing_left_behind(world)
 
 
-def test_rebalance_one_unit_short_of_the_keepers_limit_is_refused(
-    world: World, broken: BoundContract
-) -> None:
+def test_rebalance_one_unit_short_of_the_keepers_limit_is_refused(world: World, broken: BoundContract) -> None:
     bought = quote(world, SOLD_RAW, STRAIGHT)
     route = encode([pool_hop(world, SOLD_RAW, WETH, WBTC, True)])
 
@@ -158,9 +146,7 @@ def test_rebalance_one_unit_short_of_the_keepers_limit_is_refused(
     assert list(world.read(broken, "held")) == list(SEEDS)
 
 
-def test_rebalance_into_an_asset_that_was_not_asked_for_is_a_loss(
-    world: World, broken: BoundContract
-) -> None:
+def test_rebalance_into_an_asset_that_was_not_asked_for_is_a_loss(world: World, broken: BoundContract) -> None:
     """What arrives unasked is a gift, so nothing was bought for what was sold."""
     route = encode([pool_hop(world, SOLD_RAW, WETH, USDC, True)])
     sold_e18 = SOLD_RAW * ETHER_USD
@@ -169,9 +155,7 @@ def test_rebalance_into_an_asset_that_was_not_asked_for_is_a_loss(
         rebalance(world, broken, [0, 0, 0], route)
 
 
-def test_rebalance_after_a_rebalance_waits_for_the_cooldown(
-    world: World, broken: BoundContract
-) -> None:
+def test_rebalance_after_a_rebalance_waits_for_the_cooldown(world: World, broken: BoundContract) -> None:
     bought = quote(world, SOLD_RAW, STRAIGHT)
     route = encode([pool_hop(world, SOLD_RAW, WETH, WBTC, True)])
     rebalance(world, broken, [0, bought, 0], route)
@@ -180,9 +164,7 @@ def test_rebalance_after_a_rebalance_waits_for_the_cooldown(
     with refused("WrongEpoch", given=0, current=1):
         rebalance(world, broken, [0, 1, 0], route)
     with refused("CooldownActive", until=until):
-        world.keeper.transact(
-            broken, "rebalance", 1, [1, 0, 0], [0, 1, 0], world.executor.address, b""
-        )
+        world.keeper.transact(broken, "rebalance", 1, [1, 0, 0], [0, 1, 0], world.executor.address, b"")
 
 
 def test_rebalance_on_a_stale_price_is_refused(world: World, broken: BoundContract) -> None:
@@ -195,9 +177,7 @@ def test_rebalance_on_a_stale_price_is_refused(world: World, broken: BoundContra
         world.stranger.transact(broken, "poke")
 
 
-def test_rebalance_that_asks_for_more_than_it_may_sells_what_it_may(
-    world: World, broken: BoundContract
-) -> None:
+def test_rebalance_that_asks_for_more_than_it_may_sells_what_it_may(world: World, broken: BoundContract) -> None:
     """Whoever redeems a little ahead of a keeper makes its sale exceed the surplus: it sells the surplus, for so much less."""
     basket = snapshot_of(world, broken).basket
     surplus = surplus_raw(weigh_basket(basket).distances_e18[0], ETHER_USD * E18, E18)
@@ -224,9 +204,7 @@ def test_rebalance_refusals_before_the_trade(world: World, vault: BoundContract)
 
     nothing = [0, 0, 0]
     with refused("AccessManagedUnauthorized", caller=world.stranger.address):
-        world.stranger.transact(
-            vault, "rebalance", 0, nothing, nothing, world.executor.address, b""
-        )
+        world.stranger.transact(vault, "rebalance", 0, nothing, nothing, world.executor.address, b"")
     with refused("WrongEpoch", given=7, current=0):
         attempt(nothing, nothing, epoch=7)
     with refused("NoBandBroken"):

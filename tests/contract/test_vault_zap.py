@@ -59,13 +59,8 @@ def zap_out(world: World, sender: Wallet, order: ZapOut) -> Receipt:
 
 def minted_from(balances: Sequence[int]) -> tuple[int, list[int]]:
     """The most shares these balances buy of the vault as it was seeded, and what is left of them."""
-    shares = min(
-        mul_div_down(b, INITIAL_SHARES, seed) for b, seed in zip(balances, SEEDS, strict=True)
-    )
-    left = [
-        b - mul_div_up(seed, shares, INITIAL_SHARES)
-        for b, seed in zip(balances, SEEDS, strict=True)
-    ]
+    shares = min(mul_div_down(b, INITIAL_SHARES, seed) for b, seed in zip(balances, SEEDS, strict=True))
+    left = [b - mul_div_up(seed, shares, INITIAL_SHARES) for b, seed in zip(balances, SEEDS, strict=True)]
     return shares, left
 
 
@@ -178,9 +173,7 @@ def test_zap_in_of_a_token_mints_the_most_and_returns_the_rest(
     )
 
 
-def test_zap_in_of_ether_mints_the_most_and_returns_ether(
-    world: World, vault: BoundContract
-) -> None:
+def test_zap_in_of_ether_mints_the_most_and_returns_ether(world: World, vault: BoundContract) -> None:
     to_wbtc, to_usdc = 20 * E18, 11 * E18
     route: list[Hop] = [
         pool_hop(world, to_wbtc, WETH, WBTC, True),
@@ -230,9 +223,7 @@ def test_zap_in_by_amounts_out_leaves_only_what_was_paid_with(
         hops.append(hop.buying(amount))
         quoted = (world.usdc.address, token.address, amount, fee, 0)
         cost += world.read(quoter, "quoteExactOutputSingle", quoted)[0]
-    order = replace(
-        usdc_in, swap_amount=PAID_USDC - requested[2], min_shares=shares, route=encode(hops)
-    )
+    order = replace(usdc_in, swap_amount=PAID_USDC - requested[2], min_shares=shares, route=encode(hops))
 
     zap_in(world, world.alice, order)
 
@@ -241,9 +232,7 @@ def test_zap_in_by_amounts_out_leaves_only_what_was_paid_with(
     assert_nothing_left_behind(world, vault)
 
 
-def test_zap_in_by_amounts_out_that_cost_more_than_was_paid_is_refused(
-    world: World, usdc_in: ZapIn
-) -> None:
+def test_zap_in_by_amounts_out_that_cost_more_than_was_paid_is_refused(world: World, usdc_in: ZapIn) -> None:
     pool = world.pool(world.usdc, world.weth)
     ends = world.usdc.address, world.weth.address
     hop = v3_hop(pool, 0, *ends, to_caller=True).buying(1_000 * E18)
@@ -252,9 +241,7 @@ def test_zap_in_by_amounts_out_that_cost_more_than_was_paid_is_refused(
     assert world.balances(world.alice) == [0, 0, PAID_USDC]
 
 
-def test_zap_in_without_a_swap_needs_every_token_of_the_basket(
-    world: World, usdc_in: ZapIn
-) -> None:
+def test_zap_in_without_a_swap_needs_every_token_of_the_basket(world: World, usdc_in: ZapIn) -> None:
     with refused("SharesBelowMinimum", shares=0, minimum=0):
         zap_in(world, world.alice, replace(usdc_in, swap_amount=0, route=b""))
     assert world.balances(world.alice) == [0, 0, PAID_USDC]
@@ -263,9 +250,7 @@ def test_zap_in_without_a_swap_needs_every_token_of_the_basket(
 # Out
 
 
-def test_zap_out_refusals_say_what_is_wrong(
-    world: World, vault: BoundContract, usdc_out: ZapOut
-) -> None:
+def test_zap_out_refusals_say_what_is_wrong(world: World, vault: BoundContract, usdc_out: ZapOut) -> None:
     now = world.chain.now() + 10
     with refused("DeadlinePassed", deadline=now - 1, timestamp=now):
         world.chain.set_next_timestamp(now)
@@ -281,9 +266,7 @@ def test_zap_out_refusals_say_what_is_wrong(
         zap_out(world, world.admin, replace(usdc_out, shares=0))
 
 
-def test_zap_out_to_a_token_pays_all_of_it(
-    world: World, vault: BoundContract, usdc_out: ZapOut
-) -> None:
+def test_zap_out_to_a_token_pays_all_of_it(world: World, vault: BoundContract, usdc_out: ZapOut) -> None:
     weth, wbtc, usdc = world.read(vault, "previewRedeemInKind", usdc_out.shares)
     amount = usdc + quote(world, weth, (WETH, USDC)) + quote(world, wbtc, (WBTC, USDC))
     supply = world.read(vault, "totalSupply")
@@ -348,9 +331,7 @@ def test_zap_out_of_a_token_that_cannot_be_sent_leaves_the_callers_claim(
     assert_nothing_left_behind(world, vault)
 
 
-def test_zap_in_and_out_again_never_gains(
-    world: World, vault: BoundContract, usdc_in: ZapIn
-) -> None:
+def test_zap_in_and_out_again_never_gains(world: World, vault: BoundContract, usdc_in: ZapIn) -> None:
     zap_in(world, world.alice, replace(usdc_in, receiver=world.alice.address))
     shares = world.balance(vault, world.alice)
     world.alice.transact(vault, "approve", world.zap.address, shares)

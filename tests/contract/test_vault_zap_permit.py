@@ -65,9 +65,7 @@ def _signature(domain: dict[str, Any], types: dict[str, Any], message: dict[str,
     return Account.from_key(SIGNER_KEY).sign_message(encode_typed_data(full_message=full))
 
 
-def permit(
-    world: World, token: BoundContract, signer: Wallet, value: int
-) -> tuple[int, int, bytes, bytes]:
+def permit(world: World, token: BoundContract, signer: Wallet, value: int) -> tuple[int, int, bytes, bytes]:
     """Zap.Permit of so much of a token for the zap."""
     names = ("name", "version") if token is world.usdc else ()
     domain = {name: world.read(token, name) for name in names}
@@ -75,12 +73,7 @@ def permit(
         _, domain["name"], domain["version"], *_ = world.read(token, "eip712Domain")
     domain |= {"chainId": DEVNET_CHAIN_ID, "verifyingContract": token.address}
     fields = ("owner", "spender", "value", "nonce", "deadline")
-    types = {
-        "Permit": [
-            {"name": f, "type": "address" if f in ("owner", "spender") else "uint256"}
-            for f in fields
-        ]
-    }
+    types = {"Permit": [{"name": f, "type": "address" if f in ("owner", "spender") else "uint256"} for f in fields]}
     nonce = world.read(token, "nonces", signer.address)
     numbers = (signer.address, world.zap.address, value, nonce, LATER)
     signed = _signature(domain, types, dict(zip(fields, numbers, strict=True)))
@@ -116,9 +109,7 @@ def permit2(world: World, token: BoundContract, amount: int, nonce: int) -> tupl
     return nonce, LATER, bytes(signed.signature)
 
 
-def send(
-    sender: Wallet, zap: BoundContract, function: str, order: ZapIn | ZapOut, by: Any
-) -> Receipt:
+def send(sender: Wallet, zap: BoundContract, function: str, order: ZapIn | ZapOut, by: Any) -> Receipt:
     return sender.transact(zap, function, tuple(asdict(order).values()), by)
 
 
@@ -129,9 +120,7 @@ def test_zap_in_with_a_permit_needs_no_approval_before(
     world: World, vault: BoundContract, signer: Wallet, deposit: ZapIn
 ) -> None:
     by = permit(world, world.usdc, signer, PAID_USDC)
-    with refused(
-        "ERC20InsufficientAllowance", spender=world.zap.address, allowance=0, needed=PAID_USDC
-    ):
+    with refused("ERC20InsufficientAllowance", spender=world.zap.address, allowance=0, needed=PAID_USDC):
         world.give(world.bob, [0, 0, PAID_USDC])
         send(world.bob, world.zap, "zapInWithPermit", deposit, by)
 

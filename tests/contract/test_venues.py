@@ -112,9 +112,7 @@ def v4(world: World, *, ether: bool) -> Place:
     # A pool of V4 without hooks moves as one of V3.
     paper = UniswapV3Pool(manager.address, *tokens, profile, sqrt_x96, tick, liquidity)
 
-    def hop(
-        token_in: BoundContract, token_out: BoundContract, ether_in: bool, ether_out: bool
-    ) -> Hop:
+    def hop(token_in: BoundContract, token_out: BoundContract, ether_in: bool, ether_out: bool) -> Hop:
         return v4_hop(
             manager.address,
             0,
@@ -142,9 +140,7 @@ def balancer(world: World) -> Place:
     factory = world.admin.deploy("WeightedPoolFactory", vault.address)
     assets = sorted([world.weth.address, world.wbtc.address], key=lambda a: int(a, 16))
     amounts = [DEEP_WETH if a == world.weth.address else DEEP_WBTC for a in assets]
-    receipt = world.admin.transact(
-        factory, "create", "Half", "HALF", assets, [E18 // 2] * 2, 3 * 10**15, NOBODY
-    )
+    receipt = world.admin.transact(factory, "create", "Half", "HALF", assets, [E18 // 2] * 2, 3 * 10**15, NOBODY)
     (registered,) = [e for e in world.events(receipt, vault) if e.name == "PoolRegistered"]
     pool_id = registered.values["poolId"]
     world.give(world.admin, [DEEP_WETH, DEEP_WBTC, 0])
@@ -178,9 +174,7 @@ def balancer(world: World) -> Place:
 def curve(world: World, *, unsigned: bool) -> Place:
     """A mock of Curve's interface at a fixed rate: no compiled pool is published on npm."""
     rate_e18 = 8 * 10**6  # 0.08 WBTC for a WETH: 8e6 smallest units for 1e18
-    pool = world.admin.deploy(
-        "MockCurvePool", world.weth.address, world.wbtc.address, rate_e18, unsigned
-    )
+    pool = world.admin.deploy("MockCurvePool", world.weth.address, world.wbtc.address, rate_e18, unsigned)
     world.give(pool, [DEEP_WETH, DEEP_WBTC, 0])
     weth, wbtc = world.weth.address, world.wbtc.address
     return Place(

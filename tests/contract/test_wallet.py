@@ -87,9 +87,7 @@ def test_send_when_gas_is_too_dear_is_refused(chain: LocalChain, wallet: Wallet)
     assert caught.value.base_fee_wei > 1
 
 
-def test_send_for_a_real_chain_with_a_test_key_is_refused(
-    wallet: Wallet, token: BoundContract
-) -> None:
+def test_send_for_a_real_chain_with_a_test_key_is_refused(wallet: Wallet, token: BoundContract) -> None:
     before = nonce(wallet)
     wallet.chain_id = 1
     with pytest.raises(DevnetKeyOnRealChain):
@@ -161,9 +159,7 @@ def test_refused_on_chain_is_told_with_and_without_a_tracer(
     assert traced.values["needed"] == 10
 
 
-def test_refused_for_lack_of_gas_is_told_so(
-    chain: LocalChain, wallet: Wallet, token: BoundContract
-) -> None:
+def test_refused_for_lack_of_gas_is_told_so(chain: LocalChain, wallet: Wallet, token: BoundContract) -> None:
     message = {
         "from": chain.accounts[0],
         "gas": hex(30_000),

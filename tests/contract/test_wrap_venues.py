@@ -39,9 +39,7 @@ class ShareVault:
     executor: BoundContract
 
     @classmethod
-    def opened(
-        cls, chain: LocalChain, decimals: int, offset: int, deposited: int, donated: int
-    ) -> ShareVault:
+    def opened(cls, chain: LocalChain, decimals: int, offset: int, deposited: int, donated: int) -> ShareVault:
         asset = chain.deploy("MockToken", "Coin", "COIN", decimals)
         vault = chain.deploy("MockERC4626", asset.address, offset)
         made = cls(chain, asset, vault, chain.deploy("RouteExecutor"))
@@ -122,11 +120,7 @@ def test_vault_read_from_a_chain_previews_and_pays_as_on_paper(
             assert pool.quote_out(*back, amount) == vault.vault.call("previewWithdraw", amount)
     for is_in in (True, False, True):
         way, sold = (into, vault.asset) if is_in else (back, vault.vault)
-        most = (
-            10**30
-            if is_in
-            else min(pool.max_redeem, vault.vault.call("balanceOf", chain.accounts[3]))
-        )
+        most = 10**30 if is_in else min(pool.max_redeem, vault.vault.call("balanceOf", chain.accounts[3]))
         if not most:
             continue
         amount = rng.randint(1, most)
@@ -262,9 +256,7 @@ class Lido:
     def read(self) -> WstETHPool:
         return of_class(read(self.chain, self.ref), WstETHPool)
 
-    def sell(
-        self, pool: WstETHPool, sold: BoundContract, amount: int, trader: str, *, named: bool
-    ) -> int:
+    def sell(self, pool: WstETHPool, sold: BoundContract, amount: int, trader: str, *, named: bool) -> int:
         """By a hop that names its amount, or takes all there is, of an executor without dust; what the trader has more."""
         bought = self.steth if sold is self.wsteth else self.wsteth
         executor = self.chain.deploy("RouteExecutor")

@@ -71,9 +71,7 @@ def scene(environment: DevEnvironment) -> Scene:
     chain = environment.chain
     chain.mine(at=chain.now() + 60)
     vault = contract_at(chain.rpc, "BasketVault", environment.vault)
-    environment.wallet(Actor.OWNER).transact(
-        vault, "setFees", (0, 0, 0, 0), Actor.FEE_RECIPIENT.address
-    )
+    environment.wallet(Actor.OWNER).transact(vault, "setFees", (0, 0, 0, 0), Actor.FEE_RECIPIENT.address)
     depositor = environment.wallet(Actor.DEPOSITOR)
     for token in environment.deployment.tokens:
         amount = raw_for_usd(environment.market, token.symbol, 10**6)
@@ -108,9 +106,7 @@ def ether_pool_of(environment: DevEnvironment) -> PoolRef:
         InitializedTick(end, liquidity, -liquidity),
     )
     profile = TickProfile(500, 10, ticks)
-    paper = UniswapV4Pool(
-        NOBODY, *(ETHER, USDC, profile), *(sqrt_x96, tick_at_sqrt(sqrt_x96), liquidity)
-    )
+    paper = UniswapV4Pool(NOBODY, *(ETHER, USDC, profile), *(sqrt_x96, tick_at_sqrt(sqrt_x96), liquidity))
     made = UniswapV4.install(environment.chain, environment.chain.accounts[2]).rebuild(paper)
     return made.ref
 
@@ -136,9 +132,7 @@ def weighted_of(environment: DevEnvironment) -> PoolRef:
 
 
 @pytest.mark.parametrize("symbol", ["USDC", "WBTC", "ETH"])
-def test_deposit_over_all_protocols_mints_what_was_promised_to_the_unit(
-    scene: Scene, symbol: str
-) -> None:
+def test_deposit_over_all_protocols_mints_what_was_promised_to_the_unit(scene: Scene, symbol: str) -> None:
     paid = ETH if symbol == "ETH" else scene.deployment.listed(symbol).address
     amount = raw_for_usd(scene.environment.market, "WETH" if symbol == "ETH" else symbol, 500_000)
     seen, wrapped = scene.pools(), WETH.address if symbol == "ETH" else paid
@@ -153,17 +147,13 @@ def test_deposit_over_all_protocols_mints_what_was_promised_to_the_unit(
     assert done.amounts == found.minted_raw
     left = dict(zip(scene.books().tokens, found.left_raw, strict=True))
     assert done.returned == {
-        ETH if token == wrapped and symbol == "ETH" else token: raw
-        for token, raw in left.items()
-        if raw
+        ETH if token == wrapped and symbol == "ETH" else token: raw for token, raw in left.items() if raw
     }
     assert found.shares > v3_alone.shares
 
 
 @pytest.mark.parametrize("symbol", ["USDC", "WBTC", "ETH"])
-def test_withdrawal_over_all_protocols_pays_what_was_promised_to_the_unit(
-    scene: Scene, symbol: str
-) -> None:
+def test_withdrawal_over_all_protocols_pays_what_was_promised_to_the_unit(scene: Scene, symbol: str) -> None:
     system, vault = scene.environment.system, scene.environment.vault
     dollars = 600_000 * 10**6
     deposit_token(scene.depositor, system, vault, USDC.address, dollars, scene.pools(), 50)

@@ -48,13 +48,9 @@ class Wallet:
         """The endpoints of its chain."""
         return self.chain.rpc
 
-    def transact(
-        self, contract: BoundContract, function: str, *args: Any, value_wei: int = 0
-    ) -> Receipt:
+    def transact(self, contract: BoundContract, function: str, *args: Any, value_wei: int = 0) -> Receipt:
         """Call a function in a transaction and wait for its receipt."""
-        return self.chain.transact(
-            contract, function, *args, sender=self.address, value_wei=value_wei
-        )
+        return self.chain.transact(contract, function, *args, sender=self.address, value_wei=value_wei)
 
     def deploy(self, name: str, *args: Any) -> BoundContract:
         """Deploy a packaged contract."""

@@ -32,10 +32,7 @@ _SAID = {Action.POKE: Reason.POKED, Action.REBALANCE: Reason.REBALANCED}
 
 def wild_tape(seed: int) -> Tape:
     """Prices that move twice as much as usual, so that a few days break many bands."""
-    market = [
-        replace(model, volatility=2 * model.volatility, jump_sd=2 * model.jump_sd)
-        for model in DEFAULT_MARKET
-    ]
+    market = [replace(model, volatility=2 * model.volatility, jump_sd=2 * model.jump_sd) for model in DEFAULT_MARKET]
     return synthetic(seed, _DAYS, market)
 
 
@@ -67,9 +64,7 @@ def without_supply(snapshot: VaultSnapshot | None) -> VaultSnapshot:
     return replace(snapshot, total_supply=0)
 
 
-def play_on_chain(
-    environment: DevEnvironment, tape: Tape, outbox: Outbox
-) -> tuple[list[Decision], dict[int, int]]:
+def play_on_chain(environment: DevEnvironment, tape: Tape, outbox: Outbox) -> tuple[list[Decision], dict[int, int]]:
     """What a keeper decides at every block of a tape, and the gas price it finds there, by time."""
     keeper = Keeper(
         environment.chain.rpc,
@@ -101,9 +96,7 @@ def test_tape_on_paper_comes_to_the_books_of_one_on_a_chain(tmp_path: Path, seed
         chain.run_steadily()
         environment = build_environment(chain, tape.first_prices_e8)
         (first,) = read_vaults(rpc, environment.system.lens, [environment.vault], read_block(rpc))
-        market = BacktestMarket(
-            feeds_of(environment), pools_of(environment), tape.first_prices_e8, tape.start
-        )
+        market = BacktestMarket(feeds_of(environment), pools_of(environment), tape.first_prices_e8, tape.start)
         decisions, gas_prices = play_on_chain(environment, tape, outbox)
         pools_after = pools_of(environment)
         (last,) = read_vaults(rpc, environment.system.lens, [environment.vault], read_block(rpc))

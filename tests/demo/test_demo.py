@@ -18,9 +18,7 @@ def assert_every_rebalance_kept_its_promises(records: Records) -> None:
     """Inside every band, or bound by a budget; loss inside the limit; the ledger as settlement.py foresaw it, to the unit."""
     for one in records.rebalances:
         outside = [
-            drift
-            for drift, band in zip(one.drift_after_bps, records.run.bands_bps, strict=True)
-            if abs(drift) > band
+            drift for drift, band in zip(one.drift_after_bps, records.run.bands_bps, strict=True) if abs(drift) > band
         ]
         assert not outside or one.bound_by in ("turnover", "loss")
         assert one.loss_e18 * E18 <= one.limit_e18 * one.sold_value_e18
@@ -34,14 +32,10 @@ def assert_every_rebalance_kept_its_promises(records: Records) -> None:
 
 
 @pytest.mark.parametrize("node", [NodeKind.ANVIL, NodeKind.HARDHAT])
-def test_demo_on_a_synthetic_market_rebalances_and_lets_everybody_out(
-    tmp_path: Path, node: NodeKind
-) -> None:
+def test_demo_on_a_synthetic_market_rebalances_and_lets_everybody_out(tmp_path: Path, node: NodeKind) -> None:
     screen = io.StringIO()
 
-    result = run_demo(
-        DemoOptions(days=12, node=node, out=tmp_path), Console(file=screen, width=100)
-    )
+    result = run_demo(DemoOptions(days=12, node=node, out=tmp_path), Console(file=screen, width=100))
 
     records = read_records(result.record)
     assert result.summary.rebalances >= 1
@@ -61,9 +55,7 @@ def test_demo_on_a_synthetic_market_rebalances_and_lets_everybody_out(
 
 
 @pytest.mark.real
-def test_demo_on_real_rounds_and_a_real_pool_keeps_every_promise(
-    tmp_path: Path, shared_data: Path
-) -> None:
+def test_demo_on_real_rounds_and_a_real_pool_keeps_every_promise(tmp_path: Path, shared_data: Path) -> None:
     options = DemoOptions(
         tape=shared_data / "chainlink",
         pools=(shared_data / "mainnet-24407242" / "uniswap_v3_wbtc_weth_3000.json",),

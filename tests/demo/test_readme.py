@@ -22,9 +22,7 @@ def readme(repo_root: Path) -> str:
 def make(repo_root: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
     """Run make as a user would, with nothing of this run's environment that it would notice."""
     clean = {name: value for name, value in os.environ.items() if not name.startswith("MAKE")}
-    return subprocess.run(
-        ["make", *arguments], cwd=repo_root, env=clean, capture_output=True, text=True, timeout=800
-    )
+    return subprocess.run(["make", *arguments], cwd=repo_root, env=clean, capture_output=True, text=True, timeout=800)
 
 
 def test_readme_names_the_two_commands(readme: str) -> None:
@@ -38,9 +36,7 @@ def test_make_demo_does_its_whole_job(repo_root: Path, tmp_path: Path) -> None:
 
     assert ran.returncode == 0, ran.stderr
     assert "What the run did" in ran.stdout
-    assert {"chart.png", "chart.svg", "record.jsonl", "keeper.log"} <= {
-        path.name for path in tmp_path.iterdir()
-    }
+    assert {"chart.png", "chart.svg", "record.jsonl", "keeper.log"} <= {path.name for path in tmp_path.iterdir()}
 
 
 def test_make_test_collects_every_suite(repo_root: Path) -> None:

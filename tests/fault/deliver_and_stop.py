@@ -94,9 +94,7 @@ def main(url: str, outbox: str, point: str, token: str, data: str) -> None:
             stop()
 
 
-def later(
-    box: Outbox, rpc: StoppingRpc, signer: StoppingSigner, step: str, point: str, wanted: Intent
-) -> None:
+def later(box: Outbox, rpc: StoppingRpc, signer: StoppingSigner, step: str, point: str, wanted: Intent) -> None:
     """Do one step with a transaction that is under way, or was: it is sent here if it is new."""
     attempt = box.submit(rpc, [signer], wanted)
     height = int(rpc.call("eth_blockNumber"), 16)

@@ -115,9 +115,7 @@ def test_place_that_apprise_cannot_use_is_refused_without_its_address(
         Alerts(AlertSettings(urls=(AlertUrl("json://127.0.0.1"), AlertUrl(url))))
 
     kind = url.partition(":")[0]
-    assert str(caught.value).startswith(
-        f"alerts.urls in the settings: Apprise cannot use number 2 ({kind}://…): "
-    )
+    assert str(caught.value).startswith(f"alerts.urls in the settings: Apprise cannot use number 2 ({kind}://…): ")
     message = str(caught.value) + caplog.text + "".join(capfd.readouterr())
     assert SECRET not in message
 
@@ -187,9 +185,7 @@ def test_place_that_hangs_drops_what_is_too_much_and_says_so(destination: MakePo
         hanging.released.set()
 
 
-def test_end_does_not_wait_for_a_place_that_hangs(
-    destination: MakePoolRef, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_end_does_not_wait_for_a_place_that_hangs(destination: MakePoolRef, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("rebalancer.watch.alerts._LAST_SECONDS", 0.1)
     hanging = destination(hangs=True)
     reported = Reported(hanging.url)
@@ -253,9 +249,7 @@ def test_secret_in_what_another_wrote_is_not_sent(destination: MakePoolRef) -> N
     there = destination()
     reported = Reported(there.url)
     with reported.alerts:
-        reported.alerts.report(
-            alarm_state(breakers=(breaker(why=f"https://node/{SECRET} failed"),))
-        )
+        reported.alerts.report(alarm_state(breakers=(breaker(why=f"https://node/{SECRET} failed"),)))
         wait_for("what the places are told", lambda: bool(there.got))
 
     assert SECRET not in json.dumps(there.got)

@@ -46,8 +46,7 @@ from rebalancer.words import utc
 from tests.commands import Ran, run
 
 OWNER, CURATOR, KEEPER, DEPOSITOR = (
-    ("--account", actor.value)
-    for actor in (Actor.OWNER, Actor.CURATOR, Actor.KEEPER, Actor.DEPOSITOR)
+    ("--account", actor.value) for actor in (Actor.OWNER, Actor.CURATOR, Actor.KEEPER, Actor.DEPOSITOR)
 )
 UP_10_PERCENT = {"ETH/USD": 2_200_00000000}
 
@@ -71,9 +70,7 @@ def cli(environment: DevEnvironment, tmp_path: Path, capsys: pytest.CaptureFixtu
     environment.deployment.save(file)
 
     def command(*arguments: object) -> Ran:
-        return run(
-            capsys, "--rpc-url", environment.chain.rpc.endpoint, "--deployment", file, *arguments
-        )
+        return run(capsys, "--rpc-url", environment.chain.rpc.endpoint, "--deployment", file, *arguments)
 
     return command
 
@@ -132,9 +129,7 @@ def test_addresses_of_another_chain(environment: DevEnvironment, cli: Cli, tmp_p
     assert (ran.code, "it is of chain 1, and the settings say 31337" in ran.sentence) == (10, True)
 
 
-def test_addresses_file_missing_or_without_a_system(
-    environment: DevEnvironment, cli: Cli, tmp_path: Path
-) -> None:
+def test_addresses_file_missing_or_without_a_system(environment: DevEnvironment, cli: Cli, tmp_path: Path) -> None:
     missing = cli("--deployment", "none.json", "vault", "status")
     assert "There is no addresses file at none.json: start a devnet" in missing.sentence
     bare = tmp_path / "bare.json"
@@ -268,15 +263,11 @@ def test_deposit_or_withdrawal_that_cannot_be(
     assert (ran.code, ran.out) == (code, "")
 
 
-def test_deposit_without_an_allowance_says_what_to_approve(
-    environment: DevEnvironment, pockets: None
-) -> None:
+def test_deposit_without_an_allowance_says_what_to_approve(environment: DevEnvironment, pockets: None) -> None:
     """The command line grants allowances itself; whoever calls the vault directly is told by the token."""
     wallet = environment.wallet(Actor.DEPOSITOR)
     vault = contract_at(environment.chain.rpc, "BasketVault", environment.vault)
-    weth = contract_at(
-        environment.chain.rpc, "WETH9", environment.deployment.listed("WETH").address
-    )
+    weth = contract_at(environment.chain.rpc, "WETH9", environment.deployment.listed("WETH").address)
     most = [2**255] * 3
     before = environment.chain.block()["hash"]
     with pytest.raises(ContractReverted) as caught:
@@ -309,9 +300,7 @@ def test_deposit_without_an_allowance_says_what_to_approve(
         (("--band", "DOGE=100"), 10, "DOGE"),
     ],
 )
-def test_bands_that_cannot_be(
-    cli: Cli, unchanged: None, options: tuple[str, ...], code: int, message: str
-) -> None:
+def test_bands_that_cannot_be(cli: Cli, unchanged: None, options: tuple[str, ...], code: int, message: str) -> None:
     ran = cli("vault", "set-bands", *options, *CURATOR)
     assert ran.code == code
     assert message in ran.err
@@ -486,9 +475,7 @@ def chain_file(environment: DevEnvironment, tmp_path: Path, decimals: int) -> Pa
     return path
 
 
-def test_feed_of_other_decimals(
-    environment: DevEnvironment, cli: Cli, tmp_path: Path, unchanged: None
-) -> None:
+def test_feed_of_other_decimals(environment: DevEnvironment, cli: Cli, tmp_path: Path, unchanged: None) -> None:
     ran = cli(
         "--deployment",
         "new.json",
@@ -502,9 +489,7 @@ def test_feed_of_other_decimals(
     assert not Path("new.json").exists()
 
 
-def test_feed_or_token_that_is_none(
-    environment: DevEnvironment, cli: Cli, tmp_path: Path, unchanged: None
-) -> None:
+def test_feed_or_token_that_is_none(environment: DevEnvironment, cli: Cli, tmp_path: Path, unchanged: None) -> None:
     path = chain_file(environment, tmp_path, 8)
     good = path.read_text()
     for wrong, name in (
@@ -680,9 +665,7 @@ def test_right_input_goes_all_the_way(
     assert on("vault", "status").out.count("WETH") >= 1
 
 
-def test_glide_and_bands_by_command_are_shown_by_status(
-    environment: DevEnvironment, cli: Cli
-) -> None:
+def test_glide_and_bands_by_command_are_shown_by_status(environment: DevEnvironment, cli: Cli) -> None:
     curator, vault = CURATOR, contract_at(environment.chain.rpc, "BasketVault", environment.vault)
     options = ("--target", "WETH=20%", "--target", "WBTC=60%", "--target", "USDC=20%")
     begun = cli("vault", "set-targets", *options, "--glide", 1_000, *curator).out
@@ -738,9 +721,7 @@ def test_bands_of_a_token_the_vault_has_not_are_refused(
     assert "The token DAI is not" in ran.sentence
     lacking = environment.deployment.tokens[-1]
     shrunk = replace(lacking, symbol="LINK", address="0x" + 40 * "5")
-    replace(environment.deployment, tokens=(*environment.deployment.tokens, shrunk)).save(
-        tmp_path / "deployment.json"
-    )
+    replace(environment.deployment, tokens=(*environment.deployment.tokens, shrunk)).save(tmp_path / "deployment.json")
     for command in (("set-bands", "--band", "LINK=100", *CURATOR), ("sync", "--token", "LINK")):
         ran = cli("vault", *command)
         assert "The vault's basket has no " in ran.sentence
@@ -750,9 +731,7 @@ def test_bands_of_a_token_the_vault_has_not_are_refused(
     assert cli("vault", "set-bands", "--band", "WETH", *CURATOR).code == 2
 
 
-def test_calendar_fees_and_what_is_left_out_are_shown_by_status(
-    environment: DevEnvironment, cli: Cli
-) -> None:
+def test_calendar_fees_and_what_is_left_out_are_shown_by_status(environment: DevEnvironment, cli: Cli) -> None:
     vault, owner, day = (
         contract_at(environment.chain.rpc, "BasketVault", environment.vault),
         environment.wallet(Actor.OWNER),
@@ -783,22 +762,16 @@ def test_calendar_fees_and_what_is_left_out_are_shown_by_status(
     assert f"{utc(due + 3_600)} (in " in shown
 
 
-def test_losses_and_claims_are_shown_and_mended(
-    environment: DevEnvironment, cli: Cli, pockets: None
-) -> None:
+def test_losses_and_claims_are_shown_and_mended(environment: DevEnvironment, cli: Cli, pockets: None) -> None:
     """A holder whom USDC has blocked leaves; USDC is lost, written down, collected, and allowed again."""
-    usdc = contract_at(
-        environment.chain.rpc, "BlocklistToken", environment.deployment.listed("USDC").address
-    )
+    usdc = contract_at(environment.chain.rpc, "BlocklistToken", environment.deployment.listed("USDC").address)
     depositor = Actor.DEPOSITOR.address
     assert cli("vault", "deposit", "--shares", "100", *DEPOSITOR).code == 0
     environment.chain.transact(usdc, "blacklist", depositor)
     assert "could not be sent" in cli("vault", "withdraw", "--all", *DEPOSITOR).out
     assert "are owed to who redeemed" in cli("vault", "status").out
     refused = cli("vault", "claim", "--token", "USDC", *DEPOSITOR)
-    assert (
-        "the token still cannot be sent; try again later or to another receiver" in refused.sentence
-    )
+    assert "the token still cannot be sent; try again later or to another receiver" in refused.sentence
     balance = usdc.call("balanceOf", environment.vault)
     environment.chain.set_token_balance(usdc.address, environment.vault, balance // 2)
     shown = " ".join(cli("vault", "status").out.split())
@@ -989,12 +962,8 @@ def test_a_dry_run_shows_what_a_deposit_would_do_and_sends_nothing(
         "500000000",
     )
     assert 20_000 < int(approval["gas"]) < 100_000
-    assert 200_000 < int(reported["gas"]) < 1_000_000, (
-        "after the approval, as the node simulates it"
-    )
-    shares, least = (
-        int(reported[name][environment.vault]) for name in ("gets_raw", "at_least_raw")
-    )
+    assert 200_000 < int(reported["gas"]) < 1_000_000, "after the approval, as the node simulates it"
+    shares, least = (int(reported[name][environment.vault]) for name in ("gets_raw", "at_least_raw"))
     assert least == shares * 9_950 // 10_000
     given, got, swaps = (int(reported[name]) for name in ("given_e18", "got_e18", "swap_cost_e18"))
     assert 497 * E18 < given < 500 * E18
@@ -1047,9 +1016,7 @@ def test_ether_for_the_approvals_alone_approves_nothing(
         assert "sent approve" not in message
 
 
-def test_second_deposit_in_kind_approves_each_token_once(
-    environment: DevEnvironment, cli: Cli, pockets: None
-) -> None:
+def test_second_deposit_in_kind_approves_each_token_once(environment: DevEnvironment, cli: Cli, pockets: None) -> None:
     """What the first was allowed and did not take is no reason to allow 0 first."""
     deposit = ("vault", "deposit", "--shares", "10", *DEPOSITOR)
     assert cli(*deposit).code == 0
@@ -1144,12 +1111,8 @@ def test_a_deposit_that_is_interrupted_names_the_transaction_and_what_may_still_
     assert "USDC" in notes[3]
 
 
-def test_position_shows_shares_content_worth_and_claims(
-    environment: DevEnvironment, cli: Cli, pockets: None
-) -> None:
-    usdc = contract_at(
-        environment.chain.rpc, "BlocklistToken", environment.deployment.listed("USDC").address
-    )
+def test_position_shows_shares_content_worth_and_claims(environment: DevEnvironment, cli: Cli, pockets: None) -> None:
+    usdc = contract_at(environment.chain.rpc, "BlocklistToken", environment.deployment.listed("USDC").address)
     depositor = Actor.DEPOSITOR.address.lower()
     nothing = cli("vault", "position", "--json", *DEPOSITOR).json
     assert (nothing["shares"], nothing["worth_e18"], nothing["claims_raw"]) == ("0", "0", {})

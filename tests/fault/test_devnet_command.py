@@ -136,9 +136,7 @@ def test_devnet_plays_its_tape_while_a_keeper_looks_on(tmp_path: Path) -> None:
         url = first_object(net)["rpc_url"]
         with Rpc(url) as rpc:
             before = read_block(rpc)
-            with started(
-                tmp_path, "--rpc-url", url, "keeper", "run", "--poll-seconds", "0.05", "--json"
-            ) as keeper:
+            with started(tmp_path, "--rpc-url", url, "keeper", "run", "--poll-seconds", "0.05", "--json") as keeper:
                 assert keeper.stdout is not None
                 seen = [json.loads(keeper.stdout.readline())["block"]["number"] for _ in range(5)]
                 code, reported = ended(keeper)
@@ -217,9 +215,7 @@ def test_devnet_writes_over_no_file_but_a_devnets(
 def test_devnet_outlives_a_token_that_is_paused(environment: DevEnvironment) -> None:
     reported = Console(file=StringIO(), width=200)
     steps = _Steps(environment.market, reported)
-    usdc = contract_at(
-        environment.chain.rpc, "BlocklistToken", environment.deployment.listed("USDC").address
-    )
+    usdc = contract_at(environment.chain.rpc, "BlocklistToken", environment.deployment.listed("USDC").address)
     up = environment.market.prices_e8 | {"ETH/USD": 2_200_00000000}
     before = pool_states(environment.market)
 
@@ -263,9 +259,7 @@ def test_a_fork_is_deployed_onto_and_rebalances_while_the_original_stays(tmp_pat
         ):
             chain = LocalChain(forked)
             environment = set_up_environment(DevMarket.on_fork(chain, OPENING_PRICES_E8, PAIRS))
-            environment.market.step(
-                OPENING_PRICES_E8 | {"ETH/USD": 2_200_00000000}, chain.now() + 900
-            )
+            environment.market.step(OPENING_PRICES_E8 | {"ETH/USD": 2_200_00000000}, chain.now() + 900)
             drifted = snapshot_of(environment)
             with Outbox(tmp_path / "outbox.sqlite") as journal:
                 decision = tick(keeper_of(environment, journal))
@@ -281,6 +275,4 @@ def test_a_fork_is_deployed_onto_and_rebalances_while_the_original_stays(tmp_pat
 
 def pool_states(market: DevMarket) -> list[tuple[int, ...]]:
     """Price, tick and liquidity of the pools of PAIRS."""
-    return [
-        pool_state(market.chain, pool_address(a.address, b.address, fee)) for a, b, fee in PAIRS
-    ]
+    return [pool_state(market.chain, pool_address(a.address, b.address, fee)) for a, b, fee in PAIRS]

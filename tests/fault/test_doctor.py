@@ -126,10 +126,7 @@ def test_settings_of_two_chains_are_looked_through_chain_by_chain(
 
     reported, shown = run(capsys, "doctor", "--json"), run(capsys, "doctor")
 
-    of = {
-        chain: [one for one in reported.json if one["chain_id"] == chain]
-        for chain in ("31337", "10")
-    }
+    of = {chain: [one for one in reported.json if one["chain_id"] == chain] for chain in ("31337", "10")}
     assert all(one["ok"] for one in of["31337"])
     assert {one["check"] for one in of["10"] if not one["ok"]} >= {"rpc", "deployment"}
     assert len(of["31337"]) + len(of["10"]) == len(reported.json)
@@ -188,9 +185,7 @@ def test_missing_deployment_is_found(settings: Settings) -> None:
     assert "`rebalancer deploy`" in found["deployment"].remedy
 
 
-def test_deployment_without_the_system_is_found(
-    settings: Settings, environment: DevEnvironment
-) -> None:
+def test_deployment_without_the_system_is_found(settings: Settings, environment: DevEnvironment) -> None:
     replace(environment.deployment, contracts={}).save(settings.deployment)
     assert "does not name" in wrong(settings)["deployment"].sentence
 
@@ -220,9 +215,9 @@ def test_contract_of_another_deployment_is_found(
         "VaultExtension": [environment.system.config_store],
     }
     other = owner.deploy(key, *arguments.get(key, []))
-    environment.deployment.with_contracts(
-        {**environment.deployment.contracts, key: other.address}
-    ).save(settings.deployment)
+    environment.deployment.with_contracts({**environment.deployment.contracts, key: other.address}).save(
+        settings.deployment
+    )
     found = wrong(settings)
     assert list(found) == ["contracts"]
     assert message in found["contracts"].sentence
@@ -230,9 +225,7 @@ def test_contract_of_another_deployment_is_found(
 
 
 @pytest.mark.parametrize("venue", VENUES, ids=lambda venue: venue.name)
-def test_pool_that_is_none_is_found(
-    settings: Settings, environment: DevEnvironment, venue: Venue
-) -> None:
+def test_pool_that_is_none_is_found(settings: Settings, environment: DevEnvironment, venue: Venue) -> None:
     token = environment.deployment.tokens[1].address
     tokens = (token, environment.deployment.tokens[2].address)
     ref = v4_ref(token, *tokens, 3_000, 60)
@@ -295,9 +288,7 @@ def test_removed_feed_is_found(settings: Settings, environment: DevEnvironment) 
     environment.wallet(Actor.GUARDIAN).transact(hub, "removeFeed", token)
     found = wrong(settings)
     assert list(found) == ["feeds"]
-    assert (
-        found["feeds"].sentence == "The price of WBTC is unsound (NoFeed): no feed is set for it."
-    )
+    assert found["feeds"].sentence == "The price of WBTC is unsound (NoFeed): no feed is set for it."
     assert "set a feed" in found["feeds"].remedy
 
 
@@ -315,9 +306,7 @@ def test_account_without_the_role_is_found_where_the_vault_never_opens(
     assert devnet_signer(9).address in found["role"].sentence
 
 
-def test_feed_that_left_the_market_is_found(
-    settings: Settings, environment: DevEnvironment
-) -> None:
+def test_feed_that_left_the_market_is_found(settings: Settings, environment: DevEnvironment) -> None:
     feed = next(one for one in environment.deployment.feeds if one.token == "WETH")
     aggregator = contract_at(environment.chain.rpc, "MockAggregator", str(feed.aggregator))
     environment.chain.transact(aggregator, "push", 1_700 * 10**8)
@@ -417,9 +406,7 @@ def test_plain_account_that_deployed_is_admin_only_where_it_is_everything(
         for account in (("deployer", "safe") if whose == "both" else (whose,))
     ]
     block = Block(1, "0x01", 1)
-    found = Permissions(
-        block, (*held, Holder(Role.ADMIN, "x", 1, 0, "VaultRoles")), (), (), "deployer"
-    )
+    found = Permissions(block, (*held, Holder(Role.ADMIN, "x", 1, 0, "VaultRoles")), (), (), "deployer")
     message = [one.ok for one in _deployer(rpc, found, 1)]  # type: ignore[arg-type]  # of an Rpc it needs no more
     assert message == ([] if ok is None else [ok])
     assert not list(_deployer(rpc, found, 31337))  # type: ignore[arg-type]  # as above
@@ -468,9 +455,7 @@ def test_keystore_missing_or_of_another_kind_is_found(settings: Settings, tmp_pa
     assert "holds no encrypted key" in other["keystore"].sentence
 
 
-def test_keystore_whose_password_will_be_asked_for_is_judged_by_its_address(
-    settings: Settings, keystore: Path
-) -> None:
+def test_keystore_whose_password_will_be_asked_for_is_judged_by_its_address(settings: Settings, keystore: Path) -> None:
     requested = changed(settings, keeper={"keystore": keystore})
     assert wrong(requested) == {}
     (sentence,) = [one.sentence for one in diagnose(requested) if one.check == "keystore"]
@@ -478,9 +463,7 @@ def test_keystore_whose_password_will_be_asked_for_is_judged_by_its_address(
     assert "will be asked for" in sentence
 
 
-def test_password_that_is_wrong_or_open_to_others_is_found(
-    settings: Settings, keystore: Path, tmp_path: Path
-) -> None:
+def test_password_that_is_wrong_or_open_to_others_is_found(settings: Settings, keystore: Path, tmp_path: Path) -> None:
     password = tmp_path / "password"
     password.write_text("wrong")
     password.chmod(0o644)
@@ -521,9 +504,7 @@ def test_files_that_others_can_open_are_found_each_by_its_name(
     outbox = settings.keeper.outbox_file
     Outbox(outbox).close()
     secret = tmp_path / "lane-password"
-    sender = settings.keeper.model_copy(
-        update={"keystore_password_file": secret, "extra_accounts": ()}
-    )
+    sender = settings.keeper.model_copy(update={"keystore_password_file": secret, "extra_accounts": ()})
     reported = changed(
         settings,
         keeper={
@@ -544,9 +525,7 @@ def test_files_that_others_can_open_are_found_each_by_its_name(
     found = [one for one in diagnose(reported) if not one.ok]
 
     assert [one.remedy for one in found] == [f"run `chmod 600 {path}`." for path in paths]
-    assert [one.check for one in found] == [
-        *("password", "password", "keystore", "outbox", "outbox", "record")
-    ]
+    assert [one.check for one in found] == [*("password", "password", "keystore", "outbox", "outbox", "record")]
 
 
 def test_outbox_that_cannot_be_written_or_read_is_found(settings: Settings, tmp_path: Path) -> None:
@@ -581,9 +560,7 @@ class TagNode(Rpc):
         return self.answer
 
 
-@pytest.mark.parametrize(
-    "answer", [None, RpcRejected("eth_getBlockByNumber", -32000, "safe block not found")]
-)
+@pytest.mark.parametrize("answer", [None, RpcRejected("eth_getBlockByNumber", -32000, "safe block not found")])
 def test_node_without_the_block_that_makes_final_is_told_of(answer: Any) -> None:
     (finding,) = _finality(TagNode(answer), KeeperSettings(confirmations="safe"))
 

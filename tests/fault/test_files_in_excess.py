@@ -94,9 +94,7 @@ def test_number_that_is_none_is_one_sentence(tmp_path: Path, number: str) -> Non
 
 
 @pytest.mark.parametrize("name", ["rebalancer.toml", ".env", "chain.toml"])
-def test_settings_in_excess_are_one_sentence(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str
-) -> None:
+def test_settings_in_excess_are_one_sentence(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str) -> None:
     monkeypatch.chdir(tmp_path)
     path = Path(name)
     read = (lambda: load_chain_spec(path)) if name == "chain.toml" else load_settings
@@ -153,9 +151,7 @@ def test_line_that_is_too_long_is_named(tmp_path: Path, monkeypatch: pytest.Monk
 
 
 @pytest.mark.parametrize("ending", [b"", b"\n"])
-def test_gzip_of_nothing_much_takes_no_memory(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, ending: bytes
-) -> None:
+def test_gzip_of_nothing_much_takes_no_memory(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, ending: bytes) -> None:
     monkeypatch.setattr("rebalancer.keeper.recording._MOST_LINE_BYTES", MEGABYTE)
     path = tmp_path / "day.jsonl.gz"
     with gzip.open(path, "wb") as file:
@@ -171,9 +167,7 @@ def test_gzip_of_nothing_much_takes_no_memory(
         tracemalloc.stop()
 
 
-def test_keeper_that_goes_on_in_a_bomb_leaves_it(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_keeper_that_goes_on_in_a_bomb_leaves_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("rebalancer.keeper.recording._MOST_MEMBER_BYTES", MEGABYTE)
     path = tmp_path / "day.jsonl.gz"
     path.write_bytes(gzip.compress(_BEGINNING + b" " * 100 * MEGABYTE)[:-20])

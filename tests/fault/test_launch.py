@@ -182,17 +182,13 @@ def test_feed_of_another_name_is_taken_where_a_person_says_so_and_the_pools_agre
     right = next(feed.address for feed in environment.deployment.feeds if feed.token == "WETH")
     other = feed_of(environment, 2_000 * 10**8, "Ether price").address
     text = chain_toml.read_text().replace(right, other)
-    chain_toml.write_text(
-        text.replace(f'address = "{other}"', f'address = "{other}"\ndescription = "Ether price"')
-    )
+    chain_toml.write_text(text.replace(f'address = "{other}"', f'address = "{other}"\ndescription = "Ether price"'))
 
     assert deploy().code == 0
     assert {feed.description for feed in Deployment.load(file).feeds} == {None, "Ether price"}
 
 
-def test_feed_that_nothing_confirms_is_refused(
-    environment: DevEnvironment, deploy: Cli, chain_toml: Path
-) -> None:
+def test_feed_that_nothing_confirms_is_refused(environment: DevEnvironment, deploy: Cli, chain_toml: Path) -> None:
     right = next(feed.address for feed in environment.deployment.feeds if feed.token == "WETH")
     silent = feed_of(environment, 2_000 * 10**8, "a feed").address
     text = chain_toml.read_text().replace(right, silent)
@@ -210,9 +206,7 @@ def test_owner_is_refused_the_same_feeds(
     known = tmp_path / "known.json"
     environment.deployment.save(known)
     weth = environment.deployment.listed("WETH").address
-    wrong, right = (
-        feed_of(environment, usd * 10**6, "ETH / USD").address for usd in (112, 200_000)
-    )
+    wrong, right = (feed_of(environment, usd * 10**6, "ETH / USD").address for usd in (112, 200_000))
 
     def set_feed(feed: str, *more: str) -> Ran:
         values = [weth, feed, 8, 3_600, 1, 10**30]
@@ -288,9 +282,7 @@ def test_launch_that_is_killed_at_every_transaction_does_each_once(
 ) -> None:
     owner = environment.wallet(Actor.OWNER)
     lines = [
-        FeedLine(
-            environment.deployment.listed(feed.token).address, feed.address, 3_600, 8, 1, 10**30
-        )
+        FeedLine(environment.deployment.listed(feed.token).address, feed.address, 3_600, 8, 1, 10**30)
         for feed in environment.deployment.feeds
     ]
     someone = Actor.CURATOR.address
@@ -348,9 +340,7 @@ def test_unfinished_system_is_used_by_nobody_and_finished_by_who_began_it(
     ran = run(capsys, *where, "admin", "show")
     assert f"have {Actor.OWNER.address} run `rebalancer deploy` again" in ran.sentence
     other = run(capsys, *where, "deploy", "--chain", chain_toml, "--account", "5")
-    assert f"that {Actor.OWNER.address} started, and {Actor.FEE_RECIPIENT.address} cannot" in (
-        other.sentence
-    )
+    assert f"that {Actor.OWNER.address} started, and {Actor.FEE_RECIPIENT.address} cannot" in (other.sentence)
     (file.parent / "new.json.new").write_text('{"chain_id": 313')  # killed while it was written
     assert deploy().code == 0
     assert Deployment.load(file).block == 1
@@ -366,9 +356,7 @@ def test_file_that_is_lost_is_made_again_and_one_that_is_damaged_is_kept(
     file.write_text(whole[: len(whole) // 2])
     damaged = deploy()
     assert damaged.code == 16
-    assert "is not overwritten because it is no addresses file (it is not JSON)" in (
-        damaged.sentence
-    )
+    assert "is not overwritten because it is no addresses file (it is not JSON)" in (damaged.sentence)
     file.unlink()
 
     other = deploy("--owner", Actor.CURATOR.address)
@@ -381,9 +369,7 @@ def test_file_that_is_lost_is_made_again_and_one_that_is_damaged_is_kept(
     assert sent(environment) == before
 
 
-def test_second_system_is_at_other_addresses(
-    environment: DevEnvironment, deploy: Cli, file: Path
-) -> None:
+def test_second_system_is_at_other_addresses(environment: DevEnvironment, deploy: Cli, file: Path) -> None:
     assert deploy().code == 0
     first = Deployment.load(file).contracts
 
@@ -400,9 +386,7 @@ def test_second_system_is_at_other_addresses(
 # Money
 
 
-def test_launch_that_the_account_cannot_pay_is_not_begun(
-    environment: DevEnvironment, deploy: Cli, file: Path
-) -> None:
+def test_launch_that_the_account_cannot_pay_is_not_begun(environment: DevEnvironment, deploy: Cli, file: Path) -> None:
     environment.chain.set_balance(Actor.OWNER.address, 10**16)
     before = sent(environment)
 
@@ -427,9 +411,7 @@ def test_launch_that_runs_out_of_money_half_way_goes_on_when_there_is_some(
     ran = deploy()
     assert ran.code == 10
     assert ran.sentence.startswith("The deployment stopped after 5 transactions (")
-    assert f"correct the cause, then run the same command again, which continues from {file}" in (
-        ran.sentence
-    )
+    assert f"correct the cause, then run the same command again, which continues from {file}" in (ran.sentence)
     monkeypatch.setattr(Wallet, "send", send)
     environment.chain.set_balance(Actor.OWNER.address, 10**21)
 
@@ -453,10 +435,7 @@ def test_plan_tells_all_calls_and_their_gas_and_sends_nothing(
     assert "AccessManager.setRoleGuardian(role OWNER, guardian GUARDIAN)" in last["calls"]
     assert "AccessManager.setRoleAdmin(role KEEPER, admin GUARDIAN)" in last["calls"]
     assert any("functions [setFeed, " in call for call in last["calls"])
-    assert not any(
-        "functions [0x" in call or ", 0x" in call.partition("functions [")[2]
-        for call in last["calls"]
-    )
+    assert not any("functions [0x" in call or ", 0x" in call.partition("functions [")[2] for call in last["calls"])
     assert reported[-2:] == ["AccessManager.grantRole", "AccessManager.renounceRole"]
     assert "Nothing was sent." in shown
     assert all(call in shown for call in last["calls"])
@@ -536,9 +515,7 @@ def plan_of(wallet: Wallet) -> Any:
     return prepare(one, NOWHERE, {}, Governance(one, one, one, one, one, 0))
 
 
-def test_chain_without_the_factory_is_told_in_one_sentence(
-    bare: LocalChain, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_chain_without_the_factory_is_told_in_one_sentence(bare: LocalChain, monkeypatch: pytest.MonkeyPatch) -> None:
     wallet = Wallet(bare.rpc, devnet_signer(0), 10**13)
     monkeypatch.setitem(wallet.__dict__, "chain_id", 777)
     with pytest.raises(FactoryMissing, match="Chain 777 lacks the deterministic-deployment"):

@@ -41,9 +41,7 @@ def stand_in(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, script: str) -> No
     monkeypatch.setattr(node_module, "find_program", lambda name: program)
 
 
-def test_start_without_the_program_is_missing(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_start_without_the_program_is_missing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("PATH", str(tmp_path))
     with pytest.raises(NodeBinaryMissing, match="make setup"):
@@ -67,9 +65,7 @@ def test_find_program_takes_nothing_from_the_folder_one_stands_in(
         node_module.find_program("a-node-nobody-has")
 
 
-def test_find_program_takes_what_is_on_path(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_find_program_takes_what_is_on_path(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     program = tmp_path / "a-node-nobody-has"
     program.write_text("#!/bin/sh\n")
     program.chmod(0o755)
@@ -87,9 +83,7 @@ def test_start_on_a_busy_port_is_refused() -> None:
     assert caught.value.port == port
 
 
-def test_start_that_dies_shows_its_last_words(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_start_that_dies_shows_its_last_words(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     stand_in(tmp_path, monkeypatch, "echo 'no space left for chains' >&2; exit 7")
     with pytest.raises(NodeDied, match="no space left for chains") as caught:
         Node.start()
@@ -140,9 +134,7 @@ def test_child_inherits_no_setting(tmp_path: Path, monkeypatch: pytest.MonkeyPat
     assert "hunter22" not in str(caught.value)
 
 
-def test_start_that_never_answers_is_not_ready(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_start_that_never_answers_is_not_ready(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     pid_file = tmp_path / "pid"
     stand_in(tmp_path, monkeypatch, f"echo $$ > {pid_file}; echo thinking; exec sleep 60")
     with pytest.raises(NodeNotReady, match=r"within 0\.3 s.*thinking"):
@@ -214,9 +206,7 @@ def test_starter_that_is_killed_takes_the_node_with_it(
         f"node = Node.start(NodeSettings(skip_state_roots={skip_state_roots}))\n"
         "print(node.port, node.log_path.parent, flush=True); time.sleep(600)"
     )
-    with subprocess.Popen(
-        [sys.executable, "-c", program], stdout=subprocess.PIPE, text=True, cwd=repo_root
-    ) as starter:
+    with subprocess.Popen([sys.executable, "-c", program], stdout=subprocess.PIPE, text=True, cwd=repo_root) as starter:
         assert starter.stdout is not None
         port_text, folder = starter.stdout.readline().split()
         port = int(port_text)

@@ -239,7 +239,5 @@ def test_killed_before_and_after_it_is_final_stays_so(
         (attempt,) = outbox.attempts(31337)
         assert attempt.state is AttemptState.FINAL
         assert outbox.resume(chain.rpc) == []
-        assert wait_for_receipt(chain.rpc, str(attempt.mined_hash), 1).block_hash == (
-            attempt.block_hash
-        )
+        assert wait_for_receipt(chain.rpc, str(attempt.mined_hash), 1).block_hash == (attempt.block_hash)
     assert token.call("totalSupply") == 1

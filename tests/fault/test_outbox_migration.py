@@ -103,9 +103,7 @@ def test_every_attempt_of_version_1_is_kept(tmp_path: Path) -> None:
             assert attempt.versions == ()
             continue
         (only,) = attempt.versions
-        assert (only.kind, only.raw, only.transaction_hash) == (
-            *(Kind.ORIGINAL, transaction.raw, transaction.hash),
-        )
+        assert (only.kind, only.raw, only.transaction_hash) == (*(Kind.ORIGINAL, transaction.raw, transaction.hash),)
         assert only.fees == GasFees(50 * GWEI, 2 * GWEI)
         assert (attempt.raw, attempt.transaction_hash) == (transaction.raw, transaction.hash)
     assert attempts[0].block_number == attempts[4].block_number == 5
@@ -114,9 +112,7 @@ def test_every_attempt_of_version_1_is_kept(tmp_path: Path) -> None:
     Journal(path).close()
 
 
-def test_migration_that_is_cut_off_leaves_version_1(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_migration_that_is_cut_off_leaves_version_1(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     path = tmp_path / "outbox.sqlite"
     old_file(path, VAULT, "0x1234", 7)
 
@@ -169,9 +165,7 @@ def test_file_of_version_1_is_not_migrated_by_who_only_looks(tmp_path: Path) -> 
     assert version(path) == 1
 
 
-def test_what_version_1_had_sent_is_mined_once_after_the_migration(
-    chain: LocalChain, tmp_path: Path
-) -> None:
+def test_what_version_1_had_sent_is_mined_once_after_the_migration(chain: LocalChain, tmp_path: Path) -> None:
     path = tmp_path / "outbox.sqlite"
     token: BoundContract = chain.deploy("MockToken", "Coin", "COIN", 6)
     data = token.data("mint", RECEIVER, 1)

@@ -40,9 +40,7 @@ def cli(environment: DevEnvironment, tmp_path: Path, capsys: pytest.CaptureFixtu
 
     def command(*arguments: object) -> Ran:
         file = tmp_path / "new.json"
-        return run(
-            capsys, "--rpc-url", environment.chain.rpc.endpoint, "--deployment", file, *arguments
-        )
+        return run(capsys, "--rpc-url", environment.chain.rpc.endpoint, "--deployment", file, *arguments)
 
     return command
 
@@ -51,9 +49,7 @@ def made(environment: DevEnvironment, name: str, *args: object) -> BoundContract
     return environment.wallet(Actor.OWNER).deploy(name, *args)
 
 
-def feed_of(
-    environment: DevEnvironment, answer: int, decimals: int = 8, called: str = "feed"
-) -> BoundContract:
+def feed_of(environment: DevEnvironment, answer: int, decimals: int = 8, called: str = "feed") -> BoundContract:
     feed = made(environment, "MockAggregator", decimals, called)
     environment.wallet(Actor.OWNER).transact(feed, "push", answer)
     return feed
@@ -195,9 +191,7 @@ def test_prices_say_in_words_what_is_wrong_and_the_doctor_says_it_of_a_vault(
 ) -> None:
     assert deploy(cli, chain_toml).code == 0
     source = next(line for line in chain_toml.read_text().split("[[sources]]") if "7200" in line)
-    second = contract_at(
-        environment.chain.rpc, "MockAggregator", source.split('address = "')[1][:42]
-    )
+    second = contract_at(environment.chain.rpc, "MockAggregator", source.split('address = "')[1][:42])
     owner = environment.wallet(Actor.OWNER)
     owner.transact(second, "push", 2_020 * 10**8)
 
@@ -205,9 +199,7 @@ def test_prices_say_in_words_what_is_wrong_and_the_doctor_says_it_of_a_vault(
     assert "its two sources differ by 100 bps and may by 50" in apart
     owner.transact(second, "setFailing", True)
     silent = cli("prices", "--token", "WETH").out
-    assert "its second source has a fault of its own: its source does not answer" in " ".join(
-        silent.split()
-    )
+    assert "its second source has a fault of its own: its source does not answer" in " ".join(silent.split())
 
 
 @pytest.fixture
@@ -274,9 +266,7 @@ def test_feeds_through_adapters_go_from_the_file_to_the_chain(
     assert "is not what it is taken for" not in " ".join(doctor.split())
 
     owner = environment.wallet(Actor.OWNER)
-    pauser = contract_at(
-        environment.chain.rpc, "MockPauser", named_in(adapted_toml, "pausable_feed", "paused_by")
-    )
+    pauser = contract_at(environment.chain.rpc, "MockPauser", named_in(adapted_toml, "pausable_feed", "paused_by"))
     owner.transact(pauser, "setOraclePaused", True)
     assert shown(stock)["sentence"] == "its issuer has paused its price"
     # A gift to whatever the rate is of, or a mistake there.
@@ -324,9 +314,7 @@ def test_price_that_is_paused_is_refused_before_anything_is_sent(
 ) -> None:
     pauser = named_in(adapted_toml, "pausable_feed", "paused_by")
     owner = environment.wallet(Actor.OWNER)
-    owner.transact(
-        contract_at(environment.chain.rpc, "MockPauser", pauser), "setOraclePaused", True
-    )
+    owner.transact(contract_at(environment.chain.rpc, "MockPauser", pauser), "setOraclePaused", True)
 
     ran = deploy(cli, adapted_toml)
 
@@ -393,9 +381,7 @@ def test_wrong_line_is_named_in_one_sentence_and_nothing_is_sent(
     assert not (tmp_path / "new.json").exists()
 
 
-def test_pool_of_other_tokens_is_named(
-    environment: DevEnvironment, cli: Cli, chain_toml: Path
-) -> None:
+def test_pool_of_other_tokens_is_named(environment: DevEnvironment, cli: Cli, chain_toml: Path) -> None:
     other = next(
         pool
         for pool in environment.deployment.pools
@@ -424,9 +410,7 @@ def test_token_named_twice_is_refused(cli: Cli, chain_toml: Path, section: str) 
     assert f"{section}[" in ran.sentence
 
 
-def test_source_of_a_token_without_a_feed_is_refused(
-    environment: DevEnvironment, cli: Cli, chain_toml: Path
-) -> None:
+def test_source_of_a_token_without_a_feed_is_refused(environment: DevEnvironment, cli: Cli, chain_toml: Path) -> None:
     stranger = Actor.KEEPER.address
     source = f'\n[[sources]]\ntoken = "{stranger}"\nkind = "erc4626"\nmax_divergence_bps = 10\n'
     chain_toml.write_text(chain_toml.read_text() + source)
@@ -436,9 +420,7 @@ def test_source_of_a_token_without_a_feed_is_refused(
     assert f"sources[5].token in {chain_toml}: {stranger} has no feed" in ran.sentence
 
 
-def test_quote_without_a_feed_in_usd_is_refused(
-    environment: DevEnvironment, cli: Cli, chain_toml: Path
-) -> None:
+def test_quote_without_a_feed_in_usd_is_refused(environment: DevEnvironment, cli: Cli, chain_toml: Path) -> None:
     wbtc = environment.deployment.listed("WBTC").address
     weth = environment.deployment.listed("WETH").address
     text = chain_toml.read_text()
@@ -460,9 +442,7 @@ def test_source_that_rests_on_what_the_feed_rests_on_is_refused(
     of_weth, of_staked = (parts[n].split('address = "')[1][:42] for n in (1, 5))
     new = of_weth
     if shared == "quote":
-        new = (
-            feed_of(environment, 12 * E18 // 10, 18, "wstETH / ETH").address + f'"\nquote = "{weth}'
-        )
+        new = feed_of(environment, 12 * E18 // 10, 18, "wstETH / ETH").address + f'"\nquote = "{weth}'
     parts[5] = parts[5].replace(of_staked, new)
     chain_toml.write_text("[[feeds]]".join(parts))
 
@@ -473,12 +453,8 @@ def test_source_that_rests_on_what_the_feed_rests_on_is_refused(
     assert ran.code == 16
 
 
-def test_sequencer_that_is_down_is_refused(
-    environment: DevEnvironment, cli: Cli, chain_toml: Path
-) -> None:
-    uptime = contract_at(
-        environment.chain.rpc, "MockAggregator", chain_toml.read_text().split('feed = "')[1][:42]
-    )
+def test_sequencer_that_is_down_is_refused(environment: DevEnvironment, cli: Cli, chain_toml: Path) -> None:
+    uptime = contract_at(environment.chain.rpc, "MockAggregator", chain_toml.read_text().split('feed = "')[1][:42])
     environment.wallet(Actor.OWNER).transact(uptime, "push", 1)
     assert "it says that the sequencer is down" in deploy(cli, chain_toml).sentence
     environment.wallet(Actor.OWNER).transact(uptime, "push", 2_000 * 10**8)

@@ -149,9 +149,7 @@ def test_what_every_endpoint_says_is_raised_as_an_error_of_the_chain(
         (-32000, "invalid opcode: INVALID", None),
     ],
 )
-def test_what_is_said_of_the_question_is_its_answer(
-    nodes: list[Node], code: int, words: str, data: str | None
-) -> None:
+def test_what_is_said_of_the_question_is_its_answer(nodes: list[Node], code: int, words: str, data: str | None) -> None:
     nodes[0].refuses(code, words, data=data)
 
     with pytest.raises(RpcRejected):
@@ -161,9 +159,7 @@ def test_what_is_said_of_the_question_is_its_answer(
 
 
 @pytest.mark.parametrize("words", ["nonce too low", "already known", "replacement underpriced"])
-def test_what_is_said_of_a_transaction_is_its_answer_under_any_status(
-    nodes: list[Node], words: str
-) -> None:
+def test_what_is_said_of_a_transaction_is_its_answer_under_any_status(nodes: list[Node], words: str) -> None:
     nodes[0].refuses(-32000, words, status=400)
 
     with pytest.raises(RpcRejected, match=words):
@@ -191,9 +187,7 @@ def test_a_method_that_one_endpoint_lacks_is_no_failure_of_it(nodes: list[Node])
     assert rpc.health()[0].failures_in_a_row == 0
 
 
-@pytest.mark.parametrize(
-    "words", ["state 0xab is not available", "archive requests are not supported"]
-)
+@pytest.mark.parametrize("words", ["state 0xab is not available", "archive requests are not supported"])
 def test_data_that_an_endpoint_lacks_is_no_method_that_it_lacks(words: str) -> None:
     assert blame(RpcRejected("eth_call", -32000, words)) is Blame.ENDPOINT
 
@@ -267,10 +261,7 @@ def test_a_wait_longer_than_the_question_has_is_told(nodes: list[Node]) -> None:
         lambda body: (200, [{"id": body[0]["id"], "result": "0x1"}]),
         lambda body: (
             200,
-            [
-                {"id": one["id"], "error": {"code": -32000, "message": "batch limit exceeded"}}
-                for one in body
-            ],
+            [{"id": one["id"], "error": {"code": -32000, "message": "batch limit exceeded"}} for one in body],
         ),
     ],
     ids=["error", "limit", "413", "400", "part", "each"],
@@ -444,9 +435,7 @@ def test_a_body_that_is_no_answer_is_refused_and_the_next_asked(
         ("eth_feeHistory", {"baseFeePerGas": ["much"]}),
     ],
 )
-def test_a_result_that_its_method_cannot_have_is_no_answer(
-    server: ScriptedServer, method: str, result: Any
-) -> None:
+def test_a_result_that_its_method_cannot_have_is_no_answer(server: ScriptedServer, method: str, result: Any) -> None:
     server.results(lambda call: result)
 
     with pytest.raises(RpcMalformed, match=method):
@@ -521,9 +510,7 @@ def receipt_of(server: ScriptedServer, receipt: Any, sent: Any = SENT) -> Any:
 
 
 @pytest.mark.parametrize("missing", ["blockHash", "blockNumber"])
-def test_a_receipt_without_a_block_is_of_a_transaction_that_waits(
-    server: ScriptedServer, missing: str
-) -> None:
+def test_a_receipt_without_a_block_is_of_a_transaction_that_waits(server: ScriptedServer, missing: str) -> None:
     assert receipt_of(server, MINED | {missing: None, "status": None}) is None
 
 
@@ -545,9 +532,7 @@ def test_what_a_receipt_lacks_its_transaction_tells(
 
 
 @pytest.mark.parametrize("missing", ["status", "logs"])
-def test_a_mined_receipt_that_does_not_tell_its_outcome_is_no_answer(
-    server: ScriptedServer, missing: str
-) -> None:
+def test_a_mined_receipt_that_does_not_tell_its_outcome_is_no_answer(server: ScriptedServer, missing: str) -> None:
     with pytest.raises(RpcMalformed, match="status or logs"):
         receipt_of(server, MINED | {missing: None})
 

@@ -138,9 +138,9 @@ def test_nothing_a_keeper_writes_serves_or_sends_has_a_secret(
         "ALERTS__MIN_SEVERITY": "info",
         "ALERTS__MIN_SIGNER_ETHER": "1000000",
     }
-    environment = {
-        name: value for name, value in os.environ.items() if not name.startswith("REBALANCER_")
-    } | {f"REBALANCER_{name}": value for name, value in settings.items()}
+    environment = {name: value for name, value in os.environ.items() if not name.startswith("REBALANCER_")} | {
+        f"REBALANCER_{name}": value for name, value in settings.items()
+    }
     served: list[str] = []
 
     def ask(path: str) -> str:
@@ -186,9 +186,7 @@ def test_nothing_a_keeper_writes_serves_or_sends_has_a_secret(
     }
 
     assert code == TooManyFailures.exit_code, reported["log"][-2_000:]
-    assert {
-        where for where, text in reported.items() for secret in SECRETS if secret in text
-    } == set()
+    assert {where for where, text in reported.items() for secret in SECRETS if secret in text} == set()
     assert HIDDEN in reported["log"]  # or the spite was never heard
     for where, part in (
         ("log", "event=tick_failed"),

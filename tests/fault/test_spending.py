@@ -107,9 +107,7 @@ def test_own_transactions_count_once_and_at_their_cost_when_final(
 def test_test_accounts_of_a_local_chain_are_not_counted(tmp_path: Path) -> None:
     with outbox_of(settings(tmp_path, "outbox.sqlite", keystore=None)) as outbox:
         assert outbox.delivery.spending is None
-    elsewhere = settings(tmp_path, "outbox.sqlite", keystore=None).model_copy(
-        update={"chain_id": 1}
-    )
+    elsewhere = settings(tmp_path, "outbox.sqlite", keystore=None).model_copy(update={"chain_id": 1})
     with outbox_of(elsewhere) as outbox:
         assert outbox.delivery.spending is not None
 

@@ -92,9 +92,7 @@ def test_keeper_by_a_name_that_is_not_its_own_says_which_setting_adds_it(
 ) -> None:
     monkeypatch.setattr(
         "urllib3.util.connection.create_connection",
-        lambda _address, *_more, **_options: socket.create_connection(
-            ("127.0.0.1", keeper.server.port)
-        ),
+        lambda _address, *_more, **_options: socket.create_connection(("127.0.0.1", keeper.server.port)),
     )
 
     ran = run(capsys, "status", "--url", f"http://keeper.example:{keeper.server.port}")
@@ -116,9 +114,7 @@ def test_keeper_that_listens_nowhere_is_said_so(capsys: pytest.CaptureFixture[st
         (b"[]", "what is there is no keeper"),
     ],
 )
-def test_somebody_else_is_no_keeper(
-    capsys: pytest.CaptureFixture[str], answer: bytes, why: str
-) -> None:
+def test_somebody_else_is_no_keeper(capsys: pytest.CaptureFixture[str], answer: bytes, why: str) -> None:
     class Other(BaseHTTPRequestHandler):
         def do_GET(self) -> None:
             self.send_response(200)
@@ -142,9 +138,7 @@ def test_somebody_else_is_no_keeper(
 # Somebody there
 
 
-def test_settings_say_where_the_keeper_listens(
-    keeper: Keeper, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_settings_say_where_the_keeper_listens(keeper: Keeper, capsys: pytest.CaptureFixture[str]) -> None:
     keeper.ticks()
     Path("rebalancer.toml").write_text(f'[keeper]\nlisten = "0.0.0.0:{keeper.server.port}"\n')
     ran = run(capsys, "status", "--once")
@@ -154,9 +148,7 @@ def test_settings_say_where_the_keeper_listens(
     assert keeper.url in ran.out
 
 
-def test_keeper_of_many_chains_is_one_keeper(
-    keeper: Keeper, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_keeper_of_many_chains_is_one_keeper(keeper: Keeper, capsys: pytest.CaptureFixture[str]) -> None:
     keeper.ticks()
     chains = "".join(f"[[chains]]\nchain_id = {number}\n" for number in (1, 10))
     listen = f'[keeper]\nlisten = "127.0.0.1:{keeper.server.port}"\n'

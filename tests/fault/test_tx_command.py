@@ -53,9 +53,7 @@ def token(chain: LocalChain) -> BoundContract:
 @pytest.fixture
 def waiting(chain: LocalChain, token: BoundContract) -> Iterator[Attempt]:
     """An attempt that no block takes until a test mines one."""
-    intent = Intent(
-        CHAIN, VAULT, 4, token.address, token.data("mint", RECEIVER, 1), 90_000, "drift"
-    )
+    intent = Intent(CHAIN, VAULT, 4, token.address, token.data("mint", RECEIVER, 1), 90_000, "drift")
     chain.rpc.call("evm_setAutomine", False)
     with Outbox(FILE) as outbox:
         attempt = outbox.submit(chain.rpc, [SIGNER], intent)
@@ -91,9 +89,7 @@ def test_list_without_an_outbox_is_a_sentence(cli: Cli) -> None:
     assert "a keeper creates it at its first start" in ran.sentence
 
 
-def test_list_shows_what_is_under_way_while_a_keeper_has_the_outbox(
-    cli: Cli, waiting: Attempt
-) -> None:
+def test_list_shows_what_is_under_way_while_a_keeper_has_the_outbox(cli: Cli, waiting: Attempt) -> None:
     with Outbox(FILE):
         table = cli("list").out
         listed = cli("list", "--open", "--json").json["attempts"]
@@ -113,12 +109,8 @@ def test_cancel_while_a_keeper_has_the_outbox_is_refused(cli: Cli, waiting: Atte
     assert "in use" in ran.sentence
 
 
-@pytest.mark.parametrize(
-    "named", [(), ("--id", 99), ("--epoch", 5), ("--epoch", 4, "--vault", RECEIVER)]
-)
-def test_cancel_of_nothing_that_is_under_way_is_refused(
-    cli: Cli, waiting: Attempt, named: tuple[object, ...]
-) -> None:
+@pytest.mark.parametrize("named", [(), ("--id", 99), ("--epoch", 5), ("--epoch", 4, "--vault", RECEIVER)])
+def test_cancel_of_nothing_that_is_under_way_is_refused(cli: Cli, waiting: Attempt, named: tuple[object, ...]) -> None:
     ran = cli("cancel", *named)
     assert ran.code == AttemptNotNamed.exit_code
     assert "those that fit: none" in ran.sentence
@@ -175,9 +167,7 @@ def test_clear_with_nothing_in_the_way_sends_nothing(cli: Cli, waiting: Attempt)
     assert [attempt.id for attempt in attempts()] == [waiting.id]
 
 
-def test_clear_asks_first(
-    chain: LocalChain, cli: Cli, waiting: Attempt, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_clear_asks_first(chain: LocalChain, cli: Cli, waiting: Attempt, monkeypatch: pytest.MonkeyPatch) -> None:
     nonce = foreign(chain)
     monkeypatch.setattr("sys.stdin", io.StringIO("n\n"))
     ran = cli("clear")
@@ -192,9 +182,7 @@ def test_clear_replaces_what_is_not_in_the_outbox(
     nonce = foreign(chain)
     before_wei = chain.balance_wei(RECEIVER)
     ran = cli("clear", "--yes", "--json")
-    assert ran.json["stuck"] == [
-        {"address": SIGNER.address, "nonce": str(nonce), "trouble": "foreign"}
-    ]
+    assert ran.json["stuck"] == [{"address": SIGNER.address, "nonce": str(nonce), "trouble": "foreign"}]
     chain.mine()
     advance(chain)
 
@@ -205,13 +193,9 @@ def test_clear_replaces_what_is_not_in_the_outbox(
     assert token.call("totalSupply") == 1
 
 
-def test_clear_fills_a_gap(
-    chain: LocalChain, cli: Cli, token: BoundContract, waiting: Attempt
-) -> None:
+def test_clear_fills_a_gap(chain: LocalChain, cli: Cli, token: BoundContract, waiting: Attempt) -> None:
     foreign(chain)
-    intent = Intent(
-        CHAIN, VAULT, 5, token.address, token.data("mint", RECEIVER, 1), 90_000, "drift"
-    )
+    intent = Intent(CHAIN, VAULT, 5, token.address, token.data("mint", RECEIVER, 1), 90_000, "drift")
     with Outbox(FILE) as outbox:
         behind = outbox.submit(chain.rpc, [SIGNER], intent)
         chain.rpc.call("anvil_dropAllTransactions")

@@ -37,9 +37,7 @@ class Served:
     def __init__(self) -> None:
         self.now = NOON
         self.alarms = Alarms(AlarmLimits(0), 60)
-        self.status_store = StatusStore(
-            [CHAIN], self.alarms, Redactor(["hunter22"]), lambda: self.now
-        )
+        self.status_store = StatusStore([CHAIN], self.alarms, Redactor(["hunter22"]), lambda: self.now)
         self.metrics = Metrics(self.alarms)
         self.server = Server(("127.0.0.1", 0), self.status_store, self.metrics)
 
@@ -122,9 +120,7 @@ def test_chain_that_rests_is_healthy_and_not_ready(served: Served) -> None:
         ),
     ],
 )
-def test_what_keeps_it_from_its_work_is_one_sentence(
-    served: Served, changes: dict[str, Any], sentence: str
-) -> None:
+def test_what_keeps_it_from_its_work_is_one_sentence(served: Served, changes: dict[str, Any], sentence: str) -> None:
     served.status_store(tick(**changes))
 
     assert served.get("/healthz").status == 200
@@ -168,9 +164,7 @@ def test_head_and_index_are_answered(served: Served) -> None:
     assert served.get("/").data == b"/metrics\n/healthz\n/readyz\n/status\n"
 
 
-def test_client_that_says_nothing_keeps_no_other_waiting(
-    served: Served, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_client_that_says_nothing_keeps_no_other_waiting(served: Served, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("rebalancer.watch.server.PATIENCE_SECONDS", 3_600.0)
     with connect(served):
         assert served.get("/healthz").status == 200
@@ -195,9 +189,7 @@ def test_crowd_of_idle_clients_leaves_files_and_room_for_the_next(served: Served
         assert ours <= MOST_CONNECTIONS + 1  # one that waits for its place
 
 
-def test_client_that_asks_a_letter_at_a_time_is_hung_up_on(
-    served: Served, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_client_that_asks_a_letter_at_a_time_is_hung_up_on(served: Served, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("rebalancer.watch.server.PATIENCE_SECONDS", 0.3)
     with connect(served) as slow:
         slow.settimeout(0.02)
@@ -319,9 +311,7 @@ def test_status_tells_the_newest_look(served: Served) -> None:
     assert chain["attempts"] == {"sent": 1}
     assert chain["waiting_blocks"] == 2
     assert chain["signers"] == [{"address": SIGNER, "balance_wei": str(E18)}]
-    assert chain["breakers"] == [
-        {"scope": vault(1), "why": "refused", "since": NOON - 60, "until": NOON + 60}
-    ]
+    assert chain["breakers"] == [{"scope": vault(1), "why": "refused", "since": NOON - 60, "until": NOON + 60}]
     assert [one["name"] for one in chain["endpoints"]] == [
         "https://one.example",
         "https://two.example",
@@ -369,9 +359,7 @@ def test_sentence_goes_with_its_reason(served: Served) -> None:
 
 def test_decision_made_again_is_one_line(served: Served) -> None:
     for after in range(5):
-        served.status_store(
-            tick(NOON + after, decisions=(decision(1, Reason.NOT_WORTH_GAS, at=NOON + after),))
-        )
+        served.status_store(tick(NOON + after, decisions=(decision(1, Reason.NOT_WORTH_GAS, at=NOON + after),)))
     quiet = decision(2, Reason.IN_BAND)
     served.status_store(tick(NOON + 9, decisions=(quiet, decision(2, Reason.COOLDOWN))))
     (chain,) = served.status["chains"]
@@ -476,9 +464,7 @@ def test_looks_and_questions_at_once_do_not_disturb_each_other(served: Served) -
 
 
 def settings(listen: str, **alerts: Any) -> Settings:
-    return Settings(
-        chain_id=CHAIN, keeper=KeeperSettings(listen=listen), alerts=AlertSettings(**alerts)
-    )
+    return Settings(chain_id=CHAIN, keeper=KeeperSettings(listen=listen), alerts=AlertSettings(**alerts))
 
 
 def test_watchers_serve_what_they_are_told_until_they_end() -> None:
@@ -490,9 +476,7 @@ def test_watchers_serve_what_they_are_told_until_they_end() -> None:
         metrics = urllib3.request("GET", f"http://{url}/metrics", retries=False).data.decode()
 
     assert [one["alarm"] for one in status["alarms"]] == ["VaultBookDiffers"]
-    assert (
-        'rebalancer_alarms{alarm="VaultBookDiffers",chain="1",severity="critical"} 1.0' in metrics
-    )
+    assert 'rebalancer_alarms{alarm="VaultBookDiffers",chain="1",severity="critical"} 1.0' in metrics
     with pytest.raises(urllib3.exceptions.NewConnectionError):
         urllib3.request("GET", f"http://{url}/status", retries=False)
 

@@ -163,9 +163,7 @@ class Gate:
             def do_POST(self) -> None:
                 body = self.rfile.read(int(self.headers["Content-Length"]))
                 gate._hold(body, after=False)
-                answer = gate._pool.request(
-                    "POST", gate.node, body=body, headers={"Content-Type": "application/json"}
-                )
+                answer = gate._pool.request("POST", gate.node, body=body, headers={"Content-Type": "application/json"})
                 gate._hold(body, after=True)
                 with suppress(OSError):  # whoever asked may be dead by now
                     self.send_response(answer.status)

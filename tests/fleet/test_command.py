@@ -37,9 +37,7 @@ def test_worker_without_redis_is_refused(
     assert "fleet.redis_url" in ran.sentence
 
 
-def test_leader_without_redis_keeps_vaults_in_one_process(
-    environment: DevEnvironment, alone: Fleet
-) -> None:
+def test_leader_without_redis_keeps_vaults_in_one_process(environment: DevEnvironment, alone: Fleet) -> None:
     leader = alone.start("leader", "lena", "--workers", "3")
     leader.says("started")
     move(environment, {"ETH/USD": 2_200_00000000})

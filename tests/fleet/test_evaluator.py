@@ -34,9 +34,7 @@ NAMES = ("anna", "bert", "carl", "dora")
 class Fleet:
     """Workers in this process, the evaluator that asks them, and a plain one to hold it against."""
 
-    def __init__(
-        self, environment: DevEnvironment, vaults: tuple[str, ...], stack: ExitStack
-    ) -> None:
+    def __init__(self, environment: DevEnvironment, vaults: tuple[str, ...], stack: ExitStack) -> None:
         self.rpc = environment.chain.rpc
         self.context = KeeperContext.of(environment.deployment, vaults)
         self.state = LocalState()
@@ -49,20 +47,13 @@ class Fleet:
             )
             for name in NAMES
         }
-        self.beats = {
-            name: stack.enter_context(Heartbeat(worker, 30.0))
-            for name, worker in self.workers.items()
-        }
+        self.beats = {name: stack.enter_context(Heartbeat(worker, 30.0)) for name, worker in self.workers.items()}
         self.transport = stack.enter_context(local_transport(list(self.workers.values()), "test"))
         self.heads = Heads(self.rpc)
 
-    def evaluator(
-        self, *, exact_vaults: int = 50, worker_timeout_seconds: float = 120.0
-    ) -> FleetEvaluator:
+    def evaluator(self, *, exact_vaults: int = 50, worker_timeout_seconds: float = 120.0) -> FleetEvaluator:
         options = EvaluatorOptions(exact_vaults=exact_vaults)
-        return FleetEvaluator(
-            self.rpc, self.context, self.state, self.transport, worker_timeout_seconds, options
-        )
+        return FleetEvaluator(self.rpc, self.context, self.state, self.transport, worker_timeout_seconds, options)
 
     def alone(self, *, exact_vaults: int = 50) -> Evaluator:
         return Evaluator(self.rpc, self.context, EvaluatorOptions(exact_vaults=exact_vaults))
@@ -130,16 +121,12 @@ def test_fleet_of_four_says_what_one_says_block_after_block(
 
     shares = place(fleet.context.vaults, NAMES)
     assert len([share for share in shares.values() if share]) > 1
-    assert {n: w.handled for n, w in fleet.workers.items()} == {
-        n: 6 if shares[n] else 0 for n in NAMES
-    }
+    assert {n: w.handled for n, w in fleet.workers.items()} == {n: 6 if shares[n] else 0 for n in NAMES}
     assert sum(each.planned for each in found) >= 12
     assert any(verdict.plan for verdict in found[2].verdicts)
 
 
-def test_shares_together_are_all_vaults_and_each_worker_has_its_own(
-    environment: DevEnvironment, fleet: Fleet
-) -> None:
+def test_shares_together_are_all_vaults_and_each_worker_has_its_own(environment: DevEnvironment, fleet: Fleet) -> None:
     fleet.evaluator().evaluate(fleet.head(), CONDITIONS)
 
     shares = place(fleet.context.vaults, NAMES)
@@ -148,9 +135,7 @@ def test_shares_together_are_all_vaults_and_each_worker_has_its_own(
         assert sorted(known) == sorted(shares[name])
 
 
-def test_no_trades_are_sought_for_what_is_under_way(
-    environment: DevEnvironment, fleet: Fleet
-) -> None:
+def test_no_trades_are_sought_for_what_is_under_way(environment: DevEnvironment, fleet: Fleet) -> None:
     move(environment, UP_10_PERCENT)
     head, busy = fleet.head(), fleet.context.vaults[:2]
 
@@ -179,9 +164,7 @@ def without_workers(fleet: Fleet) -> None:
         fleet.state.leave(group_of(fleet.context.chain_id), name)
 
 
-def test_without_workers_the_leader_evaluates_everything_itself(
-    environment: DevEnvironment, fleet: Fleet
-) -> None:
+def test_without_workers_the_leader_evaluates_everything_itself(environment: DevEnvironment, fleet: Fleet) -> None:
     without_workers(fleet)
     move(environment, UP_10_PERCENT)
     head = fleet.head()
@@ -221,9 +204,7 @@ def talks_nonsense(worker: Worker, patch: pytest.MonkeyPatch) -> None:
     patch.setattr(worker, "answer", lambda text: "nonsense")
 
 
-def lied(
-    worker: Worker, patch: pytest.MonkeyPatch, change: Callable[[dict[str, object]], None]
-) -> None:
+def lied(worker: Worker, patch: pytest.MonkeyPatch, change: Callable[[dict[str, object]], None]) -> None:
     """Have a worker's answers changed on their way."""
     answer = worker.answer
 
@@ -327,9 +308,7 @@ def test_silent_worker_is_asked_again_when_it_is_heard_of(
     with worker._lock:  # it is busy
         evaluator.evaluate(fleet.head(), CONDITIONS)
         assert name not in evaluator._here()
-    wait_for(
-        "all answers", lambda: all(fleet.workers[each].handled for each in NAMES if busy[each])
-    )
+    wait_for("all answers", lambda: all(fleet.workers[each].handled for each in NAMES if busy[each]))
     for each in NAMES:  # on a busy machine others were silent for so long, too
         fleet.say_again(each)
 
@@ -351,9 +330,7 @@ def test_worker_that_comes_takes_a_part_and_one_that_leaves_gives_it_back(
     assert all(len(worker._benches) <= 4 for worker in fleet.workers.values())
 
 
-def test_worker_that_missed_blocks_reads_what_was_in_between(
-    environment: DevEnvironment, fleet: Fleet
-) -> None:
+def test_worker_that_missed_blocks_reads_what_was_in_between(environment: DevEnvironment, fleet: Fleet) -> None:
     many, one = fleet.evaluator(exact_vaults=0), fleet.alone(exact_vaults=0)
     head = fleet.head()
     same(many.evaluate(head, CONDITIONS), one.evaluate(head, CONDITIONS))
@@ -399,9 +376,7 @@ def test_vaults_that_nobody_can_judge_keep_what_is_known_and_fall_behind_aloud(
         monkeypatch.setattr(
             worker,
             "evaluate",
-            lambda order, plain=plain: (
-                unreachable(order) if set(order.share) & set(lost) else plain(order)
-            ),
+            lambda order, plain=plain: unreachable(order) if set(order.share) & set(lost) else plain(order),
         )
     for _ in range(6):
         environment.chain.mine()
@@ -434,9 +409,7 @@ def test_look_fails_when_nobody_can_read_anything(
         evaluator.evaluate(fleet.head(), CONDITIONS)
 
 
-def test_order_of_verdicts_is_by_what_is_out_of_place(
-    environment: DevEnvironment, fleet: Fleet
-) -> None:
+def test_order_of_verdicts_is_by_what_is_out_of_place(environment: DevEnvironment, fleet: Fleet) -> None:
     move(environment, UP_10_PERCENT)
     found = fleet.evaluator(exact_vaults=0).evaluate(fleet.head(), CONDITIONS)
 

@@ -38,9 +38,7 @@ class Clock:
         return self.now
 
 
-def lease(
-    state: SharedState, holder: str, seconds: float = 60.0, clock: Clock | None = None
-) -> Lease:
+def lease(state: SharedState, holder: str, seconds: float = 60.0, clock: Clock | None = None) -> Lease:
     return Lease(state, NAME, holder, seconds, clock or boot_seconds)
 
 
@@ -151,9 +149,7 @@ def test_leases_of_other_names_are_apart(state: SharedState) -> None:
     assert state.take("b", "bert", 60.0) is not None
 
 
-def test_lease_is_renewed_for_as_long_as_its_holder_lives(
-    state: SharedState, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_lease_is_renewed_for_as_long_as_its_holder_lives(state: SharedState, monkeypatch: pytest.MonkeyPatch) -> None:
     clock = Clock()
     renewals = counted_renewals(state, monkeypatch)
     with lease(state, "anna", 60.0, clock) as first:
@@ -260,9 +256,7 @@ def test_redis_that_is_gone_is_said_without_its_password(redis_server: RedisServ
     assert str(redis_server.port) in str(caught.value)
 
 
-def test_lease_outlives_a_redis_that_keeps_its_data(
-    redis_server: RedisServer, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_lease_outlives_a_redis_that_keeps_its_data(redis_server: RedisServer, monkeypatch: pytest.MonkeyPatch) -> None:
     state = RedisState(redis_server.url, "test")
     renewals = counted_renewals(state, monkeypatch)
     with lease(state, "anna") as first:

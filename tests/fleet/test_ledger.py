@@ -47,9 +47,7 @@ class Machine:
     def lead(self) -> list[Attempt]:
         """Take the lease as a new process does, and adopt."""
         self.lives += 1
-        self.lease = Lease(
-            self.state, lease_name(CHAIN, SIGNER.address), f"{self.name}-{self.lives}", 60.0
-        )
+        self.lease = Lease(self.state, lease_name(CHAIN, SIGNER.address), f"{self.name}-{self.lives}", 60.0)
         assert self.lease.take()
         self.ledger = Ledger({self.lease.name: self.lease})
         return self.ledger.adopt_into(self.journal)
@@ -94,9 +92,7 @@ class Machine:
         return self.journal.advance(attempt, AttemptState.SENT)
 
     def bump(self, attempt: Attempt, kind: Kind = Kind.BUMP, gwei: int = 2) -> Attempt:
-        attempt = self.sign(
-            attempt.nonce or 0, attempt.intent.epoch, kind=kind, attempt=attempt, gwei=gwei
-        )
+        attempt = self.sign(attempt.nonce or 0, attempt.intent.epoch, kind=kind, attempt=attempt, gwei=gwei)
         self.ledger.store(attempt)
         return attempt
 
@@ -166,9 +162,7 @@ def test_ledger_refuses_what_a_former_leader_signed(machines: tuple[Machine, Mac
         (lambda entry: entry | {"beside_gas_wei": -1}, "costs less than its gas"),
     ],
 )
-def test_entry_that_lies_is_refused(
-    machines: tuple[Machine, Machine], change: object, why: str
-) -> None:
+def test_entry_that_lies_is_refused(machines: tuple[Machine, Machine], change: object, why: str) -> None:
     anna, bert = machines
     anna.lead()
     anna.send(0, 1)
@@ -210,9 +204,7 @@ def test_new_leader_adopts_what_was_sent_to_the_byte(machines: tuple[Machine, Ma
     assert adopted.state is AttemptState.BUMPED
     assert (adopted.intent, adopted.sender, adopted.nonce) == (sent.intent, sent.sender, 0)
     assert [v.raw for v in adopted.versions] == [v.raw for v in sent.versions]
-    assert [v.transaction_hash for v in adopted.versions] == [
-        v.transaction_hash for v in sent.versions
-    ]
+    assert [v.transaction_hash for v in adopted.versions] == [v.transaction_hash for v in sent.versions]
     assert [v.kind for v in adopted.versions] == [Kind.ORIGINAL, Kind.BUMP]
     assert [v.fees for v in adopted.versions] == [v.fees for v in sent.versions]
     assert adopted.newest.height == 5
@@ -289,9 +281,7 @@ def test_of_two_at_one_nonce_the_later_is_live(machines: tuple[Machine, Machine]
     anna.lead()
     first = anna.sign(0, 1)
     anna.ledger.store(first)
-    anna.journal.advance(
-        first, AttemptState.FAILED, note="refused"
-    )  # by one node; another may have it
+    anna.journal.advance(first, AttemptState.FAILED, note="refused")  # by one node; another may have it
     anna.send(0, 1, vault=OTHER_VAULT, gwei=2)
     anna.end()
 
@@ -467,9 +457,7 @@ def test_what_another_machine_spent_counts_for_a_day(machines: tuple[Machine, Ma
     assert keys == ["spent:0", "spent:2"]
 
 
-def test_key_does_not_spend_more_in_a_day_for_changing_hands(
-    machines: tuple[Machine, Machine], tmp_path: Path
-) -> None:
+def test_key_does_not_spend_more_in_a_day_for_changing_hands(machines: tuple[Machine, Machine], tmp_path: Path) -> None:
     anna, bert = machines
     anna.lead()
     cost = finished(anna, 0, 1)
@@ -490,9 +478,7 @@ def test_key_does_not_spend_more_in_a_day_for_changing_hands(
     assert caught.value.spent_wei == cost
 
 
-@pytest.mark.parametrize(
-    "entry", [("spent:9", "{now} -1"), ("spent:9", "-1 5"), ("spent:-9", "{now} 5")]
-)
+@pytest.mark.parametrize("entry", [("spent:9", "{now} -1"), ("spent:9", "-1 5"), ("spent:-9", "{now} 5")])
 def test_cost_below_nothing_is_refused_and_lifts_no_limit(
     machines: tuple[Machine, Machine], entry: tuple[str, str]
 ) -> None:

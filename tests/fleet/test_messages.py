@@ -77,9 +77,7 @@ def test_amounts_of_another_basket_are_refused(verdict: Verdict) -> None:
     reported = as_message(verdict)
     assert reported.plan is not None
     with pytest.raises(MessageUnreadable, match="one an asset"):
-        verdict_of(
-            replace(reported, plan=replace(reported.plan, sales_raw=reported.plan.sales_raw[:2]))
-        )
+        verdict_of(replace(reported, plan=replace(reported.plan, sales_raw=reported.plan.sales_raw[:2])))
 
 
 def test_plan_that_the_vault_would_refuse_is_refused(verdict: Verdict) -> None:

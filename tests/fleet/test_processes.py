@@ -68,10 +68,7 @@ def pending(environment: DevEnvironment) -> dict[str, Any]:
 
 def epochs(environment: DevEnvironment, vaults: tuple[str, ...]) -> list[int]:
     rpc = environment.chain.rpc
-    return [
-        one.state.epoch
-        for one in read_vaults(rpc, environment.system.lens, vaults, read_block(rpc))
-    ]
+    return [one.state.epoch for one in read_vaults(rpc, environment.system.lens, vaults, read_block(rpc))]
 
 
 @dataclass(frozen=True)
@@ -97,17 +94,13 @@ def mined(environment: DevEnvironment) -> list[Mined]:
             epoch = rebalance.arguments(each["input"])[0] if is_rebalance else None
             receipt = find_receipt(rpc, each["hash"])
             assert receipt is not None
-            found.append(
-                Mined(each["to"].lower(), epoch, int(each["nonce"], 16), receipt.succeeded)
-            )
+            found.append(Mined(each["to"].lower(), epoch, int(each["nonce"], 16), receipt.succeeded))
     return found
 
 
 def check_once(environment: DevEnvironment, vaults: tuple[str, ...], epoch: int = 1) -> None:
     """Every vault was rebalanced in each epoch, by one transaction, and no other was ever made for it."""
-    rebalances = Counter(
-        (one.vault, one.epoch) for one in mined(environment) if one.epoch is not None
-    )
+    rebalances = Counter((one.vault, one.epoch) for one in mined(environment) if one.epoch is not None)
     assert rebalances == dict.fromkeys(((v, e) for v in vaults for e in range(epoch)), 1)
     assert all(one.succeeded for one in mined(environment) if one.epoch is not None)
 
@@ -145,9 +138,7 @@ def no_blocks(environment: DevEnvironment) -> Iterator[None]:
         environment.chain.rpc.call("evm_setAutomine", True)
 
 
-def test_fleet_rebalances_every_vault_once_and_stops_when_told(
-    environment: DevEnvironment, fleet: Fleet
-) -> None:
+def test_fleet_rebalances_every_vault_once_and_stops_when_told(environment: DevEnvironment, fleet: Fleet) -> None:
     workers = fleet.workers(["anna", "bert"])
     leader = fleet.start("leader", "lena")
     looking(environment, leader)
@@ -188,9 +179,7 @@ def test_worker_killed_in_the_middle_of_its_task_is_made_good(
     assert "worker_silent" in leader.log
 
 
-def test_all_workers_killed_leave_the_leader_to_do_it(
-    environment: DevEnvironment, fleet: Fleet
-) -> None:
+def test_all_workers_killed_leave_the_leader_to_do_it(environment: DevEnvironment, fleet: Fleet) -> None:
     fleet.worker_timeout_seconds = 2.0
     workers = fleet.workers(["anna", "bert"])
     leader = fleet.start("leader", "lena")
@@ -202,9 +191,7 @@ def test_all_workers_killed_leave_the_leader_to_do_it(
     rebalanced(environment, fleet.vaults)
 
 
-def test_worker_stopped_and_continued_is_asked_again(
-    environment: DevEnvironment, fleet: Fleet
-) -> None:
+def test_worker_stopped_and_continued_is_asked_again(environment: DevEnvironment, fleet: Fleet) -> None:
     fleet.worker_timeout_seconds = 2.0
     anna, _ = fleet.workers(["anna", "bert"])
     leader = fleet.start("leader", "lena")

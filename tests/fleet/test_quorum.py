@@ -62,9 +62,7 @@ def outbox(tmp_path: Path) -> Iterator[Outbox]:
         yield journal
 
 
-def led(
-    environment: DevEnvironment, outbox: Outbox, stack: ExitStack, rpcs: Sequence[Rpc]
-) -> Keeper:
+def led(environment: DevEnvironment, outbox: Outbox, stack: ExitStack, rpcs: Sequence[Rpc]) -> Keeper:
     """A leader with a quorum of two endpoints and a worker on each of these, all of this process."""
     url = environment.chain.rpc.endpoint
     context = KeeperContext.of(environment.deployment, (environment.vault,))
@@ -85,9 +83,7 @@ def led(
     return keeper_of(environment, (environment.vault,), outbox, rpc=quorum, evaluator=evaluator)
 
 
-def test_leader_whose_quorum_agrees_with_its_worker_sends(
-    environment: DevEnvironment, outbox: Outbox
-) -> None:
+def test_leader_whose_quorum_agrees_with_its_worker_sends(environment: DevEnvironment, outbox: Outbox) -> None:
     url = environment.chain.rpc.endpoint
     with ExitStack() as stack:
         keeper = led(environment, outbox, stack, [Rpc(url, 30.0), Rpc(url, 30.0)])
@@ -118,9 +114,7 @@ def test_what_a_worker_was_told_by_a_lying_endpoint_is_not_signed_and_another_is
     assert decision.plan is not None
 
 
-def test_an_epoch_that_only_a_worker_sees_is_not_signed(
-    environment: DevEnvironment, outbox: Outbox
-) -> None:
+def test_an_epoch_that_only_a_worker_sees_is_not_signed(environment: DevEnvironment, outbox: Outbox) -> None:
     url, lens = environment.chain.rpc.endpoint, environment.system.lens
     with ExitStack() as stack:
         keeper = led(environment, outbox, stack, [Liar(url, lens, EPOCH), Liar(url, lens, EPOCH)])

@@ -162,9 +162,7 @@ EXACT = 50
 class Four:
     """A leader of four workers, one of which is killed and replaced on the way."""
 
-    def __init__(
-        self, environment: DevEnvironment, vaults: tuple[str, ...], fleet: Fleet, path: Path
-    ) -> None:
+    def __init__(self, environment: DevEnvironment, vaults: tuple[str, ...], fleet: Fleet, path: Path) -> None:
         self.environment, self.vaults, self.fleet, self.path = environment, vaults, fleet, path
         self.keeper: Keeper | None = None
         self.workers: list[Machine] = []

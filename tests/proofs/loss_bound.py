@@ -65,9 +65,7 @@ def adding() -> None:
 
 
 def rounding() -> None:
-    exact_sold, exact_bought, up, down, up_again, s = reals(
-        "exactSold exactBought up down upAgain s"
-    )
+    exact_sold, exact_bought, up, down, up_again, s = reals("exactSold exactBought up down upAgain s")
     sold, bought = exact_sold + up, exact_bought - down
     minimum = sold * (1 - s) + up_again
     prove(

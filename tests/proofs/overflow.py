@@ -87,9 +87,7 @@ def prove_all() -> None:
         )
     )
     fits = "proved" if CROSS <= MOST else "refuted"
-    CLAIMS.append(
-        Claim("P4's cross-multiplication fits for every basket that can be weighed", fits, 0.0)
-    )
+    CLAIMS.append(Claim("P4's cross-multiplication fits for every basket that can be weighed", fits, 0.0))
 
 
 def _unchecked() -> Iterator[str]:

@@ -96,9 +96,7 @@ def values() -> None:
 
 
 def scaled_sales() -> None:
-    amount, price, unit, value, part, total, scaled, worth = reals(
-        "amount price unit value part total scaled worth"
-    )
+    amount, price, unit, value, part, total, scaled, worth = reals("amount price unit value part total scaled worth")
     prove(
         "a scaled sale is worth less than its part of the limit, and one",
         worth < value * part / total + 1,

@@ -203,9 +203,7 @@ def carried() -> None:
 
 
 def budgets() -> None:
-    level, fuller, rate, slower, gap, drained, drained_ = reals(
-        "level fuller rate slower gap drained drained'"
-    )
+    level, fuller, rate, slower, gap, drained, drained_ = reals("level fuller rate slower gap drained drained'")
     prove(
         "F: a fuller bucket that drains no faster reads no less for ever",
         _left(fuller, drained_) >= _left(level, drained),
@@ -252,9 +250,7 @@ def all_together() -> None:
                 ]
             )
         )
-        since, open_after, cooldown, calendar, least, more, loss, most_loss, turned, most_turned = (
-            own
-        )
+        since, open_after, cooldown, calendar, least, more, loss, most_loss, turned, most_turned = own
         called = And(calendar != 0, at < start, distance * BPS > dust * total)
         checks = And(
             Or(keeper, _is_open(since, open_after, now)),
@@ -331,9 +327,7 @@ def what_is_not_monotone() -> None:
         "FALSE: a further destination passes nothing that did not pass",
         Implies(
             _progress(outside(distance, moved), total, outside(after, moved), total, least, 0),
-            _progress(
-                outside(distance, destination), total, outside(after, destination), total, least, 0
-            ),
+            _progress(outside(distance, destination), total, outside(after, destination), total, least, 0),
         ),
         because=[
             *(*sizes, *destinations, band == 200, total == 1_000_000, moved >= destination),

@@ -101,9 +101,7 @@ def test_best_single_route_is_the_best_of_all(seed: int) -> None:
         swaps = SingleRoutes(Market(pools)).best(start.address, end.address, amount)
         by_key: dict[str, Pool] = {pool.key: pool for pool in pools}
         every = [r for _, r in routes(by_key, start.address, end.address, amount)]
-        assert (swaps[-1].amount_out_raw if swaps else 0) == max(
-            (r.out_raw for r in every), default=0
-        )
+        assert (swaps[-1].amount_out_raw if swaps else 0) == max((r.out_raw for r in every), default=0)
         for swap, before in zip(swaps[1:], swaps, strict=False):
             assert swap.amount_in_raw == before.amount_out_raw
 
@@ -147,9 +145,7 @@ def test_route_is_found_behind_one_that_pays_most_at_first_and_little_in_all() -
         )
     )
     paid = {
-        middle.symbol: second.quote_in(
-            middle.address, B.address, first.quote_in(A.address, middle.address, 100 * RAW)
-        )
+        middle.symbol: second.quote_in(middle.address, B.address, first.quote_in(A.address, middle.address, 100 * RAW))
         for middle, first, second in zip((C, D, E), pools[::2], pools[1::2], strict=True)
     }
     assert paid["D"] < paid["C"] < paid["E"]
@@ -189,9 +185,7 @@ def test_pool_pays_more_for_what_it_has_been_sold_out_of() -> None:
     (before,) = routes.best(B.address, A.address, RAW)
     assert before.pool == other
 
-    swap = Swap(
-        this, A.address, B.address, 200 * RAW, this.quote_in(A.address, B.address, 200 * RAW)
-    )
+    swap = Swap(this, A.address, B.address, 200 * RAW, this.quote_in(A.address, B.address, 200 * RAW))
     routes.take([swap])
     (after,) = routes.best(B.address, A.address, RAW)
 
@@ -253,12 +247,7 @@ def stated(problem: Problem, *, fitting: bool) -> list[tuple[int, int]]:
     """What is planned for less gas after each trade, and its swaps: the best of all pairs, ways and sizes, each time, as long as that is more."""
     pools: dict[str, Pool] = {pool.key: pool for pool in problem.pools}
     sales, buys, steps = [0] * 3, [0] * 3, list[tuple[str, str]]()
-    open_ = {
-        (i, j)
-        for i in range(3)
-        for j in range(3)
-        if problem.sales_max_raw[i] and problem.needs_max_raw[j]
-    }
+    open_ = {(i, j) for i in range(3) for j in range(3) if problem.sales_max_raw[i] and problem.needs_max_raw[j]}
     nets, last = list[tuple[int, int]](), -2 * problem.hop_cost_e18
     while True:
         best: tuple[int, tuple[int, int], Route] | None = None
@@ -387,9 +376,7 @@ def test_pools_and_pairs_that_cannot_win_are_not_asked() -> None:
         assert found
         quotes.append(single.quotes)
         ended = SingleRoutes(Market(pools))
-        assert not ended.trade(
-            problem, problem.sales_max_raw, problem.needs_max_raw, beat_e18=10**20
-        )
+        assert not ended.trade(problem, problem.sales_max_raw, problem.needs_max_raw, beat_e18=10**20)
         assert ended.quotes == 0
     assert quotes[0] > 0
     assert quotes == quotes[:1] * 3
@@ -402,9 +389,7 @@ def check(problem: Problem, found: Sequence[Gathered]) -> None:
         pools: dict[str, Pool] = {pool.key: pool for pool in problem.pools}
         flow = dict.fromkeys(problem.tokens, 0)
         for swap in one.swaps:
-            out, pools[swap.pool.key] = pools[swap.pool.key].swapped(
-                swap.token_in, swap.token_out, swap.amount_in_raw
-            )
+            out, pools[swap.pool.key] = pools[swap.pool.key].swapped(swap.token_in, swap.token_out, swap.amount_in_raw)
             assert out == swap.amount_out_raw
             flow[swap.token_in] -= swap.amount_in_raw
             flow[swap.token_out] += out

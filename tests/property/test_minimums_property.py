@@ -29,9 +29,7 @@ def test_no_rebalance_trades_more_of_an_asset_inside_its_band_than_is_said() -> 
             weighed = weigh_basket(basket)
             trade = random_trade(rng, policy, state, basket, weighed, NOW)
             fill = fill_of(policy, state, basket, trade, NOW)
-            done = settle(
-                *(policy, state, basket, fill, trade.min_buys, NOW), epoch=0, sales=trade.sales
-            )
+            done = settle(*(policy, state, basket, fill, trade.min_buys, NOW), epoch=0, sales=trade.sales)
         except PolicyRefused:
             continue
         gained = done.after.total_e18 > done.before.total_e18

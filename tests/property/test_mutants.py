@@ -65,11 +65,7 @@ class Mutant:
     @property
     def passage(self) -> str:
         """What stands in the source."""
-        return (
-            self.old.replace("[[", "", 1).replace("]]", "", 1)
-            if PART.search(self.old)
-            else self.old
-        )
+        return self.old.replace("[[", "", 1).replace("]]", "", 1) if PART.search(self.old) else self.old
 
 
 OPENING = "_openClaim(i, token, msg.sender == owner ? receiver : owner, amount);"
@@ -218,9 +214,7 @@ MUTANTS = (
         "[[Math.saturatingSub(f.soldE18, f.boughtE18)]]",
         "Math.saturatingSub(f.soldE18, f.boughtE18) / 2",
     ),
-    Mutant(
-        "B2", "P0 is not asked", "if (!_isDue(s, p, b)) revert RebalancePolicy.NoBandBroken();", ""
-    ),
+    Mutant("B2", "P0 is not asked", "if (!_isDue(s, p, b)) revert RebalancePolicy.NoBandBroken();", ""),
     Mutant(
         "B3",
         "P2 is not asked",
@@ -622,9 +616,7 @@ def zap_project(repo_root: Path) -> Path:
 def test_every_passage_is_there_once(repo_root: Path, name: str) -> None:
     source = (repo_root / name).read_text()
     gone = [
-        mutant.name
-        for mutant in (*MUTANTS, *ZAP_MUTANTS)
-        if mutant.file == name and source.count(mutant.passage) != 1
+        mutant.name for mutant in (*MUTANTS, *ZAP_MUTANTS) if mutant.file == name and source.count(mutant.passage) != 1
     ]
 
     assert not gone, f"{name} has changed; write these mutants anew"
@@ -640,9 +632,7 @@ def test_no_promise_is_broken_while_all_mutants_sleep(project: Path) -> None:
     assert campaign(project, 0, "every_promise", runs=2) == ("Success", "")
 
 
-@pytest.mark.parametrize(
-    ("number", "mutant"), [marked(number, mutant) for number, mutant in enumerate(MUTANTS, 1)]
-)
+@pytest.mark.parametrize(("number", "mutant"), [marked(number, mutant) for number, mutant in enumerate(MUTANTS, 1)])
 def test_mutant_is_caught(project: Path, number: int, mutant: Mutant) -> None:
     status, reason = "", ""
     for seed in range(6):  # chance decides which campaign comes across it first

@@ -174,9 +174,7 @@ class FakeChain(Rpc):
         return next((at for at, block in enumerate(self.blocks) if name in block), None)
 
     def block_hash(self, at: int) -> str:
-        return name_of(
-            json.dumps([self.blocks[: at + 1], self.salt * (at >= self.forked)]).encode()
-        )
+        return name_of(json.dumps([self.blocks[: at + 1], self.salt * (at >= self.forked)]).encode())
 
     forked: int = 0
 
@@ -246,9 +244,7 @@ class OutboxMachine(RuleBasedStateMachine):
 
     def journalled(self, name: str) -> bool:
         return any(
-            version.transaction_hash == name
-            for attempt in self.outbox.attempts(CHAIN)
-            for version in attempt.versions
+            version.transaction_hash == name for attempt in self.outbox.attempts(CHAIN) for version in attempt.versions
         )
 
     @contextmanager

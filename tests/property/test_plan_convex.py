@@ -53,9 +53,7 @@ def weighted(
     )
 
 
-def pair_pool(
-    number: int, pair: tuple[Token, Token], reserves: tuple[float, float], fee_pips: int
-) -> UniswapV3Pool:
+def pair_pool(number: int, pair: tuple[Token, Token], reserves: tuple[float, float], fee_pips: int) -> UniswapV3Pool:
     """One stretch over all prices: a pair with these reserves of x and y."""
     sqrt_x96 = isqrt(int(reserves[1]) * Q96 * Q96 // int(reserves[0]))
     end = MAX_TICK // 60 * 60
@@ -65,9 +63,7 @@ def pair_pool(
         60,
         (InitializedTick(-end, liquidity, liquidity), InitializedTick(end, liquidity, -liquidity)),
     )
-    return UniswapV3Pool(
-        f"0x{number:040x}", *pair, profile, sqrt_x96, tick_at_sqrt(sqrt_x96), liquidity
-    )
+    return UniswapV3Pool(f"0x{number:040x}", *pair, profile, sqrt_x96, tick_at_sqrt(sqrt_x96), liquidity)
 
 
 def problem(seed: int) -> tuple[Market, Offer]:

@@ -78,15 +78,9 @@ def asks(draw: st.DrawFn) -> Problem:
     spread = draw(st.sampled_from((0, 10)))
     basket = Basket(
         tuple(Asset(t.address, E18 // 4, 100, t.decimals) for t in BASKET),
+        tuple(part * 10_000 * E18 * 10**t.decimals // USD_E18[t] for t, part in zip(BASKET, parts, strict=True)),
         tuple(
-            part * 10_000 * E18 * 10**t.decimals // USD_E18[t]
-            for t, part in zip(BASKET, parts, strict=True)
-        ),
-        tuple(
-            Price(
-                USD_E18[t] * (BPS - spread) // BPS, USD_E18[t] * (BPS + spread) // BPS, USD_E18[t]
-            )
-            for t in BASKET
+            Price(USD_E18[t] * (BPS - spread) // BPS, USD_E18[t] * (BPS + spread) // BPS, USD_E18[t]) for t in BASKET
         ),
         timestamp=1_000,
         dust_bps=POLICY.dust_bps,
@@ -151,17 +145,13 @@ def check_legs(problem: Problem, plan: Plan) -> None:
     after = {pool.key: pool for pool in problem.pools}
     for swap in plan.swaps:
         assert swap.pool == after[swap.pool.key]
-        assert swap.amount_out_raw == swap.pool.quote_in(
-            swap.token_in, swap.token_out, swap.amount_in_raw
-        )
+        assert swap.amount_out_raw == swap.pool.quote_in(swap.token_in, swap.token_out, swap.amount_in_raw)
         after[swap.pool.key] = swap.pool_after
         held[swap.token_in] -= swap.amount_in_raw
         assert held[swap.token_in] >= 0
         held[swap.token_out] += swap.amount_out_raw
     bought = dict(zip(problem.tokens, plan.expected_buys_raw, strict=True))
-    assert {token: raw for token, raw in held.items() if raw} == {
-        token: raw for token, raw in bought.items() if raw
-    }
+    assert {token: raw for token, raw in held.items() if raw} == {token: raw for token, raw in bought.items() if raw}
     assert sum(cost.fee_e18 for cost in plan.swap_costs) == plan.cost.fee_e18
     assert sum(cost.impact_e18 for cost in plan.swap_costs) == plan.cost.impact_e18
 

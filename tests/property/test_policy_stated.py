@@ -123,10 +123,7 @@ class Book:
         sound = [not asset.excluded for asset in basket.assets]
         #  USD times 1e18 for the smallest unit of each asset.
         self.price, self.high, self.low = (
-            [
-                Fraction(kept and number, unit)
-                for number, kept, unit in zip(prices, known, self.units, strict=True)
-            ]
+            [Fraction(kept and number, unit) for number, kept, unit in zip(prices, known, self.units, strict=True)]
             for prices, known in (
                 ([p.primary_e18 for p in basket.prices], sound),
                 ([p.hi_e18 for p in basket.prices], [True] * len(sound)),
@@ -166,18 +163,14 @@ class Book:
     def not_due(self) -> Refusal | None:
         period, now = self.rules.calendar_seconds, self.case.timestamp
         new = period and self.state.rebalanced_at // period < now // period
-        more_than_dust = Fraction(sum(map(abs, self.before)), self.total) > Fraction(
-            self.rules.dust_bps, BPS
-        )
+        more_than_dust = Fraction(sum(map(abs, self.before)), self.total) > Fraction(self.rules.dust_bps, BPS)
         due = self.broken(self.before, self.total) or (new and more_than_dust)
         return None if due else ("NoBandBroken", ())
 
     def left(self, level_e18: int, budget_bps: int, period: int) -> int:
         """What has not drained of a level."""
         drained = floor(
-            Fraction(self.case.timestamp - self.state.rebalanced_at, period)
-            * Fraction(budget_bps, BPS)
-            * E18
+            Fraction(self.case.timestamp - self.state.rebalanced_at, period) * Fraction(budget_bps, BPS) * E18
         )
         return max(0, level_e18 - drained)
 
@@ -196,18 +189,11 @@ class Book:
         )
         if self.turned >= budget:
             return "TurnoverBudgetExceeded", (self.turned, budget)
-        lent = [
-            min(requested[i], floor(self.before[i] / self.price[i])) if requested[i] else 0
-            for i in self.n
-        ]
+        lent = [min(requested[i], floor(self.before[i] / self.price[i])) if requested[i] else 0 for i in self.n]
         if rules.destination_bps:
             off = self.outside(self.before, self.total)
-            sides = [
-                sum(off[i] for i in self.n if (self.before[i] > 0) == up) for up in (True, False)
-            ]
-            lent = self.scaled(
-                lent, self.price, max(sides) + floor(Fraction(rules.dust_bps, BPS) * self.total)
-            )
+            sides = [sum(off[i] for i in self.n if (self.before[i] > 0) == up) for up in (True, False)]
+            lent = self.scaled(lent, self.price, max(sides) + floor(Fraction(rules.dust_bps, BPS) * self.total))
         lent = self.scaled(lent, self.high, floor(Fraction(budget - self.turned, E18) * self.total))
         self.lent, self.buys, self.floor_e18 = lent, list(buys), 0
         if lent != list(requested):
@@ -253,11 +239,7 @@ class Book:
 
     def too_poor(self) -> Refusal | None:
         rules, since = self.rules, self.state.due_since
-        waited = (
-            Fraction(self.case.timestamp - since, rules.slippage_ramp_seconds)
-            if since
-            else Fraction(0)
-        )
+        waited = Fraction(self.case.timestamp - since, rules.slippage_ramp_seconds) if since else Fraction(0)
         climb = (rules.max_slippage_bps - rules.start_slippage_bps) * min(Fraction(1), waited)
         self.limit = floor(Fraction(rules.start_slippage_bps + climb, BPS) * E18)
         for least in (self.floor_e18, ceil(self.sold * (1 - Fraction(self.limit, E18)))):
@@ -281,9 +263,7 @@ class Book:
         else:
             far, rest = sum(map(abs, before)), sum(map(abs, self.after))
         near = Fraction(rest, self.end) <= Fraction(rules.dust_bps, BPS)
-        if near or Fraction(rest, self.end) <= (
-            1 - Fraction(rules.min_progress_bps, BPS)
-        ) * Fraction(far, start):
+        if near or Fraction(rest, self.end) <= (1 - Fraction(rules.min_progress_bps, BPS)) * Fraction(far, start):
             return None
         return "TooLittleProgress", (far, start, rest, self.end)
 
@@ -332,9 +312,7 @@ def random_case(rng: Random) -> Case:
             calendar_seconds=rng.choice((3_600, 86_400, NOW)),
             dust_bps=rng.choice((1, 100)),
         )
-        basket = replace(
-            basket, assets=tuple(replace(asset, band_bps=10_000) for asset in basket.assets)
-        )
+        basket = replace(basket, assets=tuple(replace(asset, band_bps=10_000) for asset in basket.assets))
     if rng.random() < 0.3:
         start, end = NOW - rng.choice((-1, 0, 1, 500)), NOW + rng.choice((0, 1, 999))
         targets = [asset.target_e18 for asset in basket.assets]
@@ -407,9 +385,7 @@ def lines(case: Case, rng: Random) -> Iterator[tuple[str, Callable[[int], Case],
 
     def given(k: int) -> Case:
         bought = tuple(amount * k >> 40 for amount in fill.bought)
-        return replace(
-            case, fill=replace(fill, bought=bought), min_buys=tuple(map(min, case.min_buys, bought))
-        )
+        return replace(case, fill=replace(fill, bought=bought), min_buys=tuple(map(min, case.min_buys, bought)))
 
     def sold(k: int) -> Case:
         return replace(case, fill=replace(fill, sold=tuple(sale * k >> 40 for sale in fill.sold)))
@@ -424,9 +400,7 @@ def lines(case: Case, rng: Random) -> Iterator[tuple[str, Callable[[int], Case],
     held = basket.held[most]
     yield (
         "held",
-        lambda k: replace(
-            case, basket=replace(basket, held=(*basket.held[:most], k, *basket.held[most + 1 :]))
-        ),
+        lambda k: replace(case, basket=replace(basket, held=(*basket.held[:most], k, *basket.held[most + 1 :]))),
         min(2 * held, MAX_HELD_RAW),
     )
     yield (
@@ -451,10 +425,7 @@ def lines(case: Case, rng: Random) -> Iterator[tuple[str, Callable[[int], Case],
             case,
             basket=replace(
                 basket,
-                assets=tuple(
-                    replace(a, min_trade_raw=k) if i == at else a
-                    for i, a in enumerate(basket.assets)
-                ),
+                assets=tuple(replace(a, min_trade_raw=k) if i == at else a for i, a in enumerate(basket.assets)),
             ),
         ),
         max(*case.sales, *fill.bought, 1),

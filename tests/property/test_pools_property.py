@@ -56,9 +56,7 @@ def weighted(draw: st.DrawFn) -> BalancerWeightedPool:
     rest = 10**18
     weights = []
     for left in range(len(coins) - 1, 0, -1):
-        share = draw(
-            st.one_of(st.just(rest // (left + 1)), st.integers(10**16, rest - left * 10**16))
-        )
+        share = draw(st.one_of(st.just(rest // (left + 1)), st.integers(10**16, rest - left * 10**16)))
         weights.append(share)
         rest -= share
     balances = tuple(draw(st.integers(10**5, 10 ** (coin.decimals + 9))) for coin in coins)
@@ -78,15 +76,10 @@ def weighted(draw: st.DrawFn) -> BalancerWeightedPool:
 def stable(draw: st.DrawFn) -> CurveStablePool:
     coins = tokens(draw, draw(st.integers(2, 4)))
     middle = draw(st.integers(3, 9))
-    balances = tuple(
-        draw(st.integers(10 ** (middle - 1), 10 ** (middle + 1))) * 10**coin.decimals
-        for coin in coins
-    )
+    balances = tuple(draw(st.integers(10 ** (middle - 1), 10 ** (middle + 1))) * 10**coin.decimals for coin in coins)
     amplification = draw(st.sampled_from([1, 10, 200, 4_000, 10**5]))
     fee = draw(st.sampled_from([0, 1_500_000, 40_000_000]))
-    pool = CurveStablePool(
-        POOL, coins, balances, amplification, fee, draw(st.sampled_from([0, 5 * 10**9, 10**10]))
-    )
+    pool = CurveStablePool(POOL, coins, balances, amplification, fee, draw(st.sampled_from([0, 5 * 10**9, 10**10])))
     if draw(st.booleans()):
         return pool
     rates = tuple(rate * draw(st.sampled_from([100, 101, 140])) // 100 for rate in pool.rates)
@@ -178,11 +171,7 @@ def test_more_in_never_brings_less_out(pool: Backtest, data: st.DataObject) -> N
 
     slack = {"uniswap-v2": 0, "balancer": 1, "curve": 2}[pool.ref.venue]
     slack += pool.quote_in(*way, more) * (0 if slack < 2 else 1) // 10**12
-    slack += (
-        pool.balances[_place(pool, way[1])] // 10**14
-        if isinstance(pool, BalancerWeightedPool)
-        else 0
-    )
+    slack += pool.balances[_place(pool, way[1])] // 10**14 if isinstance(pool, BalancerWeightedPool) else 0
     assert pool.quote_in(*way, more) >= pool.quote_in(*way, less) - slack
 
 
@@ -191,9 +180,7 @@ def _place(pool: Backtest, address: str) -> int:
 
 
 @given(pools, st.data())
-def test_what_quote_out_asks_for_brings_what_was_wanted(
-    pool: Backtest, data: st.DataObject
-) -> None:
+def test_what_quote_out_asks_for_brings_what_was_wanted(pool: Backtest, data: st.DataObject) -> None:
     """P-IN: exactly, but for Balancer, which charges its largest error both ways."""
     way = way_of(pool, data)
     try:
@@ -210,17 +197,11 @@ def test_what_quote_out_asks_for_brings_what_was_wanted(
     else:
         assert brought >= wanted
         # And one unit less does not.
-        assert (
-            needed == 1
-            or pool.quote_in(*way, needed - 1) < wanted
-            or isinstance(pool, UniswapV2Pool)
-        )
+        assert needed == 1 or pool.quote_in(*way, needed - 1) < wanted or isinstance(pool, UniswapV2Pool)
 
 
 @given(pools, st.data())
-def test_flows_fall_as_prices_rise_and_end_at_their_price(
-    pool: Backtest, data: st.DataObject
-) -> None:
+def test_flows_fall_as_prices_rise_and_end_at_their_price(pool: Backtest, data: st.DataObject) -> None:
     """P-FL"""
     way = way_of(pool, data)
     best = float(pool.spot_price(*way)) * (1 - pool.fee_pips / 1e6)
@@ -240,9 +221,7 @@ def test_flows_fall_as_prices_rise_and_end_at_their_price(
 
 
 @given(pools, st.floats(0.2, 0.98), st.data())
-def test_after_a_flow_the_next_part_yields_its_price(
-    pool: Backtest, share: float, data: st.DataObject
-) -> None:
+def test_after_a_flow_the_next_part_yields_its_price(pool: Backtest, share: float, data: st.DataObject) -> None:
     """P-FL, where the pool is large enough for a thousandth of the flow to be many units."""
     way = way_of(pool, data)
     price = float(pool.spot_price(*way)) * (1 - pool.fee_pips / 1e6) * share
@@ -259,9 +238,7 @@ def test_after_a_flow_the_next_part_yields_its_price(
 
 
 @given(pairs(), st.data())
-def test_pair_passes_what_is_quoted_and_not_a_unit_more(
-    pool: UniswapV2Pool, data: st.DataObject
-) -> None:
+def test_pair_passes_what_is_quoted_and_not_a_unit_more(pool: UniswapV2Pool, data: st.DataObject) -> None:
     """P-K: the pair's check, with its fee taken off what came in."""
     way = way_of(pool, data)
     amount = amount_of(pool, way, data)

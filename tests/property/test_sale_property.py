@@ -52,9 +52,7 @@ PAIRS = ((BITCOIN, ETHER), (BITCOIN, DOLLAR), (DOLLAR, ETHER), (BITCOIN, EURO), 
 def markets(draw: st.DrawFn, most: int = 6) -> tuple[UniswapV3Pool, ...]:
     """Pools of random pairs: several of one pair, dead ends, two middle tokens."""
     pairs = draw(st.lists(st.sampled_from(PAIRS), min_size=1, max_size=most))
-    return tuple(
-        draw(pools_of(token0, token1, number)) for number, (token0, token1) in enumerate(pairs, 1)
-    )
+    return tuple(draw(pools_of(token0, token1, number)) for number, (token0, token1) in enumerate(pairs, 1))
 
 
 usd_amounts = st.one_of(st.integers(1, 100), st.integers(1, 5_000_000))
@@ -66,9 +64,7 @@ def raw_of(token: Token, usd: int) -> int:
     return int(usd * 10**token.decimals / USD_PER_TOKEN[token])
 
 
-def single_paths(
-    pools: tuple[UniswapV3Pool, ...], token_in: str, token_out: str, amount: int
-) -> list[int]:
+def single_paths(pools: tuple[UniswapV3Pool, ...], token_in: str, token_out: str, amount: int) -> list[int]:
     """What every direct pool and every two pools in a row pay for the whole amount, if they can."""
     paid = []
     for path in paths(pools, token_in, token_out):
@@ -83,9 +79,7 @@ def single_paths(
     return paid
 
 
-def sold(
-    pools: tuple[UniswapV3Pool, ...], token_in: str, token_out: str, amount: int
-) -> tuple[tuple[Swap, ...], int]:
+def sold(pools: tuple[UniswapV3Pool, ...], token_in: str, token_out: str, amount: int) -> tuple[tuple[Swap, ...], int]:
     """The best sale and what it brings, once its books are checked: amounts add up, every leg is its pool's exact quote."""
     swaps = best_sale(pools, {token_in: amount}, token_out)
     flow: dict[str, int] = defaultdict(int)
@@ -94,9 +88,7 @@ def sold(
     for swap in swaps:
         assert swap.pool.address not in used
         used.add(swap.pool.address)
-        assert swap.pool.quote_in(swap.token_in, swap.token_out, swap.amount_in_raw) == (
-            swap.amount_out_raw
-        )
+        assert swap.pool.quote_in(swap.token_in, swap.token_out, swap.amount_in_raw) == (swap.amount_out_raw)
         flow[swap.token_in] -= swap.amount_in_raw
         assert flow[swap.token_in] >= 0
         flow[swap.token_out] += swap.amount_out_raw
@@ -122,17 +114,13 @@ def test_sale_on_any_market_adds_up_and_beats_every_single_path(
     assert brought >= max(singles, default=0)
 
 
-def paths(
-    pools: tuple[UniswapV3Pool, ...], token_in: str, token_out: str
-) -> list[tuple[UniswapV3Pool, ...]]:
+def paths(pools: tuple[UniswapV3Pool, ...], token_in: str, token_out: str) -> list[tuple[UniswapV3Pool, ...]]:
     """All direct pools and all two pools in a row."""
 
     def trades(pool: UniswapV3Pool, token_a: str, token_b: str) -> bool:
         return {token.address for token in pool.tokens} == {token_a, token_b}
 
-    found: list[tuple[UniswapV3Pool, ...]] = [
-        (pool,) for pool in pools if trades(pool, token_in, token_out)
-    ]
+    found: list[tuple[UniswapV3Pool, ...]] = [(pool,) for pool in pools if trades(pool, token_in, token_out)]
     for middle in {token.address for pool in pools for token in pool.tokens}:
         firsts = [pool for pool in pools if trades(pool, token_in, middle)]
         found += product(firsts, [pool for pool in pools if trades(pool, middle, token_out)])
@@ -165,15 +153,11 @@ def test_sale_beats_brute_force_over_a_grid(pools: tuple[UniswapV3Pool, ...], us
                 continue
             shares = [amount * a // parts, amount * b // parts]
             shares.append(amount - sum(shares))
-            out = quote(direct1, ETHER, BITCOIN, shares[0]) + quote(
-                direct2, ETHER, BITCOIN, shares[1]
-            )
+            out = quote(direct1, ETHER, BITCOIN, shares[0]) + quote(direct2, ETHER, BITCOIN, shares[1])
             dollars = quote(first, ETHER, DOLLAR, shares[2])
             for c in range(parts + 1 if dollars else 1):
                 into1 = dollars * c // parts
-                through = quote(second1, DOLLAR, BITCOIN, into1) + quote(
-                    second2, DOLLAR, BITCOIN, dollars - into1
-                )
+                through = quote(second1, DOLLAR, BITCOIN, into1) + quote(second2, DOLLAR, BITCOIN, dollars - into1)
                 best = max(best, out + through)
     except LiquidityExhausted:
         assume(False)

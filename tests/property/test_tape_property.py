@@ -73,6 +73,4 @@ def test_synthetic_feeds_publish_for_a_reason_and_miss_none(seed: int, days: flo
             moved = abs(after.answer_e8 - before.answer_e8) * 10_000
             waited = after.at - before.at
             assert 0 < waited <= model.heartbeat_seconds
-            assert (
-                moved >= model.deviation_bps * before.answer_e8 or waited == model.heartbeat_seconds
-            )
+            assert moved >= model.deviation_bps * before.answer_e8 or waited == model.heartbeat_seconds

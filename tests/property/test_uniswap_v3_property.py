@@ -41,9 +41,7 @@ amounts = st.one_of(
 def pools(draw: st.DrawFn, min_bits: int = 0) -> UniswapV3Pool:
     """One to six overlapping or separate positions around, above or below the price."""
     fee_pips, spacing = draw(
-        st.sampled_from(
-            [(100, 1), (500, 10), (3_000, 60), (10_000, 200), (0, 60), (999_999, 60), (500, 16_383)]
-        )
+        st.sampled_from([(100, 1), (500, 10), (3_000, 60), (10_000, 200), (0, 60), (999_999, 60), (500, 16_383)])
     )
     end = MAX_TICK // spacing
     center = draw(st.integers(-end, end))
@@ -61,9 +59,7 @@ def pools(draw: st.DrawFn, min_bits: int = 0) -> UniswapV3Pool:
         for at, net in ((low * spacing, liquidity), (high * spacing, -liquidity)):
             gross_there, net_there = moves.get(at, (0, 0))
             moves[at] = (gross_there + liquidity, net_there + net)
-    profile = TickProfile(
-        fee_pips, spacing, tuple(InitializedTick(at, *moves[at]) for at in sorted(moves))
-    )
+    profile = TickProfile(fee_pips, spacing, tuple(InitializedTick(at, *moves[at]) for at in sorted(moves)))
     tick = max(min(draw(near) * spacing + draw(st.integers(-1, 1)), MAX_TICK - 1), MIN_TICK)
     low_x96, high_x96 = sqrt_at_tick(tick), sqrt_at_tick(tick + 1)
     sqrt_x96 = draw(st.one_of(st.just(low_x96), st.integers(low_x96, high_x96 - 1)))
@@ -125,9 +121,7 @@ def walk(pool: UniswapV3Pool, *, down: bool, amount: int, exact_in: bool) -> Wal
     return state
 
 
-def next_tick_within_one_word(
-    net_at: dict[int, int], tick: int, spacing: int, *, down: bool
-) -> int:
+def next_tick_within_one_word(net_at: dict[int, int], tick: int, spacing: int, *, down: bool) -> int:
     """TickBitmap.nextInitializedTickWithinOneWord."""
     compressed = tick // spacing
     if down:
@@ -194,9 +188,7 @@ def price_after_amount0(current: int, liquidity: int, amount: int) -> int:
 
 
 @given(pools_and_pairs(), amounts)
-def test_quote_in_any_pool_is_what_the_contract_pays(
-    case: tuple[UniswapV3Pool, str, str], amount: int
-) -> None:
+def test_quote_in_any_pool_is_what_the_contract_pays(case: tuple[UniswapV3Pool, str, str], amount: int) -> None:
     pool, token_in, token_out = case
     walked = walk(pool, down=token_in == TOKEN0.address, amount=amount, exact_in=True)
 
@@ -217,9 +209,7 @@ def test_quote_in_any_pool_is_what_the_contract_pays(
 
 
 @given(pools_and_pairs(), amounts)
-def test_quote_out_any_pool_is_what_the_contract_takes(
-    case: tuple[UniswapV3Pool, str, str], amount: int
-) -> None:
+def test_quote_out_any_pool_is_what_the_contract_takes(case: tuple[UniswapV3Pool, str, str], amount: int) -> None:
     pool, token_in, token_out = case
     walked = walk(pool, down=token_in == TOKEN0.address, amount=amount, exact_in=False)
 
@@ -234,9 +224,7 @@ def test_quote_out_any_pool_is_what_the_contract_takes(
 
 
 @given(pools_and_pairs(), amounts)
-def test_quote_in_of_quote_out_covers_the_wish(
-    case: tuple[UniswapV3Pool, str, str], amount: int
-) -> None:
+def test_quote_in_of_quote_out_covers_the_wish(case: tuple[UniswapV3Pool, str, str], amount: int) -> None:
     pool, token_in, token_out = case
     needed = quote_or_assume(pool.quote_out, token_in, token_out, amount)
     assume(needed > 0)
@@ -245,9 +233,7 @@ def test_quote_in_of_quote_out_covers_the_wish(
 
 
 @given(pools_and_pairs(min_bits=90), amounts)
-def test_quote_out_of_quote_in_needs_no_more_than_rounding(
-    case: tuple[UniswapV3Pool, str, str], amount: int
-) -> None:
+def test_quote_out_of_quote_in_needs_no_more_than_rounding(case: tuple[UniswapV3Pool, str, str], amount: int) -> None:
     """`quote_out` is the least amount that is enough, but for the contract's own rounding.
 
     An exact-out swap ends one unit of sqrt price further than it must and pays for it, after a
@@ -271,9 +257,7 @@ def test_quote_out_of_quote_in_needs_no_more_than_rounding(
 
 
 @given(pools_and_pairs(), amounts, amounts)
-def test_quotes_with_more_in_never_pay_less(
-    case: tuple[UniswapV3Pool, str, str], amount: int, more: int
-) -> None:
+def test_quotes_with_more_in_never_pay_less(case: tuple[UniswapV3Pool, str, str], amount: int, more: int) -> None:
     pool, token_in, token_out = case
     of_both = quote_or_assume(pool.quote_in, token_in, token_out, amount + more)
 
@@ -292,9 +276,7 @@ def test_a_swap_in_two_parts_never_pays_more_than_in_one(
 
 
 @given(pools_and_pairs(), amounts)
-def test_a_swap_there_and_back_never_profits(
-    case: tuple[UniswapV3Pool, str, str], amount: int
-) -> None:
+def test_a_swap_there_and_back_never_profits(case: tuple[UniswapV3Pool, str, str], amount: int) -> None:
     pool, token_in, token_out = case
     received = quote_or_assume(pool.quote_in, token_in, token_out, amount)
     assume(received > 0)

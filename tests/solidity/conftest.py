@@ -22,9 +22,7 @@ RUN_SECONDS = 1_800  # a first run compiles the suites, beside whatever else the
 
 COMMENT = re.compile(r"//[^\n]*|/\*.*?\*/", re.DOTALL)
 CONTRACT = re.compile(r"\b(abstract\s+)?contract\s+(\w+)(?:\s+is\s+([^{]*))?\s*\{")
-TEST = re.compile(
-    r"\bfunction\s+((?:test|table|invariant|statefulFuzz)\w*)\s*\([^)]*\)[^{;]*\b(?:public|external)\b"
-)
+TEST = re.compile(r"\bfunction\s+((?:test|table|invariant|statefulFuzz)\w*)\s*\([^)]*\)[^{;]*\b(?:public|external)\b")
 ARGUMENTS = re.compile(r"\bconstructor\s*\(\s*\w")
 BASE = re.compile(r"(\w+)\s*(?:\([^)]*\))?\s*(?:,|$)")
 

@@ -43,9 +43,7 @@ def test_report_of_forge_is_read_with_what_failed_and_why() -> None:
 
 @pytest.mark.timeout(RUN_SECONDS)
 def test_forge_has_no_test_that_is_no_item(repo_root: Path) -> None:
-    run = subprocess.run(
-        ["forge", "test", "--list", "--json"], cwd=repo_root, capture_output=True, text=True
-    )
+    run = subprocess.run(["forge", "test", "--list", "--json"], cwd=repo_root, capture_output=True, text=True)
     assert run.stdout.startswith("{"), run.stdout + run.stderr
     listed = {
         Path(path).name: {suite: sorted(set(tests)) for suite, tests in found.items()}

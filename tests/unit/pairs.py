@@ -12,9 +12,7 @@ RAW = 10**18
 FEE_PIPS = 3_000
 
 
-def pair(
-    token0: Token, token1: Token, number: int, reserve0: int, reserve1: int, fee: int = FEE_PIPS
-) -> UniswapV3Pool:
+def pair(token0: Token, token1: Token, number: int, reserve0: int, reserve1: int, fee: int = FEE_PIPS) -> UniswapV3Pool:
     """A pool with reserves of whole tokens."""
     sqrt_x96 = isqrt(reserve1 * Q96 * Q96 // reserve0)
     liquidity = isqrt(reserve0 * reserve1 * RAW * RAW)
@@ -24,6 +22,4 @@ def pair(
         InitializedTick(end, liquidity, -liquidity),
     )
     profile = TickProfile(fee, 60, ticks)
-    return UniswapV3Pool(
-        f"0x{number:040x}", token0, token1, profile, sqrt_x96, tick_at_sqrt(sqrt_x96), liquidity
-    )
+    return UniswapV3Pool(f"0x{number:040x}", token0, token1, profile, sqrt_x96, tick_at_sqrt(sqrt_x96), liquidity)

@@ -71,9 +71,7 @@ def test_function_with_structs_encodes_word_by_word(routes: Interface) -> None:
     assert route.signature == "route(uint256,(address,int24[2])[])"
 
     data = route.encode(5, [(SOMEONE, (-1, 60))])
-    assert data[10:] == (
-        word(5) + word(64) + word(1) + word(int("ab" * 20, 16)) + "f" * 64 + word(60)
-    )
+    assert data[10:] == (word(5) + word(64) + word(1) + word(int("ab" * 20, 16)) + "f" * 64 + word(60))
     back = route.decode("0x" + data[10:])
     assert back == (5, ((SOMEONE.lower(), (-1, 60)),))
 
@@ -130,9 +128,7 @@ def test_revert_by_panic_says_what_it_means() -> None:
 
 
 def test_revert_with_a_custom_error_carries_its_numbers() -> None:
-    refusal = decode_revert(
-        bytes.fromhex("e450d38c" + word(int("ab" * 20, 16)) + word(3) + word(4))
-    )
+    refusal = decode_revert(bytes.fromhex("e450d38c" + word(int("ab" * 20, 16)) + word(3) + word(4)))
     assert refusal.error == "ERC20InsufficientBalance"
     assert refusal.values == {"sender": SOMEONE.lower(), "balance": 3, "needed": 4}
 

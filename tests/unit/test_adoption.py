@@ -35,9 +35,7 @@ def handed(*versions: Version) -> HandedOver:
     return HandedOver(INTENT, ME, 0, versions)
 
 
-def adopted(
-    one: HandedOver, *attempts: Attempt, replaced: bool = False, followed: bool = False
-) -> Adoption:
+def adopted(one: HandedOver, *attempts: Attempt, replaced: bool = False, followed: bool = False) -> Adoption:
     """Adopted by a journal that has all its attempts at that nonce and that epoch."""
     return adopt(one, attempts, attempts[::-1], replaced=replaced, followed=followed)
 

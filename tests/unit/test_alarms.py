@@ -31,9 +31,7 @@ MATTERS: dict[str, dict[str, Any]] = {
     "TransactionWaits": {"waiting_blocks": 26},
     "SignerLow": {"balances_wei": {SIGNER: 5 * E18 // 100 - 1}},
     "NoEndpoint": {"endpoints": (endpoint("https://one.example", usable=False),)},
-    "EndpointUnusable": {
-        "endpoints": (endpoint("https://one.example", usable=False), endpoint("https://b.example"))
-    },
+    "EndpointUnusable": {"endpoints": (endpoint("https://one.example", usable=False), endpoint("https://b.example"))},
     "LooksFail": {"failure": "no answer", "failures_in_a_row": 3},
     "NoNewBlock": {"block": tick(NOON - 300).block},
     "LooksSlow": {"seconds": 6.5},
@@ -107,9 +105,7 @@ def test_alarm_does_not_begin_a_step_before(name: str) -> None:
         changes = dict(JUST_NOT[name])
         if "block" in changes:
             changes["block"] = tick(NOON + after - 299).block
-        assert name not in [
-            each for each, _ in reported(alarms.observe(tick(NOON + after, **changes)))
-        ]
+        assert name not in [each for each, _ in reported(alarms.observe(tick(NOON + after, **changes)))]
 
 
 def test_local_chain_makes_blocks_when_it_likes() -> None:
@@ -164,9 +160,7 @@ def test_alarm_that_flickers_is_told_once() -> None:
     seen = [
         phase
         for after in range(0, 600, 15)
-        for _, phase in reported(
-            alarms.observe(tick(NOON + after, waiting_blocks=30 if after % 30 else 0))
-        )
+        for _, phase in reported(alarms.observe(tick(NOON + after, waiting_blocks=30 if after % 30 else 0)))
     ]
 
     assert seen == ["began"]
@@ -220,9 +214,7 @@ def test_notice_says_what_it_means_of_what_and_what_to_do() -> None:
 
     assert began.title == "[warning] chain 1: SignerLow"
     assert began.body == (
-        "A signing account has little ether left.\n"
-        f"{SIGNER}: it has 0.010000 ether left\n"
-        "Send it ether."
+        f"A signing account has little ether left.\n{SIGNER}: it has 0.010000 ether left\nSend it ether."
     )
     assert lasts.title == "[warning] chain 1: SignerLow still"
     assert "For 2 min now." in lasts.body

@@ -31,9 +31,7 @@ def elsewhere(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(module, "_more_folders", [])
 
 
-def test_contract_is_found_in_any_folder_the_first_one_first(
-    elsewhere: None, tmp_path: Path
-) -> None:
+def test_contract_is_found_in_any_folder_the_first_one_first(elsewhere: None, tmp_path: Path) -> None:
     packaged = artifact_names()
     first, second = tmp_path / "first", tmp_path / "second"
     written(first, "OnlyHereForATest", "0x61")

@@ -56,9 +56,7 @@ def handed(epoch: int, nonce: int, sender: str = ME, chain_id: int = 1) -> Hande
 
 
 @pytest.mark.parametrize(("before", "after"), product(AttemptState, AttemptState))
-def test_state_follows_only_those_that_lead_to_it(
-    before: AttemptState, after: AttemptState
-) -> None:
+def test_state_follows_only_those_that_lead_to_it(before: AttemptState, after: AttemptState) -> None:
     if after in ALLOWED[before].split():
         check_transition(before, after)
         return
@@ -154,9 +152,7 @@ def test_nonce_of_what_was_never_signed_is_a_mistake_of_the_program() -> None:
         (handed(1, 4, chain_id=10), False),
     ],
 )
-def test_attempts_of_one_chain_compete_for_a_nonce_or_an_epoch(
-    other: HandedOver, competes: bool
-) -> None:
+def test_attempts_of_one_chain_compete_for_a_nonce_or_an_epoch(other: HandedOver, competes: bool) -> None:
     assert handed(1, 4).competes_with(other) is competes
     assert other.competes_with(handed(1, 4)) is competes
 

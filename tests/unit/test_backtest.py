@@ -84,9 +84,7 @@ def every_pool() -> list[Pool]:
         fee_e18=3 * 10**15,
     )
     pair = UniswapV2Pool("0x" + "a2" * 20, USDC, WETH, (10**12, 5 * 10**20))
-    found = [
-        at_prices(pool, PRICES_E8) for pool in (v3, WrappedEtherPool(v4, WETH), balancer, crypto())
-    ]
+    found = [at_prices(pool, PRICES_E8) for pool in (v3, WrappedEtherPool(v4, WETH), balancer, crypto())]
     return [*found, pair]
 
 
@@ -116,9 +114,7 @@ def test_pool_of_another_time_stands_at_the_prices_asked_for(number: int) -> Non
     for token, other in permutations(pool.tokens, 2):
         worth = prices[token.address] * 10**other.decimals
         worth /= prices[other.address] * 10**token.decimals
-        assert float(pool.spot_price(token.address, other.address)) == pytest.approx(
-            worth, rel=1e-6
-        )
+        assert float(pool.spot_price(token.address, other.address)) == pytest.approx(worth, rel=1e-6)
 
 
 def paper(held: int = 0) -> tuple[BacktestVault, BacktestMarket]:
@@ -162,10 +158,7 @@ def test_vault_that_is_paused_or_rests_says_so() -> None:
 
     assert paused.snapshot(market, SEEN_AT).reason is Reason.PAUSED
     assert backs_off.snapshot(market, SEEN_AT).reason is Reason.COOLDOWN
-    assert (
-        backs_off.snapshot(market, SEEN_AT + POLICY.cooldown_seconds - 1).reason
-        is Reason.BAND_BROKEN
-    )
+    assert backs_off.snapshot(market, SEEN_AT + POLICY.cooldown_seconds - 1).reason is Reason.BAND_BROKEN
 
 
 def test_vault_worth_nothing_cannot_be_weighed() -> None:
@@ -177,9 +170,7 @@ def test_vault_worth_nothing_cannot_be_weighed() -> None:
 
 
 def test_best_single_pool_is_the_one_that_pays_most() -> None:
-    dear = replace(
-        POOLS[0], address="0x" + "99" * 20, profile=replace(POOLS[0].profile, fee_pips=9_000)
-    )
+    dear = replace(POOLS[0], address="0x" + "99" * 20, profile=replace(POOLS[0].profile, fee_pips=9_000))
     swaps = best_pool([dear, *POOLS], ETHER.address, BITCOIN.address, 10**18)
 
     assert swaps is not None
@@ -217,14 +208,8 @@ def test_ordinary_way_trades_at_once_what_the_vault_allows() -> None:
 
     assert order.step is Action.REBALANCE
     assert order.plan is not None
-    sold = sum(
-        raw * price
-        for raw, price in zip(order.plan.sales_raw, snapshot.basket.prices_e18, strict=True)
-    )
-    allowed = sum(
-        raw * price
-        for raw, price in zip(snapshot.sales_allowed, snapshot.basket.prices_e18, strict=True)
-    )
+    sold = sum(raw * price for raw, price in zip(order.plan.sales_raw, snapshot.basket.prices_e18, strict=True))
+    allowed = sum(raw * price for raw, price in zip(snapshot.sales_allowed, snapshot.basket.prices_e18, strict=True))
     assert sold == pytest.approx(allowed, rel=1e-3)
 
 

@@ -186,13 +186,9 @@ def pool(**changes: object) -> BalancerWeightedPool:
     return of_class(load(balancer(**changes)), BalancerWeightedPool)
 
 
-@pytest.mark.parametrize(
-    "fee", ["0", "1/2", "0.01", "0.003", "0.999999999999999999", "0.000000000000000001"]
-)
+@pytest.mark.parametrize("fee", ["0", "1/2", "0.01", "0.003", "0.999999999999999999", "0.000000000000000001"])
 @pytest.mark.parametrize("way", [(A, B), (B, A)])
-def test_most_that_goes_in_is_thirty_per_cent_once_its_fee_is_off(
-    fee: str, way: tuple[str, str]
-) -> None:
+def test_most_that_goes_in_is_thirty_per_cent_once_its_fee_is_off(fee: str, way: tuple[str, str]) -> None:
     """The last amount that is quoted, by trying the one after it."""
     one = pool(fee=fee, balances=[1_007, 100_003 * 10**12 + 7], tokens=[token(A, 6), token(B)])
     with pytest.raises(LiquidityExhausted) as refusal:

@@ -177,9 +177,7 @@ parts = st.fractions(0, Fraction(6, 5))
 
 
 @given(drawn_pools(), st.booleans(), parts)
-def test_amount_in_pays_what_the_plain_steps_say(
-    one: BalancerV3WeightedPool, forward: bool, part: Fraction
-) -> None:
+def test_amount_in_pays_what_the_plain_steps_say(one: BalancerV3WeightedPool, forward: bool, part: Fraction) -> None:
     i, j = (0, 1) if forward else (1, 0)
     way = one.tokens[i].address, one.tokens[j].address
     amount = max(int(limit(one, way) * part), 1)
@@ -195,9 +193,7 @@ def test_amount_in_pays_what_the_plain_steps_say(
 
 
 @given(drawn_pools(), st.booleans(), parts)
-def test_amount_out_costs_what_the_plain_steps_say(
-    one: BalancerV3WeightedPool, forward: bool, part: Fraction
-) -> None:
+def test_amount_out_costs_what_the_plain_steps_say(one: BalancerV3WeightedPool, forward: bool, part: Fraction) -> None:
     i, j = (0, 1) if forward else (1, 0)
     way = one.tokens[i].address, one.tokens[j].address
     amount = max(int(limit(one, way, exact_in=False) * part), 1)
@@ -209,9 +205,7 @@ def test_amount_out_costs_what_the_plain_steps_say(
     assert found == cost(one, i, j, amount)
 
 
-VECTORS = json.loads(
-    (Path(__file__).parent.parent / "vectors" / "balancer_v3_2024.json").read_text()
-)
+VECTORS = json.loads((Path(__file__).parent.parent / "vectors" / "balancer_v3_2024.json").read_text())
 """What the Router of December 2024 answered for pools of that time, by public sources compiled and run apart: neither is published on npm.
 
 A row of quotes is index in, index out, whether the amounts go in, amounts, answers (null: refused).
@@ -240,9 +234,7 @@ def test_quotes_of_the_earlier_form_are_those_of_its_sources(vector: dict[str, A
 
 @pytest.mark.parametrize("fee", [10**13, 3 * 10**15, 10**17, 999 * 10**15])
 @pytest.mark.parametrize("way", [(A, B), (B, A)])
-def test_most_that_goes_in_is_thirty_per_cent_once_its_fee_is_off(
-    fee: int, way: tuple[str, str]
-) -> None:
+def test_most_that_goes_in_is_thirty_per_cent_once_its_fee_is_off(fee: int, way: tuple[str, str]) -> None:
     one = pool(fee=fee, balances=[1_007 * 10**6, 100_003 * E18 + 7], min_balances=[10**12, 10**6])
     i = 0 if way[0] == A else 1
     most = limit(one, way)
@@ -448,9 +440,7 @@ def test_pool_at_other_prices_is_worth_its_weights() -> None:
 def test_hop_names_vault_and_pool() -> None:
     body = bytes.fromhex(VAULT[2:] + POOL[2:])
 
-    assert pool().hop(A.upper().replace("X", "x"), B, 7, to_caller=True) == Hop(
-        10, 7, A, B, body, Flags.TO_CALLER
-    )
+    assert pool().hop(A.upper().replace("X", "x"), B, 7, to_caller=True) == Hop(10, 7, A, B, body, Flags.TO_CALLER)
     assert pool().hop(B, A, 0, to_caller=False) == Hop(10, 0, B, A, body, 0)
     assert not pool().BUYS_EXACTLY
     with pytest.raises(UnknownToken):
@@ -647,9 +637,7 @@ def test_pool_of_another_form_or_formula_is_refused(minimums: list[int]) -> None
         read(OneV3Pool(other, onSwap=12_345))
 
 
-@pytest.mark.parametrize(
-    "missing", ["getVault", "getNormalizedWeights", "getPoolData", "isPoolPaused"]
-)
+@pytest.mark.parametrize("missing", ["getVault", "getNormalizedWeights", "getPoolData", "isPoolPaused"])
 def test_pool_without_an_answer_is_refused(missing: str) -> None:
     class Lacking(OneV3Pool):
         def _value(self, name: str, message: Any, arguments: Sequence[Any]) -> Any:

@@ -128,11 +128,7 @@ def test_when_every_chain_of_several_could_not_begin_so_often_the_station_ends()
     assert "one" in str(caught.value)
     assert "ten" in str(caught.value)
     tries = {
-        chain: [
-            one["tries"]
-            for one in logs
-            if one["event"] == "chain_not_started" and one["chain_id"] == chain
-        ]
+        chain: [one["tries"] for one in logs if one["event"] == "chain_not_started" and one["chain_id"] == chain]
         for chain in (1, 10)
     }
     assert all(seen[:5] == [1, 2, 3, 4, 5] for seen in tries.values())
@@ -230,14 +226,10 @@ def test_a_station_that_is_stopped_before_a_keeper_is_opened_does_not_begin_it()
 # Resting
 
 
-def test_chains_that_rest_all_at_once_end_the_station_and_one_that_looks_again_rests_no_more() -> (
-    None
-):
+def test_chains_that_rest_all_at_once_end_the_station_and_one_that_looks_again_rests_no_more() -> None:
     reported: list[Any] = []
     supervisor = supervisor_of({1: Keeper(), 10: Keeper()}, observers=[reported.append])
-    backing_off = [
-        tick(chain_id=chain, failure=f"{chain} fails", breakers=(breaker(),)) for chain in (1, 10)
-    ]
+    backing_off = [tick(chain_id=chain, failure=f"{chain} fails", breakers=(breaker(),)) for chain in (1, 10)]
     vaults_own = tick(chain_id=10, breakers=(breaker("0xaa"),))
     supervisor._watch(backing_off[0])
     supervisor._watch(tick(chain_id=1))

@@ -107,9 +107,7 @@ def test_commands_are_those_of_the_manual() -> None:
 
 
 @pytest.mark.parametrize("path", ALL, ids=" ".join)
-def test_help_explains_every_option_and_its_default(
-    capsys: pytest.CaptureFixture[str], path: tuple[str, ...]
-) -> None:
+def test_help_explains_every_option_and_its_default(capsys: pytest.CaptureFixture[str], path: tuple[str, ...]) -> None:
     ran = run(capsys, *path, "--help")
     assert (ran.code, ran.err) == (0, "")
     text = " ".join(ran.out.split())
@@ -262,9 +260,7 @@ def failing(monkeypatch: pytest.MonkeyPatch, error: BaseException) -> None:
     monkeypatch.setattr(session.Session, "open", fail)
 
 
-def test_no_command_leaves_a_core_dump(
-    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_no_command_leaves_a_core_dump(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
     limits: list[tuple[int, tuple[int, int]]] = []
     monkeypatch.setattr("resource.setrlimit", lambda *limit: limits.append(limit))
 
@@ -388,9 +384,7 @@ def test_a_reader_who_goes_away_ends_a_command_quietly(
     assert (ran.code, ran.err) == (1, "")
 
 
-def test_abandoned_exits_130(
-    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_abandoned_exits_130(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
     failing(monkeypatch, KeyboardInterrupt())
     ran = run(capsys, "vault", "status")
     assert (ran.code, ran.err) == (130, "Abandoned.\n")
@@ -437,9 +431,7 @@ def test_a_picture_that_cannot_be_drawn_is_refused_before_anything_is_done(
     assert (ran.code, ran.out) == (1, "")
 
 
-def test_two_demos_do_not_write_into_one_folder(
-    capsys: pytest.CaptureFixture[str], tmp_path: Path
-) -> None:
+def test_two_demos_do_not_write_into_one_folder(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
     (tmp_path / "kept.txt").write_text("kept")
     with demo._alone_in(tmp_path):
         ran = run(capsys, "demo", "--out", tmp_path)
@@ -515,9 +507,7 @@ def test_instants_and_durations_are_told_in_words() -> None:
     assert [span(s) for s in (-5, 59, 60, 90, 7_200, 7_260, 86_400, 172_798)] == [
         *("0 s", "59 s", "1 min", "1 min 30 s", "2 h", "2 h 1 min", "1 d", "1 d 23 h 59 min"),
     ]
-    reported = ContractReverted(
-        "E", {"deadline": 1_680_734_111, "delaySeconds": 172_798, "minimum": 90}
-    )
+    reported = ContractReverted("E", {"deadline": 1_680_734_111, "delaySeconds": 172_798, "minimum": 90})
     assert str(reported) == (
         "The contract refused with E(deadline=1680734111 (2023-04-05 22:35:11 UTC), "
         "delaySeconds=172798 (1 d 23 h 59 min), minimum=90)."

@@ -12,9 +12,7 @@ import pytest
 
 INPUT = {
     "language": "Solidity",
-    "sources": {
-        "A.sol": {"content": 'pragma solidity 0.8.30; import "b/B.sol"; contract A is B {}'}
-    },
+    "sources": {"A.sol": {"content": 'pragma solidity 0.8.30; import "b/B.sol"; contract A is B {}'}},
     "settings": {"outputSelection": {"*": {"*": ["evm.bytecode.object"]}}},
 }
 B_SOURCE = "pragma solidity 0.8.30; contract B { uint256 public b = 1; }"
@@ -35,8 +33,7 @@ def pretender(folder: Path, version: str) -> Path:
     """A program that says it is solc of that version and answers everything else with its arguments."""
     path = folder / "solc"
     path.write_text(
-        "#!/bin/sh\n"
-        f'[ "$1" = --version ] && echo "Version: {version}+commit.00000000.Linux.g++" || echo "native $*"\n'
+        f'#!/bin/sh\n[ "$1" = --version ] && echo "Version: {version}+commit.00000000.Linux.g++" || echo "native $*"\n'
     )
     path.chmod(0o755)
     return path
@@ -71,12 +68,8 @@ def test_import_is_read_from_a_named_folder(repo_root: Path, tmp_path: Path, opt
     assert run.returncode == 0
 
 
-def test_import_is_read_from_the_checkout_when_nothing_else_has_it(
-    repo_root: Path, tmp_path: Path
-) -> None:
-    source = (
-        'pragma solidity 0.8.30; import "node_modules/@openzeppelin/contracts/utils/Strings.sol";'
-    )
+def test_import_is_read_from_the_checkout_when_nothing_else_has_it(repo_root: Path, tmp_path: Path) -> None:
+    source = 'pragma solidity 0.8.30; import "node_modules/@openzeppelin/contracts/utils/Strings.sol";'
     given = {**INPUT, "sources": {"A.sol": {"content": source}}}
 
     run = solc(repo_root, "--standard-json", "--base-path", tmp_path, given=given)
@@ -100,9 +93,7 @@ def test_import_by_a_link_out_of_the_folder_is_refused(repo_root: Path, tmp_path
     (inside / "b").symlink_to(outside)
 
     refused = solc(repo_root, "--standard-json", "--base-path", inside, given=INPUT)
-    allowed = solc(
-        repo_root, "--standard-json", "--base-path", inside, f"--allow-paths={outside}", given=INPUT
-    )
+    allowed = solc(repo_root, "--standard-json", "--base-path", inside, f"--allow-paths={outside}", given=INPUT)
 
     assert "outside of allowed directories" in refused.stdout
     assert "outside of allowed directories" not in allowed.stdout

@@ -101,9 +101,7 @@ def vault(rpc: Rpc) -> BoundContract:
 # What is sent
 
 
-def test_a_read_is_one_eth_call_and_no_other_request(
-    node: Node, rpc: Rpc, vault: BoundContract
-) -> None:
+def test_a_read_is_one_eth_call_and_no_other_request(node: Node, rpc: Rpc, vault: BoundContract) -> None:
     node.word = "0x" + word(5)
 
     assert vault.call("totalSupply", block=HASH) == 5
@@ -267,9 +265,7 @@ def test_addresses_come_out_in_lower_case_and_structs_as_plain_tuples(node: Node
         (b"x" * 400, "x" * 299 + "…"),
     ],
 )
-def test_a_string_comes_out_safe_to_show(
-    node: Node, vault: BoundContract, raw: bytes, shown: str
-) -> None:
+def test_a_string_comes_out_safe_to_show(node: Node, vault: BoundContract, raw: bytes, shown: str) -> None:
     node.word = "0x" + encode(["bytes"], [raw]).hex()
 
     assert vault.call("symbol") == shown
@@ -401,9 +397,7 @@ def test_a_nodes_own_refusal_stays_one(node: Node, vault: BoundContract, code: i
 
 
 @pytest.mark.parametrize("result", [None, 5, "no hex", "0xzz", ["0x01"], {"data": "0x01"}, "0x1"])
-def test_a_result_that_no_call_has_is_malformed(
-    server_rpc: tuple[ScriptedServer, Rpc], result: Any
-) -> None:
+def test_a_result_that_no_call_has_is_malformed(server_rpc: tuple[ScriptedServer, Rpc], result: Any) -> None:
     server, rpc = server_rpc
     server.results(lambda _: result)
 

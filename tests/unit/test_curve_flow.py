@@ -84,9 +84,7 @@ def test_prices_are_looked_for_twice_as_far_each_time_and_never_beyond_the_furth
 
 
 @pytest.mark.parametrize(("most", "furthest"), [(0.5, 100.0), (0.4, 100.0), (9.0, 1.0), (9.0, 0.5)])
-def test_nothing_flows_where_nothing_can_and_no_price_is_looked_for(
-    most: float, furthest: float
-) -> None:
+def test_nothing_flows_where_nothing_can_and_no_price_is_looked_for(most: float, furthest: float) -> None:
     curve = falling(furthest)
     curve.most_marginal = most
 
@@ -100,9 +98,7 @@ def test_nothing_flows_where_nothing_can_and_no_price_is_looked_for(
     [(0.8, 2.5), (0.83, 2.5), (2.5 / 3, 0.0), (0.84, 0.0), (0.99, 0.0)],
 )
 @pytest.mark.parametrize("x0", [1.0, 3.0])
-def test_a_better_price_ahead_is_worth_it_if_the_whole_of_the_way_is(
-    target: float, out: float, x0: float
-) -> None:
+def test_a_better_price_ahead_is_worth_it_if_the_whole_of_the_way_is(target: float, out: float, x0: float) -> None:
     curve = humped(x0=x0)
 
     x, paid = curve.flow(target)
@@ -129,9 +125,7 @@ def test_a_place_ahead_that_yields_just_the_target_is_begun_from() -> None:
 
 
 @given(st.floats(0.05, 0.95), st.floats(1.5, 60.0), st.floats(0.1, 30.0), st.floats(0.0, 0.5))
-def test_no_other_amount_gains_more(
-    target: float, furthest: float, width: float, dip: float
-) -> None:
+def test_no_other_amount_gains_more(target: float, furthest: float, width: float, dip: float) -> None:
     """The slope falls and has one hump ahead, as where a fee falls towards balance; every other amount was tried."""
 
     def out(x: float) -> float:

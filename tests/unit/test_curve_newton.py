@@ -43,9 +43,7 @@ def states(coins: int, count: int = 400, spread: float = 2.5) -> Iterator[list[i
         yield [int(size * 10 ** rng.uniform(-spread, spread)) for _ in range(coins)]
 
 
-def newton_d(
-    start: int, xp: Sequence[int], k0_at: Callable[[int], int], parameters: Parameters
-) -> int:
+def newton_d(start: int, xp: Sequence[int], k0_at: Callable[[int], int], parameters: Parameters) -> int:
     """D of crypto pools of any number of coins; what K0 is at a D each mathematics rounds in its own way."""
     ann, multiplier, gamma = parameters
     n, total, d = len(xp), sum(xp), start
@@ -68,9 +66,7 @@ def newton_d(
     return after
 
 
-def newton_y(
-    start: int, others: Sequence[int], k0_others: int, parameters: Parameters, d: int, limit: int
-) -> int:
+def newton_y(start: int, others: Sequence[int], k0_others: int, parameters: Parameters, d: int, limit: int) -> int:
     """A balance of crypto pools of any number of coins."""
     ann, multiplier, gamma = parameters
     n, y = len(others) + 1, start

@@ -52,9 +52,7 @@ def plan() -> Plan:
     return found
 
 
-def after(
-    monkeypatch: pytest.MonkeyPatch, found: Plan | NoPlan, snapshot: VaultSnapshot
-) -> Verdict:
+def after(monkeypatch: pytest.MonkeyPatch, found: Plan | NoPlan, snapshot: VaultSnapshot) -> Verdict:
     """The decision where this is what becomes of the search for a plan."""
     monkeypatch.setattr(module, "plan_rebalance", lambda _: found)
     return decide(snapshot, POOLS, NO_GAS)
@@ -72,9 +70,7 @@ def refusal(plan: Plan, why: PolicyRefused, bound_by: str | None = None) -> NoPl
     ("reason", "trades"),
     [(reason, reason in (Reason.BAND_BROKEN, Reason.CALENDAR_DUE)) for reason in Reason],
 )
-def test_trades_are_sought_only_where_the_vault_would_take_them(
-    reason: Reason, trades: bool
-) -> None:
+def test_trades_are_sought_only_where_the_vault_would_take_them(reason: Reason, trades: bool) -> None:
     assert wants_plan(replace(seen(), reason=reason)) is trades
 
 
@@ -221,9 +217,7 @@ def test_poor_pools_of_a_real_search_have_the_break_stamped() -> None:
 
 
 def test_search_is_within_what_is_left_of_each_budget() -> None:
-    snapshot = replace(
-        seen(), loss_left_e18=E18 // 100, turnover_left_e18=E18 // 5, slippage_limit_e18=E18 // 125
-    )
+    snapshot = replace(seen(), loss_left_e18=E18 // 100, turnover_left_e18=E18 // 5, slippage_limit_e18=E18 // 125)
 
     problem = plan_input(snapshot, POOLS, Conditions(7 * 10**9))
 
@@ -322,10 +316,7 @@ def test_fault_of_the_oracle_names_the_tokens_that_have_one_and_no_other() -> No
         basket=replace(snapshot.basket, prices=tuple(prices)),
     )
 
-    assert (
-        explain(blind)
-        == f"no sound price for {BITCOIN.address} (its answer is older than its heartbeat)"
-    )
+    assert explain(blind) == f"no sound price for {BITCOIN.address} (its answer is older than its heartbeat)"
 
 
 def test_owner_is_told_of_a_loss_above_dust_and_of_what_is_barred() -> None:

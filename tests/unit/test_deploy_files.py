@@ -51,9 +51,7 @@ def compare(expr: str, samples: dict[str, list[dict[str, str]]]) -> None:
     assert expr.count("(") == expr.count(")")
     assert expr.count("{") == expr.count("}")
     bare = re.sub(r'"[^"]*"|\[\w+\]', "", expr)
-    labels = {
-        label for line in (each for lines in samples.values() for each in lines) for label in line
-    }
+    labels = {label for line in (each for lines in samples.values() for each in lines) for label in line}
     words = set(re.findall(r"[a-z_]\w*", bare))
     assert words - FUNCTIONS - labels - {"job", "instance"} <= samples.keys()
     for name, requested in re.findall(r"(\w+)\{([^}]*)\}", expr):
@@ -70,9 +68,7 @@ def compare(expr: str, samples: dict[str, list[dict[str, str]]]) -> None:
 
 
 @pytest.mark.parametrize("name", [alarm.name for alarm in ALARMS])
-def test_rule_names_metrics_that_are_there(
-    name: str, samples: dict[str, list[dict[str, str]]]
-) -> None:
+def test_rule_names_metrics_that_are_there(name: str, samples: dict[str, list[dict[str, str]]]) -> None:
     (expr,) = [alarm.expr for alarm in ALARMS if alarm.name == name]
 
     compare(expr, samples)
@@ -88,9 +84,7 @@ def test_rule_names_metrics_that_are_there(
         "avgg(rebalancer_vaults)",
     ],
 )
-def test_expression_with_a_mistake_is_found(
-    expr: str, samples: dict[str, list[dict[str, str]]]
-) -> None:
+def test_expression_with_a_mistake_is_found(expr: str, samples: dict[str, list[dict[str, str]]]) -> None:
     with pytest.raises(AssertionError):
         compare(expr, samples)
 
@@ -111,9 +105,7 @@ def test_dashboard_names_metrics_that_are_there(
     exprs = [target["expr"] for panel in charts(dashboard) for target in panel["targets"]]
     for variable in dashboard["templating"]["list"]:
         if variable["type"] == "query":
-            metric, label = re.fullmatch(
-                r"label_values\((\w+), (\w+)\)", variable["definition"]
-            ).groups()  # type: ignore[union-attr] # it matches or the test fails
+            metric, label = re.fullmatch(r"label_values\((\w+), (\w+)\)", variable["definition"]).groups()  # type: ignore[union-attr] # it matches or the test fails
             assert label in samples[metric][0]
             assert variable["query"]["query"] == variable["definition"]
 
@@ -147,11 +139,7 @@ def test_dashboard_is_as_grafana_loads_it(dashboard: dict[str, Any]) -> None:
     taken: set[tuple[int, int]] = set()
     for panel in panels:
         at = panel["gridPos"]
-        cells = {
-            (x, y)
-            for x in range(at["x"], at["x"] + at["w"])
-            for y in range(at["y"], at["y"] + at["h"])
-        }
+        cells = {(x, y) for x in range(at["x"], at["x"] + at["w"]) for y in range(at["y"], at["y"] + at["h"])}
         assert at["x"] + at["w"] <= 24
         assert not cells & taken, f"{panel['title']} lies on another"
         taken |= cells
@@ -168,9 +156,7 @@ def test_dashboard_is_as_grafana_loads_it(dashboard: dict[str, Any]) -> None:
             assert requested <= {"chain"}
 
 
-def test_promtool_takes_the_rules_and_the_dashboard(
-    deploy: Path, dashboard: dict[str, Any], tmp_path: Path
-) -> None:
+def test_promtool_takes_the_rules_and_the_dashboard(deploy: Path, dashboard: dict[str, Any], tmp_path: Path) -> None:
     promtool = shutil.which("promtool")
     if promtool is None:
         pytest.skip("promtool is not installed (on Debian it comes with the package prometheus)")
@@ -187,9 +173,7 @@ def test_promtool_takes_the_rules_and_the_dashboard(
     group = {"groups": [{"name": "dashboard", "rules": rules}]}
     (tmp_path / "dashboard.yml").write_text(yaml.safe_dump(group))
     for arguments in (["config", "prometheus.yml"], ["rules", "dashboard.yml"]):
-        run = subprocess.run(
-            [promtool, "check", *arguments], cwd=tmp_path, capture_output=True, text=True
-        )
+        run = subprocess.run([promtool, "check", *arguments], cwd=tmp_path, capture_output=True, text=True)
         assert run.returncode == 0, run.stdout + run.stderr
 
 
@@ -231,9 +215,7 @@ def test_service_restarts_unless_a_person_has_to_come(deploy: Path) -> None:
 
 def test_service_keeps_secrets_out_of_the_settings(deploy: Path) -> None:
     lines = (deploy / "rebalancer.service").read_text().splitlines()
-    credentials = {
-        name for line in lines for name in re.findall(r"^LoadCredential=([\w-]+):", line)
-    }
+    credentials = {name for line in lines for name in re.findall(r"^LoadCredential=([\w-]+):", line)}
     used = {name for line in lines for name in re.findall(r"=%d/([\w-]+)$", line)}
 
     assert credentials == used == {"keystore", "keystore-password"}
@@ -245,12 +227,8 @@ def compose(deploy: Path) -> dict[str, Any]:
     return found
 
 
-def test_compose_mounts_files_that_are_there_or_the_operators(
-    compose: dict[str, Any], deploy: Path
-) -> None:
-    volumes = [
-        volume for service in compose["services"].values() for volume in service.get("volumes", [])
-    ]
+def test_compose_mounts_files_that_are_there_or_the_operators(compose: dict[str, Any], deploy: Path) -> None:
+    volumes = [volume for service in compose["services"].values() for volume in service.get("volumes", [])]
     files = [volume.split(":")[0] for volume in volumes if volume.startswith("./")]
     files += [secret["file"] for secret in compose["secrets"].values()]
     build = compose["services"]["keeper"]["build"]
@@ -298,9 +276,7 @@ def test_grafana_knows_no_password_that_everybody_knows(compose: dict[str, Any])
     assert settings["GF_SECURITY_DISABLE_INITIAL_ADMIN_CREATION"] == "true"
 
 
-def test_every_service_drops_its_rights_and_the_keeper_its_core(
-    compose: dict[str, Any], deploy: Path
-) -> None:
+def test_every_service_drops_its_rights_and_the_keeper_its_core(compose: dict[str, Any], deploy: Path) -> None:
     for service in compose["services"].values():
         assert service["cap_drop"] == ["ALL"]
         assert service["security_opt"] == ["no-new-privileges:true"]
@@ -337,9 +313,7 @@ def test_prometheus_asks_the_keeper_where_it_listens(compose: dict[str, Any], de
     assert job["static_configs"][0]["targets"] == ["keeper:9464"]
     assert "REBALANCER_KEEPER__LISTEN=0.0.0.0:9464" in dockerfile
     assert compose["services"]["keeper"]["ports"] == ["127.0.0.1:9464:9464"]
-    assert (
-        compose["services"]["keeper"]["environment"]["REBALANCER_KEEPER__ALLOWED_HOSTS"] == "keeper"
-    )
+    assert compose["services"]["keeper"]["environment"]["REBALANCER_KEEPER__ALLOWED_HOSTS"] == "keeper"
     assert config["rule_files"] == ["alerts.yml"]
 
 

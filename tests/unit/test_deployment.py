@@ -188,9 +188,7 @@ def test_save_replaces_what_is_there_and_writes_through_no_link(tmp_path: Path) 
         ('{"chain_id": 1e999}', "a field is of the wrong kind"),
     ],
 )
-def test_what_is_wrong_with_a_file_is_told_with_its_path(
-    tmp_path: Path, text: str, reason: str
-) -> None:
+def test_what_is_wrong_with_a_file_is_told_with_its_path(tmp_path: Path, text: str, reason: str) -> None:
     path = tmp_path / "deployment.json"
     path.write_text(text)
 

@@ -31,9 +31,7 @@ def solved(*pools: UniswapV3Pool) -> tuple[Market, Offer, Solution]:
 
 
 def test_dispensable_says_what_doing_without_a_pool_loses() -> None:
-    market, offer, found = solved(
-        pair(A, B, 1, 10_000, 10_000), pair(A, B, 2, 9_000, 9_000), pair(A, B, 3, 400, 400)
-    )
+    market, offer, found = solved(pair(A, B, 1, 10_000, 10_000), pair(A, B, 2, 9_000, 9_000), pair(A, B, 3, 400, 400))
     rows = trading_rows(market, found)
     assert len(rows) == 3
     smallest = int(rows[np.argmin(found.flows.amounts_in[rows])])
@@ -46,10 +44,7 @@ def test_dispensable_says_what_doing_without_a_pool_loses() -> None:
 @pytest.mark.parametrize(
     "pools",
     [
-        [
-            pair(A, B, i, 100_000 * depth, 100_000 * depth)
-            for i, depth in enumerate((10, 8, 6, 5), 1)
-        ],
+        [pair(A, B, i, 100_000 * depth, 100_000 * depth) for i, depth in enumerate((10, 8, 6, 5), 1)],
         [
             pair(
                 one,
@@ -59,9 +54,7 @@ def test_dispensable_says_what_doing_without_a_pool_loses() -> None:
                 100_000 * depth,
                 2_000 if other is B and one is A else 1_000,
             )
-            for i, (one, other, depth) in enumerate(
-                ((A, B, 10), (A, C, 8), (A, C, 5), (B, C, 9), (B, C, 6)), 1
-            )
+            for i, (one, other, depth) in enumerate(((A, B, 10), (A, C, 8), (A, C, 5), (B, C, 9), (B, C, 6)), 1)
         ],
     ],
     ids=["beside one another", "two in a row"],
@@ -76,9 +69,7 @@ def test_dispensable_adds_up_what_one_pool_after_another_loses(pools: list[Unisw
     rows = trading_rows(market, found)
     left, lost, value = rows.tolist(), dict[int, float](), found.value
     for _ in range(3):
-        without = {
-            row: solve(market.only([r for r in left if r != row]), offer).value for row in left
-        }
+        without = {row: solve(market.only([r for r in left if r != row]), offer).value for row in left}
         least = max(without, key=without.__getitem__)
         lost[least], value = value - without[least], without[least]
         left.remove(least)

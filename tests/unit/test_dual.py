@@ -40,9 +40,7 @@ from tests.unit.test_flow_to_swaps import ThreeTokens
 KEPT = 1 - FEE_PIPS / PIPS
 
 
-def solved(
-    pools: tuple[Pool, ...], sell: float, buy: float, cost: float, gain: float = 1.0
-) -> tuple[Market, Solution]:
+def solved(pools: tuple[Pool, ...], sell: float, buy: float, cost: float, gain: float = 1.0) -> tuple[Market, Solution]:
     """A is sold at `cost`, B bought at `gain`; every token is worth a dollar a whole one. Amounts in whole tokens."""
     market = Market(pools)
     size = len(market.tokens)
@@ -113,9 +111,7 @@ def test_dual_divides_a_sale_by_depth() -> None:
 
 
 def test_dual_passes_through_a_third_token_and_leaves_none_of_it() -> None:
-    market, found = solved(
-        (pair(A, C, 9, 1_000, 1_000), pair(B, C, 10, 1_000, 1_000)), sell=10, buy=100, cost=0.5
-    )
+    market, found = solved((pair(A, C, 9, 1_000, 1_000), pair(B, C, 10, 1_000, 1_000)), sell=10, buy=100, cost=0.5)
 
     middle = 9_970 / 1_009.97
     out = 1_000 * KEPT * middle / (1_000 + KEPT * middle)
@@ -143,14 +139,10 @@ def test_dual_takes_what_mispriced_pools_give_away() -> None:
 
 def test_dual_that_goes_beyond_what_is_laid_out_lays_out_more() -> None:
     """Sixty positions one above the other, and a sale that crosses most of them."""
-    ticks = tuple(
-        InitializedTick(60 * i, 10**21, 10**21 if i < 31 else -(10**21)) for i in range(1, 61)
-    )
+    ticks = tuple(InitializedTick(60 * i, 10**21, 10**21 if i < 31 else -(10**21)) for i in range(1, 61))
     base = 10**22
     end = MAX_TICK // 60 * 60
-    profile = TickProfile(
-        FEE_PIPS, 60, (InitializedTick(-end, base, base), *ticks, InitializedTick(end, base, -base))
-    )
+    profile = TickProfile(FEE_PIPS, 60, (InitializedTick(-end, base, base), *ticks, InitializedTick(end, base, -base)))
     pool = (
         UniswapV3Pool(f"0x{9:040x}", B, A, profile, Q96, 0, base)
         if B.address < A.address
@@ -188,9 +180,7 @@ def many_ticks(rng: random.Random, number: int) -> UniswapV3Pool:
     )
     sqrt_x96 = int(1.0001 ** (rng.uniform(-3_000, 3_000) / 2) * Q96)
     tick = tick_at_sqrt(sqrt_x96)
-    return UniswapV3Pool(
-        f"0x{number:040x}", A, B, profile, sqrt_x96, tick, profile.liquidity_at(tick)
-    )
+    return UniswapV3Pool(f"0x{number:040x}", A, B, profile, sqrt_x96, tick, profile.liquidity_at(tick))
 
 
 @pytest.mark.parametrize("seed", range(20))
@@ -232,12 +222,8 @@ def test_market_says_what_an_amount_brings_and_what_the_next_unit_would() -> Non
 
 
 def test_market_takes_a_pool_of_v4_with_both_its_fees() -> None:
-    profile = synthetic(
-        A, B, fee_pips=3_000, tick_spacing=60, sqrt_price_x96=Q96, depth1_raw=1_000 * RAW
-    ).profile
-    pool = UniswapV4Pool(
-        f"0x{7:040x}", A, B, profile, Q96, 0, profile.liquidity_at(0), protocol_fees_pips=(1_000, 0)
-    )
+    profile = synthetic(A, B, fee_pips=3_000, tick_spacing=60, sqrt_price_x96=Q96, depth1_raw=1_000 * RAW).profile
+    pool = UniswapV4Pool(f"0x{7:040x}", A, B, profile, Q96, 0, profile.liquidity_at(0), protocol_fees_pips=(1_000, 0))
     market = Market((pool,))
     prices = np.array([0.99, 1.0]) if market.tokens[0] == A.address else np.array([1.0, 0.99])
     found = market.flows(prices)
@@ -268,9 +254,7 @@ def test_market_finds_prices_of_other_tokens_by_their_deepest_pools() -> None:
 
 def test_market_takes_a_pool_of_ether_as_one_of_the_wrapped_token() -> None:
     ether = Token(ETHER_ADDRESS, "ETH", 18)
-    profile = synthetic(
-        A, B, fee_pips=500, tick_spacing=10, sqrt_price_x96=Q96, depth1_raw=1_000 * RAW
-    ).profile
+    profile = synthetic(A, B, fee_pips=500, tick_spacing=10, sqrt_price_x96=Q96, depth1_raw=1_000 * RAW).profile
     inner = UniswapV4Pool(f"0x{7:040x}", ether, B, profile, Q96, 0, profile.liquidity_at(0))
     # The wrapped token's address is above the other's: the pool's order is still ether's.
     wrapped = WrappedEtherPool(inner, Token("0x" + "ff" * 20, "WETH", 18))
@@ -285,12 +269,8 @@ def test_market_takes_a_pool_of_ether_as_one_of_the_wrapped_token() -> None:
         assert (found.amounts_in[row], found.amounts_out[row]) == pytest.approx(expected, rel=1e-9)
 
 
-@pytest.mark.parametrize(
-    ("seed", "stormy"), [(42, True), (90, False), (37, True), (47, False), (79, True), (28, True)]
-)
-def test_dual_of_a_market_is_solved_in_few_steps_whichever_limits_bind(
-    seed: int, *, stormy: bool
-) -> None:
+@pytest.mark.parametrize(("seed", "stormy"), [(42, True), (90, False), (37, True), (47, False), (79, True), (28, True)])
+def test_dual_of_a_market_is_solved_in_few_steps_whichever_limits_bind(seed: int, *, stormy: bool) -> None:
     """Curves, kinks, pools that disagree, budgets: steps are few and the bound is met."""
     problem = market_of_seed(seed, stormy=stormy)
     market = market_of(problem.pools)
@@ -366,9 +346,7 @@ def test_dual_of_a_sale_too_large_for_its_pools_still_ends_at_its_bound(seed: in
     prices = np.ones(len(market.tokens))
     for token, price in usd.items():
         prices[market.index[token.address]] = price / 10.0**token.decimals
-    buy[market.index[bitcoin.address]] = (
-        8 * float(sell @ prices) / prices[market.index[bitcoin.address]]
-    )
+    buy[market.index[bitcoin.address]] = 8 * float(sell @ prices) / prices[market.index[bitcoin.address]]
     found = solve(market, Offer(sell, buy, 0 * prices, prices, prices))
     assert found.value <= found.bound
     assert found.bound - found.value < 1e-8 * found.bound
@@ -419,9 +397,7 @@ class ByPoints(ThreeTokens):
     tokens: tuple[Token, ...] = (A, B)
     given: tuple[tuple[float, float, float], ...] = ()
 
-    def points(
-        self, token_in: str, token_out: str, growths: Sequence[float]
-    ) -> list[tuple[float, float, float]]:
+    def points(self, token_in: str, token_out: str, growths: Sequence[float]) -> list[tuple[float, float, float]]:
         return list(self.given) if token_in == A.address and growths else []
 
 
@@ -454,9 +430,7 @@ class ByPoints(ThreeTokens):
             80,
             id="rises for three points",
         ),
-        pytest.param(
-            ((0, 0, 0.5), (10, 4, 0.0)), ((0.4, 0, 0), (0.01, 0, 0)), 0, id="ends at once"
-        ),
+        pytest.param(((0, 0, 0.5), (10, 4, 0.0)), ((0.4, 0, 0), (0.01, 0, 0)), 0, id="ends at once"),
         pytest.param((), ((0.01, 0, 0),), 0, id="empty"),
     ],
 )
@@ -566,9 +540,7 @@ def test_optimum_known_with_points_far_apart_is_solved_again_with_closer_ones() 
     assert direct is not None
     assert found.solution.laid == 1
     assert found.market is not market
-    assert abs(found.solution.value - direct.solution.value) < abs(
-        first.value - direct.solution.value
-    )
+    assert abs(found.solution.value - direct.solution.value) < abs(first.value - direct.solution.value)
     # Points were laid twice, each as long as twelve steps.
     spent = found.solution.steps + 2 * 12
     assert not effort.is_over((1_000 - spent - 1) / 1_000)

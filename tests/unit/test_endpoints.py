@@ -36,10 +36,7 @@ class Node(ScriptedServer):
             return self.fault(body)
         calls = body if isinstance(body, list) else [body]
         values = {"eth_blockNumber": hex(self.height), "eth_chainId": hex(self.chain)}
-        answers = [
-            {"jsonrpc": "2.0", "id": c["id"], "result": values.get(c["method"], self.word)}
-            for c in calls
-        ]
+        answers = [{"jsonrpc": "2.0", "id": c["id"], "result": values.get(c["method"], self.word)} for c in calls]
         return 200, json.dumps(answers if isinstance(body, list) else answers[0])
 
     def refuses(self, code: int, message: str, status: int = 200, data: str | None = None) -> None:
@@ -124,9 +121,7 @@ def test_a_nodes_refusal_of_the_question_is_an_answer(nodes: list[Node]) -> None
     ],
     ids=["limit", "no header", "429", "500", "html", "empty", "gone", "other chain"],
 )
-def test_an_endpoint_that_fails_is_passed_over_and_rests(
-    nodes: list[Node], fault: Callable[[Node], None]
-) -> None:
+def test_an_endpoint_that_fails_is_passed_over_and_rests(nodes: list[Node], fault: Callable[[Node], None]) -> None:
     rpc = over(nodes, expected_chain_id=1)
     nodes[1].word = "0x02"
     fault(nodes[0])
@@ -169,9 +164,7 @@ def _rested(rpc: Endpoints, now: list[float], seconds: float) -> bool:
     return not backing_off
 
 
-def test_a_silent_endpoint_leaves_time_for_the_next(
-    nodes: list[Node], monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_silent_endpoint_leaves_time_for_the_next(nodes: list[Node], monkeypatch: pytest.MonkeyPatch) -> None:
     clock = SkippingClock(monkeypatch)
     rpc = over(nodes, timeout_s=2 * LONGEST_SECONDS)
     silent = rpc._ranked[0].rpc
@@ -220,9 +213,7 @@ def test_an_endpoint_that_is_behind_is_asked_last(nodes: list[Node]) -> None:
     assert "eth_call" not in nodes[0].methods()
 
 
-def test_the_faster_of_two_is_asked_first(
-    nodes: list[Node], monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_the_faster_of_two_is_asked_first(nodes: list[Node], monkeypatch: pytest.MonkeyPatch) -> None:
     clock = SkippingClock(monkeypatch)
     plain = nodes[0].answer
 
@@ -232,9 +223,7 @@ def test_the_faster_of_two_is_asked_first(
 
     nodes[0].answer = slow
     rpc = over(nodes[:2], timeout_s=10 * LONGEST_SECONDS)
-    monkeypatch.setattr(
-        rpc._threads, "map", map
-    )  # one after the other: what is skipped is the slow one's alone
+    monkeypatch.setattr(rpc._threads, "map", map)  # one after the other: what is skipped is the slow one's alone
     rpc.check()
 
     rpc.call("eth_call")
@@ -313,9 +302,7 @@ def tells_of(node: Node, tip_gwei: int, base_gwei: int = 10) -> None:
 
 
 @pytest.mark.parametrize(("quorum", "usual"), [(2, 1), (3, 2)])
-def test_the_price_of_gas_is_the_median_of_those_that_must_agree(
-    nodes: list[Node], quorum: int, usual: int
-) -> None:
+def test_the_price_of_gas_is_the_median_of_those_that_must_agree(nodes: list[Node], quorum: int, usual: int) -> None:
     for node, tip in zip(nodes, (199, 1, 2), strict=True):
         tells_of(node, tip)
 

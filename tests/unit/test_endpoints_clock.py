@@ -240,9 +240,7 @@ def test_pauses_double_while_all_are_at_a_limit_and_end_in_time(clock: Clock, ma
     assert clock.slept == [0.25, 0.5, 1.0, 2.0, 4.0, 8.0]
     assert len(reported[0].requested) == len(reported[1].requested) == 7
     left = [16 - seconds for seconds in (0.0, 0.25, 0.75, 1.75, 3.75, 7.75, 15.75)]
-    assert reported[0].given == [seconds / 2 for seconds in left], (
-        "the question's time is not begun anew"
-    )
+    assert reported[0].given == [seconds / 2 for seconds in left], "the question's time is not begun anew"
     assert reported[1].given == left
 
 
@@ -302,9 +300,7 @@ def test_one_that_names_no_time_has_all_waited_for_by_pauses(clock: Clock, make:
     assert len(one.requested) == 1
 
 
-def test_who_asked_to_be_left_alone_is_not_asked_and_the_time_is_named(
-    clock: Clock, make: Make
-) -> None:
+def test_who_asked_to_be_left_alone_is_not_asked_and_the_time_is_named(clock: Clock, make: Make) -> None:
     rpc, [one, two] = make(ONE, TWO)
     one.word, two.word = busy_for(one, 50.04), busy_for(two, 70.0)
     rpc.check()
@@ -356,9 +352,7 @@ def test_a_height_that_is_no_number_is_a_failure_and_no_height(make: Make, heigh
     assert health[1].height == 100
 
 
-def test_a_look_is_taken_before_a_question_once_the_last_is_too_old(
-    clock: Clock, make: Make
-) -> None:
+def test_a_look_is_taken_before_a_question_once_the_last_is_too_old(clock: Clock, make: Make) -> None:
     rpc, [one] = make(ONE, tick_seconds=10.0)
     rpc.call("eth_call")
     clock.now += 10.0
@@ -370,9 +364,7 @@ def test_a_look_is_taken_before_a_question_once_the_last_is_too_old(
     assert one.requested == [checked, requested, requested, checked, requested]
 
 
-def test_the_latency_is_that_of_answers_and_not_of_what_was_asked_before(
-    clock: Clock, make: Make
-) -> None:
+def test_the_latency_is_that_of_answers_and_not_of_what_was_asked_before(clock: Clock, make: Make) -> None:
     rpc, [one, two] = make(ONE, TWO)
     one.word, one.seconds = RpcUnreachable(ONE, "down"), 5.0
     two.seconds = 2.0
@@ -398,9 +390,7 @@ def test_requests_are_counted_and_connections_dropped_of_all(make: Make) -> None
 # Whom to ask
 
 
-def test_sound_ones_come_first_then_those_behind_then_the_longest_rested(
-    clock: Clock, make: Make
-) -> None:
+def test_sound_ones_come_first_then_those_behind_then_the_longest_rested(clock: Clock, make: Make) -> None:
     urls = [f"http://{name}.example" for name in ("a", "b", "c", "d", "e", "f")]
     rpc, [a, b, c, d, e, f] = make(*urls, quorum=6)
     c.height, c.seconds = hex(90), 0.001
@@ -415,9 +405,7 @@ def test_sound_ones_come_first_then_those_behind_then_the_longest_rested(
     assert list(rpc.voters()) == [f, e, c, a, d, b]
 
 
-def test_voters_are_all_endpoints_in_turn_each_with_half_of_the_time_that_is_left(
-    clock: Clock, make: Make
-) -> None:
+def test_voters_are_all_endpoints_in_turn_each_with_half_of_the_time_that_is_left(clock: Clock, make: Make) -> None:
     rpc, reported = make(ONE, TWO, THREE, quorum=2)
     until, given = clock.now + rpc.timeout_s, []
 
@@ -439,9 +427,7 @@ def test_where_one_endpoint_is_enough_all_stand_for_it(make: Make) -> None:
 
 
 @pytest.mark.parametrize("method", ["anvil_mine", "evm_mine", "hardhat_setBalance"])
-def test_what_steers_a_node_goes_to_the_first_with_all_that_is_asked_beside(
-    make: Make, method: str
-) -> None:
+def test_what_steers_a_node_goes_to_the_first_with_all_that_is_asked_beside(make: Make, method: str) -> None:
     rpc, [one, two] = make(ONE, TWO)
     one.seconds = 5.0
     rpc.check()

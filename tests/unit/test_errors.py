@@ -82,12 +82,7 @@ UNTOLD: Mapping[type[RebalancerError], Sequence[str]] = {BalanceTooLow: ("token"
 def build(kind: type[RebalancerError], /, **others: int) -> RebalancerError:
     """An error whose fields have the first value of their types; the second one for a field named with 1."""
     hints = get_type_hints(kind)
-    return kind(
-        *(
-            VALUES.get(name, VALUES[hints[name]])[others.get(name, 0)]
-            for name in kind.__match_args__
-        )
-    )
+    return kind(*(VALUES.get(name, VALUES[hints[name]])[others.get(name, 0)] for name in kind.__match_args__))
 
 
 # Sentences

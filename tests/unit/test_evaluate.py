@@ -95,9 +95,7 @@ class Bench:
         self.evaluator = Evaluator(Rpc("http://127.0.0.1:1"), context, EvaluatorOptions(**options))
         patch.setattr(self.evaluator.planners, "decide", self.decide)
 
-    def read(
-        self, _rpc: Rpc, lens: str, vaults: Sequence[str], _block: Block
-    ) -> tuple[VaultSnapshot, ...]:
+    def read(self, _rpc: Rpc, lens: str, vaults: Sequence[str], _block: Block) -> tuple[VaultSnapshot, ...]:
         assert lens == SYSTEM.lens
         return tuple(self.snapshots[one] for one in vaults)
 
@@ -117,10 +115,7 @@ class Bench:
     ) -> dict[str, Verdict]:
         assert until is None
         self.planned.append(([one.address for one in vaults], tuple(one.key for one in pools)))
-        return {
-            one.address: Verdict(one, one.reason, "a plan", Action.REBALANCE)
-            for one in vaults[: self.time_for]
-        }
+        return {one.address: Verdict(one, one.reason, "a plan", Action.REBALANCE) for one in vaults[: self.time_for]}
 
     def tick(self, number: int = 100, **more: Any) -> module.Evaluation:
         at = 1_000_000 + number
@@ -243,9 +238,7 @@ def test_a_vault_is_planned_for_when_its_band_breaks_and_then_once_in_so_many_bl
         if found.step is Action.REBALANCE:
             turns.append(number)
         else:
-            assert (found.reason, found.text) == (
-                *(Reason.NOT_YET, "it is planned again every 4 blocks"),
-            )
+            assert (found.reason, found.text) == (*(Reason.NOT_YET, "it is planned again every 4 blocks"),)
     assert len(turns) == 3
     assert {after - before for before, after in pairwise(turns)} == {4}
     away = turns[-1] + 1
@@ -392,9 +385,7 @@ def test_a_site_has_each_vault_once_and_what_an_addresses_file_says(
 ) -> None:
     monkeypatch.setattr(System, "of", lambda _deployment: SYSTEM)
     token = SimpleNamespace(address=ETHER.address, symbol="T", decimals=6)
-    deployment: Any = SimpleNamespace(
-        chain_id=5, pools=("a",), tokens=[token], wrapped_native="0xw"
-    )
+    deployment: Any = SimpleNamespace(chain_id=5, pools=("a",), tokens=[token], wrapped_native="0xw")
 
     found = KeeperContext.of(deployment, ["0xAB", "0xab", "0xcd"])
 
@@ -415,9 +406,7 @@ class Pool_:  # noqa: N801 (a pool of processes, not of tokens)
         self.failure: Exception = Late()
         self.closed = 0
         reader = SimpleNamespace(close=lambda: None)
-        self._call_queue = SimpleNamespace(
-            _reader=reader
-        )  # its reader is closed where the processes died
+        self._call_queue = SimpleNamespace(_reader=reader)  # its reader is closed where the processes died
 
     def submit(self, work: Any, *args: Any) -> Future[Any]:
         future: Future[Any] = Future()
@@ -518,9 +507,7 @@ def test_a_mistake_about_one_vault_is_that_vaults_alone(monkeypatch: pytest.Monk
     assert Planners(3).processes == 3
     monkeypatch.undo()
     due = [replace(seen(), address=vault(number)) for number in range(2)]
-    assert Planners(1).decide(due, POOLS, FREE) == {
-        one.address: decide(one, POOLS, FREE) for one in due
-    }
+    assert Planners(1).decide(due, POOLS, FREE) == {one.address: decide(one, POOLS, FREE) for one in due}
 
 
 def test_processes_are_begun_each_once_and_waited_for_where_there_are_several(
@@ -575,9 +562,7 @@ def test_a_process_of_planners_ends_with_the_keeper_and_not_by_ctrl_c(
     assert done == [1, "joined", 1]
 
 
-def test_how_many_processes_there_are_is_told_or_counted(
-    monkeypatch: pytest.MonkeyPatch, clock: Clock
-) -> None:
+def test_how_many_processes_there_are_is_told_or_counted(monkeypatch: pytest.MonkeyPatch, clock: Clock) -> None:
     planners_module._be_ready()
     assert clock.slept == [0.3]
     monkeypatch.setattr("os.sched_getaffinity", lambda process: set(range(3 + process)))

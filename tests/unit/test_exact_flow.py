@@ -52,9 +52,7 @@ def flowing(
     """A solution in which this much flows; every raw unit is worth the same unless `prices` says otherwise."""
     amounts = np.zeros(len(market))
     for (number, token), weight in weights.items():
-        (row,) = np.flatnonzero(
-            (market.pool == number) & (market.token_in == market.index[token.address])
-        )
+        (row,) = np.flatnonzero((market.pool == number) & (market.token_in == market.index[token.address]))
         amounts[row] = weight
     logs, sold, buys = np.zeros((3, len(market.tokens)))
     for token, price in (prices or {}).items():
@@ -90,23 +88,17 @@ def test_sale_goes_on_in_the_parts_of_the_flow_to_the_last_unit(seed: int) -> No
     assert isinstance(swaps, tuple)
     held = dict(sales)
     for token in (A, C):
-        mine = sorted(
-            (weight, number) for (number, sold), weight in weights.items() if sold == token
-        )
+        mine = sorted((weight, number) for (number, sold), weight in weights.items() if sold == token)
         some = [swap for swap in swaps if swap.token_in == token.address]
         # The largest part goes last, and takes what is left.
         assert [swap.pool.key for swap in some] == [key(number) for _, number in mine]
         whole, total = held[token.address], sum(weight for weight, _ in mine)
         for swap, (weight, _) in zip(some, mine, strict=True):
-            assert (
-                abs(swap.amount_in_raw - Fraction(weight) / Fraction(total) * whole)
-                < 3 + whole / 10**14
-            )
+            assert abs(swap.amount_in_raw - Fraction(weight) / Fraction(total) * whole) < 3 + whole / 10**14
             held[swap.token_out] = held.get(swap.token_out, 0) + swap.amount_out_raw
         assert sum(swap.amount_in_raw for swap in some) == whole
     assert all(
-        swap.amount_out_raw == swap.pool.quote_in(swap.token_in, swap.token_out, swap.amount_in_raw)
-        for swap in swaps
+        swap.amount_out_raw == swap.pool.quote_in(swap.token_in, swap.token_out, swap.amount_in_raw) for swap in swaps
     )
     assert [swap.token_in for swap in swaps] == [A.address] * 3 + [C.address] * 2
 
@@ -145,9 +137,7 @@ def test_purchase_buys_exactly_what_is_wanted_for_what_the_pools_ask(seed: int) 
             needed[swap.token_in] = needed.get(swap.token_in, 0) + cost
     # In the order in which they can be made: what is passed on has come.
     assert [swap.token_out for swap in swaps] == [C.address] + [B.address] * 4
-    assert (
-        sum(swap.amount_in_raw for swap in swaps if swap.token_in == A.address) == needed[A.address]
-    )
+    assert sum(swap.amount_in_raw for swap in swaps if swap.token_in == A.address) == needed[A.address]
 
 
 def test_row_that_cannot_take_or_give_its_part_is_named() -> None:
@@ -181,9 +171,7 @@ def test_circle_is_named_by_its_swaps_the_least_worth_first_and_six_of_them() ->
     solution = flowing(market, weights, {C: 0.1})
     found = pushed(market, solution, {A.address: RAW}, D.address)
     assert isinstance(found, Circle)
-    worth = {
-        at: weight * (0.1 if at[1] == C else 1) for at, weight in weights.items() if at[0] != 7
-    }
+    worth = {at: weight * (0.1 if at[1] == C else 1) for at, weight in weights.items() if at[0] != 7}
     least = sorted(worth, key=lambda at: worth[at])[:6]
     assert found.rows.tolist() == [row_of(market, *at) for at in least]
 
@@ -274,9 +262,7 @@ def test_swaps_run_again_are_quoted_on_the_pools_as_they_leave_them() -> None:
     assert rest[3].pool == rest[2].pool_after
 
 
-def test_swaps_run_again_keep_what_is_asked_by_amount_out_and_end_where_a_pool_cannot_trade() -> (
-    None
-):
+def test_swaps_run_again_keep_what_is_asked_by_amount_out_and_end_where_a_pool_cannot_trade() -> None:
     market = Market(POOLS)
     bought = Swap(POOLS[0], A.address, B.address, 999, 7)
     assert run(market, (bought,), by_out={key(0)}) == (bought,)
@@ -430,9 +416,7 @@ def test_flow_is_carried_out_in_order_with_the_largest_part_of_each_token_last(u
     assert done.swaps[3].amount_in_raw + done.swaps[4].amount_in_raw == came
     assert abs(done.swaps[3].amount_in_raw - came // 4) <= 1 + came // 10**14
     assert done.sold == {A.address: 10 * RAW + 1}
-    assert done.bought == {
-        B.address: sum(swap.amount_out_raw for swap in done.swaps if swap.token_out == B.address)
-    }
+    assert done.bought == {B.address: sum(swap.amount_out_raw for swap in done.swaps if swap.token_out == B.address)}
 
 
 def test_rows_trade_from_a_ten_millionth_of_all_that_is_sold_on() -> None:

@@ -137,9 +137,7 @@ def test_suggest_never_offers_a_tip_above_the_whole() -> None:
 
 
 WEI = st.integers(1, 10**13)
-MARKETS = st.builds(
-    GasMarket, st.integers(0, 10**13), st.integers(0, 10**12), st.integers(0, 10**12)
-)
+MARKETS = st.builds(GasMarket, st.integers(0, 10**13), st.integers(0, 10**12), st.integers(0, 10**12))
 
 
 def test_outbid_is_an_eighth_more_rounded_up() -> None:
@@ -188,9 +186,7 @@ def test_bumped_to_what_the_market_asks_now() -> None:
     market = GasMarket(100 * GWEI, GWEI, 3 * GWEI)
     assert bumped(GasFees(10 * GWEI, GWEI), market, 500 * GWEI) == GasFees(203 * GWEI, 3 * GWEI)
     # A tip of nothing is raised too, or the new one would not replace it.
-    assert bumped(GasFees(10 * GWEI, 0), GasMarket(0, 0, 0), 500 * GWEI) == GasFees(
-        replacement_of(10 * GWEI), 1
-    )
+    assert bumped(GasFees(10 * GWEI, 0), GasMarket(0, 0, 0), 500 * GWEI) == GasFees(replacement_of(10 * GWEI), 1)
 
 
 def test_read_market_tells_the_usual_tip_from_the_urgent_one() -> None:
@@ -202,9 +198,7 @@ def test_read_market_tells_the_usual_tip_from_the_urgent_one() -> None:
 def test_tips_of_a_history_without_base_fees_count_if_any_was_paid() -> None:
     """A chain without base fees: its price is that of gas, and what was paid above it is told by the history alone."""
     answer = history([0, 0], [3 * GWEI], [0.5])
-    assert read_market(HistoryRpc(answer, None, hex(9 * GWEI))) == GasMarket(
-        9 * GWEI, 3 * GWEI, 3 * GWEI
-    )
+    assert read_market(HistoryRpc(answer, None, hex(9 * GWEI))) == GasMarket(9 * GWEI, 3 * GWEI, 3 * GWEI)
 
 
 def test_the_next_block_is_mined_at_the_base_fee_and_the_usual_tip() -> None:

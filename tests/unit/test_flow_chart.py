@@ -71,9 +71,7 @@ def words(path: Path) -> list[str]:
     return re.findall(r"<!-- (.+?) -->", path.read_text(encoding="utf-8"))
 
 
-def test_flow_chart_shows_every_swap_and_what_is_sold_and_bought(
-    plan: Plan, tmp_path: Path
-) -> None:
+def test_flow_chart_shows_every_swap_and_what_is_sold_and_bought(plan: Plan, tmp_path: Path) -> None:
     path = flow_chart(plan, tmp_path / "made" / "plan.svg")
 
     assert ET.parse(path).getroot().tag.endswith("svg")  # noqa: S314 - of our own making

@@ -215,9 +215,7 @@ def test_pool_of_three_tokens_trades_one_pair_where_several_get_in_each_others_w
     state: Pool = pool
     for swap in found.swaps:
         assert swap.pool == state
-        assert swap.amount_out_raw == state.quote_in(
-            swap.token_in, swap.token_out, swap.amount_in_raw
-        )
+        assert swap.amount_out_raw == state.quote_in(swap.token_in, swap.token_out, swap.amount_in_raw)
         state = swap.pool_after
     # All of A for B alone would buy 80 / 1080 of it.
     alone = pool.quote_in(A.address, B.address, 80 * RAW)

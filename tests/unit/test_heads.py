@@ -44,10 +44,7 @@ class WrittenChain(Rpc):
         if self.down:
             raise RpcTimeout(self.endpoint, 1)
         name = self.latest if method == "eth_getBlockByNumber" else params[0]
-        while (
-            params[0] not in ("latest", name)
-            and self.blocks.get(name, {}).get("number") != params[0]
-        ):
+        while params[0] not in ("latest", name) and self.blocks.get(name, {}).get("number") != params[0]:
             if name not in self.blocks:
                 return None
             name = self.blocks[name]["parentHash"]
@@ -294,9 +291,7 @@ def test_a_reorg_across_numbers_that_skip_names_what_it_took_back(chain: Written
     assert reported(heads.next(0)) == ("b15", [], ["a14"], True)
 
 
-@pytest.mark.parametrize(
-    ("gap", "linked", "requested"), [(16, True, 2), (17, False, 1), (5_000, False, 1)]
-)
+@pytest.mark.parametrize(("gap", "linked", "requested"), [(16, True, 2), (17, False, 1), (5_000, False, 1)])
 def test_a_gap_is_read_up_to_what_is_kept_and_beyond_it_nothing_is(
     chain: WrittenChain, gap: int, linked: bool, requested: int
 ) -> None:
@@ -313,9 +308,7 @@ def test_a_gap_is_read_up_to_what_is_kept_and_beyond_it_nothing_is(
 
 
 @pytest.mark.parametrize(("depth", "linked"), [(4, True), (5, False)])
-def test_a_reorg_is_followed_as_far_back_as_blocks_are_kept(
-    chain: WrittenChain, depth: int, linked: bool
-) -> None:
+def test_a_reorg_is_followed_as_far_back_as_blocks_are_kept(chain: WrittenChain, depth: int, linked: bool) -> None:
     """Of five that are kept the oldest may be the last that both branches have: four can be taken back."""
     heads = heads_of(chain, keep=5)
     for number in range(11, 31):
@@ -336,9 +329,7 @@ def test_a_block_in_between_that_an_endpoint_does_not_tell_is_asked_for_by_its_h
     heads = heads_of(chain)
     heads.next(0)
     chain.write("a", 11, 14, "a10")
-    monkeypatch.setattr(
-        chain, "batch_settled", lambda calls: [None, RpcRejected("x", 0, "no"), chain.blocks["a13"]]
-    )
+    monkeypatch.setattr(chain, "batch_settled", lambda calls: [None, RpcRejected("x", 0, "no"), chain.blocks["a13"]])
 
     assert reported(heads.next(0)) == ("a14", ["a11", "a12", "a13"], [], True)
 
@@ -375,9 +366,7 @@ def test_a_block_before_fees_had_a_base_has_none(chain: WrittenChain) -> None:
 
 
 @pytest.mark.parametrize("missing", ["number", "hash", "parentHash", "timestamp"])
-def test_a_block_that_lacks_what_every_block_has_is_malformed(
-    chain: WrittenChain, missing: str
-) -> None:
+def test_a_block_that_lacks_what_every_block_has_is_malformed(chain: WrittenChain, missing: str) -> None:
     del chain.blocks["a10"][missing]
 
     with pytest.raises(RpcMalformed) as raised:
@@ -407,9 +396,7 @@ def test_only_a_chain_that_is_not_linked_and_a_reorg_are_warned_of(chain: Writte
 
 
 @pytest.mark.parametrize(("unused", "linked"), [(1_000, True), (1_001, False)])
-def test_a_thousand_blocks_that_nobody_used_are_told_and_not_one_more(
-    unused: int, linked: bool
-) -> None:
+def test_a_thousand_blocks_that_nobody_used_are_told_and_not_one_more(unused: int, linked: bool) -> None:
     """Missed and taken back are counted together."""
     earlier = Head(
         _header(1_000),
@@ -430,9 +417,7 @@ def test_a_thousand_blocks_that_nobody_used_are_told_and_not_one_more(
         assert [each.number for each in head.reorged] == list(range(2, 203))
 
 
-def test_one_block_in_between_is_asked_for_by_its_hash(
-    chain: WrittenChain, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_one_block_in_between_is_asked_for_by_its_hash(chain: WrittenChain, monkeypatch: pytest.MonkeyPatch) -> None:
     """By its number it could be of another branch, and be asked for twice."""
     heads = heads_of(chain)
     heads.next(0)

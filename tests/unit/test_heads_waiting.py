@@ -82,17 +82,13 @@ def announced(chain: WrittenChain, name: str) -> dict[str, Any]:
     return {"method": "eth_subscription", "params": {"result": chain.blocks[name]}}
 
 
-def connected(
-    monkeypatch: pytest.MonkeyPatch, connect: Callable[[], Socket], chain: WrittenChain
-) -> Heads:
+def connected(monkeypatch: pytest.MonkeyPatch, connect: Callable[[], Socket], chain: WrittenChain) -> Heads:
     """Heads by a socket, polled every 2 seconds without."""
     monkeypatch.setattr(module, "connect", lambda *_, **__: connect())
     return Heads(chain, "wss://node.example/key", poll_seconds=2.0)
 
 
-def test_node_is_asked_once_a_poll_and_the_wait_ends_in_time(
-    clock: Clock, chain: WrittenChain
-) -> None:
+def test_node_is_asked_once_a_poll_and_the_wait_ends_in_time(clock: Clock, chain: WrittenChain) -> None:
     heads = Heads(chain, poll_seconds=2.0)
     heads.next(0)
     chain.requested = 0
@@ -103,9 +99,7 @@ def test_node_is_asked_once_a_poll_and_the_wait_ends_in_time(
     assert chain.requested == 6
 
 
-def test_node_is_asked_once_where_nothing_may_be_waited_for(
-    clock: Clock, chain: WrittenChain
-) -> None:
+def test_node_is_asked_once_where_nothing_may_be_waited_for(clock: Clock, chain: WrittenChain) -> None:
     heads = Heads(chain, poll_seconds=2.0)
     heads.next(0)
     chain.requested = 0
@@ -152,9 +146,7 @@ def test_what_a_socket_announces_is_told_without_asking(
     assert (head.header.number, head.header.timestamp, head.header.base_fee_wei) == (10, 1_010, 7)
     assert (chain.requested, clock.slept) == (0, [])
     assert heads.subscribed
-    assert socket.sent == [
-        {"jsonrpc": "2.0", "id": 1, "method": "eth_subscribe", "params": ["newHeads"]}
-    ]
+    assert socket.sent == [{"jsonrpc": "2.0", "id": 1, "method": "eth_subscribe", "params": ["newHeads"]}]
     heads.close()
     assert socket.is_closed
     assert not heads.subscribed
@@ -214,9 +206,7 @@ def test_socket_that_cannot_be_opened_is_tried_less_and_less_often(
     assert not heads.subscribed
 
 
-@pytest.mark.parametrize(
-    "answer", [{"jsonrpc": "2.0", "id": 1, "error": {"code": -32601}}, ["?"], "no"]
-)
+@pytest.mark.parametrize("answer", [{"jsonrpc": "2.0", "id": 1, "error": {"code": -32601}}, ["?"], "no"])
 def test_node_that_refuses_to_subscribe_is_asked_instead(
     answer: Any, clock: Clock, chain: WrittenChain, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -310,9 +300,7 @@ def test_socket_has_five_seconds_to_open_and_a_mebibyte_a_message(
     assert socket.timeouts == [5.0, 2.0, 0.0]
 
 
-def test_socket_may_send_bytes(
-    clock: Clock, chain: WrittenChain, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_socket_may_send_bytes(clock: Clock, chain: WrittenChain, monkeypatch: pytest.MonkeyPatch) -> None:
     messages = [json.dumps(each).encode() for each in (SUBSCRIBED, announced(chain, "a10"))]
     heads = connected(monkeypatch, lambda: Socket(clock, *messages), chain)
 

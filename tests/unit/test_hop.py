@@ -64,9 +64,7 @@ def hop(venue: int, way: tuple[str, str], body: str, flags: int = SENT) -> Hop:
         (load(crypto()), (C, B), hop(6, (C, B), AT_POOL + "0201", UNSIGNED)),
     ],
 )
-def test_hop_of_a_pool_swaps_there_and_survives_encoding(
-    pool: Any, way: tuple[str, str], expected: Hop
-) -> None:
+def test_hop_of_a_pool_swaps_there_and_survives_encoding(pool: Any, way: tuple[str, str], expected: Hop) -> None:
     made = pool.hop(*way, 7, to_caller=True)
 
     assert made == expected
@@ -113,9 +111,7 @@ def test_hop_by_the_router_names_the_ends_of_its_path() -> None:
         ((A, B), (-1,), "fee -1 does not fit 3 bytes"),
     ],
 )
-def test_a_path_that_is_none_is_refused(
-    path: tuple[str, ...], fees: tuple[int, ...], why: str
-) -> None:
+def test_a_path_that_is_none_is_refused(path: tuple[str, ...], fees: tuple[int, ...], why: str) -> None:
     with pytest.raises(ValueError, match=why):
         router_hop(C, 7, path, fees, to_caller=True)
 

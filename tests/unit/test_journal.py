@@ -53,9 +53,7 @@ def signed(name: str, fee: int = 3, beside: int = 0) -> SignedVersion:
     return SignedVersion(name.encode(), f"0x{name}", 10, GasFees(fee, 1), beside)
 
 
-def attempt(
-    journal: Journal, epoch: int, nonce: int, *names: str, sender: str = ME, fee: int = 3
-) -> Attempt:
+def attempt(journal: Journal, epoch: int, nonce: int, *names: str, sender: str = ME, fee: int = 3) -> Attempt:
     """An attempt with a version of each name, signed and not sent."""
     found = journal.plan(intent(epoch), sender)
     for at, name in enumerate(names):
@@ -64,23 +62,15 @@ def attempt(
     return found
 
 
-def held(
-    journal: Journal, one: Attempt, state: AttemptState, gas: int = 7, beside: int = 0
-) -> Attempt:
-    receipt = Receipt(
-        str(one.newest.transaction_hash), 9, "0xblock", gas, None, (), 2, True, beside
-    )
+def held(journal: Journal, one: Attempt, state: AttemptState, gas: int = 7, beside: int = 0) -> Attempt:
+    receipt = Receipt(str(one.newest.transaction_hash), 9, "0xblock", gas, None, (), 2, True, beside)
     return journal.hold(one, state, receipt)
 
 
-def handed(
-    epoch: int, nonce: int, *names: str, kind: Kind = Kind.BUMP, chain_id: int = 1
-) -> HandedOver:
+def handed(epoch: int, nonce: int, *names: str, kind: Kind = Kind.BUMP, chain_id: int = 1) -> HandedOver:
     """What another machine signed: an original, and what follows it of a kind."""
     versions = tuple(
-        Version(
-            0, kind if at else Kind.ORIGINAL, name.encode(), f"0x{name}", 10, GasFees(3, 1), 40, 0
-        )
+        Version(0, kind if at else Kind.ORIGINAL, name.encode(), f"0x{name}", 10, GasFees(3, 1), 40, 0)
         for at, name in enumerate(names)
     )
     return HandedOver(replace(intent(epoch, chain_id), vault="0x" + "AA" * 20), ME, nonce, versions)
@@ -111,9 +101,7 @@ def test_what_another_machine_signed_counts_as_sent_and_once(
     assert (found.state, found.nonce, found.sender, found.note) == (state, 2, ME, "")
     assert one.state is state
     assert found.intent == replace(intent(4), vault=VAULT)
-    assert [(v.kind, v.raw, v.height) for v in found.versions] == [
-        (v.kind, v.raw, 40) for v in one.versions
-    ]
+    assert [(v.kind, v.raw, v.height) for v in found.versions] == [(v.kind, v.raw, 40) for v in one.versions]
     assert (found.planned_at, found.changed_at) == (NOW, NOW)
     assert journal.adopt([one]) == []
     assert journal.attempts(1) == [found]
@@ -168,9 +156,7 @@ def test_what_a_block_holds_here_gives_way_to_nothing(
     (found,) = journal.adopt([handed(epoch, nonce, "theirs")])
 
     lives = state is AttemptState.CANCELLED and nonce == 5
-    assert (found.state, found.note) == (
-        (AttemptState.SENT, "") if lives else (AttemptState.FAILED, TAKEN_OVER)
-    )
+    assert (found.state, found.note) == ((AttemptState.SENT, "") if lives else (AttemptState.FAILED, TAKEN_OVER))
     assert journal.get(mine.id) == mine
 
 
@@ -286,9 +272,7 @@ def test_of_two_attempts_signed_to_the_same_bytes_the_later_is_meant(journal: Jo
 # What is counted
 
 
-def test_what_a_day_costs_is_what_was_mined_and_the_worst_of_what_was_not(
-    journal: Journal, clock: list[int]
-) -> None:
+def test_what_a_day_costs_is_what_was_mined_and_the_worst_of_what_was_not(journal: Journal, clock: list[int]) -> None:
     attempt(journal, 0, 0, "a", "b", fee=3)  # 10 gas at 4
     assert journal.spent_wei(1, ME, NOW) == 40
     mined = held(journal, attempt(journal, 1, 1, "c"), AttemptState.MINED, gas=7, beside=5)
@@ -303,9 +287,7 @@ def test_what_a_day_costs_is_what_was_mined_and_the_worst_of_what_was_not(
 
     for later in (DAY - 1, DAY):
         open_wei, recent_wei = 40 + 500, 19 + 500
-        assert journal.spent_wei(1, ME, NOW + later) == open_wei + (
-            recent_wei if later < DAY else 0
-        )
+        assert journal.spent_wei(1, ME, NOW + later) == open_wei + (recent_wei if later < DAY else 0)
     clock[0] += 50
     held(journal, journal.of_epoch(1, VAULT, 2)[0], AttemptState.MINED, gas=1)
     assert journal.spent_wei(1, ME, NOW + DAY + 49) == 42
@@ -376,9 +358,7 @@ def test_when_a_block_first_held_it_stays_and_what_is_final_may_be_taken_back(
 ) -> None:
     one = held(journal, attempt(journal, 0, 0, "a"), AttemptState.MINED, beside=3)
     clock[0] += 100
-    again = journal.hold(
-        one, AttemptState.MINED, Receipt("0xa", 10, "0xother", 7, None, (), 2, True)
-    )
+    again = journal.hold(one, AttemptState.MINED, Receipt("0xa", 10, "0xother", 7, None, (), 2, True))
     assert (again.mined_at, again.changed_at, again.block_number) == (NOW, NOW + 100, 10)
     final = journal.finalise(again)
     assert (final.state, final.is_final) == (AttemptState.FINAL, True)
@@ -397,9 +377,7 @@ def test_a_state_that_cannot_follow_is_refused(journal: Journal) -> None:
     assert journal.get(one.id) == one
 
 
-def test_answers_of_an_endpoint_replace_each_other_and_are_kept_by_version(
-    journal: Journal, clock: list[int]
-) -> None:
+def test_answers_of_an_endpoint_replace_each_other_and_are_kept_by_version(journal: Journal, clock: list[int]) -> None:
     one = attempt(journal, 0, 0, "a", "b")
     assert not one.newest.is_refused
     journal.record_sending(one.newest, "https://x", "no")
@@ -433,9 +411,7 @@ def test_a_note_is_logged_once_and_kept_short(journal: Journal) -> None:
 
 
 @pytest.mark.parametrize("epoch", [0, 7, -5])
-def test_what_is_logged_of_an_attempt_names_its_epoch_unless_it_has_none(
-    journal: Journal, epoch: int
-) -> None:
+def test_what_is_logged_of_an_attempt_names_its_epoch_unless_it_has_none(journal: Journal, epoch: int) -> None:
     data = interface("BasketVault").at(VAULT).data("poke")
     with capture_logs() as logs:
         journal.plan(intent(epoch, data=data), ME)

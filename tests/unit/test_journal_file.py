@@ -79,9 +79,7 @@ def test_who_did_not_get_the_file_holds_nothing_open(path: Path) -> None:
     assert open_files() == before
 
 
-def test_a_lock_on_a_full_disk_is_said_and_let_go_of(
-    path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_lock_on_a_full_disk_is_said_and_let_go_of(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     def full(_file: int, _data: bytes) -> int:
         raise OSError(28, "No space left on device")
 
@@ -95,9 +93,7 @@ def test_a_lock_on_a_full_disk_is_said_and_let_go_of(
     os.close(lock(path))
 
 
-def test_a_lock_that_fails_without_a_word_is_said_all_the_same(
-    path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_lock_that_fails_without_a_word_is_said_all_the_same(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     def fail(*_: object) -> None:
         raise OSError
 
@@ -107,9 +103,7 @@ def test_a_lock_that_fails_without_a_word_is_said_all_the_same(
             lock(path)
     with monkeypatch.context() as patch:
         patch.setattr(journal_file, "open_own", fail)
-        with pytest.raises(
-            OutboxUnwritable, match="its lock or folder: it cannot be opened"
-        ) as one:
+        with pytest.raises(OutboxUnwritable, match="its lock or folder: it cannot be opened") as one:
             lock(path)
         with pytest.raises(OutboxUnwritable, match=r"\(it cannot be opened\)") as other:
             begin(path)

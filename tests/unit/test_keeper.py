@@ -65,9 +65,7 @@ OTHER = "0x" + "22" * 20
 _TWELVE = tuple(vault(0x100 + at) for at in range(12))
 SYSTEM = System(*_TWELVE, {})  # type: ignore[call-arg, arg-type]  # of a length that mypy does not know
 VAULTS = interface("BasketVault")
-RULES = SendRules(
-    fee_cap_wei=1_000 * UNIT, bump_after_blocks=3, confirmations=4, min_pending_seconds=0
-)
+RULES = SendRules(fee_cap_wei=1_000 * UNIT, bump_after_blocks=3, confirmations=4, min_pending_seconds=0)
 
 
 class Node(FakeChain):
@@ -129,11 +127,7 @@ class Node(FakeChain):
     def eth_call(self, message: dict[str, str], *_: Any) -> str:
         data, to = message["data"], message["to"]
         if VAULTS.functions["authority"].is_called_by(data):
-            return (
-                "0x"
-                if to in self.no_vaults
-                else "0x" + encode(["address"], [SYSTEM.authority]).hex()
-            )
+            return "0x" if to in self.no_vaults else "0x" + encode(["address"], [SYSTEM.authority]).hex()
         if interface("AccessManager").functions["canCall"].is_called_by(data):
             allowed = not any(one[2:] in data for one in self.forbidden)
             return "0x" + encode(["bool", "uint32"], [allowed, 0]).hex()
@@ -196,9 +190,7 @@ class Script:
             sum(one.plan is not None for one in verdicts),
         )
 
-    def again(
-        self, _snapshot: VaultSnapshot, _conditions: Conditions, without: Collection[Scope]
-    ) -> Verdict | None:
+    def again(self, _snapshot: VaultSnapshot, _conditions: Conditions, without: Collection[Scope]) -> Verdict | None:
         self.without.append(frozenset(without))
         return self.tried_again.pop(0) if self.tried_again else None
 
@@ -279,17 +271,13 @@ class Desk:
         )
         return self.keeper
 
-    def read_vaults(
-        self, _rpc: Any, lens: str, vaults: Sequence[str], _block: Block
-    ) -> tuple[VaultSnapshot, ...]:
+    def read_vaults(self, _rpc: Any, lens: str, vaults: Sequence[str], _block: Block) -> tuple[VaultSnapshot, ...]:
         assert lens == SYSTEM.lens
         assert set(vaults) <= {ONE, TWO}
         self.reads.append(list(vaults))
         return tuple(of(self.verdict, one, **self.changed.get(one, {})).snapshot for one in vaults)
 
-    def verify(
-        self, _rpc: Any, lens: str, intent: Intent, receipt: Any, plan: Plan | None = None
-    ) -> Outcome:
+    def verify(self, _rpc: Any, lens: str, intent: Intent, receipt: Any, plan: Plan | None = None) -> Outcome:
         assert lens == SYSTEM.lens
         if isinstance(self.verified, Exception):
             raise self.verified
@@ -311,9 +299,7 @@ class Desk:
 
 
 @pytest.fixture
-def desk(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, verdict: Verdict, clock: Clock
-) -> Iterator[Desk]:
+def desk(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, verdict: Verdict, clock: Clock) -> Iterator[Desk]:
     assert clock.now
     made = Desk(tmp_path, monkeypatch, verdict)
     yield made
@@ -436,9 +422,7 @@ def refused() -> RpcRejected:
 
 
 @pytest.mark.parametrize("step", [Action.REBALANCE, Action.POKE])
-def test_a_vault_that_is_refused_so_often_is_left_alone_for_a_while(
-    desk: Desk, clock: Clock, step: Action
-) -> None:
+def test_a_vault_that_is_refused_so_often_is_left_alone_for_a_while(desk: Desk, clock: Clock, step: Action) -> None:
     desk.script.verdicts = [replace(of(desk.verdict), step=step)]
     desk.made(max_consecutive_failures=3, backoff_seconds=60.0)
     desk.node.estimate = refused()
@@ -535,9 +519,7 @@ def test_a_node_that_fails_otherwise_fails_the_look(desk: Desk) -> None:
         desk.tick()
 
 
-def test_what_a_contract_refused_in_a_block_counts_against_its_vault(
-    desk: Desk, clock: Clock
-) -> None:
+def test_what_a_contract_refused_in_a_block_counts_against_its_vault(desk: Desk, clock: Clock) -> None:
     desk.made(ONE, max_consecutive_failures=1)
     desk.script.verdicts = [of(desk.verdict)]
     desk.tick()
@@ -797,9 +779,7 @@ def test_who_watches_is_told_of_losses_and_of_what_the_books_have_wrong(desk: De
     desk.monkeypatch.setattr(
         desk.script,
         "evaluate",
-        lambda *reported: replace(
-            plain(*reported), diverged_pools=("0xpool",), differing_vaults=("0xvault",)
-        ),
+        lambda *reported: replace(plain(*reported), diverged_pools=("0xpool",), differing_vaults=("0xvault",)),
     )
     desk.tick()
     assert set(desk.ticks[-1].losses) == {ONE}
@@ -921,9 +901,7 @@ def test_a_look_waits_for_what_it_sent_and_tells_what_came_of_it(desk: Desk, clo
     assert clock.slept == [0.001, 0.002, 0.004, 0.008]
 
 
-def test_a_look_waits_no_longer_than_it_is_told_to_and_not_at_all_once_stopped(
-    desk: Desk, clock: Clock
-) -> None:
+def test_a_look_waits_no_longer_than_it_is_told_to_and_not_at_all_once_stopped(desk: Desk, clock: Clock) -> None:
     desk.made(receipt_seconds=30.0)
     desk.script.verdicts = [of(desk.verdict)]
     began = clock.now
@@ -938,9 +916,7 @@ def test_a_look_waits_no_longer_than_it_is_told_to_and_not_at_all_once_stopped(
     assert len(clock.slept) == 1
 
 
-def test_a_tick_counts_what_is_under_way_and_how_long_it_has_waited(
-    desk: Desk, clock: Clock
-) -> None:
+def test_a_tick_counts_what_is_under_way_and_how_long_it_has_waited(desk: Desk, clock: Clock) -> None:
     desk.made(ONE, TWO)
     desk.script.verdicts = [of(desk.verdict), of(desk.verdict, TWO)]
     desk.script.on_evaluate = lambda: clock.sleep(0.5)
@@ -960,18 +936,14 @@ def test_a_tick_counts_what_is_under_way_and_how_long_it_has_waited(
     assert first.inputs is not None
     assert first.inputs.under_way == frozenset()
     (endpoint,) = first.endpoints
-    assert (endpoint.name, endpoint.height, endpoint.usable) == (
-        *(desk.node.endpoint, desk.node.height, True),
-    )
+    assert (endpoint.name, endpoint.height, endpoint.usable) == (*(desk.node.endpoint, desk.node.height, True),)
     desk.tick(desk.node.pass_blocks(2))
     assert desk.ticks[-1].waiting_blocks == 2
     assert desk.ticks[-1].requests == len(desk.node.requested) - before
     assert desk.ticks[-1].inputs.under_way == {ONE, TWO}  # type: ignore[union-attr]
 
 
-def test_balances_are_asked_once_a_minute_and_stand_while_nobody_tells(
-    desk: Desk, clock: Clock
-) -> None:
+def test_balances_are_asked_once_a_minute_and_stand_while_nobody_tells(desk: Desk, clock: Clock) -> None:
     desk.script.verdicts = [quiet(desk.verdict)]
     seen_wei = []
     for seconds, wei in ((0, 5), (60, 6), (0.1, 7), (61, 8)):
@@ -1040,9 +1012,7 @@ def test_gas_is_worth_what_the_oracle_says_or_else_the_settings_asked_once_a_min
         desk.node.price = price
     with capture_logs() as logs:
         desk.tick()
-        assert desk.script.requested[-1][0] == Conditions(
-            10 * UNIT + UNIT // 10, ETHER.address, found, *(0, 0)
-        )
+        assert desk.script.requested[-1][0] == Conditions(10 * UNIT + UNIT // 10, ETHER.address, found, *(0, 0))
         desk.node.price = (0, 0, 9 * E18, 0)
         clock.now += 59.9
         desk.tick(desk.node.pass_blocks())
@@ -1117,9 +1087,7 @@ def test_what_was_mined_and_has_no_receipt_now_is_told_by_a_later_look(desk: Des
     plain = find_receipt
     lost = str(desk.outbox.attempts(CHAIN)[0].transaction_hash)
     with desk.monkeypatch.context() as patch:
-        patch.setattr(
-            inflight, "find_receipt", lambda rpc, name: None if name == lost else plain(rpc, name)
-        )
+        patch.setattr(inflight, "find_receipt", lambda rpc, name: None if name == lost else plain(rpc, name))
         reported = desk.tick(desk.node.mined_next())
         assert [one.vault for one in reported] == [TWO]
 
@@ -1127,9 +1095,7 @@ def test_what_was_mined_and_has_no_receipt_now_is_told_by_a_later_look(desk: Des
 
 
 @pytest.mark.parametrize("agrees", [True, False])
-def test_a_rebalance_is_sent_once_a_quorum_says_the_same_of_the_vault(
-    desk: Desk, agrees: bool
-) -> None:
+def test_a_rebalance_is_sent_once_a_quorum_says_the_same_of_the_vault(desk: Desk, agrees: bool) -> None:
     for asks in (dispatch, reporting):
         desk.monkeypatch.setattr(asks, "Endpoints", Node)
     sent = of(desk.verdict)
@@ -1144,18 +1110,14 @@ def test_a_rebalance_is_sent_once_a_quorum_says_the_same_of_the_vault(
     def health() -> list[SimpleNamespace]:
         flags = [(False, False), (True, False), (False, True)]
         return [
-            SimpleNamespace(
-                endpoint=f"e{at}", height=at, latency_seconds=0.5, backing_off=r, behind=b
-            )
+            SimpleNamespace(endpoint=f"e{at}", height=at, latency_seconds=0.5, backing_off=r, behind=b)
             for at, (r, b) in enumerate(flags)
         ]
 
     desk.monkeypatch.setattr(desk.node, "confirm", confirm, raising=False)
     desk.monkeypatch.setattr(desk.node, "health", health, raising=False)
     desk.monkeypatch.setattr(desk.node, "quorum", 2, raising=False)
-    desk.monkeypatch.setattr(
-        type(interface("VaultLens").at(SYSTEM.lens)), "result", lambda *reported: reported[2]
-    )
+    desk.monkeypatch.setattr(type(interface("VaultLens").at(SYSTEM.lens)), "result", lambda *reported: reported[2])
     found = sent.snapshot if agrees else replace(sent.snapshot, drift_bps=1)
     desk.monkeypatch.setattr(
         dispatch,
@@ -1183,14 +1145,10 @@ def test_a_rebalance_is_sent_once_a_quorum_says_the_same_of_the_vault(
 
 
 @pytest.mark.parametrize("count", [0, 1, 5, 6, 9])
-def test_pools_that_are_left_out_are_named_where_trades_were_sought_the_first_of_many(
-    desk: Desk, count: int
-) -> None:
+def test_pools_that_are_left_out_are_named_where_trades_were_sought_the_first_of_many(desk: Desk, count: int) -> None:
     names = [f"0x{number:02x}" for number in range(count)]
     for name in names:
-        desk.keeper._pool_faults.outages.failed(
-            Scope(name), "TF", float(desk.node.time(desk.node.height))
-        )
+        desk.keeper._pool_faults.outages.failed(Scope(name), "TF", float(desk.node.time(desk.node.height)))
     sought = Verdict(of(desk.verdict).snapshot, Reason.AWAITS_PRICE, "it waits")
     desk.script.verdicts = [sought]
 
@@ -1212,9 +1170,7 @@ def test_a_plan_uses_a_pool_by_its_key_its_holder_or_its_tokens(verdict: Verdict
     assert pool_faults.uses(plan, [Scope(routed.holder, token)])
     assert pool_faults.uses(plan, [Scope("", routed.swap.token_out)])
     assert not pool_faults.uses(plan, [])
-    assert not pool_faults.uses(
-        plan, [Scope("0xnone"), Scope("", "0xnone"), Scope(pool.key, "0xnone")]
-    )
+    assert not pool_faults.uses(plan, [Scope("0xnone"), Scope("", "0xnone"), Scope(pool.key, "0xnone")])
 
 
 # Pools that refuse, where the node does not simulate single swaps
@@ -1228,10 +1184,7 @@ def apart(desk: Desk, bad: set[str]) -> Keeper:
         left = [
             pool
             for pool in POOLS
-            if not any(
-                one.covers(pool.key, pool.address, [token.address for token in pool.tokens])
-                for one in without
-            )
+            if not any(one.covers(pool.key, pool.address, [token.address for token in pool.tokens]) for one in without)
         ]
         return decide(snapshot, left, Conditions(0))
 
@@ -1260,9 +1213,7 @@ def test_the_pool_without_which_plans_pass_is_left_out_for_the_vault(desk: Desk)
         apart(desk, {key})
         reported = [one.reason for one in desk.tick(desk.node.pass_blocks())]
         left = {one.subject for one in desk.ticks[-1].left_out}
-        passes = decide(
-            of(desk.verdict).snapshot, [pool for pool in POOLS if pool.key != key], Conditions(0)
-        )
+        passes = decide(of(desk.verdict).snapshot, [pool for pool in POOLS if pool.key != key], Conditions(0))
         if passes.step is Action.REBALANCE:
             assert left == {f"{key} for {ONE}"}
             assert Reason.UNDER_WAY in reported
@@ -1327,9 +1278,7 @@ def blamed(desk: Desk, *failed: FailedSwap, failures: int = 1) -> Keeper:
     desk.monkeypatch.setattr(
         desk.node,
         "eth_call",
-        lambda *_: (_ for _ in ()).throw(
-            RpcRejected("eth_call", 3, "reverted", b"\x01\x02\x03\x04")
-        ),
+        lambda *_: (_ for _ in ()).throw(RpcRejected("eth_call", 3, "reverted", b"\x01\x02\x03\x04")),
         raising=False,
     )
     desk.monkeypatch.setattr(pool_faults, "failed_swaps", lambda *_: failed)
@@ -1447,9 +1396,7 @@ def test_other_settings_hold_from_the_next_look_on(desk: Desk) -> None:
     desk.node.estimate = refused()
     desk.script.verdicts = [of(desk.verdict)]
     desk.tick()
-    options = KeeperOptions(
-        max_consecutive_failures=1, backoff_seconds=7.0, fee_cap_wei=99, receipt_seconds=0
-    )
+    options = KeeperOptions(max_consecutive_failures=1, backoff_seconds=7.0, fee_cap_wei=99, receipt_seconds=0)
     rules, evaluation = SendRules(fee_cap_wei=3), EvaluatorOptions(replan_blocks=8)
     desk.keeper.tune(Tuning(options, rules, evaluation, 1_234))
     assert desk.keeper.options is not options

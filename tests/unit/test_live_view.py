@@ -166,9 +166,7 @@ def test_picture_shows_weights_decisions_and_progress() -> None:
 
 @pytest.mark.usefixtures("_terminal")
 @pytest.mark.parametrize(("weth_bps", "colour"), [(6_250, 32), (6_251, 31)])
-def test_picture_turns_red_only_outside_a_band(
-    monkeypatch: pytest.MonkeyPatch, weth_bps: int, colour: int
-) -> None:
+def test_picture_turns_red_only_outside_a_band(monkeypatch: pytest.MonkeyPatch, weth_bps: int, colour: int) -> None:
     monkeypatch.delenv("NO_COLOR", raising=False)
     screen = StringIO()
 

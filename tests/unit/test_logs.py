@@ -24,9 +24,7 @@ WORDS = [
 class Node(Rpc):
     """Has a log in every third block, and refuses searches that `refuses` tells of, by their first and last block."""
 
-    def __init__(
-        self, refuses: Callable[[int, int], bool], why: tuple[int, str] = WORDS[0]
-    ) -> None:
+    def __init__(self, refuses: Callable[[int, int], bool], why: tuple[int, str] = WORDS[0]) -> None:
         super().__init__("http://127.0.0.1:1")
         self.refuses, self.why = refuses, why
         self.requested: list[int] = []
@@ -55,9 +53,7 @@ def blocks(found: Sequence[Mapping[str, Any]] | None) -> list[int]:
 
 @pytest.mark.parametrize("why", WORDS)
 @pytest.mark.parametrize("most", [1, 2, 10, 37, 500])
-def test_what_is_too_much_is_asked_in_pieces_and_the_limit_remembered(
-    why: tuple[int, str], most: int
-) -> None:
+def test_what_is_too_much_is_asked_in_pieces_and_the_limit_remembered(why: tuple[int, str], most: int) -> None:
     node = Node(lambda first, last: last - first >= most, why)
     search = LogSearch()
 

@@ -37,9 +37,7 @@ def test_feeds_at_the_market_are_not_off() -> None:
 
 @pytest.mark.parametrize("token", [WETH, WBTC, USDC])
 @pytest.mark.parametrize("factor", [(112, 200_000), (1, 2), (2, 1), (10**10, 1), (104, 100)])
-def test_feed_in_another_unit_is_named_with_both_prices(
-    token: Token, factor: tuple[int, int]
-) -> None:
+def test_feed_in_another_unit_is_named_with_both_prices(token: Token, factor: tuple[int, int]) -> None:
     wrong = MARKET[token.address] * factor[0] // factor[1]
 
     (found,) = off_market({**MARKET, token.address: wrong}, POOLS)

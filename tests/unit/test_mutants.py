@@ -92,9 +92,7 @@ def test_every_mutant_alone_changes_its_place_and_nothing_else(found: list[Mutan
 
 
 def test_an_error_is_blamed_on_the_mutant_it_is_in() -> None:
-    bad = Mutant(
-        5, "AOR", "f", 1, SOURCE.index(b"a - b - MOST"), SOURCE.index(b" - MOST"), "a - b", "a.b"
-    )
+    bad = Mutant(5, "AOR", "f", 1, SOURCE.index(b"a - b - MOST"), SOURCE.index(b" - MOST"), "a - b", "a.b")
     text = schema(SOURCE, [bad])
 
     errors = errors_of(compile_json({NAME: text}, "ast"), NAME)

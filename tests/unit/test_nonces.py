@@ -74,11 +74,7 @@ def at(chain: FakeChain, nonce: int) -> dict[str, Any]:
 
 def offers(outbox: Outbox) -> list[int]:
     """What was offered a unit of gas, in the order of offers."""
-    return [
-        version.fees.max_fee_per_gas_wei
-        for attempt in outbox.attempts(CHAIN)
-        for version in attempt.versions
-    ]
+    return [version.fees.max_fee_per_gas_wei for attempt in outbox.attempts(CHAIN) for version in attempt.versions]
 
 
 # What stands in the way
@@ -93,9 +89,7 @@ def test_nothing_stands_in_the_way_of_what_the_chain_has(outbox: Outbox, chain: 
     assert survey(outbox, chain, ME) == []
 
 
-def test_a_nonce_of_ours_that_the_node_forgot_holds_up_no_other(
-    outbox: Outbox, chain: FakeChain
-) -> None:
+def test_a_nonce_of_ours_that_the_node_forgot_holds_up_no_other(outbox: Outbox, chain: FakeChain) -> None:
     """It is journalled: the outbox sends it again."""
     for epoch in range(3):
         sent(outbox, chain, epoch)
@@ -104,9 +98,7 @@ def test_a_nonce_of_ours_that_the_node_forgot_holds_up_no_other(
     assert survey(outbox, chain, ME) == []
 
 
-def test_nonces_below_a_journalled_one_that_nobody_has_are_gaps(
-    outbox: Outbox, chain: FakeChain
-) -> None:
+def test_nonces_below_a_journalled_one_that_nobody_has_are_gaps(outbox: Outbox, chain: FakeChain) -> None:
     sent(outbox, chain, 0)
     chain.mine(0, heard=False)
     sent_after(outbox, chain, [1, 2, 3])
@@ -114,9 +106,7 @@ def test_nonces_below_a_journalled_one_that_nobody_has_are_gaps(
     assert survey(outbox, chain, ME) == [StuckNonce(ME, n, NonceFault.GAP) for n in (1, 2, 3)]
 
 
-def test_what_is_pending_and_in_no_outbox_is_foreign_and_comes_before_gaps(
-    outbox: Outbox, chain: FakeChain
-) -> None:
+def test_what_is_pending_and_in_no_outbox_is_foreign_and_comes_before_gaps(outbox: Outbox, chain: FakeChain) -> None:
     sent(outbox, chain, 0)
     sent_after(outbox, chain, [1, 2, 3])
     foreign(chain, 1, 50 * UNIT)
@@ -157,9 +147,7 @@ def test_a_chain_behind_what_is_final_is_another_chain(outbox: Outbox, chain: Fa
 # What is done on start
 
 
-def test_few_gaps_are_filled_on_start_so_that_what_waits_is_mined(
-    outbox: Outbox, chain: FakeChain
-) -> None:
+def test_few_gaps_are_filled_on_start_so_that_what_waits_is_mined(outbox: Outbox, chain: FakeChain) -> None:
     sent_after(outbox, chain, list(range(8)))
 
     filled = clear_on_start(outbox, chain, [Pen()])
@@ -231,9 +219,7 @@ def test_a_foreign_transaction_is_outbid_in_few_steps(outbox: Outbox, chain: Fak
     assert all(2 * low <= high <= 2.26 * low for low, high in pairwise(tips))
 
 
-def test_an_offer_never_passes_the_cap_and_comes_near_it_before_it_gives_up(
-    outbox: Outbox, chain: FakeChain
-) -> None:
+def test_an_offer_never_passes_the_cap_and_comes_near_it_before_it_gives_up(outbox: Outbox, chain: FakeChain) -> None:
     foreign(chain, 0, 10 * CAP)
 
     with pytest.raises(RpcRejected, match="underpriced"):
@@ -323,9 +309,7 @@ def test_gaps_of_all_accounts_are_filled_and_told_of(
     assert [(attempt.sender, attempt.nonce) for attempt in filled] == [(ME, 0), (ME, 1)]
 
 
-def test_version_of_ours_that_is_refused_is_raised_until_it_is_taken(
-    outbox: Outbox, chain: FakeChain
-) -> None:
+def test_version_of_ours_that_is_refused_is_raised_until_it_is_taken(outbox: Outbox, chain: FakeChain) -> None:
     """The nonce was filled before; the node lost that, and has a dearer one of somebody else's."""
     clear(outbox, chain, SenderAccount(Pen()), stuck(NonceFault.GAP))
     lost(chain, 0)
@@ -339,9 +323,7 @@ def test_version_of_ours_that_is_refused_is_raised_until_it_is_taken(
     assert len(outbox.attempts(CHAIN)) == 1
 
 
-def test_a_chain_short_of_one_final_transaction_is_another_and_no_shorter_is(
-    outbox: Outbox, chain: FakeChain
-) -> None:
+def test_a_chain_short_of_one_final_transaction_is_another_and_no_shorter_is(outbox: Outbox, chain: FakeChain) -> None:
     """The chain must have counted past the highest nonce that is final, be that 0."""
     sent(outbox, chain, 0)
     chain.mine(0, heard=False)
@@ -357,17 +339,13 @@ def test_a_chain_short_of_one_final_transaction_is_another_and_no_shorter_is(
     assert (caught.value.nonce, caught.value.next_nonce) == (0, 0)
 
 
-def test_what_was_planned_and_never_signed_stands_in_no_way(
-    outbox: Outbox, chain: FakeChain
-) -> None:
+def test_what_was_planned_and_never_signed_stands_in_no_way(outbox: Outbox, chain: FakeChain) -> None:
     outbox.journal.plan(Intent(CHAIN, VAULT, 0, VAULT, "0x01", 1, ""), ME)
 
     assert survey(outbox, chain, ME) == []
 
 
-def test_cap_that_leaves_no_room_for_any_offer_is_said_with_both_numbers(
-    outbox: Outbox, chain: FakeChain
-) -> None:
+def test_cap_that_leaves_no_room_for_any_offer_is_said_with_both_numbers(outbox: Outbox, chain: FakeChain) -> None:
     """A version that is refused leaves its attempt open: at the end it is the cap that is in the way."""
     clear(outbox, chain, SenderAccount(Pen()), stuck(NonceFault.GAP))
     lost(chain, 0)
@@ -380,9 +358,7 @@ def test_cap_that_leaves_no_room_for_any_offer_is_said_with_both_numbers(
     assert (caught.value.base_fee_wei, caught.value.cap_wei) == (chain.base_fee, CAP)
 
 
-def test_gap_is_filled_by_a_keeper_that_was_killed_before_it_had_signed(
-    outbox: Outbox, chain: FakeChain
-) -> None:
+def test_gap_is_filled_by_a_keeper_that_was_killed_before_it_had_signed(outbox: Outbox, chain: FakeChain) -> None:
     class Killed(Pen):
         def sign(self, _transaction: Any) -> Any:
             raise KeyboardInterrupt
@@ -414,9 +390,7 @@ def test_nonce_that_is_filled_twice_at_one_price_is_sent_twice_and_signed_once(
     assert at(chain, 0)["data"] == "0x"
 
 
-def test_offers_double_until_the_cap_is_near_and_their_tips_with_them(
-    outbox: Outbox, chain: FakeChain
-) -> None:
+def test_offers_double_until_the_cap_is_near_and_their_tips_with_them(outbox: Outbox, chain: FakeChain) -> None:
     chain.refuses = True
     chain.base_fee = 20 * UNIT
     with pytest.raises(RpcRejected):

@@ -21,10 +21,7 @@ TOKENS = (A, B, C, D, E)
 POOLS = tuple(
     pair(one, other, 10 + i, *(2 * (4_000 if D in (one, other) else 1_000,)))
     for i, (one, other) in enumerate(
-        (one, other)
-        for one in TOKENS
-        for other in TOKENS
-        if int(one.address, 16) < int(other.address, 16)
+        (one, other) for one in TOKENS for other in TOKENS if int(one.address, 16) < int(other.address, 16)
     )
 )
 MARKET = Market(POOLS)
@@ -44,15 +41,11 @@ def offer_of(sold: Sequence[Token] = (A,), bought: Sequence[Token] = (E,)) -> Of
     return Offer(sell, buy, 0 * ones, ones, ones)
 
 
-def flowing(
-    weights: dict[tuple[Token, Token], float], log_prices: Sequence[float] | None = None
-) -> Solution:
+def flowing(weights: dict[tuple[Token, Token], float], log_prices: Sequence[float] | None = None) -> Solution:
     """A solution in which this much flows from token to token."""
     amounts = np.zeros(len(MARKET))
     for (start, end), weight in weights.items():
-        at = (MARKET.token_in == MARKET.index[start.address]) & (
-            MARKET.token_out == MARKET.index[end.address]
-        )
+        at = (MARKET.token_in == MARKET.index[start.address]) & (MARKET.token_out == MARKET.index[end.address])
         amounts[np.flatnonzero(at)[0]] = weight
     zeros = np.zeros(len(TOKENS))
     sold = zeros.copy()
@@ -109,10 +102,7 @@ def test_order_of_flows_without_a_circle_lets_all_of_them_pass(seed: int) -> Non
     unit = rng.choice((1e-3, 1.0, 1e3))
     line = rng.sample(TOKENS, len(TOKENS))
     weights = {
-        (line[i], line[j]): rng.uniform(0.1, 9) * unit
-        for i in range(5)
-        for j in range(i + 1, 5)
-        if rng.random() < 0.6
+        (line[i], line[j]): rng.uniform(0.1, 9) * unit for i in range(5) for j in range(i + 1, 5) if rng.random() < 0.6
     } or {(line[0], line[1]): 1.0}
     order = order_of_flows(MARKET, flowing(weights), offer_of())
     assert sorted(order) == sorted(PLACES)
@@ -161,18 +151,14 @@ def test_orders_beside_move_one_token_to_open_what_gains_most_first() -> None:
     found = list(orders_beside(MARKET, order, solution))
     prices = np.exp(solution.log_prices)
     flows = MARKET.flows(prices)
-    gains = (
-        prices[MARKET.token_out] * flows.amounts_out - prices[MARKET.token_in] * flows.amounts_in
-    )
+    gains = prices[MARKET.token_out] * flows.amounts_out - prices[MARKET.token_in] * flows.amounts_in
     closed: dict[tuple[int, int], float] = {}
     for row, gain in enumerate(gains.tolist()):
         start, end = int(MARKET.token_in[row]), int(MARKET.token_out[row])
         if order.index(start) > order.index(end):
             closed[start, end] = closed.get((start, end), 0.0) + gain
     # Nothing that gains no more than a part of what is sold, here a raw unit, in 1e9.
-    wanted = sorted(
-        (pair for pair in closed if closed[pair] > 1e-9), key=lambda pair: -closed[pair]
-    )
+    wanted = sorted((pair for pair in closed if closed[pair] > 1e-9), key=lambda pair: -closed[pair])
     expected: list[list[int]] = []
     for start, end in wanted:
         before = [token for token in order if token != start]

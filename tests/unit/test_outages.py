@@ -58,9 +58,7 @@ def test_nobody_has_a_pool_left_out_for_long_without_making_it_fail_at_every_try
     assert outages.scopes(out) == frozenset()
 
 
-def test_two_pools_of_one_holder_that_refuse_a_token_have_all_its_pools_of_the_token_left_out() -> (
-    None
-):
+def test_two_pools_of_one_holder_that_refuse_a_token_have_all_its_pools_of_the_token_left_out() -> None:
     outages = Outages()
     outages.refused(POOL, MANAGER, (WETH, USDC), "blocked", 0.0)
     assert outages.scopes(1.0) == {Scope(POOL)}

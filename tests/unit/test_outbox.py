@@ -42,9 +42,7 @@ from tests.property.test_outbox_property import CHAIN, ME, UNIT, VAULT, FakeChai
 from tests.unit.test_relays import REFUSES, Endpoint
 
 OTHER = "0x" + "22" * 20
-RULES = SendRules(
-    fee_cap_wei=1_000 * UNIT, bump_after_blocks=3, confirmations=4, min_pending_seconds=12.0
-)
+RULES = SendRules(fee_cap_wei=1_000 * UNIT, bump_after_blocks=3, confirmations=4, min_pending_seconds=12.0)
 OFFER = GasFees(40 * UNIT, UNIT)
 GAS = 50_000
 
@@ -98,9 +96,7 @@ def submit(outbox: Outbox, chain: FakeChain, epoch: int = 0, **changes: Any) -> 
     return outbox.submit(chain, [Pen()], intent(epoch, **changes), OFFER)
 
 
-def advance(
-    outbox: Outbox, chain: FakeChain, senders: Sequence[Signer] | None = None, **epochs: int
-) -> list[Attempt]:
+def advance(outbox: Outbox, chain: FakeChain, senders: Sequence[Signer] | None = None, **epochs: int) -> list[Attempt]:
     by_vault = {VAULT: epochs["epoch"]} if epochs else None
     return outbox.advance(chain, senders or [Pen()], len(chain.blocks) - 1, by_vault)
 
@@ -121,9 +117,7 @@ def waiting(chain: FakeChain, nonce: int = 0) -> dict[str, Any]:
 # What is signed
 
 
-def test_what_is_signed_is_the_intent_at_the_price_offered_and_nothing_else(
-    outbox: Outbox, chain: FakeChain
-) -> None:
+def test_what_is_signed_is_the_intent_at_the_price_offered_and_nothing_else(outbox: Outbox, chain: FakeChain) -> None:
     empty(chain, 7)
 
     attempt = submit(outbox, chain, deadline=90)
@@ -145,9 +139,7 @@ def test_what_is_signed_is_the_intent_at_the_price_offered_and_nothing_else(
     assert outbox.submit(chain, [Pen()], intent(1), OFFER, height=3).newest.height == 3
 
 
-def test_an_epoch_is_sent_once_and_another_takes_the_next_nonce(
-    outbox: Outbox, chain: FakeChain
-) -> None:
+def test_an_epoch_is_sent_once_and_another_takes_the_next_nonce(outbox: Outbox, chain: FakeChain) -> None:
     first = submit(outbox, chain)
     assert submit(outbox, chain) == first
     assert submit(outbox, chain, 1).nonce == 1
@@ -237,9 +229,7 @@ def test_what_a_rollup_charges_beside_gas_is_counted_twice_over(
     most = GAS * 40 * UNIT + beside
     monkeypatch.setattr(chain, "eth_getBalance", lambda *_: hex(most), raising=False)
 
-    attempt = outbox.submit(
-        chain, [SenderAccount(Pen(), KeyLimits(max_spend_per_day_wei=most))], intent(), OFFER
-    )
+    attempt = outbox.submit(chain, [SenderAccount(Pen(), KeyLimits(max_spend_per_day_wei=most))], intent(), OFFER)
 
     assert set(requested) == {5}
     assert (attempt.newest.beside_gas_wei, attempt.newest.worst_cost_wei) == (beside, most)
@@ -284,9 +274,7 @@ def clock_passes(outbox: Outbox) -> None:
 # By which account
 
 
-def test_an_intent_that_failed_goes_by_the_account_that_may_still_be_mined(
-    outbox: Outbox, chain: FakeChain
-) -> None:
+def test_an_intent_that_failed_goes_by_the_account_that_may_still_be_mined(outbox: Outbox, chain: FakeChain) -> None:
     """Else two transactions of one epoch could be mined, by two accounts."""
     chain.refuses = True
     with pytest.raises(RpcRejected):
@@ -315,14 +303,10 @@ def test_an_intent_that_failed_goes_by_the_account_that_may_still_be_mined(
 
 
 def replace_fees(fees: GasFees) -> GasFees:
-    return GasFees(
-        replacement_of(fees.max_fee_per_gas_wei), replacement_of(fees.max_priority_fee_per_gas_wei)
-    )
+    return GasFees(replacement_of(fees.max_fee_per_gas_wei), replacement_of(fees.max_priority_fee_per_gas_wei))
 
 
-def test_an_intent_whose_account_went_on_without_it_may_go_by_another(
-    outbox: Outbox, chain: FakeChain
-) -> None:
+def test_an_intent_whose_account_went_on_without_it_may_go_by_another(outbox: Outbox, chain: FakeChain) -> None:
     chain.refuses = True
     with pytest.raises(RpcRejected):
         outbox.submit(chain, [OtherPen()], intent(), OFFER)
@@ -362,9 +346,7 @@ def test_an_attempt_that_was_refused_leaves_its_nonce_to_the_next_of_its_epoch(
     assert (again.nonce, again.state) == (0, AttemptState.SENT)
 
 
-def test_what_one_node_refused_and_a_block_holds_is_the_epochs_attempt(
-    outbox: Outbox, chain: FakeChain
-) -> None:
+def test_what_one_node_refused_and_a_block_holds_is_the_epochs_attempt(outbox: Outbox, chain: FakeChain) -> None:
     chain.refuses = True
     with pytest.raises(RpcRejected):
         submit(outbox, chain)
@@ -395,9 +377,7 @@ def test_a_chain_behind_the_journal_is_another(outbox: Outbox, chain: FakeChain)
     assert submit(outbox, fork, 3).nonce == 2
 
 
-def test_a_transaction_behind_one_that_nobody_has_is_not_sent(
-    outbox: Outbox, chain: FakeChain
-) -> None:
+def test_a_transaction_behind_one_that_nobody_has_is_not_sent(outbox: Outbox, chain: FakeChain) -> None:
     foreign(chain, 0)
     submit(outbox, chain)
     del chain.known[chain.pool.pop(0)]
@@ -409,9 +389,7 @@ def test_a_transaction_behind_one_that_nobody_has_is_not_sent(
     assert (caught.value.nonce, caught.value.next_nonce) == (1, 0)
 
 
-def test_a_nonce_that_a_node_counts_though_it_refused_it_is_taken_again(
-    outbox: Outbox, chain: FakeChain
-) -> None:
+def test_a_nonce_that_a_node_counts_though_it_refused_it_is_taken_again(outbox: Outbox, chain: FakeChain) -> None:
     """Else the refused one could be mined beside the next of its epoch."""
     chain.refuses = True
     with pytest.raises(RpcRejected):
@@ -425,9 +403,7 @@ def test_a_nonce_that_a_node_counts_though_it_refused_it_is_taken_again(
     assert outbox.submit(chain, [Pen()], intent(1), OFFER).nonce == 1
 
 
-def test_what_only_relays_have_is_followed_by_the_next_nonce(
-    outbox: Outbox, chain: FakeChain
-) -> None:
+def test_what_only_relays_have_is_followed_by_the_next_nonce(outbox: Outbox, chain: FakeChain) -> None:
     """The public node counts none of them: the journal does."""
     outbox.delivery.relays = Relays([Endpoint("one")])
     sent = [submit(outbox, chain, epoch) for epoch in range(3)]
@@ -555,9 +531,7 @@ def test_a_cancellation_is_replaced_by_a_dearer_one_that_says_why_it_began(
     assert waiting(chain)["data"] == "0x"
 
 
-def test_what_cannot_be_outbid_is_sent_again_and_says_why(
-    outbox: Outbox, chain: FakeChain, clock: Clock
-) -> None:
+def test_what_cannot_be_outbid_is_sent_again_and_says_why(outbox: Outbox, chain: FakeChain, clock: Clock) -> None:
     submit(outbox, chain)
     empty(chain, 3)
     clock.now += 12
@@ -567,9 +541,7 @@ def test_what_cannot_be_outbid_is_sent_again_and_says_why(
     (changed,) = advance(outbox, chain, [sender])
 
     assert len(changed.versions) == 1
-    assert changed.note == (
-        f"not mined within 3 blocks, and its fee is at the cap of {44 * UNIT} wei per gas"
-    )
+    assert changed.note == (f"not mined within 3 blocks, and its fee is at the cap of {44 * UNIT} wei per gas")
     assert waiting(chain)["maxFeePerGas"] == 40 * UNIT
     chain.pool.clear()
     barred = SenderAccount(Pen(), KeyLimits(max_spend_per_day_wei=1))
@@ -578,9 +550,7 @@ def test_what_cannot_be_outbid_is_sent_again_and_says_why(
     assert waiting(chain)["maxFeePerGas"] == 40 * UNIT
 
 
-def test_what_an_absent_key_signed_is_watched_and_not_touched(
-    outbox: Outbox, chain: FakeChain, clock: Clock
-) -> None:
+def test_what_an_absent_key_signed_is_watched_and_not_touched(outbox: Outbox, chain: FakeChain, clock: Clock) -> None:
     submit(outbox, chain)
     empty(chain, 9)
     clock.now += 99
@@ -594,9 +564,7 @@ def test_what_an_absent_key_signed_is_watched_and_not_touched(
 # What blocks make of it
 
 
-def test_it_is_final_with_so_many_blocks_on_top_and_not_one_less(
-    outbox: Outbox, chain: FakeChain
-) -> None:
+def test_it_is_final_with_so_many_blocks_on_top_and_not_one_less(outbox: Outbox, chain: FakeChain) -> None:
     submit(outbox, chain)
     chain.mine(0, heard=False)
     assert [one.state for one in advance(outbox, chain)] == [AttemptState.MINED]
@@ -696,9 +664,7 @@ def test_a_nonce_used_without_a_receipt_is_lost_after_two_blocks_and_the_least_w
     assert only(outbox).is_final
 
 
-def test_a_receipt_that_is_late_is_waited_for_in_growing_pauses(
-    outbox: Outbox, chain: FakeChain, clock: Clock
-) -> None:
+def test_a_receipt_that_is_late_is_waited_for_in_growing_pauses(outbox: Outbox, chain: FakeChain, clock: Clock) -> None:
     attempt = submit(outbox, chain)
     foreign(chain, 0)
     chain.mine(0, heard=False)
@@ -772,9 +738,7 @@ def test_what_a_reorg_took_back_is_sent_again_as_it_was(outbox: Outbox, chain: F
     assert [one.state for one in advance(outbox, chain)] == [AttemptState.MINED]
 
 
-def test_what_a_reorg_put_into_another_block_is_held_by_that(
-    outbox: Outbox, chain: FakeChain
-) -> None:
+def test_what_a_reorg_put_into_another_block_is_held_by_that(outbox: Outbox, chain: FakeChain) -> None:
     submit(outbox, chain)
     empty(chain)
     chain.mine(0, heard=False)
@@ -904,9 +868,7 @@ def test_many_attempts_are_asked_about_in_batches(
 # By hand
 
 
-def test_it_is_cancelled_by_its_own_account_while_it_is_under_way(
-    outbox: Outbox, chain: FakeChain
-) -> None:
+def test_it_is_cancelled_by_its_own_account_while_it_is_under_way(outbox: Outbox, chain: FakeChain) -> None:
     attempt = submit(outbox, chain)
     with pytest.raises(NotCancellable, match=OTHER) as theirs:
         outbox.cancel(chain, OtherPen(), attempt, "by hand")
@@ -937,9 +899,7 @@ def test_what_was_mined_meanwhile_is_not_cancelled(outbox: Outbox, chain: FakeCh
     assert outbox.cancel(chain, OtherPen(), planned, "by hand").note == "it was never signed"
 
 
-def test_what_was_left_unsettled_is_settled_in_the_order_of_its_nonces(
-    outbox: Outbox, chain: FakeChain
-) -> None:
+def test_what_was_left_unsettled_is_settled_in_the_order_of_its_nonces(outbox: Outbox, chain: FakeChain) -> None:
     sent = [submit(outbox, chain, epoch) for epoch in range(3)]
     planned = outbox.journal.plan(intent(9), ME)
     chain.pool.clear()
@@ -955,9 +915,7 @@ def test_what_was_left_unsettled_is_settled_in_the_order_of_its_nonces(
     assert [one.epoch for one in (each.intent for each in outbox.unsettled(CHAIN))] == [0, 1, 2]
 
 
-def test_a_silent_node_fails_nothing_and_a_refusal_of_what_is_known_neither(
-    outbox: Outbox, chain: FakeChain
-) -> None:
+def test_a_silent_node_fails_nothing_and_a_refusal_of_what_is_known_neither(outbox: Outbox, chain: FakeChain) -> None:
     public = Endpoint("public", REFUSES)
     outbox.delivery.relays = Relays([public])
     chain.journalled = None  # nothing goes to the public
@@ -995,9 +953,7 @@ def test_a_dearer_version_that_is_refused_says_why_and_the_attempt_stays(
     assert "overloaded" in found.note
 
 
-def test_what_was_planned_by_who_was_killed_has_failed_at_the_next_block(
-    outbox: Outbox, chain: FakeChain
-) -> None:
+def test_what_was_planned_by_who_was_killed_has_failed_at_the_next_block(outbox: Outbox, chain: FakeChain) -> None:
     outbox.journal.plan(intent(), ME)
 
     (failed,) = advance(outbox, chain)

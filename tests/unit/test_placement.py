@@ -67,9 +67,7 @@ def test_order_of_workers_and_case_of_vaults_change_nothing() -> None:
 
     assert place(vaults, WORKERS) == place(vaults, reversed(WORKERS))
     lower = place(tuple(vault.lower() for vault in vaults), WORKERS)
-    assert {
-        w: tuple(v.lower() for v in share) for w, share in place(vaults, WORKERS).items()
-    } == lower
+    assert {w: tuple(v.lower() for v in share) for w, share in place(vaults, WORKERS).items()} == lower
 
 
 def test_known_vault_stays_where_older_programs_placed_it() -> None:

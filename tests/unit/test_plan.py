@@ -42,9 +42,7 @@ POLICY = Policy(
 )
 
 
-def make_pool(
-    token0: Token, token1: Token, number: int, *, depth_usd: int = 10**7, off_bps: int = 0
-) -> UniswapV3Pool:
+def make_pool(token0: Token, token1: Token, number: int, *, depth_usd: int = 10**7, off_bps: int = 0) -> UniswapV3Pool:
     """A 0.3 % pool; token0 is worth `off_bps` more in it than outside."""
     # {raw1/raw0} = {usd/token0} / {usd/token1} * 10^decimals1 / 10^decimals0
     over = USD[token0] * 10**token1.decimals * (BPS + off_bps) << 192
@@ -117,9 +115,7 @@ def value(amounts_raw: tuple[int, ...]) -> float:
         ({"hi_e18": (1, 1, 1)}, "asset 0 has no price"),
     ],
 )
-def test_plan_of_input_that_contradicts_itself_is_refused(
-    changes: dict[str, Any], why: str
-) -> None:
+def test_plan_of_input_that_contradicts_itself_is_refused(changes: dict[str, Any], why: str) -> None:
     with pytest.raises(BadPlanInput, match=why):
         replace(Problem.of(ETHER_HIGH, POOLS), **changes)
 
@@ -130,9 +126,7 @@ def test_plan_of_a_basket_with_an_unsound_price_is_refused() -> None:
         Problem.of(replace(ETHER_HIGH, prices=prices), POOLS)
 
 
-@pytest.mark.parametrize(
-    "pools", [(), POOLS[2:], (make_pool(DOLLAR, EURO, 9),)], ids=["none", "others", "elsewhere"]
-)
+@pytest.mark.parametrize("pools", [(), POOLS[2:], (make_pool(DOLLAR, EURO, 9),)], ids=["none", "others", "elsewhere"])
 def test_plan_without_a_way_says_no_route(pools: tuple[Pool, ...]) -> None:
     found = refused(pools=pools)
 
@@ -191,9 +185,7 @@ def test_plan_whose_sale_is_below_its_minimum_sells_the_others() -> None:
     plan = planned(changed(held, min_trade_raw=(0, 0, least)))
 
     assert (plan.sales_raw[2], plan.sales_raw[1]) == (0, 0)
-    assert value(plan.sales_raw) == pytest.approx(
-        value((problem.sales_max_raw[0], 0, 0)), rel=0.001
-    )
+    assert value(plan.sales_raw) == pytest.approx(value((problem.sales_max_raw[0], 0, 0)), rel=0.001)
 
 
 def test_plan_of_trades_that_are_all_too_small_is_refused() -> None:
@@ -212,12 +204,8 @@ def test_purchase_that_might_arrive_below_its_minimum_is_left_out() -> None:
         assert (plan.expected_buys_raw[2] > 0) is traded
 
 
-@pytest.mark.parametrize(
-    ("destination_bps", "sold_usd"), [(0, 160_000), (5_000, 149_000), (BPS, 138_000)]
-)
-def test_plan_sells_no_more_than_brings_every_asset_to_its_destination(
-    destination_bps: int, sold_usd: int
-) -> None:
+@pytest.mark.parametrize(("destination_bps", "sold_usd"), [(0, 160_000), (5_000, 149_000), (BPS, 138_000)])
+def test_plan_sells_no_more_than_brings_every_asset_to_its_destination(destination_bps: int, sold_usd: int) -> None:
     """Bands are 2 % of 1.1 million: 22,000 of WETH's 160,000 may stay, or half of that.
 
     Below its target WBTC lacks 140,000; USDC is inside its band from the start.
@@ -307,15 +295,10 @@ def test_plan_is_what_its_legs_add_up_to() -> None:
     for swap in plan.swaps:
         # Each leg starts where the one before left the pool.
         assert swap.pool == by_pool[swap.pool.address]
-        assert (
-            swap.pool.quote_in(swap.token_in, swap.token_out, swap.amount_in_raw)
-            == swap.amount_out_raw
-        )
+        assert swap.pool.quote_in(swap.token_in, swap.token_out, swap.amount_in_raw) == swap.amount_out_raw
         by_pool[swap.pool.address] = swap.pool_after
     route = decode(plan.route)
-    assert [hop.body for hop in route] == [
-        bytes.fromhex(swap.pool.address[2:]) for swap in plan.swaps
-    ]
+    assert [hop.body for hop in route] == [bytes.fromhex(swap.pool.address[2:]) for swap in plan.swaps]
 
 
 def test_plan_costs_add_up_to_what_the_basket_loses() -> None:
@@ -414,8 +397,7 @@ def test_plan_with_little_loss_left_loses_no_more(usd: int) -> None:
 
 def test_plan_counts_sold_at_the_higher_and_bought_at_the_lower_price() -> None:
     wide = tuple(
-        Price(p.primary_e18 * 995 // 1000, p.primary_e18 * 1005 // 1000, p.primary_e18)
-        for p in ETHER_HIGH.prices
+        Price(p.primary_e18 * 995 // 1000, p.primary_e18 * 1005 // 1000, p.primary_e18) for p in ETHER_HIGH.prices
     )
     held = replace(ETHER_HIGH, prices=wide)
     # 1 % between the prices and 0.3 % fee: 100 bps of slippage is not enough, 200 is.
@@ -540,9 +522,7 @@ def test_plan_too_small_for_its_last_unit_to_be_worth_it_goes_on_until_it_is_pro
     policy = replace(policy, start_slippage_bps=300)
     shallow = (make_pool(BITCOIN, ETHER, 1, depth_usd=300_000), POOLS[1])
     held = replace(ETHER_HIGH, timestamp=1_000, dust_bps=policy.dust_bps)
-    problem = Problem.of(
-        held, shallow, policy=policy, state=State(), slippage_limit_e18=3 * E18 // 100
-    )
+    problem = Problem.of(held, shallow, policy=policy, state=State(), slippage_limit_e18=3 * E18 // 100)
     little = plan_rebalance(replace(problem, rules=None, worth_e18=E18 // 100))
     plan = plan_rebalance(replace(problem, worth_e18=E18 // 100))
     climbing = replace(problem, worth_e18=E18 // 100, slippage_limit_e18=2 * E18 // 100)
@@ -561,9 +541,7 @@ def test_plan_too_small_for_its_last_unit_to_be_worth_it_goes_on_until_it_is_pro
 
 
 @pytest.mark.parametrize(("gas_price_wei", "tip_wei"), [(2 * 10**13, 0), (0, 10**18)])
-def test_plan_that_costs_more_than_bringing_home_is_worth_is_none(
-    gas_price_wei: int, tip_wei: int
-) -> None:
+def test_plan_that_costs_more_than_bringing_home_is_worth_is_none(gas_price_wei: int, tip_wei: int) -> None:
     """One percent of 160,000 dollars is 1,600; half a percent is lost on the way."""
     dear = judged(gas_price_wei=gas_price_wei, tip_wei=tip_wei, native_price_e18=2_000 * E18)
     found = plan_rebalance(dear)

@@ -36,9 +36,7 @@ PLAIN = Problem(
 def drawn(rng: Random) -> tuple[tuple[int, ...], tuple[int, ...]]:
     """Trades of any size up to what each asset may sell and take, and a unit more now and then."""
     sales, buys = (
-        tuple(
-            rng.choice((0, most, rng.randint(0, most), most + 1)) if most else 0 for most in limits
-        )
+        tuple(rng.choice((0, most, rng.randint(0, most), most + 1)) if most else 0 for most in limits)
         for limits in (PLAIN.sales_max_raw, PLAIN.needs_max_raw)
     )
     return sales, buys
@@ -97,9 +95,7 @@ def test_trades_are_allowed_up_to_each_limit_and_not_a_unit_further() -> None:
             # Of the slippage a unit may round away.
             under = limited(name, least - 1)
             least_bought = ceil(sold * (1 - Fraction(under.slippage_limit_e18, E18)))
-            assert under.allows(sales, buys) is (bought >= least_bought and name[:4] == "slip"), (
-                name
-            )
+            assert under.allows(sales, buys) is (bought >= least_bought and name[:4] == "slip"), name
     assert counted > 15
 
 
@@ -126,9 +122,7 @@ def test_gas_data_and_waiting_cost_what_fractions_say_rounded_up() -> None:
 
         price, byte = problem.gas_price_wei, problem.l1_wei_per_byte
         assert problem.tip_e18 == usd(problem.tip_wei)
-        assert problem.hop_cost_e18 == usd(
-            problem.gas_per_hop * price + problem.bytes_per_hop * byte
-        )
+        assert problem.hop_cost_e18 == usd(problem.gas_per_hop * price + problem.bytes_per_hop * byte)
         reported = max(0, fixed + problem.bytes_per_wait * byte)
         assert problem.wait_cost_e18 == usd(problem.gas_per_wait * price + 2 * reported)
         for hops in (0, 1, 7):
@@ -187,8 +181,7 @@ def basket(glide_end: int = 0, **fields: Any) -> Basket:
         Asset("0xCc", 2 * E18 // 10, 200, 0, min_trade_raw=13, start_target_e18=3 * E18 // 10),
     )
     prices = tuple(
-        Price(lo, hi, price)
-        for lo, price, hi in zip(PLAIN.lo_e18, PLAIN.prices_e18, PLAIN.hi_e18, strict=True)
+        Price(lo, hi, price) for lo, price, hi in zip(PLAIN.lo_e18, PLAIN.prices_e18, PLAIN.hi_e18, strict=True)
     )
     held = (400 * E18 + 1, 180_000 * 10**6 + 1, 17_001)
     made = Basket(assets, held, prices, 1_000, glide_end, 1_500, RULES.dust_bps)
@@ -357,15 +350,12 @@ def test_costs_of_legs_add_up_to_what_each_loses() -> None:
     )
     plain = PlanCost(10**16, -(10**16), 0)
     assert sentence(problem, (RAW, 1_500 * RAW), (0, 0), 1, plain) == (
-        "sell 1.000000 A and 1,500.000000 C for  in 1 swap, at a cost of $0.00: $0.01 fees, "
-        "-$0.01 price, $0.00 gas"
+        "sell 1.000000 A and 1,500.000000 C for  in 1 swap, at a cost of $0.00: $0.01 fees, -$0.01 price, $0.00 gas"
     )
 
 
 def test_dollars_are_in_cents_with_the_sign_in_front() -> None:
-    assert [dollars(cents * 10**16) for cents in (0, 1, -1, 123_456)] == [
-        *("$0.00", "$0.01", "-$0.01", "$1,234.56")
-    ]
+    assert [dollars(cents * 10**16) for cents in (0, 1, -1, 123_456)] == [*("$0.00", "$0.01", "-$0.01", "$1,234.56")]
 
 
 def test_gap_is_what_is_short_of_the_bound_and_never_below_nothing() -> None:

@@ -32,9 +32,7 @@ def planned(problem: Problem, effort: Effort | None = None) -> Plan:
 
 @pytest.mark.parametrize("stormy", [True, False])
 @pytest.mark.parametrize("seed", [0, 1, 5, 12, 13, 24])
-def test_plan_of_a_random_market_is_allowed_and_no_worse_than_single_routes(
-    seed: int, *, stormy: bool
-) -> None:
+def test_plan_of_a_random_market_is_allowed_and_no_worse_than_single_routes(seed: int, *, stormy: bool) -> None:
     """Seeds in which, before, plans were worse or refused, or took minutes."""
     problem = market(seed, stormy=stormy)
     problem = replace(problem, pools=problem.pools[:24])
@@ -53,12 +51,8 @@ def test_plan_of_a_random_market_is_allowed_and_no_worse_than_single_routes(
     assert certificate.all_pools_bound_e18 - certificate.value_e18 < certificate.sold_e18 // 100
 
 
-@pytest.mark.parametrize(
-    ("seed", "stormy"), [(18, False), (51, True), (51, False), (65, False), (35, False)]
-)
-def test_plan_of_a_whole_random_market_is_no_worse_than_single_routes(
-    seed: int, *, stormy: bool
-) -> None:
+@pytest.mark.parametrize(("seed", "stormy"), [(18, False), (51, True), (51, False), (65, False), (35, False)])
+def test_plan_of_a_whole_random_market_is_no_worse_than_single_routes(seed: int, *, stormy: bool) -> None:
     """Seeds in which, before, single routes were chosen by what they pay before gas, or left out where many swaps were found."""
     problem = market(seed, stormy=stormy)
     single = greedy(problem)
@@ -162,9 +156,7 @@ def test_plan_where_two_orders_of_tokens_are_near_is_that_of_the_better_in_whole
 
 
 @pytest.mark.parametrize(("seed", "stormy"), [(1, True), (4, False), (9, True)])
-def test_plan_over_todays_pools_of_curve_is_no_worse_than_single_routes(
-    seed: int, *, stormy: bool
-) -> None:
+def test_plan_over_todays_pools_of_curve_is_no_worse_than_single_routes(seed: int, *, stormy: bool) -> None:
     problem = market(seed, stormy=stormy, every_kind=True)
     problem = replace(problem, pools=problem.pools[:24])
     single = greedy(problem)
@@ -196,9 +188,7 @@ def test_plan_of_the_same_market_is_the_same() -> None:
     assert plan_rebalance(again) == plan_rebalance(problem)
 
 
-@pytest.mark.parametrize(
-    "effort", [Effort(0), Effort(is_late=lambda: True)], ids=["steps", "clock"]
-)
+@pytest.mark.parametrize("effort", [Effort(0), Effort(is_late=lambda: True)], ids=["steps", "clock"])
 def test_plan_that_is_cut_short_says_so_and_is_no_worse_than_single_routes(effort: Effort) -> None:
     problem = market(0, stormy=False)
     problem = replace(problem, pools=problem.pools[:20])

@@ -53,12 +53,8 @@ def any_ask(rng: Random) -> Problem:
     )
     held = replace(held, timestamp=NOW, dust_bps=policy.dust_bps)
     pools: list[Pool] = [
-        make_pool(
-            one, other, 10 + i, depth_usd=10 ** rng.randint(4, 7), off_bps=rng.randint(-40, 40)
-        )
-        for i, (one, other) in enumerate(
-            ((BITCOIN, ETHER), (BITCOIN, ETHER), (DOLLAR, ETHER), (BITCOIN, DOLLAR))
-        )
+        make_pool(one, other, 10 + i, depth_usd=10 ** rng.randint(4, 7), off_bps=rng.randint(-40, 40))
+        for i, (one, other) in enumerate(((BITCOIN, ETHER), (BITCOIN, ETHER), (DOLLAR, ETHER), (BITCOIN, DOLLAR)))
     ]
     return Problem.of(
         held,
@@ -76,9 +72,7 @@ def any_ask(rng: Random) -> Problem:
 def judge(problem: Problem, trades: Trades) -> Settlement | None:
     """What the vault computes; None where it refuses, or gas and losses are more than it is worth."""
     assert problem.rules is not None
-    least = tuple(
-        max(1, raw * (BPS - problem.tolerance_bps) // BPS) if raw else 0 for raw in trades.buys_raw
-    )
+    least = tuple(max(1, raw * (BPS - problem.tolerance_bps) // BPS) if raw else 0 for raw in trades.buys_raw)
     try:
         done = settle(
             *(problem.rules.policy, State(), problem.rules.basket),
@@ -93,9 +87,7 @@ def judge(problem: Problem, trades: Trades) -> Settlement | None:
     return None if paid and done.sold_e18 - done.bought_e18 + paid > worth else done
 
 
-def test_plan_is_the_best_that_will_do_or_one_that_ends_at_home_for_less_than_another_costs() -> (
-    None
-):
+def test_plan_is_the_best_that_will_do_or_one_that_ends_at_home_for_less_than_another_costs() -> None:
     rng, seen = Random(6), Counter[str]()
     for _ in range(70):
         problem = any_ask(rng)
@@ -228,9 +220,7 @@ def test_nothing_is_waited_for_where_nothing_could_be_traded_at_once_either() ->
 
 
 @pytest.mark.parametrize(("limit_bps", "worth_bps"), [(29, 50), (50, 29)])
-def test_plan_that_every_trade_is_too_dear_for_names_the_narrower_limit(
-    limit_bps: int, worth_bps: int
-) -> None:
+def test_plan_that_every_trade_is_too_dear_for_names_the_narrower_limit(limit_bps: int, worth_bps: int) -> None:
     problem = Problem.of(ETHER_HIGH, POOLS, slippage_limit_e18=limit_bps * E18 // BPS)
     found = plan_rebalance(replace(problem, worth_e18=worth_bps * E18 // BPS))
     assert isinstance(found, NoPlan)
@@ -343,9 +333,7 @@ def test_certificate_bounds_a_plan_closely_from_above() -> None:
         assert found.value_e18 <= found.all_pools_bound_e18 + slack_e18
         # No pool is left out for its gas alone where there is none.
         if not gas_e18:
-            assert abs(found.bound_e18 - found.all_pools_bound_e18) <= max(
-                slack_e18, sold_e18 // 1_000
-            )
+            assert abs(found.bound_e18 - found.all_pools_bound_e18) <= max(slack_e18, sold_e18 // 1_000)
         assert 0 <= found.gap_before_rounding < 1e-6
         assert found.steps > 0
         gaps.append(found.gap_before_rounding)

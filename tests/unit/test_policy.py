@@ -192,9 +192,7 @@ def test_what_must_come_back_shrinks_with_the_sales() -> None:
     higher, lower, one = [2 * USD, USD, USD], [USD, USD, 3 * USD], [1, 1, 1]
 
     def least(min_buys: list[int], sales: int, fitted: int) -> int:
-        return policy.fitted_minimum_e18(
-            min_buys, lower, [sales, 0, 0], [fitted, 0, 0], higher, one
-        )
+        return policy.fitted_minimum_e18(min_buys, lower, [sales, 0, 0], [fitted, 0, 0], higher, one)
 
     assert least([0, 101, 1], 10, 5) == 52 * USD
     assert least([0, 101, 0], 10, 10) == 101 * USD
@@ -206,9 +204,7 @@ def test_what_must_come_back_shrinks_with_the_sales() -> None:
     most, part, plain = policy.MAX_HELD_RAW, 7 << 117, ([1, 1], [1, 1])
     for required_raw, least_raw in ((most, most), (most + 1, 2**200), (2**200, most)):
         for fitted in (part, most):
-            cut = policy.fitted_minimum_e18(
-                [0, least_raw], [1, 1], [required_raw, 0], [fitted, 0], *plain
-            )
+            cut = policy.fitted_minimum_e18([0, least_raw], [1, 1], [required_raw, 0], [fitted, 0], *plain)
             assert cut == fitted
     below = policy.fitted_minimum_e18([0, most], [1, 1], [most - 1, 0], [part, 0], *plain)
     assert below == most * part // (most - 1)
@@ -233,9 +229,7 @@ def test_allowed_sales_fit_the_need_the_budget_and_the_minimum_trades() -> None:
     usd, one = [USD, USD], [1, 1]
 
     def allowed(need: int, left_e18: int, least: tuple[int, int] = (0, 0)) -> list[int]:
-        return policy.allowed_sales(
-            [100, 100], usd, usd, one, least, need * USD, left_e18, 1_000 * USD
-        )
+        return policy.allowed_sales([100, 100], usd, usd, one, least, need * USD, left_e18, 1_000 * USD)
 
     assert allowed(200, E18) == [100, 100]
     # Rounding each value up may add one, so a unit less than half is asked for.
@@ -245,9 +239,7 @@ def test_allowed_sales_fit_the_need_the_budget_and_the_minimum_trades() -> None:
     assert allowed(0, E18) == [0, 0]
     # To the unit: half of 1e30 units of 1e-18 dollars each, less the one that rounding may add.
     most, unit = 10**30, [10**18]
-    assert policy.allowed_sales([most], [USD], [USD], unit, [0], most, 5 * 10**11, 10**36) == [
-        most // 2 - 1
-    ]
+    assert policy.allowed_sales([most], [USD], [USD], unit, [0], most, 5 * 10**11, 10**36) == [most // 2 - 1]
 
 
 def test_level_carried_to_another_policy_forgives_and_charges_nothing() -> None:
@@ -385,9 +377,7 @@ def example(
     epoch: int = 0,
 ) -> Settlement:
     """Sells ten A for some B."""
-    return settle(
-        rules, state, basket, Fill(sales, (0, bought_raw)), (0, bought_raw), at, epoch=epoch
-    )
+    return settle(rules, state, basket, Fill(sales, (0, bought_raw)), (0, bought_raw), at, epoch=epoch)
 
 
 def test_rebalance_by_hand() -> None:
@@ -431,9 +421,7 @@ def test_rebalance_in_two_halves_stays_broken_in_between() -> None:
     left = 25 * 10**13 - 34_722_222_222_222
     loss_e18 = second.sold_e18 - second.bought_e18
     assert loss_e18 == 998 * USD // 100 - 995 * USD // 100
-    assert second.state.loss_level_e18 == left + policy.fraction_up(
-        loss_e18, second.before.total_e18
-    )
+    assert second.state.loss_level_e18 == left + policy.fraction_up(loss_e18, second.before.total_e18)
     assert (second.state.due_since, second.state.epoch) == (0, 2)
 
 
@@ -693,9 +681,7 @@ def test_b_nothing_settles_while_no_band_is_broken(rng: Random) -> None:
 @given(ANY_RANDOM)
 def test_c_fair_halves_bring_any_basket_home(rng: Random) -> None:
     """C: selling half of every surplus at the oracle's price again and again ends inside the bands."""
-    rules = replace(
-        RULES, dust_bps=20, cooldown_seconds=0, turnover_budget_bps=20_000, min_progress_bps=1_000
-    )
+    rules = replace(RULES, dust_bps=20, cooldown_seconds=0, turnover_budget_bps=20_000, min_progress_bps=1_000)
     # Many units of everything, so that no rounding is larger than dust.
     n = rng.randint(2, 16)
     targets = [E18 // n] * n
@@ -756,13 +742,10 @@ def test_allowed_sales_are_what_fractions_say(rng: Random) -> None:
     his = [price * rng.randint(1_000, 1_200) // 1_000 for price in prices]
     minimums = [rng.choice((0, surplus // 2)) for surplus in surpluses]
     sums = [
-        sum(ceil(Fraction(s * p, u)) for s, p, u in zip(surpluses, some, units, strict=True))
-        for some in (prices, his)
+        sum(ceil(Fraction(s * p, u)) for s, p, u in zip(surpluses, some, units, strict=True)) for some in (prices, his)
     ]
     need = sums[0] * rng.randint(1, 110) // 100 + rng.randint(-1, 1)
-    left = rng.choice(
-        (E18, E18 + 1, min(3 * E18, sums[1] * rng.randint(1, 110) * E18 // (100 * total)))
-    )
+    left = rng.choice((E18, E18 + 1, min(3 * E18, sums[1] * rng.randint(1, 110) * E18 // (100 * total))))
     total += rng.randint(0, 1)
 
     expected = surpluses
@@ -827,9 +810,7 @@ def _half_way(basket: Basket, distances_e18: tuple[int, ...]) -> Trade:
 @given(ANY_RANDOM)
 def test_what_is_beside_a_rebalance_is_what_fractions_say(rng: Random) -> None:
     """Levels carried to another policy, the auction's price, calendars, windows and weights, at their limits and anywhere."""
-    (budget, period), (other, others) = (
-        (rng.randint(1, 2_000), rng.randint(1, 10**6)) for _ in range(2)
-    )
+    (budget, period), (other, others) = ((rng.randint(1, 2_000), rng.randint(1, 10**6)) for _ in range(2))
     level = rng.randint(0, budget * 10**14)
     empty = ceil(Fraction(level * period, budget * 10**14))
     for elapsed in (0, max(0, empty - 1), empty, rng.randint(0, 10**6)):

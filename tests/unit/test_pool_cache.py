@@ -207,12 +207,8 @@ def test_searches_name_the_pools_of_contracts_that_hold_many(cache_of: Any) -> N
     ]
 
 
-@pytest.mark.parametrize(
-    ("number", "anew"), [(100, True), (99, True), (2_100, False), (2_101, True)]
-)
-def test_after_a_reorg_or_a_long_absence_everything_is_read_anew(
-    cache_of: Any, number: int, anew: bool
-) -> None:
+@pytest.mark.parametrize(("number", "anew"), [(100, True), (99, True), (2_100, False), (2_101, True)])
+def test_after_a_reorg_or_a_long_absence_everything_is_read_anew(cache_of: Any, number: int, anew: bool) -> None:
     chain = Chain(pair(ONE), pair(TWO))
     cache = cache_of(chain)
     chain.pools[ONE] = pair(ONE, 3, 4)
@@ -228,9 +224,7 @@ def test_after_a_reorg_or_a_long_absence_everything_is_read_anew(
 
 
 @pytest.mark.parametrize("before", [None, {"hash": "0x0"}])
-def test_where_its_own_block_is_gone_or_logs_cannot_be_had_all_is_read_anew(
-    cache_of: Any, before: Any
-) -> None:
+def test_where_its_own_block_is_gone_or_logs_cannot_be_had_all_is_read_anew(cache_of: Any, before: Any) -> None:
     chain = Chain(pair(ONE))
     cache = cache_of(chain)
     chain.branches[100] = before
@@ -245,9 +239,7 @@ def test_where_its_own_block_is_gone_or_logs_cannot_be_had_all_is_read_anew(
 
 
 @pytest.mark.parametrize("now", [None, {"hash": "0x0"}])
-def test_block_that_is_not_on_the_chain_vanished_and_the_book_stays(
-    cache_of: Any, now: Any
-) -> None:
+def test_block_that_is_not_on_the_chain_vanished_and_the_book_stays(cache_of: Any, now: Any) -> None:
     chain = Chain(pair(ONE))
     cache = cache_of(chain)
     chain.branches[101] = now

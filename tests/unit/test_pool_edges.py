@@ -205,9 +205,7 @@ def test_prices_of_a_local_market_lie_in_the_range_of_ticks(price: int) -> None:
 
 @pytest.mark.parametrize(("tick", "depth"), [(0, 10**36), (-200_000, 10**31), (123_456, 10**38)])
 @pytest.mark.parametrize("spacing", [1, 10, 200])
-def test_local_market_has_each_band_by_its_part_of_the_depth(
-    tick: int, depth: int, spacing: int
-) -> None:
+def test_local_market_has_each_band_by_its_part_of_the_depth(tick: int, depth: int, spacing: int) -> None:
     """Ticks rounded outward, liquidity down: exactly, as deep as a pool can be."""
     price = sqrt_at_tick(tick) + 7
     pool = make_synthetic(sqrt_price_x96=price, tick_spacing=spacing, depth1_raw=depth)
@@ -222,9 +220,7 @@ def test_local_market_has_each_band_by_its_part_of_the_depth(
             there = moves.setdefault(at, [0, 0])
             there[0] += liquidity
             there[1] += net
-    assert [tuple(each) for each in pool.profile.ticks] == [
-        (at, *moves[at]) for at in sorted(moves)
-    ]
+    assert [tuple(each) for each in pool.profile.ticks] == [(at, *moves[at]) for at in sorted(moves)]
     assert (pool.tick, pool.chain_id, pool.address) == (tick, 31_337, "0x" + "0" * 40)
     assert pool.liquidity == sum(net for at, (_, net) in moves.items() if at <= tick)
 
@@ -234,9 +230,7 @@ def test_local_market_has_each_band_by_its_part_of_the_depth(
     # To the nearest multiple of 60; the half goes up.
     [(29, 0), (30, 60), (89, 60), (90, 120), (-30, 0), (-31, -60), (-90, -60), (-91, -120)],
 )
-def test_recentred_liquidity_moves_by_the_nearest_multiple_of_the_spacing(
-    ticks: int, shift: int
-) -> None:
+def test_recentred_liquidity_moves_by_the_nearest_multiple_of_the_spacing(ticks: int, shift: int) -> None:
     moved = recentred(v3(snapshot()), sqrt_at_tick(ticks))
 
     assert [each.at for each in moved.profile.ticks] == [shift - 60, shift + 60]
@@ -259,9 +253,7 @@ def test_powers_of_the_tick_are_those_of_the_contract() -> None:
 
 @pytest.mark.parametrize("liquidity", [1, 10**18, 2**128 - 1])
 @pytest.mark.parametrize("price", [MIN_SQRT_X96, Q96, MAX_SQRT_X96 - 1])
-def test_price_after_more_than_a_word_holds_is_found_the_shorter_way(
-    liquidity: int, price: int
-) -> None:
+def test_price_after_more_than_a_word_holds_is_found_the_shorter_way(liquidity: int, price: int) -> None:
     """SqrtPriceMath: L / (L / price + amount) up, where L * 2^96 + amount * price does not fit a word."""
     scaled = liquidity << 96
     edge = (2**256 - 1 - scaled) // price
@@ -369,9 +361,7 @@ def test_bounds_of_version_two_one_narrow_as_gamma_grows() -> None:
     assert (narrow.after, wide.after) == ((5 * 10**15, 50 * E18), (10**16 - 1, 100 * E18))
 
 
-@pytest.mark.parametrize(
-    ("first", "second"), [(10**9 - 1, 10**9 - 1), (10**20, 10**16 - 1), (10**33 + 1, 10**33)]
-)
+@pytest.mark.parametrize(("first", "second"), [(10**9 - 1, 10**9 - 1), (10**20, 10**16 - 1), (10**33 + 1, 10**33)])
 def test_d_of_two_coins_that_are_out_of_range_is_refused(first: int, second: int) -> None:
     for xp in ((first, second), (second, first)):
         with pytest.raises(Refused):
@@ -734,9 +724,7 @@ def test_recentred_pool_keeps_what_covers_the_very_ends() -> None:
     assert moved.liquidity == 5
 
 
-def test_file_of_a_pool_is_read_up_to_its_longest(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_file_of_a_pool_is_read_up_to_its_longest(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     path = tmp_path / "pool.json"
     save_pool(v3(snapshot()), path)
     size = path.stat().st_size
@@ -808,9 +796,7 @@ def test_d_of_tricrypto_is_worked_out_of_balances_within_its_bounds() -> None:
     assert crypto_pool("crypto").a_multiplier == 1, "where a file does not tell it"
 
 
-@pytest.mark.parametrize(
-    ("tick", "has_room"), [(-887_270, False), (-887_269, True), (887_269, True), (887_270, False)]
-)
+@pytest.mark.parametrize(("tick", "has_room"), [(-887_270, False), (-887_269, True), (887_269, True), (887_270, False)])
 def test_local_market_has_room_on_both_sides_of_its_price(tick: int, has_room: bool) -> None:
     """Of a spacing of 10 the last ticks are 887,270 away."""
     why = ""

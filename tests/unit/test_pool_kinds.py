@@ -51,9 +51,7 @@ def test_pool_of_every_kind_is_told_by_its_reference(pool: PoolState) -> None:
     assert (ref.address, ref.key) == (pool.address, pool.key)
     assert ref.tokens == tuple(token.address for token in pool.tokens)
     assert pool.kind in venue_named(ref.venue).kinds
-    assert ref.fee_pips == (
-        0 if ref.venue in ("balancer", "balancer-v3", "curve") else pool.fee_pips
-    )
+    assert ref.fee_pips == (0 if ref.venue in ("balancer", "balancer-v3", "curve") else pool.fee_pips)
 
 
 @pytest.mark.parametrize("pool", pools(), ids=lambda pool: pool.kind)

@@ -77,9 +77,7 @@ def test_swap_moves_price_tick_and_liquidity(pool: UniswapV3Pool | UniswapV4Pool
     # The price is at tick 0: a range begins with its lowest tick and ends before its highest.
     [(-120, 120, True), (0, 60, True), (-60, 0, False), (60, 120, False), (-120, -60, False)],
 )
-def test_liquidity_moves_two_ticks_and_what_is_between_them(
-    low: int, high: int, inside: bool
-) -> None:
+def test_liquidity_moves_two_ticks_and_what_is_between_them(low: int, high: int, inside: bool) -> None:
     pool, later = v3(snapshot()), v4(v4_snapshot())
     more = ranged("Mint", low, high, 7)
 
@@ -97,10 +95,7 @@ def test_liquidity_moves_two_ticks_and_what_is_between_them(
         assert one.liquidity == LIQUIDITY + (7 if inside else 0)
         assert (one.sqrt_price_x96, one.tick) == (Q96, 0)
     assert after.moved([ranged("Burn", low, high, 7)]) == pool
-    assert (
-        twin.moved([event("ModifyLiquidity", tickLower=low, tickUpper=high, liquidityDelta=-7)])
-        == later
-    )
+    assert twin.moved([event("ModifyLiquidity", tickLower=low, tickUpper=high, liquidityDelta=-7)]) == later
 
 
 def test_events_are_taken_in_their_order() -> None:
@@ -146,9 +141,7 @@ def test_weighted_pool_has_what_its_vault_booked() -> None:
     swap = event("Swap", tokenIn=A, tokenOut=B, amountIn=5, amountOut=3)
     assert after(swap).balances == (one + 5, other - 3)
     assert after(swap, swap).balances == (one + 10, other - 6)
-    joined = event(
-        "PoolBalanceChanged", tokens=[B, A], deltas=[100, -50], protocolFeeAmounts=[7, 2]
-    )
+    joined = event("PoolBalanceChanged", tokens=[B, A], deltas=[100, -50], protocolFeeAmounts=[7, 2])
     assert after(joined).balances == (one - 52, other + 93)
     managed = event("PoolBalanceManaged", token=B, cashDelta=-30, managedDelta=11)
     assert after(managed).balances == (one, other - 19)
@@ -176,9 +169,7 @@ def test_pool_of_curve_is_not_moved_by_logs(make: Any) -> None:
 def test_an_interface_has_its_name_and_an_entry_a_line() -> None:
     made = interface_of("It", ("f(uint256) -> address", "event E(int24 tick)"))
 
-    assert made == Interface.of(
-        "It", [_entry("f(uint256) -> address"), _entry("event E(int24 tick)")]
-    )
+    assert made == Interface.of("It", [_entry("f(uint256) -> address"), _entry("event E(int24 tick)")])
     assert (made.name, set(made.functions)) == ("It", {"f", "f(uint256)"})
 
 
@@ -234,9 +225,7 @@ def test_lines_become_the_entries_of_a_json_abi() -> None:
         ),
     ],
 )
-def test_events_have_the_topics_that_the_chain_shows(
-    known: Interface, name: str, topic: str
-) -> None:
+def test_events_have_the_topics_that_the_chain_shows(known: Interface, name: str, topic: str) -> None:
     assert known.events["0x" + topic].name == name
 
 

@@ -217,9 +217,7 @@ def test_load_with_any_key_missing_is_refused(snapshot: Callable[..., Json]) -> 
         ({"name": 7}, "name is not a text"),
     ],
 )
-def test_load_what_no_pool_can_be_is_refused(
-    snapshot: Callable[..., Json], changes: Json, why: str
-) -> None:
+def test_load_what_no_pool_can_be_is_refused(snapshot: Callable[..., Json], changes: Json, why: str) -> None:
     with pytest.raises(BadPoolSnapshot, match=why):
         load(snapshot(**changes))
 
@@ -266,9 +264,7 @@ def test_tokens_in_any_case_mean_the_same(pool: PoolState) -> None:
 
 
 @pytest.mark.parametrize("way", [(A, B), (B, A)])
-def test_quote_more_than_there_is_says_how_much_there_is(
-    pool: PoolState, way: tuple[str, str]
-) -> None:
+def test_quote_more_than_there_is_says_how_much_there_is(pool: PoolState, way: tuple[str, str]) -> None:
     with pytest.raises(LiquidityExhausted) as asked_in:
         pool.quote_in(*way, MAX_AMOUNT_RAW)
     possible = asked_in.value.possible_raw
@@ -472,9 +468,7 @@ def test_load_a_curve_pool_of_another_kind_is_unsupported(changes: Json, why: st
         ({"is_ramping": 1}, "is_ramping is neither true nor false"),
     ],
 )
-def test_load_a_pool_of_stableswap_ng_that_contradicts_itself_is_refused(
-    changes: Json, why: str
-) -> None:
+def test_load_a_pool_of_stableswap_ng_that_contradicts_itself_is_refused(changes: Json, why: str) -> None:
     with pytest.raises(BadPoolSnapshot, match=why):
         load(stable_ng(**changes))
 
@@ -538,9 +532,7 @@ def test_tricrypto_works_d_out_anew_while_a_is_ramped(kind: Callable[..., Json])
 
 
 def test_tricrypto_of_2023_refuses_a_swap_by_which_its_shares_gain_nothing() -> None:
-    pool = of_class(
-        load(crypto_ng(virtual_price=2 * E18 + 10**5, total_supply=1_000 * E18)), CurveCryptoPool
-    )
+    pool = of_class(load(crypto_ng(virtual_price=2 * E18 + 10**5, total_supply=1_000 * E18)), CurveCryptoPool)
     kept = pool.get_dy(A, C, 10)
     assert kept > 0
     assert pool.quote_in(A, C, 10) == 0
@@ -585,9 +577,7 @@ def test_balanced_stable_pool_quotes_by_hand() -> None:
 
 def test_stable_pool_of_other_rates_counts_by_them() -> None:
     """Coin A is worth two."""
-    pool = of_class(
-        load(stable(rates=[2 * E18, 10**30], balances=[500 * E18, 10**9])), CurveStablePool
-    )
+    pool = of_class(load(stable(rates=[2 * E18, 10**30], balances=[500 * E18, 10**9])), CurveStablePool)
     assert pool.invariant == 2_000 * E18
     assert pool.quote_in(A, B, E18 // 2) == 999_590
 

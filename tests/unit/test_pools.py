@@ -183,12 +183,8 @@ def test_load_what_contradicts_itself_is_refused(changes: dict[str, Any], why: s
         load(snapshot(**changes))
 
 
-@pytest.mark.parametrize(
-    ("text", "why"), [("", "is not JSON"), ("{", "is not JSON"), ("[1]", "JSON object")]
-)
-def test_load_a_file_that_is_no_snapshot_names_the_file(
-    tmp_path: Path, text: str, why: str
-) -> None:
+@pytest.mark.parametrize(("text", "why"), [("", "is not JSON"), ("{", "is not JSON"), ("[1]", "JSON object")])
+def test_load_a_file_that_is_no_snapshot_names_the_file(tmp_path: Path, text: str, why: str) -> None:
     path = tmp_path / "broken.json"
     path.write_text(text)
     with pytest.raises(BadPoolSnapshot, match=why) as refusal:
@@ -272,9 +268,7 @@ def test_id_of_a_v4_pool_is_mainnets() -> None:
         ({"pool_manager": "0x12"}, "is not an address"),
     ],
 )
-def test_load_a_v4_pool_that_contradicts_itself_is_refused(
-    changes: dict[str, Any], why: str
-) -> None:
+def test_load_a_v4_pool_that_contradicts_itself_is_refused(changes: dict[str, Any], why: str) -> None:
     with pytest.raises(BadPoolSnapshot, match=why):
         load(v4_snapshot(**changes))
 
@@ -306,8 +300,7 @@ def test_v4_protocol_fee_comes_off_first_in_its_direction() -> None:
     pool = v4(v4_snapshot(**fees))
     # 1000 + 3000 - 1000 * 3000 / 10^6, and 250 + 3000 - 250 * 3000 / 10^6, in millionths
     down, up = (
-        UniswapV3Pool(C, *pool.tokens, replace(pool.profile, fee_pips=fee), Q96, 0, LIQUIDITY)
-        for fee in (3_997, 3_250)
+        UniswapV3Pool(C, *pool.tokens, replace(pool.profile, fee_pips=fee), Q96, 0, LIQUIDITY) for fee in (3_997, 3_250)
     )
 
     assert pool.quote_in(A, B, 10**15) == down.quote_in(A, B, 10**15)
@@ -340,9 +333,7 @@ def test_quote_no_tradable_amount_is_refused(pool: UniswapV3Pool, amount: Any) -
 
 
 @pytest.mark.parametrize(("token_in", "token_out"), [(A, A), (B, B), (A, C), (C, B), ("", A)])
-def test_quote_a_pair_of_no_pool_is_refused(
-    pool: UniswapV3Pool, token_in: str, token_out: str
-) -> None:
+def test_quote_a_pair_of_no_pool_is_refused(pool: UniswapV3Pool, token_in: str, token_out: str) -> None:
     asks: list[Callable[[], object]] = [
         lambda: pool.quote_in(token_in, token_out, 1),
         lambda: pool.quote_out(token_in, token_out, 1),
@@ -357,9 +348,7 @@ def test_quote_a_pair_of_no_pool_is_refused(
 
 
 @pytest.mark.parametrize(("token_in", "token_out"), [(A, B), (B, A)])
-def test_quote_more_than_there_is_says_how_much_there_is(
-    pool: UniswapV3Pool, token_in: str, token_out: str
-) -> None:
+def test_quote_more_than_there_is_says_how_much_there_is(pool: UniswapV3Pool, token_in: str, token_out: str) -> None:
     with pytest.raises(LiquidityExhausted) as asked_in:
         pool.quote_in(token_in, token_out, MAX_AMOUNT_RAW)
     possible = asked_in.value.possible_raw
@@ -390,9 +379,7 @@ def test_quote_in_a_pool_without_liquidity_is_exhausted() -> None:
 def whole_range(sqrt_x96: int, tick: int) -> UniswapV3Pool:
     """Liquidity up to the very last ticks, which only a spacing of 1 has."""
     ticks = {str(MIN_TICK): [1, 1, 0], str(MAX_TICK): [1, -1, 0]}
-    return v3(
-        snapshot(sqrt_price_x96=sqrt_x96, tick=tick, tick_spacing=1, liquidity=1, tick_data=ticks)
-    )
+    return v3(snapshot(sqrt_price_x96=sqrt_x96, tick=tick, tick_spacing=1, liquidity=1, tick_data=ticks))
 
 
 @pytest.mark.parametrize("at_end", [MIN_SQRT_X96, MAX_SQRT_X96 - 1])
@@ -411,9 +398,7 @@ def test_quote_from_an_end_of_the_range_is_exhausted_beyond_it(at_end: int) -> N
     [((A, B), MIN_SQRT_X96 + 1, MIN_TICK), ((B, A), MAX_SQRT_X96 - 1, MAX_TICK - 1)],
     ids=["down", "up"],
 )
-def test_swap_to_an_end_of_the_range_stops_before_its_tick(
-    way: tuple[str, str], end_x96: int, end_tick: int
-) -> None:
+def test_swap_to_an_end_of_the_range_stops_before_its_tick(way: tuple[str, str], end_x96: int, end_tick: int) -> None:
     pool = whole_range(Q96, 0)
     possible, _ = pool.flow_to(*way, 0.0)
     _, ended = pool.swapped(*way, possible)
@@ -443,9 +428,7 @@ def test_quote_one_raw_unit_is_all_fee(pool: UniswapV3Pool) -> None:
 
 
 def test_tokens_in_any_case_mean_the_same(pool: UniswapV3Pool) -> None:
-    assert pool.quote_in(A.lower(), B.upper().replace("X", "x"), 10**15) == pool.quote_in(
-        A, B, 10**15
-    )
+    assert pool.quote_in(A.lower(), B.upper().replace("X", "x"), 10**15) == pool.quote_in(A, B, 10**15)
     assert pool.tokens == (TOKEN0, TOKEN1)
     assert pool.token0.address == A.lower()
 
@@ -570,9 +553,7 @@ def test_synthetic_pool_holds_the_depth_on_both_sides() -> None:
         ({"depth1_raw": 2**200}, BadPoolSnapshot, "liquidity above tick"),
     ],
 )
-def test_synthetic_pool_of_bad_settings_is_refused(
-    changes: dict[str, Any], error: type[Exception], why: str
-) -> None:
+def test_synthetic_pool_of_bad_settings_is_refused(changes: dict[str, Any], error: type[Exception], why: str) -> None:
     with pytest.raises(error, match=why):
         make_synthetic(**changes)
 

@@ -131,9 +131,7 @@ def test_failure_of_one_reader_stops_no_other(error: PoolError) -> None:
     ]
 
 
-@pytest.mark.parametrize(
-    "mistake", [KeyError("a"), TypeError("b"), ValueError("c"), OverflowError("d")]
-)
+@pytest.mark.parametrize("mistake", [KeyError("a"), TypeError("b"), ValueError("c"), OverflowError("d")])
 def test_answer_that_nobody_thought_of_is_the_pools_failure(mistake: Exception) -> None:
     def fails() -> Reading[Any]:
         yield [("x", ())]
@@ -219,9 +217,7 @@ def test_pools_come_in_the_order_given_and_each_with_its_own_failure() -> None:
     ]
     assert "told by its key" in str(found[4])
     # One call for both of Uniswap V3, and then one for each, as one that cannot be read hides the other.
-    lenses = [
-        call for call in rpc.problem if call[1][0]["to"] == A and len(call[1][0]["data"]) > 10
-    ]
+    lenses = [call for call in rpc.problem if call[1][0]["to"] == A and len(call[1][0]["data"]) > 10]
     assert len(lenses) == 3
     with pytest.raises(ContractReverted):
         read_pools(rpc, refs[:1], BLOCK, 1)
@@ -264,9 +260,7 @@ def test_key_of_a_v4_pool_is_in_the_log_of_its_beginning() -> None:
     logs = [begun(its_id)]
     rpc = Answering(lambda method, params: logs)
 
-    assert find_v4_ref(rpc, C, its_id.upper().replace("X", "x"), from_block=9) == v4_ref(
-        C, A, B, 500, 10
-    )
+    assert find_v4_ref(rpc, C, its_id.upper().replace("X", "x"), from_block=9) == v4_ref(C, A, B, 500, 10)
 
     ((method, (problem,)),) = rpc.problem
     assert method == "eth_getLogs"
@@ -313,9 +307,7 @@ def test_v3_pools_are_read_by_one_call_of_the_lens_its_own_or_lent(lens: str | N
     assert params[0]["to"] == (lens or "0x" + "1e" * 20)
     code = "0x" + load_artifact("UniswapV3Lens").runtime_code().hex()
     assert list(params[2:]) == ([] if lens else [{"0x" + "1e" * 20: {"code": code}}])
-    assert (one.address, one.tokens, one.fee_pips, one.tick_spacing) == (
-        *(pools[0], (known[A], known[B]), 500, 10),
-    )
+    assert (one.address, one.tokens, one.fee_pips, one.tick_spacing) == (*(pools[0], (known[A], known[B]), 500, 10),)
     assert (one.sqrt_price_x96, one.tick, one.liquidity) == (Q96, 0, 7)
     assert [tuple(tick) for tick in one.profile.ticks] == [(-10, 7, 7), (10, 7, -7)]
     assert (one.chain_id, one.block, one.name) == (3, 7, "Uniswap V3 AAA/BBB 0.05%")
@@ -416,9 +408,7 @@ def test_v4_pool_is_read_from_its_managers_storage() -> None:
             storage[_mapped(at, state + 4)] = whole + ((net & (1 << 128) - 1) << 128)
         problem: list[int] = []
 
-        def load(
-            slots: Sequence[bytes], problem: list[int] = problem, storage: dict[int, int] = storage
-        ) -> Any:
+        def load(slots: Sequence[bytes], problem: list[int] = problem, storage: dict[int, int] = storage) -> Any:
             problem.append(len(slots))
             return ([storage.get(int.from_bytes(slot), 0).to_bytes(32) for slot in slots],)
 

@@ -102,9 +102,7 @@ def make(folder: Path, *args: str, path: str) -> subprocess.CompletedProcess[str
     """The finished `make` with only `path` to find programs in."""
     make_itself = shutil.which("make")
     assert make_itself is not None
-    return subprocess.run(
-        [make_itself, *args], cwd=folder, env={"PATH": path}, capture_output=True, text=True
-    )
+    return subprocess.run([make_itself, *args], cwd=folder, env={"PATH": path}, capture_output=True, text=True)
 
 
 def test_setup_says_and_does_nothing_when_all_is_there(repo_root: Path) -> None:
@@ -177,9 +175,7 @@ def test_python_lock_holds_every_direct_dependency(repo_root: Path) -> None:
         *project["optional-dependencies"]["devnet"],
         *pyproject["dependency-groups"]["dev"],
     ]
-    locked = set(
-        re.findall(r"^([\w.-]+)==", (repo_root / "requirements.lock").read_text(), re.MULTILINE)
-    )
+    locked = set(re.findall(r"^([\w.-]+)==", (repo_root / "requirements.lock").read_text(), re.MULTILINE))
 
     assert {re.split(r"[=<>\[ ]", requirement)[0] for requirement in wanted} <= locked
     assert pyproject["build-system"]["requires"][0] in pyproject["dependency-groups"]["dev"]
@@ -197,9 +193,7 @@ def test_what_is_imported_is_declared_and_what_is_declared_is_imported(repo_root
     everything = set().union(*declared.values())
     renamed = {"dotenv": "python_dotenv"}
     imported = {
-        renamed.get(name, name)
-        for path in (repo_root / "rebalancer").rglob("*.py")
-        for name in _imported(path)
+        renamed.get(name, name) for path in (repo_root / "rebalancer").rglob("*.py") for name in _imported(path)
     } - {"rebalancer", *sys.stdlib_module_names}
 
     assert imported - everything == set()
@@ -232,9 +226,7 @@ def test_node_lock_holds_hashes_and_no_address(repo_root: Path) -> None:
 
 def test_compiler_settings_are_the_same_for_forge_and_ape(repo_root: Path) -> None:
     forge = toml(repo_root / "foundry.toml")["profile"]["default"]
-    ape = dict(
-        re.findall(r"^  (\w+): (\S+)", (repo_root / "ape-config.yaml").read_text(), re.MULTILINE)
-    )
+    ape = dict(re.findall(r"^  (\w+): (\S+)", (repo_root / "ape-config.yaml").read_text(), re.MULTILINE))
     node = json.loads((repo_root / "package.json").read_text())["devDependencies"]
 
     assert ape["version"] == node["solc"]
@@ -256,9 +248,7 @@ def test_every_contract_names_the_exact_compiler(repo_root: Path) -> None:
 
 
 def artifact(repo_root: Path, name: str) -> dict[str, Any]:
-    loaded: dict[str, Any] = json.loads(
-        (repo_root / "rebalancer" / "artifacts" / f"{name}.json").read_text()
-    )
+    loaded: dict[str, Any] = json.loads((repo_root / "rebalancer" / "artifacts" / f"{name}.json").read_text())
     return loaded
 
 
@@ -309,9 +299,7 @@ def test_multicall3_runtime_is_what_its_constructor_copies(repo_root: Path) -> N
 # The wheel
 
 
-def test_wheel_carries_the_package_its_types_and_the_artifacts(
-    repo_root: Path, wheel: Path
-) -> None:
+def test_wheel_carries_the_package_its_types_and_the_artifacts(repo_root: Path, wheel: Path) -> None:
     with zipfile.ZipFile(wheel) as archive:
         carried = set(archive.namelist())
     made = {
@@ -325,21 +313,13 @@ def test_wheel_carries_the_package_its_types_and_the_artifacts(
     assert {name.split("/")[0] for name in carried} == {"rebalancer", "rebalancer-0.1.0.dist-info"}
 
 
-def test_wheel_carries_of_others_only_what_a_devnet_is_built_from(
-    repo_root: Path, wheel: Path
-) -> None:
+def test_wheel_carries_of_others_only_what_a_devnet_is_built_from(repo_root: Path, wheel: Path) -> None:
     """Uniswap V4 is under BUSL-1.1, Balancer under GPL-3.0-only: tests alone meet them, and few others."""
     sources = [path.read_text() for path in (repo_root / "contracts").rglob("*.sol")]
-    ours = set(
-        re.findall(
-            r"^(?:abstract )?(?:contract|interface|library) (\w+)", "\n".join(sources), re.MULTILINE
-        )
-    )
+    ours = set(re.findall(r"^(?:abstract )?(?:contract|interface|library) (\w+)", "\n".join(sources), re.MULTILINE))
     with zipfile.ZipFile(wheel) as archive:
         carried = {Path(name).stem for name in archive.namelist() if "/artifacts/" in name}
-    api = {
-        repo_root / "rebalancer" / name for name in ("__init__.py", "api.py")
-    }  # their `Vault` is ours
+    api = {repo_root / "rebalancer" / name for name in ("__init__.py", "api.py")}  # their `Vault` is ours
     files = [path for path in (repo_root / "rebalancer").rglob("*.py") if path not in api]
     package = "\n".join(path.read_text() for path in files)
     for_tests = {path.stem for path in (repo_root / ".build" / "test-artifacts").glob("*.json")}
@@ -351,9 +331,7 @@ def test_wheel_carries_of_others_only_what_a_devnet_is_built_from(
     assert carried & for_tests == set()
 
 
-def test_wheel_carries_no_test_double_and_the_licences_of_what_it_carries(
-    repo_root: Path, wheel: Path
-) -> None:
+def test_wheel_carries_no_test_double_and_the_licences_of_what_it_carries(repo_root: Path, wheel: Path) -> None:
     mocks = {path.stem for path in (repo_root / "contracts" / "mocks").glob("*.sol")}
     package = "\n".join(path.read_text() for path in (repo_root / "rebalancer").rglob("*.py"))
     notice = (repo_root / "NOTICE").read_text()

@@ -38,9 +38,7 @@ def test_every_claim_put_to_z3_is_on_the_page_with_the_verdict_it_must_have(
     repo_root: Path,
 ) -> None:
     page = (repo_root / "docs" / "proofs.md").read_text()
-    reported = dict(
-        re.findall(r"^\| \w+\.py \| (.+) \| [\d.]+ \| ([\w -]+) \|$", page, re.MULTILINE)
-    )
+    reported = dict(re.findall(r"^\| \w+\.py \| (.+) \| [\d.]+ \| ([\w -]+) \|$", page, re.MULTILINE))
     claims = {
         name: verdict
         for path in (repo_root / "tests" / "proofs").glob("*.py")

@@ -107,10 +107,7 @@ def test_c_distances_in_integers_are_within_two_units_an_asset_of_the_exact_ones
         weighed = weigh_basket(basket)
     except PolicyRefused:
         return
-    values = [
-        Fraction(h * p, u)
-        for h, p, u in zip(basket.held, basket.prices_e18, basket.units, strict=True)
-    ]
+    values = [Fraction(h * p, u) for h, p, u in zip(basket.held, basket.prices_e18, basket.units, strict=True)]
     total = sum(values)
 
     exact = Fraction(0)
@@ -158,9 +155,7 @@ def test_f_what_passes_after_a_tightening_passed_before(rng: Random) -> None:
 @given(ANY_RANDOM)
 def test_f_a_carried_level_never_reads_lower_than_it_would_have(rng: Random) -> None:
     """tightening.py: at no later moment, where the new rate is no faster. Rates hardly apart are where rounding shows."""
-    budget, period = rng.choice(
-        ((rng.randint(1, 9), 2**32 - 9), (20_000, rng.randint(3_600, 10**7)))
-    )
+    budget, period = rng.choice(((rng.randint(1, 9), 2**32 - 9), (20_000, rng.randint(3_600, 10**7))))
     smaller = budget - rng.choice((0, 0, 0, rng.randint(0, budget)))
     longer = period + rng.choice((1, rng.randint(0, 8), rng.randint(0, period)))
     elapsed, gap = rng.randint(0, 10_000), rng.choice((rng.randint(0, 20), rng.randint(0, period)))
@@ -171,9 +166,7 @@ def test_f_a_carried_level_never_reads_lower_than_it_would_have(rng: Random) -> 
 
     read = policy.leak(carried, smaller, longer, elapsed + gap)
     assert read >= policy.leak(level, budget, period, elapsed + gap)
-    assert policy.leak(carried, smaller, longer, elapsed) <= 1 + policy.leak(
-        level, budget, period, elapsed
-    )
+    assert policy.leak(carried, smaller, longer, elapsed) <= 1 + policy.leak(level, budget, period, elapsed)
 
 
 @given(ANY_RANDOM)
@@ -207,10 +200,7 @@ def _worth(settled: Settlement, basket: Basket, prices_e18: list[Fraction]) -> F
     """Exact value sold less exact value booked as bought, at these prices, in USD times 1e18."""
     gone = [before - after for before, after in zip(basket.held, settled.held, strict=True)]
     return sum(
-        (
-            raw * price / unit
-            for raw, price, unit in zip(gone, prices_e18, basket.units, strict=True)
-        ),
+        (raw * price / unit for raw, price, unit in zip(gone, prices_e18, basket.units, strict=True)),
         Fraction(0),
     )
 

@@ -194,9 +194,7 @@ def test_their_provider_is_not_asked_once_no_time_is_left() -> None:
 
 
 @pytest.mark.parametrize(("letters", "is_whole"), [(300, True), (301, False)])
-def test_of_what_their_provider_raises_three_hundred_letters_are_kept(
-    letters: int, is_whole: bool
-) -> None:
+def test_of_what_their_provider_raises_three_hundred_letters_are_kept(letters: int, is_whole: bool) -> None:
     words = "m" * (letters - len("ValueError: "))
     with pytest.raises(RpcUnreachable) as raised:
         over(Theirs(ValueError(words))).call("x")

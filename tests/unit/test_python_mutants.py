@@ -202,9 +202,7 @@ campaign.Campaign(root, ["tiny.py"], todo, journal, root / "cache.json").run(str
 """
 
 
-def test_a_campaign_says_of_each_mutant_whether_a_test_notices(
-    tmp_path: Path, repo_root: Path
-) -> None:
+def test_a_campaign_says_of_each_mutant_whether_a_test_notices(tmp_path: Path, repo_root: Path) -> None:
     for name, text in PROJECT.items():
         (tmp_path / name).write_text(text)
     environment = os.environ | {
@@ -225,13 +223,9 @@ def test_a_campaign_says_of_each_mutant_whether_a_test_notices(
     for line in (tmp_path / "journal.jsonl").read_text().splitlines():
         entry = json.loads(line)
         outcomes[entry["name"].partition(":")[2]] = (entry["verdict"], entry["by"])
-    assert outcomes["most:4: ROR `each > best` -> `each <= best`"] == (
-        *("killed", "test_tiny.py::test_most"),
-    )
+    assert outcomes["most:4: ROR `each > best` -> `each <= best`"] == (*("killed", "test_tiny.py::test_most"),)
     assert outcomes["most:4: ROR `each > best` -> `each >= best`"] == ("survived", "")
-    assert outcomes["down:11: ASOR `n -= 1` -> `n += (1)`"] == (
-        *("killed", "test_tiny.py::test_down (does not end)"),
-    )
+    assert outcomes["down:11: ASOR `n -= 1` -> `n += (1)`"] == (*("killed", "test_tiny.py::test_down (does not end)"),)
     assert outcomes["unseen:16: AOR `1 + 1` -> `1 - 1`"] == ("survived", "no test runs it")
     assert len(outcomes) == 6
 

@@ -206,9 +206,7 @@ def test_later_tricrypto_multiplies_a_without_saying_so() -> None:
     ],
     ids=["answers", "A", "gamma", "offpeg_fee_multiplier", "exchange", "fee_gamma"],
 )
-def test_pool_that_answers_otherwise_than_on_paper_is_refused(
-    snapshot: dict[str, Any], quoted: dict[str, Any]
-) -> None:
+def test_pool_that_answers_otherwise_than_on_paper_is_refused(snapshot: dict[str, Any], quoted: dict[str, Any]) -> None:
     # What get_dy says is still that of the pool as it was before one getter lied.
     with pytest.raises(UnsupportedPool, match="other mathematics"):
         read_pools(OneCurvePool(curve(snapshot), **quoted), [PLACE], BLOCK, 1)
@@ -223,9 +221,7 @@ def test_pool_of_curve_that_holds_ether_is_refused() -> None:
         read_pools(OneCurvePool(pool), [PLACE], BLOCK, 1)
 
 
-@pytest.mark.parametrize(
-    "snapshot", [crypto(a_coefficient=364_500, a_multiplier=100), crypto_ng()], ids=["v1", "ng"]
-)
+@pytest.mark.parametrize("snapshot", [crypto(a_coefficient=364_500, a_multiplier=100), crypto_ng()], ids=["v1", "ng"])
 def test_tricrypto_that_tells_another_d_than_its_balances_is_refused(
     snapshot: dict[str, Any],
 ) -> None:
@@ -305,9 +301,7 @@ def at_next(rpc: OneCurvePool, book: PoolCache) -> tuple[PoolDiverged, ...]:
     ],
     ids=["stable", "ng", "ng_rates", "ng_ramp", "crypto_ng", "crypto_ng_ramp"],
 )
-def test_pool_that_moves_without_a_log_is_read_at_every_block(
-    snapshot: dict[str, Any], read_again: bool
-) -> None:
+def test_pool_that_moves_without_a_log_is_read_at_every_block(snapshot: dict[str, Any], read_again: bool) -> None:
     rpc = OneCurvePool(curve(snapshot))
     book = PoolCache(rpc, [PLACE], BLOCK, 1)
 

@@ -52,8 +52,7 @@ SENT: dict[str, Any] = {
     "gasPrice": "0x8",
 }
 REVERT = bytes.fromhex("08c379a0") + b"".join(
-    (32).to_bytes(32) if n == 0 else (2).to_bytes(32) if n == 1 else b"no" + bytes(30)
-    for n in range(3)
+    (32).to_bytes(32) if n == 0 else (2).to_bytes(32) if n == 1 else b"no" + bytes(30) for n in range(3)
 )
 
 
@@ -67,10 +66,7 @@ class Node(Rpc):
 
     def batch_settled(self, calls: Sequence[Call]) -> list[Any]:
         self.requested += calls
-        return [
-            answer(*params) if callable(answer := self.answers[method]) else answer
-            for method, params in calls
-        ]
+        return [answer(*params) if callable(answer := self.answers[method]) else answer for method, params in calls]
 
     def voters(self) -> list[Rpc]:
         return [self]
@@ -92,17 +88,10 @@ def test_whole_receipt_is_read_without_asking() -> None:
     assert receipt(contractAddress=MADE).contract_address == MADE
 
 
-@pytest.mark.parametrize(
-    "found", [None, {**MINED, "blockHash": None}, {**MINED, "blockNumber": None}]
-)
+@pytest.mark.parametrize("found", [None, {**MINED, "blockHash": None}, {**MINED, "blockNumber": None}])
 def test_what_has_no_block_is_not_mined(found: Any) -> None:
     assert read_receipt(Node(), found) is None
-    assert (
-        find_receipt(
-            Node(eth_getTransactionReceipt=lambda requested: {HASH: found}[requested]), HASH
-        )
-        is None
-    )
+    assert find_receipt(Node(eth_getTransactionReceipt=lambda requested: {HASH: found}[requested]), HASH) is None
 
 
 @pytest.mark.parametrize("missing", ["status", "logs"])
@@ -116,9 +105,7 @@ def test_outcome_that_is_not_told_names_the_endpoint(missing: str) -> None:
 
 @pytest.mark.parametrize("missing", ["gasUsed", "effectiveGasPrice", "contractAddress"])
 @pytest.mark.parametrize("price", [{}, {"gasPrice": None, "maxFeePerGas": "0x8"}])
-def test_what_is_missing_is_the_transactions_and_the_rest_the_receipts(
-    missing: str, price: dict[str, Any]
-) -> None:
+def test_what_is_missing_is_the_transactions_and_the_rest_the_receipts(missing: str, price: dict[str, Any]) -> None:
     node = Node(eth_getTransactionByHash=SENT | price)
     short = {name: value for name, value in MINED.items() if name != missing}
 
@@ -142,9 +129,7 @@ def test_contract_that_is_not_told_follows_from_sender_and_nonce() -> None:
         "0xf778b86fa74e846c4f0a1fbd1335fe81c00a0c91",
     )
     for nonce, address in enumerate(known):
-        found = read_receipt(
-            Node(eth_getTransactionByHash=SENT | {"to": None, "nonce": hex(nonce)}), short
-        )
+        found = read_receipt(Node(eth_getTransactionByHash=SENT | {"to": None, "nonce": hex(nonce)}), short)
         assert found is not None
         assert found.contract_address == address
 
@@ -170,9 +155,7 @@ def test_what_neither_tells_names_the_endpoint(sent: Any, reason: str) -> None:
 
 
 def test_fees_beside_gas_are_told_by_the_receipt() -> None:
-    found = receipt(
-        l1Fee="0x64", operatorFeeScalar="0x3", operatorFeeConstant="0xb", gasUsedForL1="0x10"
-    )
+    found = receipt(l1Fee="0x64", operatorFeeScalar="0x3", operatorFeeConstant="0xb", gasUsedForL1="0x10")
 
     # 21,000 * 3 millionths are less than one: rounded up.
     assert (found.l1_fee_wei, found.operator_fee_wei, found.l1_gas_used) == (100, 1 + 11, 16)
@@ -304,9 +287,7 @@ def test_oracle_tells_the_line_and_the_operators_part() -> None:
     assert l1_fees.read_l1_fees(rpc, 5) is fees
     assert len(rpc.requested) == requested
     assert l1_fees.read_l1_fees(rpc, 6) == fees
-    assert len(rpc.requested) == 2 * requested, (
-        "the kind of the chain is known, and its fees are not"
-    )
+    assert len(rpc.requested) == 2 * requested, "the kind of the chain is known, and its fees are not"
     l1_fees.read_l1_fees(rpc)
     assert len(rpc.requested) == 3 * requested
 
@@ -458,9 +439,7 @@ def test_of_several_the_median_is_taken_of_each_part_and_of_two_the_higher() -> 
         requested.voting = [scaled(each) for each in voting]
         # One that does not tell stops nobody.
         requested.voting.insert(1, Rolled(10, refuses))
-        assert l1_fees.read_l1_fees(requested) == L1Fees(
-            False, by * 1_000 + by * 100 + by, by, 10 * by, by * 10**6
-        )
+        assert l1_fees.read_l1_fees(requested) == L1Fees(False, by * 1_000 + by * 100 + by, by, 10 * by, by * 10**6)
     requested.voting = [Rolled(10, refuses)]
     with pytest.raises(L1FeeUnknown, match="Error"):
         l1_fees.read_l1_fees(requested)
@@ -570,9 +549,7 @@ def test_receipt_is_asked_for_less_and_less_often_up_to_once_a_second(clock: Clo
 
 
 @pytest.mark.parametrize(("timeout", "slept"), [(0.0, []), (0.001, [0.001]), (0.0029, [0.001])])
-def test_no_pause_is_begun_that_ends_after_the_time(
-    clock: Clock, timeout: float, slept: list[float]
-) -> None:
+def test_no_pause_is_begun_that_ends_after_the_time(clock: Clock, timeout: float, slept: list[float]) -> None:
     clock.now = 0.0
     with pytest.raises(TransactionNotMined) as raised:
         wait_for_receipt(Node(eth_getTransactionReceipt=None), HASH, timeout)

@@ -164,9 +164,7 @@ def test_a_file_that_is_no_record_stays_and_the_next_is_written(path: Path) -> N
     with capture_logs() as logs:
         record(path, tick_at(0))
     assert [
-        (Path(one["file"]).name, Path(one["goes_on_in"]).name)
-        for one in logs
-        if one["event"] == "record_damaged"
+        (Path(one["file"]).name, Path(one["goes_on_in"]).name) for one in logs if one["event"] == "record_damaged"
     ] == [(path.name, second.name), (second.name, third.name)]
 
     assert (path.read_bytes(), second.read_bytes()) == (bad, bad)
@@ -192,9 +190,7 @@ def test_a_record_that_has_only_begun_is_begun_anew(tmp_path: Path, start: bytes
     assert content(path).startswith(BEGINNING)
 
 
-def test_damage_inside_a_gzipped_record_leaves_it_as_it_is(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_damage_inside_a_gzipped_record_leaves_it_as_it_is(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     path = tmp_path / "day.jsonl.gz"
     record(path, tick_at(0))
     record(path, tick_at(1))
@@ -249,9 +245,7 @@ def test_what_is_written_can_be_read_while_the_keeper_goes_on(tmp_path: Path) ->
 
 def test_only_looks_that_say_something_of_the_chains_named_are_written(tmp_path: Path) -> None:
     path = tmp_path / "day.jsonl"
-    nothing = replace(
-        tick_at(1), inputs=TickInputs((), (), Conditions(0), (), frozenset()), decisions=()
-    )
+    nothing = replace(tick_at(1), inputs=TickInputs((), (), Conditions(0), (), frozenset()), decisions=())
     reported = replace(tick_at(2), inputs=TickInputs((), (), Conditions(0), (), frozenset()))
     others = [
         replace(tick_at(3), inputs=None),
@@ -283,9 +277,7 @@ def test_a_file_that_another_process_writes_is_left_to_it(path: Path) -> None:
     assert numbers(path) == [0, 3]
 
 
-def test_a_disk_that_is_full_loses_looks_and_no_keeper(
-    path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_disk_that_is_full_loses_looks_and_no_keeper(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     before = len(list(Path("/proc/self/fd").iterdir()))
     recorder = Recorder(path)
     recorder(tick_at(0))
@@ -313,9 +305,7 @@ def test_a_disk_that_is_full_loses_looks_and_no_keeper(
     assert len(list(Path("/proc/self/fd").iterdir())) == before
 
 
-def test_what_is_no_record_is_refused_with_its_line(
-    path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_what_is_no_record_is_refused_with_its_line(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     with pytest.raises(RecordsMissing, match="day"):
         list(replay(path))
     record(path, tick_at(0), tick_at(1))

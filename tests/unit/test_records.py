@@ -218,6 +218,4 @@ def test_every_field_of_a_record_is_in_the_manual() -> None:
         for field in re.findall(r"`(\w+)`", names)
     }
 
-    assert reported == {
-        (kind, field.name) for kind, made in KINDS.items() for field in fields(made)
-    }
+    assert reported == {(kind, field.name) for kind, made in KINDS.items() for field in fields(made)}

@@ -121,10 +121,7 @@ def test_redis_keeps_its_host_and_number() -> None:
 
 def test_nothing_secret_leaves_every_text_as_it_is() -> None:
     assert Redactor()("a b") == "a b"
-    assert (
-        Redactor.of_url("http://127.0.0.1:8545")("http://127.0.0.1:8545/")
-        == "http://127.0.0.1:8545/"
-    )
+    assert Redactor.of_url("http://127.0.0.1:8545")("http://127.0.0.1:8545/") == "http://127.0.0.1:8545/"
 
 
 @pytest.mark.parametrize(
@@ -158,9 +155,7 @@ def every_secret() -> tuple[Settings, list[str]]:
                 keystore_password=SecretStr(next(one)),
                 signer_url=RpcUrl(f"https://d.example/{next(one)}"),
                 relays=(RpcUrl(f"https://e.example/{next(one)}"),),
-                extra_accounts=(
-                    AccountSettings(signer_url=RpcUrl(f"https://f.example/{next(one)}")),
-                ),
+                extra_accounts=(AccountSettings(signer_url=RpcUrl(f"https://f.example/{next(one)}")),),
             ),
             alerts=AlertSettings(urls=(AlertUrl(f"tgram://{next(one)}/12"),)),
         ),
@@ -189,9 +184,7 @@ def server() -> Iterator[ScriptedServer]:
     scripted.thread.join()
 
 
-@pytest.mark.parametrize(
-    "error", [{"code": -32000, "message": f"no project {KEY}"}, f"no project {KEY}"]
-)
+@pytest.mark.parametrize("error", [{"code": -32000, "message": f"no project {KEY}"}, f"no project {KEY}"])
 def test_node_that_repeats_its_key_is_not_repeated(server: ScriptedServer, error: object) -> None:
     server.answer = lambda body: (200, json.dumps({"id": body["id"], "error": error}))
     with (

@@ -39,9 +39,7 @@ TOO_MANY = "query returned more than 10000 results, too many"
         ("eth_signTransaction", -32000, "?", Blame.QUESTION),
     ],
 )
-def test_error_is_blamed_by_what_it_says(
-    method: str, code: int, words: str, expected: Blame
-) -> None:
+def test_error_is_blamed_by_what_it_says(method: str, code: int, words: str, expected: Blame) -> None:
     assert blame(RpcRejected(method, code, words)) is expected
 
 

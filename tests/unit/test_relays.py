@@ -56,9 +56,7 @@ def clock(monkeypatch: pytest.MonkeyPatch) -> list[float]:
     return now
 
 
-def signed(
-    journal: Journal, *kinds: Kind, deadline_block: int | None = None, first_height: int = HEIGHT
-) -> Attempt:
+def signed(journal: Journal, *kinds: Kind, deadline_block: int | None = None, first_height: int = HEIGHT) -> Attempt:
     """An attempt with a version of each kind, each signed a block after the one before."""
     intent = Intent(1, VAULT, 0, VAULT, "0x", 50_000, "a test", deadline_block)
     attempt = journal.plan(intent, ME)
@@ -145,13 +143,9 @@ def test_failure_of_a_relay_is_logged_and_that_of_the_public_is_raised_or_journa
 ) -> None:
     attempt = signed(journal, Kind.ORIGINAL, Kind.CANCELLATION)
     with capture_logs() as logs:
-        Relays([Endpoint("one", REFUSES), Endpoint("two")]).send(
-            journal, Endpoint("public", SILENT), attempt, HEIGHT
-        )
+        Relays([Endpoint("one", REFUSES), Endpoint("two")]).send(journal, Endpoint("public", SILENT), attempt, HEIGHT)
 
-    assert [one["relay"] for one in logs if one["event"] == "relay_failed"] == [
-        "https://one.example"
-    ]
+    assert [one["relay"] for one in logs if one["event"] == "relay_failed"] == ["https://one.example"]
 
 
 @pytest.mark.parametrize("deadline_block", [None, 0, 300])

@@ -70,8 +70,7 @@ def simulated_run(days: float, count: int = 3) -> Records:
     def drift_bps(worth: list[int]) -> tuple[int, ...]:
         total = sum(worth)
         return tuple(
-            (one * 10_000 - target * total * 10_000 // E18) // total
-            for one, target in zip(worth, targets, strict=True)
+            (one * 10_000 - target * total * 10_000 // E18) // total for one, target in zip(worth, targets, strict=True)
         )
 
     for number, step in enumerate(tape.steps()):
@@ -85,10 +84,7 @@ def simulated_run(days: float, count: int = 3) -> Records:
             gaps = [goal - one for goal, one in zip(goals, worth, strict=True)]
             sold_value = -sum(gap for gap in gaps if gap < 0)
             moved = [gap if gap < 0 else gap * (10_000 - cost_bps) // 10_000 for gap in gaps]
-            raw = [
-                gap * unit // (prices[feed] * 10**10)
-                for gap, unit, feed in zip(moved, units, FEEDS, strict=False)
-            ]
+            raw = [gap * unit // (prices[feed] * 10**10) for gap, unit, feed in zip(moved, units, FEEDS, strict=False)]
             held = [have + change for have, change in zip(held, raw, strict=True)]
             worth = values(held)
             rebalances.append(
@@ -118,9 +114,7 @@ def simulated_run(days: float, count: int = 3) -> Records:
             TickRecord(
                 block=number,
                 at=step.at,
-                prices_e18=tuple(
-                    prices[feed] * 10**10 for feed, _ in zip(FEEDS, units, strict=False)
-                ),
+                prices_e18=tuple(prices[feed] * 10**10 for feed, _ in zip(FEEDS, units, strict=False)),
                 weights_e18=tuple(one * E18 // total for one in worth),
                 value_e18=total,
                 share_price_e18=total * E18 // SHARES_RAW,
@@ -251,9 +245,7 @@ def test_table_of_a_run_without_rebalances_says_nothing_of_them() -> None:
 
 
 def test_table_shows_the_difference_of_the_figures_that_it_shows() -> None:
-    summary = replace(
-        summarise(EMPTY), vault_return_bps=607.6, hold_return_bps=605.4, sold_value_e18=0
-    )
+    summary = replace(summarise(EMPTY), vault_return_bps=607.6, hold_return_bps=605.4, sold_value_e18=0)
     console = Console(width=100, record=True, file=StringIO())
     console.print(summary_table(summary))
     console.print(summary_table(replace(summary, vault_return_bps=-0.2, hold_return_bps=0.2)))
@@ -325,8 +317,7 @@ def test_tables_hold_exact_decimals_a_line_an_event(tmp_path: Path) -> None:
     run = simulated_run(days=60)
 
     ticks, rebalances = (
-        list(csv.DictReader(path.read_text(encoding="utf-8").splitlines()))
-        for path in write_tables(run, tmp_path)
+        list(csv.DictReader(path.read_text(encoding="utf-8").splitlines())) for path in write_tables(run, tmp_path)
     )
 
     assert len(ticks) == len(run.ticks)
@@ -450,9 +441,7 @@ def test_chart_in_another_format_is_refused(tmp_path: Path, name: str) -> None:
     assert list(tmp_path.iterdir()) == []
 
 
-def test_chart_without_matplotlib_says_what_to_install(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_chart_without_matplotlib_says_what_to_install(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "matplotlib", None)
 
     with pytest.raises(ChartingMissing, match="pip install"):

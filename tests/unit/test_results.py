@@ -50,9 +50,7 @@ METHODS = [
 
 @pytest.mark.parametrize("error", ERRORS, ids=str)
 @pytest.mark.parametrize("method", METHODS)
-def test_error_in_place_of_a_result_is_refused_and_the_method_named(
-    method: str, error: Any
-) -> None:
+def test_error_in_place_of_a_result_is_refused_and_the_method_named(method: str, error: Any) -> None:
     assert method in wrong_result(method, (), error)
 
 

@@ -71,9 +71,7 @@ class ScriptedServer:
 
     def start(self) -> None:
         """Answer from now on."""
-        self.thread = threading.Thread(
-            target=self.http.serve_forever, kwargs={"poll_interval": 0.01}
-        )
+        self.thread = threading.Thread(target=self.http.serve_forever, kwargs={"poll_interval": 0.01})
         self.thread.start()
 
     def stop(self) -> None:
@@ -125,9 +123,7 @@ def test_call_error_in_http_200_is_rejected(server: ScriptedServer, rpc: Rpc) ->
         "Reverted 0x08c379a0ff",  # Parity and its descendants
     ],
 )
-def test_call_revert_data_in_any_shape_is_bytes(
-    server: ScriptedServer, rpc: Rpc, data: object
-) -> None:
+def test_call_revert_data_in_any_shape_is_bytes(server: ScriptedServer, rpc: Rpc, data: object) -> None:
     error = {"code": 3, "message": "execution reverted", "data": data}
     server.answer = lambda body: (200, json.dumps({"id": body["id"], "error": error}))
 
@@ -152,9 +148,7 @@ def test_error_under_another_status_is_the_endpoints(server: ScriptedServer, rpc
         rpc.call("eth_call")
 
 
-@pytest.mark.parametrize(
-    "text", ["<html>hello</html>", "", "null", "[]", '{"id": 77, "result": 1}']
-)
+@pytest.mark.parametrize("text", ["<html>hello</html>", "", "null", "[]", '{"id": 77, "result": 1}'])
 def test_call_body_not_json_rpc_is_malformed(server: ScriptedServer, rpc: Rpc, text: str) -> None:
     server.answer = lambda body: (200, text)
 
@@ -247,9 +241,7 @@ def test_batch_is_one_request_in_order_of_calls(server: ScriptedServer, rpc: Rpc
 def test_batch_one_refused_is_raised_or_settled(server: ScriptedServer, rpc: Rpc) -> None:
     def half(body: Any) -> tuple[int, str]:
         error = {"code": 3, "message": "no", "data": "0x01"}
-        return 200, json.dumps(
-            [{"id": body[0]["id"], "result": 5}, {"id": body[1]["id"], "error": error}]
-        )
+        return 200, json.dumps([{"id": body[0]["id"], "result": 5}, {"id": body[1]["id"], "error": error}])
 
     server.answer = half
 
@@ -308,9 +300,7 @@ def test_batch_of_nothing_asks_nothing(server: ScriptedServer, rpc: Rpc) -> None
 
 
 @pytest.mark.parametrize("batched", [False, True])
-def test_error_in_place_of_a_result_is_no_answer(
-    server: ScriptedServer, rpc: Rpc, batched: bool
-) -> None:
+def test_error_in_place_of_a_result_is_no_answer(server: ScriptedServer, rpc: Rpc, batched: bool) -> None:
     server.results(lambda call: {"code": -32000, "message": "upstream error"})
     calls = [("eth_gasPrice", ()), ("eth_blockNumber", ())] if batched else [("eth_gasPrice", ())]
     with pytest.raises(RpcMalformed, match="its answer to eth_gasPrice is not a number"):

@@ -140,9 +140,7 @@ def test_a_limit_is_believed_for_ten_minutes_and_then_twice_as_much_tried(clock:
     assert rpc.sizes == [3]
 
 
-@pytest.mark.parametrize(
-    ("error", "failure"), [(LIMIT, RpcBusy), (BROKEN, RpcUnreachable), (REVERTED, None)]
-)
+@pytest.mark.parametrize(("error", "failure"), [(LIMIT, RpcBusy), (BROKEN, RpcUnreachable), (REVERTED, None)])
 def test_an_error_of_the_last_one_left_is_the_endpoints_or_the_answer(
     error: dict[str, Any], failure: type[ChainError] | None
 ) -> None:
@@ -180,9 +178,7 @@ def test_a_batch_is_asked_in_pieces_only_where_every_answer_refuses_it() -> None
     assert rpc.sizes == [3, 3, 1, 1, 1]
 
 
-@pytest.mark.parametrize(
-    "reported", [7, "no", None, True, [7], [None, "x"], [[]], [{"id": "1", "result": 1}]]
-)
+@pytest.mark.parametrize("reported", [7, "no", None, True, [7], [None, "x"], [[]], [{"id": "1", "result": 1}]])
 def test_what_answers_no_question_of_a_batch_is_asked_for_alone(reported: Any) -> None:
     def answer(body: Any) -> tuple[int, Any, float | None]:
         return 200, reported if isinstance(body, list) else echo(body), None
@@ -234,9 +230,7 @@ def test_identifiers_count_on_from_question_to_question() -> None:
         ("text", False),
     ],
 )
-def test_a_lone_answer_is_told_by_its_identifier_or_by_having_none(
-    reported: Any, right: bool
-) -> None:
+def test_a_lone_answer_is_told_by_its_identifier_or_by_having_none(reported: Any, right: bool) -> None:
     rpc = says(reported)
     if right:
         assert rpc.call("x", 1) == "a"
@@ -269,9 +263,7 @@ def test_an_answer_that_is_none_names_endpoint_and_method(answer: Any, reason: s
 
 @pytest.mark.parametrize("status", [400, 413, 414, 431])
 def test_a_status_that_may_be_of_the_size_has_a_batch_asked_in_pieces(status: int) -> None:
-    rpc = Posted(
-        lambda body: (status, None, None) if isinstance(body, list) else (200, echo(body), None)
-    )
+    rpc = Posted(lambda body: (status, None, None) if isinstance(body, list) else (200, echo(body), None))
 
     assert rpc.batch(calls(3)) == [0, 1, 2]
     assert rpc.sizes == [3, 1, 1, 1]
@@ -306,9 +298,7 @@ def test_a_wait_makes_any_status_a_limit(status: int, wait: float | None) -> Non
         assert not isinstance(raised.value, RpcBusy)
 
 
-@pytest.mark.parametrize(
-    "reported", [{"error": REVERTED}, [7, {"error": None}, {"error": REVERTED}]]
-)
+@pytest.mark.parametrize("reported", [{"error": REVERTED}, [7, {"error": None}, {"error": REVERTED}]])
 def test_a_revert_is_the_answer_under_any_status_but_that_of_a_limit(reported: Any) -> None:
     for status in (400, 500, 503):
         [answer] = says(reported, status).batch_settled(calls(1))
@@ -387,9 +377,7 @@ def test_a_chain_that_was_asked_for_is_known_from_then_on() -> None:
     rpc.call("x")
     assert rpc.ids == [1, 2]
 
-    other = Posted(
-        lambda body: (200, {"id": body["id"], "result": "0x7"}, None), expected_chain_id=8
-    )
+    other = Posted(lambda body: (200, {"id": body["id"], "result": "0x7"}, None), expected_chain_id=8)
     for _ in range(2):
         with pytest.raises(WrongChain) as raised:
             other.call("x")
@@ -417,9 +405,7 @@ def test_a_chain_that_was_asked_for_is_known_from_then_on() -> None:
         ({"code": -7, "message": "no", "data": ["0x0102"]}, -7, "no", b""),
     ],
 )
-def test_a_nodes_error_is_read_in_whatever_shape(
-    error: Any, code: int, message: str, data: bytes
-) -> None:
+def test_a_nodes_error_is_read_in_whatever_shape(error: Any, code: int, message: str, data: bytes) -> None:
     reported = Rpc(URL).checked("x", (), {"error": error})
 
     assert isinstance(reported, RpcRejected)
@@ -614,9 +600,7 @@ def test_no_byte_is_waited_for_once_no_time_is_left(left: float) -> None:
 
 
 @pytest.mark.parametrize(("spare", "right"), [(0, True), (-1, False)])
-def test_body_is_read_up_to_the_most_and_no_further(
-    spare: int, right: bool, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_body_is_read_up_to_the_most_and_no_further(spare: int, right: bool, monkeypatch: pytest.MonkeyPatch) -> None:
     server = ScriptedServer()
     server.results(lambda call: "0x1")
     server.start()

@@ -29,9 +29,7 @@ def settings(folder: Path, chain_id: int = 1, **keeper: Any) -> Settings:
 
 
 @pytest.mark.parametrize("chain_id", [1, 31337])
-@pytest.mark.parametrize(
-    "given", [{}, {"confirmations": 30}, {"min_pending_seconds": 5.0}, {"confirmations": "safe"}]
-)
+@pytest.mark.parametrize("given", [{}, {"confirmations": 30}, {"min_pending_seconds": 5.0}, {"confirmations": "safe"}])
 def test_a_local_chain_is_final_and_hurried_at_once_unless_the_settings_say(
     tmp_path: Path, chain_id: int, given: dict[str, Any]
 ) -> None:
@@ -72,9 +70,7 @@ def test_relays_are_asked_as_the_settings_say(tmp_path: Path) -> None:
         {"extra_accounts": [{"signer_url": "http://signer"}, {"devnet_account": 4}]},
     ],
 )
-def test_any_key_of_ones_own_is_counted_on_a_local_chain_too(
-    tmp_path: Path, keys: dict[str, Any]
-) -> None:
+def test_any_key_of_ones_own_is_counted_on_a_local_chain_too(tmp_path: Path, keys: dict[str, Any]) -> None:
     with outbox_of(settings(tmp_path, 31337, **keys)) as outbox:
         assert outbox.delivery.spending is not None
         assert outbox.delivery.spending.path == tmp_path / "spending.sqlite"
@@ -93,9 +89,7 @@ def test_an_outbox_that_cannot_be_opened_leaves_no_file_of_spending_open(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, chain_id: int
 ) -> None:
     closed = []
-    monkeypatch.setattr(
-        "rebalancer.send.spending.Spending.close", lambda self: closed.append(self.path)
-    )
+    monkeypatch.setattr("rebalancer.send.spending.Spending.close", lambda self: closed.append(self.path))
     (tmp_path / "outbox.sqlite").mkdir()
 
     with pytest.raises(OutboxError, match="Is a directory"):

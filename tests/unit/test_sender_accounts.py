@@ -42,9 +42,7 @@ def transaction(**changes: Any) -> dict[str, Any]:
     return {"to": VAULT, "data": CALL, "maxFeePerGas": 10} | changes
 
 
-LIMITS = KeyLimits(
-    max_fee_per_gas_wei=10, targets=frozenset({VAULT}), selectors=frozenset({CALL[:10]})
-)
+LIMITS = KeyLimits(max_fee_per_gas_wei=10, targets=frozenset({VAULT}), selectors=frozenset({CALL[:10]}))
 
 
 @pytest.mark.parametrize(
@@ -59,9 +57,7 @@ LIMITS = KeyLimits(
         ({"to": ME, "data": "0x", "maxFeePerGas": 11}, FeeAboveLimit),
     ],
 )
-def test_lane_refuses_to_sign_beyond_its_limits(
-    changes: dict[str, Any], error: type[LimitError]
-) -> None:
+def test_lane_refuses_to_sign_beyond_its_limits(changes: dict[str, Any], error: type[LimitError]) -> None:
     pen = Pen()
     with pytest.raises(error):
         SenderAccount(pen, LIMITS).sign(transaction(**changes))

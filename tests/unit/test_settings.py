@@ -124,9 +124,7 @@ def test_bad_variable_is_refused_by_its_own_name(monkeypatch: pytest.MonkeyPatch
 
 
 @pytest.mark.parametrize("file", [False, True])
-def test_unknown_variable_is_refused_with_the_nearest(
-    monkeypatch: pytest.MonkeyPatch, file: bool
-) -> None:
+def test_unknown_variable_is_refused_with_the_nearest(monkeypatch: pytest.MonkeyPatch, file: bool) -> None:
     if file:
         Path(".env").write_text("REBALANCER_KEEPER_POLL_SECONDS=3\n")
     else:
@@ -173,9 +171,7 @@ def test_nothing_said_gives_the_defaults() -> None:
 def test_option_beats_environment_beats_env_file_beats_toml(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    toml(
-        "chain_id = 1\nlog_level = 'error'\n[keeper]\npoll_seconds = 1\nmax_consecutive_failures = 1"
-    )
+    toml("chain_id = 1\nlog_level = 'error'\n[keeper]\npoll_seconds = 1\nmax_consecutive_failures = 1")
     assert load_settings().chain_id == 1
     Path(".env").write_text("REBALANCER_CHAIN_ID=2\nREBALANCER_KEEPER__POLL_SECONDS=2\nOTHER=x\n")
     assert load_settings().chain_id == 2
@@ -364,18 +360,14 @@ def test_chains_and_lanes_that_are_wrong_are_refused_with_a_sentence(text: str, 
 
 
 def test_lanes_are_accounts() -> None:
-    toml(
-        '[[keeper.extra_accounts]]\ndevnet_account = 5\n[[keeper.extra_accounts]]\nkeystore = "second.json"'
-    )
+    toml('[[keeper.extra_accounts]]\ndevnet_account = 5\n[[keeper.extra_accounts]]\nkeystore = "second.json"')
     first, second = load_settings().keeper.extra_accounts
     assert first.devnet_account == 5
     assert str(second.keystore) == "second.json"
 
 
 def test_an_account_that_is_two_lanes_is_refused_with_its_address() -> None:
-    toml(
-        "[[keeper.extra_accounts]]\ndevnet_account = 5\n[[keeper.extra_accounts]]\ndevnet_account = 3"
-    )
+    toml("[[keeper.extra_accounts]]\ndevnet_account = 5\n[[keeper.extra_accounts]]\ndevnet_account = 3")
     with pytest.raises(ConfigError, match=r"0x90f79bf6.* is configured twice"):
         Session(load_settings()).keepers(None)
     assert [one.address[:6] for one in Session(load_settings()).keepers(4)] == ["0x15d3"]
@@ -408,9 +400,7 @@ def test_the_example_marks_what_is_live(repo_root: Path) -> None:
 
 
 def test_redis_url_shows_neither_password_nor_options() -> None:
-    toml(
-        f"[fleet]\nredis_url = 'rediss://keeper:{SECRET}@redis.example:6380/2?ssl_certfile={SECRET}'"
-    )
+    toml(f"[fleet]\nredis_url = 'rediss://keeper:{SECRET}@redis.example:6380/2?ssl_certfile={SECRET}'")
     settings = load_settings()
 
     assert SECRET not in repr(settings)

@@ -194,9 +194,7 @@ def test_open_signer_with_nobody_to_ask_is_refused(keystore: Path) -> None:
         open_signer(AccountSettings(keystore=keystore), 31337)
 
 
-def test_open_signer_takes_the_password_set_then_the_file_then_the_prompt(
-    keystore: Path, tmp_path: Path
-) -> None:
+def test_open_signer_takes_the_password_set_then_the_file_then_the_prompt(keystore: Path, tmp_path: Path) -> None:
     right = SecretStr(PASSWORD)
     file = tmp_path / "password"
     file.write_text("wrong")
@@ -251,9 +249,7 @@ def test_keystore_is_weak_below_what_wallets_derive_keys_with(
     ("kdf", "most"),
     [("scrypt", {"n": 2**23, "r": 1, "p": 1}), ("pbkdf2", {"c": 2**27})],
 )
-def test_keystore_that_would_take_minutes_to_open_is_not_opened(
-    tmp_path: Path, kdf: str, most: dict[str, int]
-) -> None:
+def test_keystore_that_would_take_minutes_to_open_is_not_opened(tmp_path: Path, kdf: str, most: dict[str, int]) -> None:
     path = tmp_path / "key.json"
     derived(path, kdf, **most)
     assert keystore_weakness(path) is None
@@ -319,13 +315,9 @@ def test_deployment_has_no_receiver_to_spell() -> None:
     assert Account.recover_transaction(signed.raw).lower() == devnet_signer(9).address
 
 
-def test_open_signer_with_an_address_of_a_signer_asks_that_one(
-    monkeypatch: pytest.MonkeyPatch, keystore: Path
-) -> None:
+def test_open_signer_with_an_address_of_a_signer_asks_that_one(monkeypatch: pytest.MonkeyPatch, keystore: Path) -> None:
     requested = []
-    monkeypatch.setattr(
-        "rebalancer.send.open_signer.open_external", lambda *reported: requested.append(reported)
-    )
+    monkeypatch.setattr("rebalancer.send.open_signer.open_external", lambda *reported: requested.append(reported))
     account = AccountSettings.model_validate(
         {"signer_url": "http://signer/secret", "signer_address": ADDRESS, "devnet_account": 4}
     )

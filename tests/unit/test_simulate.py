@@ -23,9 +23,7 @@ from rebalancer.send.simulate import Simulated, Simulator, check_changes, gas_in
 
 ME, VAULT = "0x" + "11" * 20, "0x" + "aa" * 20
 TOO_RECENT = (keccak(text="CooldownActive(uint256)")[:4] + (77).to_bytes(32, "big")).hex()
-REBALANCED = next(
-    topic for topic, event in interface("BasketVault").events.items() if event.name == "Rebalanced"
-)
+REBALANCED = next(topic for topic, event in interface("BasketVault").events.items() if event.name == "Rebalanced")
 
 
 class Node(Rpc):
@@ -101,9 +99,7 @@ def test_refusal_without_a_word_is_one_all_the_same() -> None:
         Simulator(Node(done({"status": "0x0"}))).logs(ME, VAULT, "0x", 1)
 
 
-@pytest.mark.parametrize(
-    "answer", [None, [], {}, done(), "?", done({"logs": []}), done({"status": "0x1"})]
-)
+@pytest.mark.parametrize("answer", [None, [], {}, done(), "?", done({"logs": []}), done({"status": "0x1"})])
 def test_answer_that_is_none_has_the_call_itself_asked_each_time(answer: Any) -> None:
     node = Node(answer)
     simulator = Simulator(node)
@@ -146,9 +142,7 @@ def test_call_that_a_contract_refuses_is_refused_and_other_failures_stay_what_th
     with pytest.raises(SimulationRefused, match="CooldownActive"):
         Simulator(Node(None, reverted)).logs(ME, VAULT, "0x", 1)
     with pytest.raises(RpcRejected, match="overloaded"):
-        Simulator(Node(None, RpcRejected("eth_call", -32000, "overloaded"))).logs(
-            ME, VAULT, "0x", 1
-        )
+        Simulator(Node(None, RpcRejected("eth_call", -32000, "overloaded"))).logs(ME, VAULT, "0x", 1)
     with pytest.raises(RpcUnreachable):
         Simulator(Node(RpcUnreachable("node", "gone"))).logs(ME, VAULT, "0x", 1)
 
@@ -184,9 +178,7 @@ def test_simulated_rebalance_sells_exactly_and_buys_at_least_what_is_planned(
 ) -> None:
     others = [rebalanced(ME, [0, 0, 9]), rebalanced(VAULT, [7], "0x" + "77" * 32)]
     logs = [*others, rebalanced(VAULT, changes), *others]
-    check = Simulator(Node(done({"status": "0x1", "logs": logs}))).check_rebalance(
-        VAULT, "0x", 1, [5, 0, 0], [0, 3, 0]
-    )
+    check = Simulator(Node(done({"status": "0x1", "logs": logs}))).check_rebalance(VAULT, "0x", 1, [5, 0, 0], [0, 3, 0])
 
     if differs is None:
         check(ME)
@@ -201,14 +193,10 @@ def test_simulated_rebalance_sells_exactly_and_buys_at_least_what_is_planned(
     ("change", "differs"),
     [(-50_000, False), (-49_995, False), (-49_994, True), (-50_001, True), (0, True)],
 )
-def test_sale_that_the_vault_lowers_by_a_basis_point_is_as_planned(
-    change: int, differs: bool
-) -> None:
+def test_sale_that_the_vault_lowers_by_a_basis_point_is_as_planned(change: int, differs: bool) -> None:
     """A price that grows by the second makes a surplus smaller one block later."""
     logs = [rebalanced(VAULT, [change, 3])]
-    check = Simulator(Node(done({"status": "0x1", "logs": logs}))).check_rebalance(
-        VAULT, "0x", 1, [50_000, 0], [0, 3]
-    )
+    check = Simulator(Node(done({"status": "0x1", "logs": logs}))).check_rebalance(VAULT, "0x", 1, [50_000, 0], [0, 3])
 
     if not differs:
         check(ME)
@@ -225,9 +213,7 @@ def test_check_of_a_rebalance_passes_over_a_node_that_cannot_tell() -> None:
 
 
 def test_vault_that_does_not_say_what_it_did_differs_by_all_that_is_planned() -> None:
-    check = Simulator(Node(done({"status": "0x1", "logs": []}))).check_rebalance(
-        VAULT, "0x", 1, [0, 5], [3, 0]
-    )
+    check = Simulator(Node(done({"status": "0x1", "logs": []}))).check_rebalance(VAULT, "0x", 1, [0, 5], [3, 0])
 
     with pytest.raises(SimulationDiffers) as caught:
         check(ME)

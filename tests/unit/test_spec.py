@@ -94,9 +94,7 @@ def test_fraction_is_read_exactly(text: str, fraction: int) -> None:
 def test_weights_that_miss_one_say_by_how_much() -> None:
     names, bands = ["a", "b"], [100, 100]
     check_weights(names, [E18 // 2, E18 // 2], bands, dust_bps=2)
-    with pytest.raises(
-        TargetsDoNotSumToOne, match=r"add up to 100\.0000000000000001 %, which is 0"
-    ):
+    with pytest.raises(TargetsDoNotSumToOne, match=r"add up to 100\.0000000000000001 %, which is 0"):
         check_weights(names, [E18 // 2, E18 // 2 + 1], bands, dust_bps=2)
     with pytest.raises(TargetsDoNotSumToOne, match="add up to 90 %, which is 10 % below 100 %"):
         check_weights(names, [E18 // 2, 4 * E18 // 10], bands, dust_bps=2)

@@ -42,8 +42,7 @@ def attempt(
 ) -> Attempt:
     """An attempt whose versions may cost so much; a gas of one wei is its price."""
     versions = tuple(
-        Version(at, Kind.ORIGINAL, b"", f"0x{at}", wei, GasFees(1, 1), 0, 0)
-        for at, wei in enumerate(worst_wei)
+        Version(at, Kind.ORIGINAL, b"", f"0x{at}", wei, GasFees(1, 1), 0, 0) for at, wei in enumerate(worst_wei)
     )
     intent = Intent(chain_id, VAULT, nonce, VAULT, "0x", 1, "")
     mined = cost_wei is not None
@@ -114,9 +113,7 @@ def test_what_was_sent_a_day_ago_counts_no_more_and_a_second_less_does(spending:
     assert spent(spending, NOW + DAY) == 0
 
 
-def test_the_file_forgets_what_is_a_day_old_and_nothing_sooner(
-    spending: Spending, clock: list[int]
-) -> None:
+def test_the_file_forgets_what_is_a_day_old_and_nothing_sooner(spending: Spending, clock: list[int]) -> None:
     spending.store(attempt(0, 5))
     clock[0] += DAY - 1
     spending.store(attempt(1, 7))
@@ -146,23 +143,17 @@ def test_a_file_that_is_closed_is_let_go_of(spending: Spending) -> None:
 
 def test_a_note_that_sqlite_itself_takes_back_is_said_as_sqlite_says_it(spending: Spending) -> None:
     reader = sqlite3.connect(spending.path)
-    reader.execute(
-        "CREATE TRIGGER full BEFORE INSERT ON spent BEGIN SELECT raise(ROLLBACK, 'full'); END"
-    )
+    reader.execute("CREATE TRIGGER full BEFORE INSERT ON spent BEGIN SELECT raise(ROLLBACK, 'full'); END")
     reader.close()
 
     with pytest.raises(SpendingUnwritable, match="full"):
         spending.store(attempt(1, 7))
 
 
-def test_a_note_that_fails_half_way_leaves_what_was_there(
-    spending: Spending, clock: list[int]
-) -> None:
+def test_a_note_that_fails_half_way_leaves_what_was_there(spending: Spending, clock: list[int]) -> None:
     spending.store(attempt(0, 5))
     reader = sqlite3.connect(spending.path)
-    reader.execute(
-        "CREATE TRIGGER full BEFORE INSERT ON spent BEGIN SELECT raise(FAIL, 'full'); END"
-    )
+    reader.execute("CREATE TRIGGER full BEFORE INSERT ON spent BEGIN SELECT raise(FAIL, 'full'); END")
     reader.close()
     clock[0] += DAY + 1
 

@@ -145,9 +145,7 @@ def test_a_manager_that_does_not_listen_holds_nobody_up(monkeypatch: pytest.Monk
         ({}, None),
     ],
 )
-def test_it_is_told_twice_as_often_as_it_asks_for(
-    more: dict[str, str], seconds: float | None
-) -> None:
+def test_it_is_told_twice_as_often_as_it_asks_for(more: dict[str, str], seconds: float | None) -> None:
     if more.get("WATCHDOG_PID") == "this one":
         more = more | {"WATCHDOG_PID": str(os.getpid())}
     assert Systemd({"NOTIFY_SOCKET": "/x", **more}).alive_seconds == seconds
@@ -189,9 +187,7 @@ def test_a_chain_that_hangs_is_not_told_to_be_alive_until_it_goes_on(
     assert manager.heard() == [ALIVE]
 
 
-def test_it_is_told_no_more_often_than_it_asks_for(
-    manager: Manager, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_it_is_told_no_more_often_than_it_asks_for(manager: Manager, monkeypatch: pytest.MonkeyPatch) -> None:
     clock = Clock(monkeypatch)
     supervisor = Supervisor({1: lambda *_: None}, systemd=Systemd(manager.environment))  # type: ignore[dict-item]
     supervisor._alive(1)

@@ -86,9 +86,7 @@ def test_load_of_folder_without_tapes_is_missing(tmp_path: Path) -> None:
         (HEADER + "-1,1,5\n", 2, "goes back from 0 to -1"),
     ],
 )
-def test_load_of_broken_file_names_file_line_and_reason(
-    tmp_path: Path, text: str, line: int, why: str
-) -> None:
+def test_load_of_broken_file_names_file_line_and_reason(tmp_path: Path, text: str, line: int, why: str) -> None:
     with pytest.raises(BadTape, match=why) as failure:
         load_folder(folder(tmp_path, eth_usd=text))
 
@@ -195,9 +193,7 @@ def test_cut_reads_dates_as_utc() -> None:
         (None, 160, "ETH/USD has no price yet"),
     ],
 )
-def test_cut_of_nothing_says_why(
-    since: int | str | None, until: int | str | None, why: str
-) -> None:
+def test_cut_of_nothing_says_why(since: int | str | None, until: int | str | None, why: str) -> None:
     with pytest.raises(BadCut, match=why) as failure:
         TAPE.cut(since, until)
 
@@ -231,8 +227,7 @@ def test_synthetic_tape_of_a_seed_is_one_tape_everywhere() -> None:
 
     text = "\n".join(f"{one.at},{one.feed},{one.answer_e8}" for one in tape.rounds)
     assert (
-        hashlib.sha256(text.encode()).hexdigest()
-        == "ce0278a3268a1a3a7e4691bebc1e03fbb302e164b84ac295144288b97056237d"
+        hashlib.sha256(text.encode()).hexdigest() == "ce0278a3268a1a3a7e4691bebc1e03fbb302e164b84ac295144288b97056237d"
     )
     assert synthetic(seed=2, days=10) != tape
 

@@ -156,9 +156,7 @@ def test_no_console_reads_markup_and_no_text_is_written_in_it() -> None:
                 case ast.Call(func=ast.Name("Panel"), keywords=given):
                     # Rich reads markup in a panel's titles whatever the console does.
                     for one in given:
-                        if one.arg in ("title", "subtitle") and not isinstance(
-                            one.value, ast.Constant
-                        ):
+                        if one.arg in ("title", "subtitle") and not isinstance(one.value, ast.Constant):
                             shown = ast.unparse(one.value)
                             if not shown.startswith("Text(") and shown != "subtitle":
                                 found.append((path.name, node.lineno, shown))

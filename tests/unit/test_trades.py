@@ -38,9 +38,7 @@ class Counted(Effort):
         super().spend(steps)
 
 
-def asked_for(
-    pools: tuple[Pool, ...], sell_raw: int = 100 * RAW, buy_raw: int = 200 * RAW
-) -> Problem:
+def asked_for(pools: tuple[Pool, ...], sell_raw: int = 100 * RAW, buy_raw: int = 200 * RAW) -> Problem:
     """A is sold for B; all are worth a dollar."""
     return Problem(
         tokens=(A.address, B.address, C.address),
@@ -157,9 +155,7 @@ def test_single_routes_end_where_all_that_is_wanted_is_worth_less_than_what_is_k
     problem = asked_for(FOUR_ALIKE, 100 * RAW, 10 * RAW)
     routes = SingleRoutes(Market(FOUR_ALIKE))
 
-    assert (
-        routes.trade(problem, problem.sales_max_raw, problem.needs_max_raw, beat_e18=8 * E18) == []
-    )
+    assert routes.trade(problem, problem.sales_max_raw, problem.needs_max_raw, beat_e18=8 * E18) == []
     assert routes.quotes == 0
     assert routes.trade(problem, problem.sales_max_raw, problem.needs_max_raw, beat_e18=4 * E18)
 

@@ -81,10 +81,7 @@ def test_checksum_of_letters_beyond_ascii_is_that_of_the_builder() -> None:
         **EXPORTED,
         "meta": {**EXPORTED["meta"], "description": odd},
         "transactions": [
-            *(
-                {"to": USDC, "value": "0", "data": "0x1234", "contractMethod": None}
-                | {"contractInputsValues": None},
-            )
+            *({"to": USDC, "value": "0", "data": "0x1234", "contractMethod": None} | {"contractInputsValues": None},)
         ],
     }
     assert checksum(batch) == "0xb144a1e8aaaaf5ea7611484b3609e34effeb96a722ff15f12aa0059cba6e0d98"
@@ -231,9 +228,7 @@ def recorder(node: Node) -> CallRecorder:
     ("code", "has_code", "pays"),
     [("0x", False, True), ("0x6001", True, False), ("0xEF0100" + "aa" * 20, True, True)],
 )
-def test_an_account_with_code_pays_no_gas_unless_it_only_lends_its_code(
-    code: str, has_code: bool, pays: bool
-) -> None:
+def test_an_account_with_code_pays_no_gas_unless_it_only_lends_its_code(code: str, has_code: bool, pays: bool) -> None:
     made = recorder(Node(code))
 
     assert (made.has_code, made.pays_gas, made.deadline_seconds) == (has_code, pays, 77)
@@ -330,9 +325,7 @@ def test_what_a_call_schedules_is_written_down_to_be_made_then(tells: bool) -> N
     made.transact(contract_at(made.rpc, "IERC20Metadata", USDC), "approve", SPENDER, 7)
     assert made.now.pop(0).operation is None
 
-    operation = CallOperation(
-        "0x" + OPERATION.hex(), False, AT if tells else None, AT + LASTS if tells else None
-    )
+    operation = CallOperation("0x" + OPERATION.hex(), False, AT if tells else None, AT + LASTS if tells else None)
     assert [one.operation for one in made.now] == [operation, None]
     assert made.now[0].to == MANAGER
     assert made.now[0].data == manager.data("schedule", HUB, inner, 0)
@@ -344,8 +337,7 @@ def test_what_a_call_schedules_is_written_down_to_be_made_then(tells: bool) -> N
     hashed = next(
         reported[0]["data"]
         for method, reported in node.requested
-        if method == "eth_call"
-        and MANAGED.functions["hashOperation"].is_called_by(reported[0]["data"])
+        if method == "eth_call" and MANAGED.functions["hashOperation"].is_called_by(reported[0]["data"])
     )
     assert hashed == manager.data("hashOperation", ME, HUB, inner)
 
@@ -358,9 +350,7 @@ def test_what_a_call_schedules_is_written_down_to_be_made_then(tells: bool) -> N
         (RpcRejected("eth_call", -32602, "no state overrides"), "not tried: the node cannot"),
     ],
 )
-def test_what_waits_for_its_operation_is_tried_as_if_that_were_due(
-    answer: Any, outcome: str
-) -> None:
+def test_what_waits_for_its_operation_is_tried_as_if_that_were_due(answer: Any, outcome: str) -> None:
     node = Node()
     node.when_due = answer
     made = recorder(node)
@@ -372,9 +362,7 @@ def test_what_waits_for_its_operation_is_tried_as_if_that_were_due(
     assert not then.outcome.endswith(".")
     assert then.operation == CallOperation("0x" + OPERATION.hex(), True, AT, AT + LASTS)
     (message, tag, state) = next(
-        reported
-        for method, reported in node.requested
-        if method == "eth_call" and len(reported) == 3
+        reported for method, reported in node.requested if method == "eth_call" and len(reported) == 3
     )
     assert (message, tag) == ({"from": ME, "to": HUB, "data": "0x0506", "value": "0x0"}, "latest")
     slot = keccak(OPERATION + (2).to_bytes(32, "big"))  # _schedules, in OpenZeppelin 5
@@ -389,11 +377,7 @@ def test_what_obeys_nobody_is_its_own_authority(answer: Any) -> None:
     made = recorder(node)
     made.later(MANAGER, "0x0506", AT)
 
-    state = next(
-        reported[2]
-        for method, reported in node.requested
-        if method == "eth_call" and len(reported) == 3
-    )
+    state = next(reported[2] for method, reported in node.requested if method == "eth_call" and len(reported) == 3)
     assert list(state) == [MANAGER]
 
 

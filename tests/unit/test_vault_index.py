@@ -71,9 +71,7 @@ class Vault:
 
     def words(self) -> list[int]:
         policy = [0] * 13
-        policy[4], policy[5], policy[10], policy[11] = (
-            *(self.dust, self.cooldown, self.destination, self.calendar),
-        )
+        policy[4], policy[5], policy[10], policy[11] = (*(self.dust, self.cooldown, self.destination, self.calendar),)
         head = [int(self.address, 16), len(self.assets), 0, 7, self.epoch, self.rebalanced_at]
         head += [self.due_since, self.paused, *range(101, 107), *self.glide, *range(107, 111)]
         made = [*head, *policy]
@@ -122,9 +120,7 @@ class Lens(Rpc):
         read = interface("VaultLens").functions["read"]
         (requested,) = read.arguments(data)
         self.pages.append(list(requested))
-        packed = b"".join(
-            word.to_bytes(32) for each in requested for word in self.vaults[each].words()
-        )
+        packed = b"".join(word.to_bytes(32) for each in requested for word in self.vaults[each].words())
         return "0x" + read.outputs.encode([packed]).hex()
 
     def _prices(self, hub: str, data: str) -> str:
@@ -154,10 +150,7 @@ def exact(vault: Vault, prices: dict[tuple[str, str], tuple[int, int]]) -> dict[
     counted = [a for a in vault.assets if not a.excluded]
     begins, ends = vault.glide
     reported = [prices.get((vault.hub, a.token), (0, 1)) for a in counted]
-    values = [
-        Fraction(a.amount * price, 10**a.decimals * E18)
-        for a, (price, _) in zip(counted, reported, strict=True)
-    ]
+    values = [Fraction(a.amount * price, 10**a.decimals * E18) for a, (price, _) in zip(counted, reported, strict=True)]
     total = sum(values, Fraction(0))
     apart, beyond, to_go, near = [], Fraction(0), Fraction(0), False
     for a, value in zip(counted, values, strict=True):
@@ -175,9 +168,7 @@ def exact(vault: Vault, prices: dict[tuple[str, str], tuple[int, int]]) -> dict[
             beyond += max(off - band, Fraction(0))
             to_go += max(off - band * vault.destination / BPS, Fraction(0))
     period = vault.calendar
-    called = bool(
-        period and vault.rebalanced_at < NOW - NOW % period and to_go > Fraction(vault.dust, BPS)
-    )
+    called = bool(period and vault.rebalanced_at < NOW - NOW % period and to_go > Fraction(vault.dust, BPS))
     missing = any(a.missing for a in vault.assets)
     unsound = any(fault for _, fault in reported)
     if vault.paused:
@@ -284,9 +275,7 @@ def test_every_vault_is_judged_by_the_rules_in_exact_numbers(seed: int) -> None:
         ("drift", judged.drift),
     ):
         sound = [float(each[name]) for each in expected]
-        assert found.tolist() == pytest.approx(
-            sound, rel=1e-9, abs=1e-6 if name == "beyond" else 1e-12
-        )
+        assert found.tolist() == pytest.approx(sound, rel=1e-9, abs=1e-6 if name == "beyond" else 1e-12)
     rows = {vault: row for row, vault in enumerate(lens.vaults)}
     wanted = [vault for vault, each in zip(lens.vaults, expected, strict=True) if each["is_wanted"]]
     order = sorted(wanted, key=lambda vault: (-judged.misallocated[rows[vault]], rows[vault]))
@@ -314,9 +303,7 @@ def pair_off(parts: int, band: int = 100) -> Vault:
         (0, Reason.IN_BAND),
     ],
 )
-def test_a_float_is_not_trusted_within_a_part_in_a_billion_of_an_edge(
-    parts: int, reason: Reason
-) -> None:
+def test_a_float_is_not_trusted_within_a_part_in_a_billion_of_an_edge(parts: int, reason: Reason) -> None:
     lens = Lens(pair_off(parts))
     lens.prices = {(HUBS[0], token): (E18, 0) for token in TOKENS}
 
@@ -333,9 +320,7 @@ def test_a_float_is_not_trusted_within_a_part_in_a_billion_of_an_edge(
         (5 * 10**9 + 5 * 10**7 - 1, 5_000, False),
     ],
 )
-def test_a_calendar_calls_for_more_than_dust_of_both_sides_together(
-    parts: int, destination: int, called: bool
-) -> None:
+def test_a_calendar_calls_for_more_than_dust_of_both_sides_together(parts: int, destination: int, called: bool) -> None:
     """Of a dust of 1 bp, 10^8 parts; less a part in a billion of it, which is a tenth of one."""
     vault = replace(pair_off(parts), calendar=DAY, destination=destination)
     lens = Lens(vault)
@@ -422,9 +407,7 @@ def test_a_basket_that_shrinks_leaves_nothing_behind() -> None:
     lens.prices = {(HUBS[0], token): (E18, 0) for token in TOKENS}
     index = book_of(lens)
     assert index.judge(block()).reasons == (Reason.BAND_BROKEN,)
-    lens.vaults[vault.address] = replace(
-        vault, assets=[Held(TOKENS[2], 0, 5, E18, 0, 100)], epoch=3
-    )
+    lens.vaults[vault.address] = replace(vault, assets=[Held(TOKENS[2], 0, 5, E18, 0, 100)], epoch=3)
     index.load(block(101))
 
     judged = index.judge(block(101))
@@ -511,9 +494,7 @@ class Followed:
         self.lens.pages.clear()
         reported = self.index.advance(head)
         assert list(reported) == [vault for page in self.lens.pages for vault in page]
-        assert self.index.block == Block(
-            head.header.number, head.header.hash, head.header.timestamp
-        )
+        assert self.index.block == Block(head.header.number, head.header.hash, head.header.timestamp)
         return [int(vault[4:], 16) for vault in reported]
 
 
@@ -532,9 +513,7 @@ def test_vaults_that_had_a_log_are_read_again_in_the_books_order() -> None:
     (topics,) = requested["topics"]
     events = {event.name: topic for topic, event in interface("BasketVault").events.items()}
     assert topics == sorted(
-        topic
-        for name, topic in events.items()
-        if name not in ("Transfer", "Approval", "EIP712DomainChanged")
+        topic for name, topic in events.items() if name not in ("Transfer", "Approval", "EIP712DomainChanged")
     )
     assert one.advance(Head(header(102))) == []
 
@@ -659,10 +638,7 @@ def test_every_word_of_the_lens_is_told_by_its_name() -> None:
         assert (one.address, one.reason) == (f"0x{head[0]:040x}", reason)
         assert one.state == State(head[8], head[9], head[5], head[6], head[4], bool(head[7]))
         assert one.basket == Basket(
-            tuple(
-                Asset(f"0x{a[0]:040x}", a[2], a[5], a[1], a[6], a[7], a[3], bool(a[8]))
-                for a in assets
-            ),
+            tuple(Asset(f"0x{a[0]:040x}", a[2], a[5], a[1], a[6], a[7], a[3], bool(a[8])) for a in assets),
             tuple(a[9] for a in assets),
             tuple(Price(a[10], a[11], a[12], faults[n]) for n, a in enumerate(assets)),
             head[14],

@@ -190,18 +190,12 @@ print(found.shares)
 def test_a_venue_is_a_module_and_a_line_in_the_registry(repo_root: Path, tmp_path: Path) -> None:
     """Found by asking, read, kept from logs, saved, named in an addresses file, planned over and put into a route."""
     copy = tmp_path / "rebalancer"
-    shutil.copytree(
-        repo_root / "rebalancer", copy, ignore=shutil.ignore_patterns("__pycache__", "*.pyc")
-    )
+    shutil.copytree(repo_root / "rebalancer", copy, ignore=shutil.ignore_patterns("__pycache__", "*.pyc"))
     (copy / "venues" / "toy.py").write_text(TOY)
     registry = copy / "venues" / "registry.py"
     text = registry.read_text()
-    text = text.replace(
-        "from rebalancer.venues import (\n", "from rebalancer.venues import (\n    toy,\n", 1
-    )
-    text = re.sub(
-        r"(VENUES: tuple\[Venue, \.\.\.\] = \(\n(?:    .*\n)*)\)", r"\1    toy.VENUE,\n)", text
-    )
+    text = text.replace("from rebalancer.venues import (\n", "from rebalancer.venues import (\n    toy,\n", 1)
+    text = re.sub(r"(VENUES: tuple\[Venue, \.\.\.\] = \(\n(?:    .*\n)*)\)", r"\1    toy.VENUE,\n)", text)
     registry.write_text(text)
 
     done = subprocess.run(
@@ -242,13 +236,9 @@ def test_nothing_but_venues_tells_pools_apart_by_their_class(repo_root: Path) ->
                 tested = [node.args[1]]
             elif isinstance(node, ast.MatchClass):
                 tested = [node.cls]
-            names = {
-                name.id for one in tested for name in ast.walk(one) if isinstance(name, ast.Name)
-            }
+            names = {name.id for one in tested for name in ast.walk(one) if isinstance(name, ast.Name)}
             if names & classes:
-                found.append(
-                    f"{file.relative_to(repo_root)}:{getattr(node, 'lineno', 0)} tests for {names & classes}"
-                )
+                found.append(f"{file.relative_to(repo_root)}:{getattr(node, 'lineno', 0)} tests for {names & classes}")
 
     assert not found
 
@@ -256,11 +246,7 @@ def test_nothing_but_venues_tells_pools_apart_by_their_class(repo_root: Path) ->
 def test_the_executor_knows_a_venue_by_one_line(repo_root: Path) -> None:
     """And by its import and its place among the adapters."""
     text = (repo_root / "contracts" / "RouteExecutor.sol").read_text()
-    adapters = {
-        path.stem
-        for path in (repo_root / "contracts" / "venues").glob("*Venue.sol")
-        if path.stem != "Venue"
-    }
+    adapters = {path.stem for path in (repo_root / "contracts" / "venues").glob("*Venue.sol") if path.stem != "Venue"}
     numbers = {
         adapter: re.findall(
             r"uint8 internal constant (\w+) =",
@@ -270,8 +256,6 @@ def test_the_executor_knows_a_venue_by_one_line(repo_root: Path) -> None:
     }
 
     for adapter, names in numbers.items():
-        assert len(re.findall(rf"\b{adapter}\b", text)) == 3, (
-            adapter
-        )  # imported twice in a line, inherited once
+        assert len(re.findall(rf"\b{adapter}\b", text)) == 3, adapter  # imported twice in a line, inherited once
         for name in names:
             assert len(re.findall(rf"\b{name}\b", text)) == 1, (adapter, name)

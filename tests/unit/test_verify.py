@@ -76,16 +76,12 @@ def planned() -> Plan:
 
 
 PLAN = planned()
-CHANGES = [
-    bought - sold for bought, sold in zip(PLAN.expected_buys_raw, PLAN.sales_raw, strict=True)
-]
+CHANGES = [bought - sold for bought, sold in zip(PLAN.expected_buys_raw, PLAN.sales_raw, strict=True)]
 
 
 def settled(prices: Any = None) -> Settlement:
     """What the policy makes of the plan's fill in the second block."""
-    fill = Fill(
-        tuple(max(0, -change) for change in CHANGES), tuple(max(0, change) for change in CHANGES)
-    )
+    fill = Fill(tuple(max(0, -change) for change in CHANGES), tuple(max(0, change) for change in CHANGES))
     basket = BEFORE.basket if prices is None else replace(BEFORE.basket, prices=prices)
     return settle(
         *(BEFORE.policy, BEFORE.state, basket, fill, PLAN.min_buys_raw, 1_000_500),
@@ -156,9 +152,7 @@ def test_books_that_are_the_policys_settle(monkeypatch: pytest.MonkeyPatch) -> N
 def test_a_fill_other_than_planned_is_logged_and_settles_all_the_same(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    other = replace(
-        PLAN, expected_buys_raw=tuple(buy + (buy > 0) for buy in PLAN.expected_buys_raw)
-    )
+    other = replace(PLAN, expected_buys_raw=tuple(buy + (buy > 0) for buy in PLAN.expected_buys_raw))
     with capture_logs() as logs:
         assert verified(monkeypatch, after(), plan=other).settled == settled()
 
@@ -166,9 +160,7 @@ def test_a_fill_other_than_planned_is_logged_and_settles_all_the_same(
 
 
 @pytest.mark.parametrize("what", ["held", "state"])
-def test_one_unit_of_difference_is_told_with_both_books(
-    monkeypatch: pytest.MonkeyPatch, what: str
-) -> None:
+def test_one_unit_of_difference_is_told_with_both_books(monkeypatch: pytest.MonkeyPatch, what: str) -> None:
     found = after()
     if what == "held":
         held = (found.basket.held[0] + 1, *found.basket.held[1:])
@@ -321,19 +313,13 @@ def test_each_swap_is_simulated_as_the_vault_would_have_it_made() -> None:
         moved, before, made, later, elsewhere = rest[5 * at : 5 * at + 5]
         swap = routed.swap
         assert (moved["from"], moved["to"]) == (VAULT, swap.token_in)
-        assert moved["data"] == token.at(swap.token_in).data(
-            "transfer", SYSTEM.executor, swap.amount_in_raw
-        )
+        assert moved["data"] == token.at(swap.token_in).data("transfer", SYSTEM.executor, swap.amount_in_raw)
         assert before == later
-        assert (before["to"], before["data"]) == (
-            *(swap.token_out, token.at(swap.token_out).data("balanceOf", VAULT)),
-        )
+        assert (before["to"], before["data"]) == (*(swap.token_out, token.at(swap.token_out).data("balanceOf", VAULT)),)
         assert (made["from"], elsewhere["from"]) == (VAULT, OTHER)
         assert made["to"] == elsewhere["to"] == SYSTEM.executor
         assert made["data"] == elsewhere["data"]
-        ((route,),) = (
-            interface("RouteExecutor").functions["executeRoute"].arguments(made["data"]),
-        )
+        ((route,),) = (interface("RouteExecutor").functions["executeRoute"].arguments(made["data"]),)
         assert list(decode(route)) == [replace(routed.hop, amount_raw=0)]
 
 
@@ -389,9 +375,7 @@ def test_a_swap_of_what_an_earlier_one_failed_to_bring_is_not_at_fault() -> None
     assert verdict.plan is not None
     swaps = swaps_of(verdict.plan)
     chained = [
-        at
-        for at, routed in enumerate(swaps)
-        if any(routed.swap.token_in == one.swap.token_out for one in swaps[:at])
+        at for at, routed in enumerate(swaps) if any(routed.swap.token_in == one.swap.token_out for one in swaps[:at])
     ]
     assert chained, [(one.swap.token_in, one.swap.token_out) for one in swaps]
     last = chained[0]
@@ -520,9 +504,7 @@ def test_a_token_is_held_to_the_widest_limit_of_the_vaults_that_have_it(
 
     monkeypatch.setattr(feed_module, "off_market", kept)
     feeds = watch(monkeypatch, node)
-    narrow, wide = (
-        replace(BEFORE, policy=replace(BEFORE.policy, max_slippage_bps=bps)) for bps in (50, 250)
-    )
+    narrow, wide = (replace(BEFORE, policy=replace(BEFORE.policy, max_slippage_bps=bps)) for bps in (50, 250))
     assert set(feeds.check(BLOCK, [narrow])) == {ETHER.address}
     clock.now += 60
     assert feeds.check(BLOCK, [narrow, wide, narrow]) == {}

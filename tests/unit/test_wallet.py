@@ -155,9 +155,7 @@ def test_what_is_signed_is_what_was_asked_at_the_markets_price(
     assert (receipt.transaction_hash, receipt.block_number) == (NAME, 9)
     assert reported == [("a test", NAME)]
     message = {"from": ME, "data": "0x1234", "value": "0x6"}
-    assert ("eth_estimateGas", (message | ({} if to is None else {"to": to}), "latest")) in (
-        node.requested
-    )
+    assert ("eth_estimateGas", (message | ({} if to is None else {"to": to}), "latest")) in (node.requested)
     assert wallet.chain_id is wallet.chain_id
 
 
@@ -185,9 +183,7 @@ def test_an_account_must_have_the_most_that_it_may_cost(
     assert len(pen.signed) == 1
 
 
-def test_what_an_account_has_not_is_said_before_anything_is_estimated(
-    wallet: Wallet, node: Node
-) -> None:
+def test_what_an_account_has_not_is_said_before_anything_is_estimated(wallet: Wallet, node: Node) -> None:
     node.balance = 5
     with pytest.raises(InsufficientEther) as caught:
         wallet.send(TO, value_wei=6)
@@ -197,9 +193,7 @@ def test_what_an_account_has_not_is_said_before_anything_is_estimated(
     check_ether(node, ME, 5)
 
 
-def test_a_refusal_is_the_contracts_whenever_it_is_told(
-    wallet: Wallet, node: Node, pen: Pen
-) -> None:
+def test_a_refusal_is_the_contracts_whenever_it_is_told(wallet: Wallet, node: Node, pen: Pen) -> None:
     node.estimate = TOO_SOON
     with pytest.raises(ContractReverted, match="deadbeef"):
         wallet.send(TO)
@@ -215,12 +209,8 @@ def test_a_refusal_is_the_contracts_whenever_it_is_told(
         wallet.send(TO)
 
 
-@pytest.mark.parametrize(
-    "lost", [RpcTimeout("node", 3), RpcUnreachable("node", "gone"), RpcMalformed("node", "?")]
-)
-def test_what_may_have_been_sent_is_said_with_its_hash(
-    wallet: Wallet, node: Node, lost: Exception
-) -> None:
+@pytest.mark.parametrize("lost", [RpcTimeout("node", 3), RpcUnreachable("node", "gone"), RpcMalformed("node", "?")])
+def test_what_may_have_been_sent_is_said_with_its_hash(wallet: Wallet, node: Node, lost: Exception) -> None:
     node.sends = lost
     with pytest.raises(SendUncertain) as caught:
         wallet.send(TO)
@@ -230,9 +220,7 @@ def test_what_may_have_been_sent_is_said_with_its_hash(
     assert str(lost).rstrip(".") in str(caught.value)
 
 
-def test_who_interrupts_is_told_what_may_still_be_mined(
-    wallet: Wallet, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_who_interrupts_is_told_what_may_still_be_mined(wallet: Wallet, monkeypatch: pytest.MonkeyPatch) -> None:
     waited = []
 
     def interrupted(_rpc: Rpc, name: str, seconds: float) -> Any:
@@ -321,9 +309,7 @@ def test_what_a_transaction_costs_now_names_the_part_for_a_rollup(
 
 
 @pytest.mark.parametrize(("estimate", "limit"), [(4, 5), (5, 6), (7, 8), (100_000, 125_000)])
-def test_a_gas_limit_is_a_quarter_above_the_estimate_rounded_down(
-    node: Node, estimate: int, limit: int
-) -> None:
+def test_a_gas_limit_is_a_quarter_above_the_estimate_rounded_down(node: Node, estimate: int, limit: int) -> None:
     node.estimate = estimate
 
     assert estimate_gas(node, ME, TO, "0x") == limit

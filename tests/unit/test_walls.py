@@ -50,10 +50,7 @@ def read_imports(package: Path) -> Imports:
         ValueError: an import names no module of the package, or a name that is not written in the text.
     """
     files = {_name(package, file): file for file in package.rglob("*.py")}
-    return {
-        module: sorted({*_imported(module, file, files)} - {module})
-        for module, file in sorted(files.items())
-    }
+    return {module: sorted({*_imported(module, file, files)} - {module}) for module, file in sorted(files.items())}
 
 
 def _name(package: Path, file: Path) -> str:
@@ -191,9 +188,7 @@ def test_no_import_crosses_a_wall(package: Imports) -> None:
 
 
 @pytest.mark.parametrize(("inside", "outside"), WALLS)
-def test_one_more_import_in_the_package_crosses_a_wall(
-    package: Imports, inside: str, outside: str
-) -> None:
+def test_one_more_import_in_the_package_crosses_a_wall(package: Imports, inside: str, outside: str) -> None:
     inner = max(module for module in package if top_of(module) == inside)
     outer = max(module for module in package if top_of(module) == outside)
 
@@ -296,9 +291,7 @@ def test_import_of_a_package_crosses_a_wall(tmp_path: Path, name: str, text: str
         ),
     ],
 )
-def test_import_through_other_modules_crosses_a_wall(
-    tmp_path: Path, changes: Mapping[str, str], way: str
-) -> None:
+def test_import_through_other_modules_crosses_a_wall(tmp_path: Path, changes: Mapping[str, str], way: str) -> None:
     imports = build(tmp_path, {"plan/route": "from house.tools.one import A", **changes})
 
     assert way in breaches(imports, HOUSE_WALLS)
@@ -343,9 +336,7 @@ def test_import_of_the_package_itself_is_upward(tmp_path: Path) -> None:
         ),
     ],
 )
-def test_circle_is_reported(
-    tmp_path: Path, changes: Mapping[str, str], expected: Sequence[str]
-) -> None:
+def test_circle_is_reported(tmp_path: Path, changes: Mapping[str, str], expected: Sequence[str]) -> None:
     assert circles(build(tmp_path, changes)) == expected
 
 

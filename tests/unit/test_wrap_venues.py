@@ -147,9 +147,7 @@ def test_round_trip_gains_nothing(pool: Wrapper, amount: int, is_in: bool) -> No
 
 
 @given(pool=vaults, amount=amounts, is_in=st.booleans())
-def test_swap_on_a_vault_never_lowers_what_a_share_is_worth(
-    pool: ERC4626Pool, amount: int, is_in: bool
-) -> None:
+def test_swap_on_a_vault_never_lowers_what_a_share_is_worth(pool: ERC4626Pool, amount: int, is_in: bool) -> None:
     way = ways(pool)[0 if is_in else 1]
     if not is_in and amount > pool.max_redeem:
         return
@@ -192,9 +190,7 @@ def test_wrap_pays_what_the_executors_balance_is_worth(pool: WstETHPool, amount:
 
 
 @given(pool=lidos, amount=st.integers(1, 10**25), before=st.integers(0, 10**25))
-def test_unwrap_pays_no_less_than_quoted_whatever_the_caller_held(
-    pool: WstETHPool, amount: int, before: int
-) -> None:
+def test_unwrap_pays_no_less_than_quoted_whatever_the_caller_held(pool: WstETHPool, amount: int, before: int) -> None:
     _, back = ways(pool)
     if amount > pool.wrapped:
         return
@@ -222,9 +218,7 @@ def test_wsteth_loses_no_more_than_its_roundings() -> None:
 # Limits
 
 
-@pytest.mark.parametrize(
-    "pool", [share_vault(max_deposit=0, max_redeem=0), wsteth(is_stopped=True)]
-)
+@pytest.mark.parametrize("pool", [share_vault(max_deposit=0, max_redeem=0), wsteth(is_stopped=True)])
 def test_paused_wrapper_trades_nothing(pool: Wrapper) -> None:
     for way in ways(pool):
         for quote in (pool.quote_in, pool.quote_out, pool.swapped):
@@ -310,9 +304,7 @@ def test_snapshot_reads_back_equal_and_is_read_at_every_block(pool: Wrapper) -> 
         (wsteth(), {"address": "0x" + "11" * 20}, "wstETH itself"),
     ],
 )
-def test_snapshot_that_contradicts_itself_is_refused(
-    pool: Wrapper, changes: dict[str, Any], why: str
-) -> None:
+def test_snapshot_that_contradicts_itself_is_refused(pool: Wrapper, changes: dict[str, Any], why: str) -> None:
     with pytest.raises(BadPoolSnapshot, match=why):
         load(pool.to_json() | changes)
 
@@ -355,9 +347,7 @@ def test_shape_flows_at_prices_around_the_rate() -> None:
         (0.4999, False, True),
         (0.49, False, True),
     ):
-        prices = np.array(
-            [{ETHER.address: 1.0, SHARE.address: share_price}[t] for t in market.tokens]
-        )
+        prices = np.array([{ETHER.address: 1.0, SHARE.address: share_price}[t] for t in market.tokens])
         flows = market.flows(prices)
         for row in range(2):
             way = market.tokens[market.token_in[row]], market.tokens[market.token_out[row]]

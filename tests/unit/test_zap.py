@@ -26,8 +26,7 @@ from tests.unit.pairs import pair
 
 PRICES_E8 = {"ETH/USD": 2_000 * 10**8, "BTC/USD": 30_000 * 10**8, "USDC/USD": 10**8}
 POOLS: tuple[Pool, ...] = tuple(
-    replace(pool, address=f"0x{number:040x}")
-    for number, pool in enumerate(opening_pools(PRICES_E8), start=1)
+    replace(pool, address=f"0x{number:040x}") for number, pool in enumerate(opening_pools(PRICES_E8), start=1)
 )
 TOKENS = (WETH.address, WBTC.address, USDC.address)
 LEDGER = VaultLedger(TOKENS, (100 * E18, 6_66666666, 100_000 * 10**6), 500_000 * E18)
@@ -72,11 +71,7 @@ def played(ledger: VaultLedger, found: ZapIn, pools: tuple[Pool, ...] = POOLS) -
         bought[token] = bought.get(token, 0) + rest
     bought[found.token] = found.amount_raw - found.swapped_raw + left_raw
     shares = ledger.most_shares([bought[token] for token in ledger.tokens])
-    kept_raw = (
-        ledger.required_raw(shares)[ledger.tokens.index(found.token)]
-        if found.token in ledger.tokens
-        else 0
-    )
+    kept_raw = ledger.required_raw(shares)[ledger.tokens.index(found.token)] if found.token in ledger.tokens else 0
     return shares, bought[found.token] - kept_raw
 
 
@@ -219,9 +214,7 @@ def test_zap_in_holds_back_what_the_swaps_may_become_dearer() -> None:
     assert 0.9915 < found.shares / now.shares < 0.9925
 
 
-def most_shares(
-    ledger: VaultLedger, pool: Pool, paid: Token, amount_raw: int, slippage_bps: int
-) -> int:
+def most_shares(ledger: VaultLedger, pool: Pool, paid: Token, amount_raw: int, slippage_bps: int) -> int:
     """The most shares of one asset beside the token paid that an amount pays for, by halving."""
 
     def fits(shares: int) -> bool:
@@ -244,9 +237,7 @@ def most_shares(
 @pytest.mark.parametrize("slippage_bps", [0, 70])
 @pytest.mark.parametrize("held", [(10**24,), (10**24, 10**23), (10**21, 10**24)], ids=str)
 @pytest.mark.parametrize("supply", [10**24, 10**9, 40])
-def test_zap_in_over_one_pool_mints_the_most_there_is(
-    supply: int, held: tuple[int, ...], slippage_bps: int
-) -> None:
+def test_zap_in_over_one_pool_mints_the_most_there_is(supply: int, held: tuple[int, ...], slippage_bps: int) -> None:
     """To one part in a million millions, or to the share; also where shares are coarse."""
     ledger = VaultLedger((A.address, B.address)[: len(held)], held, supply, entry_bps=30)
     pool = stable(A, B)
@@ -302,9 +293,7 @@ def test_zap_out_of_the_token_alone_needs_no_route() -> None:
 
 # Pools of more than two tokens
 
-A, B, C, D = (
-    Token("0x" + digit * 40, name, 18) for digit, name in zip("1234", "ABCD", strict=True)
-)
+A, B, C, D = (Token("0x" + digit * 40, name, 18) for digit, name in zip("1234", "ABCD", strict=True))
 
 
 def stable(*tokens: Token) -> CurveStablePool:
@@ -367,9 +356,7 @@ def test_zap_through_one_pool_of_all_tokens_trades_each_pair_on_what_the_others_
     assert (found.shares, found.token_left_raw) == played(ledger, found, (pool,))
     # Of shares of one token each: what the pool takes, and what is held back.
     assert 9_500 * E18 < found.shares < 9_970 * E18
-    assert all(
-        left * 10**9 < minted for left, minted in zip(found.left_raw, found.minted_raw, strict=True)
-    )
+    assert all(left * 10**9 < minted for left, minted in zip(found.left_raw, found.minted_raw, strict=True))
     assert found.token_left_raw <= 10**22 * 31 // BPS
 
     back = plan_zap_out(ledger.tokens, ledger.given_raw(found.shares), (pool,), A.address)

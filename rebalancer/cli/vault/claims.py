@@ -28,15 +28,11 @@ __all__ = ["claim", "position"]
 
 @click.command()
 @vault_option
-@address_option(
-    "--address", "Account whose shares and claims are shown.", "the account in the settings"
-)
+@address_option("--address", "Account whose shares and claims are shown.", "the account in the settings")
 @account_option
 @json_option
 @click.pass_obj
-def position(
-    options: Any, vault: str | None, address: str | None, account: int | None, as_json: bool
-) -> None:
+def position(options: Any, vault: str | None, address: str | None, account: int | None, as_json: bool) -> None:
     """Show an account's shares in a vault, the assets they redeem for, their value, and open claims. Needs no key."""
     with Session.open(options) as session:
         holder = address or session.observer(session.settings.wallet, account).address
@@ -102,17 +98,14 @@ def claim(
         claimed, refusals = [], []
         for each in owed:
             try:
-                one = actions.claim(
-                    wallet, address, each, holder=holder, receiver=receiver, amount_raw=most
-                )
+                one = actions.claim(wallet, address, each, holder=holder, receiver=receiver, amount_raw=most)
                 claimed.append(one)
             except ContractReverted as refused:
                 refusals.append(refused)
             except NoLogs:
                 continue  # it is written down
         session.notes += [
-            f"A claim is left out, as it would be refused now: {str(one).rstrip('.')}"
-            for one in refusals
+            f"A claim is left out, as it would be refused now: {str(one).rstrip('.')}" for one in refusals
         ]
         session.end_if_unsigned()
         if as_json:

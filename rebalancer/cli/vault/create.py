@@ -53,16 +53,12 @@ def create(options: Any, path: Path, account: int | None, as_json: bool) -> None
         )
         if session.unsigned:
             place = actions.vault_address(wallet, session.system, spec)
-            session.notes.append(
-                f"The vault will be at {place}: once it is made, add that to `vaults` in the settings"
-            )
+            session.notes.append(f"The vault will be at {place}: once it is made, add that to `vaults` in the settings")
         else:
             prove_writable(session.settings.deployment)
         oracle = contract_at(session.rpc, "OracleHub", session.system.oracle)
         prices = oracle.call("prices", [asset.token for asset in spec.assets])
-        priced = tuple(
-            Price(lo, hi, primary, _FAULTS[fault].value) for lo, hi, primary, fault in prices
-        )
+        priced = tuple(Price(lo, hi, primary, _FAULTS[fault].value) for lo, hi, primary, fault in prices)
         basket = Basket(spec.assets, spec.seed_amounts, priced, dust_bps=spec.policy.dust_bps)
         warn_of_minimums(session, basket, spec.policy)
         made = actions.new_vault(wallet, session.system, spec)

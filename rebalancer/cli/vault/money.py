@@ -41,17 +41,13 @@ _yes_option = click.option("--yes", is_flag=True, help="Send without asking for 
 @click.command()
 @vault_option
 @click.option("--shares", help="Number of shares to mint, paid with every asset in kind.")
-@click.option(
-    "--token", help="Symbol or address of the one token to pay with, or ETH; the zap swaps it."
-)
+@click.option("--token", help="Symbol or address of the one token to pay with, or ETH; the zap swaps it.")
 @click.option(
     "--amount",
     "paid",
     help="Maximum amount of --token to pay, in whole tokens. max pays the whole balance, less the gas cost if it is ETH.",
 )
-@_slippage_option(
-    "Maximum slippage of the swaps, in basis points. Unused tokens are returned. Only with --token."
-)
+@_slippage_option("Maximum slippage of the swaps, in basis points. Unused tokens are returned. Only with --token.")
 @_tolerance_option
 @_dry_run_option
 @_yes_option
@@ -89,9 +85,7 @@ def deposit(
                 print_json(in_kind)
                 return
             given = _in_kind(session, address, in_kind.amounts)
-            print_done(
-                f"Minted {amount(in_kind.shares, SHARE_DECIMALS)} shares for {given}.", in_kind
-            )
+            print_done(f"Minted {amount(in_kind.shares, SHARE_DECIMALS)} shares for {given}.", in_kind)
             return
         known = session.token(str(token))
         zapped = actions.deposit_token(
@@ -204,8 +198,7 @@ def withdraw(
 def _in_kind(session: Session, vault: str, amounts: Sequence[int]) -> str:
     assets = contract_at(session.rpc, "BasketVault", vault).call("assets")
     return ", ".join(
-        f"{amount(raw, asset[3])} {session.symbol(asset[0])}"
-        for asset, raw in zip(assets, amounts, strict=True)
+        f"{amount(raw, asset[3])} {session.symbol(asset[0])}" for asset, raw in zip(assets, amounts, strict=True)
     )
 
 
@@ -213,7 +206,6 @@ def _returned(session: Session, returned: Any) -> str:
     if not returned:
         return ""
     back = ", ".join(
-        f"{amount(raw, session.decimals(token))} {session.symbol(token)}"
-        for token, raw in returned.items()
+        f"{amount(raw, session.decimals(token))} {session.symbol(token)}" for token, raw in returned.items()
     )
     return f"; {back} came back"

@@ -147,10 +147,7 @@ def _assets(session: Session, snapshot: VaultSnapshot, block: Block) -> Sequence
     count = len(basket.assets)
     contract = contract_at(session.rpc, "BasketVault", snapshot.address).batched
     claims = session.rpc.batch(
-        [
-            contract.request("totalClaimable", asset.token, block=block.hash)
-            for asset in basket.assets
-        ]
+        [contract.request("totalClaimable", asset.token, block=block.hash) for asset in basket.assets]
     )
     values: Sequence[int | None] = [None] * count
     weights: Sequence[int | None] = values
@@ -158,9 +155,7 @@ def _assets(session: Session, snapshot: VaultSnapshot, block: Block) -> Sequence
     if snapshot.total_e18:
         weighed = weigh_basket(basket)
         values, weights = weighed.values_e18, weights_e18(weighed)
-        drifts = [
-            weight - target for weight, target in zip(weights, basket.targets_e18, strict=True)
-        ]
+        drifts = [weight - target for weight, target in zip(weights, basket.targets_e18, strict=True)]
     return [
         AssetStatus(
             asset.token,

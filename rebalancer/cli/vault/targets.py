@@ -64,9 +64,7 @@ def set_targets(
         wanted = _by_token(session, targets, tokens, _weight_of)
         if len(wanted) != len(tokens):
             raise AssetCountOutOfRange("targets", len(wanted), len(tokens), len(tokens))
-        done = actions.set_targets(
-            session.wallet(account), address, [wanted[token] for token in tokens], glide_seconds
-        )
+        done = actions.set_targets(session.wallet(account), address, [wanted[token] for token in tokens], glide_seconds)
         session.end_if_unsigned()
         gliding = ""
         if done.in_force and glide_seconds and not as_json:
