@@ -152,7 +152,8 @@ class Lifecycle:
             lost = self._is_lost_for(attempt, view.height, _LATE_RECEIPT_BLOCKS)
             return self._void(attempt) if lost else attempt
         if failed:
-            return attempt
+            blocks_others = attempt.fills_its_nonce and self.delivery.precedes_others(attempt)
+            return self._sent_again(view.rpc, attempt, view.height) if blocks_others else attempt
         if attempt.state is AttemptState.SIGNED:
             return self._sent_again(view.rpc, attempt, view.height)
         return self._maybe_replace(view, senders.get(attempt.sender), attempt)
