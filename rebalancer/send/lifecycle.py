@@ -123,7 +123,15 @@ class Lifecycle:
             (AttemptState.FINAL, receipt.block_hash, receipt.transaction_hash),
         ):
             return attempt
+        if state is not AttemptState.FAILED:
+            self._void_rivals(attempt)
         return self.journal.hold(attempt, state, receipt, note)
+
+    def _void_rivals(self, mined: Attempt) -> None:
+        """Give up the other attempts with an attempt's nonce: a block holds it, so none of them can be mined."""
+        for other in self.journal.of_nonce(mined.intent.chain_id, mined.sender, mined.signed_nonce):
+            if other.id != mined.id and other.state is not AttemptState.FAILED:
+                self._void(other)
 
     # One attempt, one block
 
