@@ -518,7 +518,7 @@ def plan_of(wallet: Wallet) -> Any:
 def test_chain_without_the_factory_is_told_in_one_sentence(bare: LocalChain, monkeypatch: pytest.MonkeyPatch) -> None:
     wallet = Wallet(bare.rpc, devnet_signer(0), 10**13)
     monkeypatch.setitem(wallet.__dict__, "chain_id", 777)
-    with pytest.raises(FactoryMissing, match="Chain 777 lacks the deterministic-deployment"):
+    with pytest.raises(FactoryMissing, match="Chain 777 has no deterministic-deployment"):
         launch(wallet, Deployment(777), plan_of(wallet))
     assert bare.code(FACTORY) == b""
 

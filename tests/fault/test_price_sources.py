@@ -283,7 +283,7 @@ def test_feeds_through_adapters_go_from_the_file_to_the_chain(
         ("rate_decimals = 18", "rate_decimals = 28", 17, "28 is not from 0 to 27"),
         ('min_rate = "1.1"\n', "", 17, r"feeds\[8\].min_rate in .* it is missing"),
         ('"stEthPerToken()"\nrate', '"rate(uint256)"\nrate', 17, "is no signature such as"),
-        ("paused_by", "pausedby", 17, r"feeds\[7\].pausedby .*no such key"),
+        ("paused_by", "pausedby", 17, r"feeds\[7\].pausedby .*unknown key"),
         ('paused_by = "0x', 'quote = "0x', 17, r"feeds\[7\].quote .*has no feed in USD"),
     ],
 )
