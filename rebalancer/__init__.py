@@ -42,7 +42,7 @@ __all__ = [
 ]
 
 _HOMES = {
-    "Block": "chain.snapshot",
+    "Block": "block",
     "Chain": "api",
     "Plan": "plan",
     "Pool": "venues",
