@@ -4,8 +4,8 @@ pragma solidity 0.8.30;
 import { MockAggregator } from "./MockAggregator.sol";
 
 /// @title MockFeedProxy
-/// @notice WHAT IT IS. The address a Chainlink-shaped feed is known by. It forwards to the aggregator of its current phase and puts
-/// the phase into the upper bits of every round id: id = phase << 64 | round. Anyone may start a new phase. For local chains only.
+/// @notice WHAT IT IS. The public address of a Chainlink-shaped feed. It forwards to the aggregator of its current phase and puts the phase
+/// into the upper bits of every round id: id = phase << 64 | round. Anyone may start a new phase. For local chains only.
 contract MockFeedProxy {
     struct Phase {
         uint16 id;
@@ -17,8 +17,10 @@ contract MockFeedProxy {
     Phase private _phase;
     mapping(uint256 phaseId => MockAggregator) public phaseAggregators;
 
+    /// @notice A new phase began.
     event PhaseStarted(uint16 indexed phaseId, address aggregator);
 
+    /// @notice There is no such phase.
     error UnknownPhase(uint256 phaseId);
 
     /// @param firstPhaseId mainnet's ETH/USD and BTC/USD feeds were in phase 6 in 2023

@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: MIT
 pragma solidity 0.8.30;
 
-/// @notice For tests: an OP-stack chain's predeploy that tells the fees for L1 data and for the operator, with its forks as a switch.
-/// @dev The formulas are the specifications' of Fjord, Isthmus and Jovian; what is asked about counts as data that cannot be compressed.
+/// @notice For tests: an OP-stack chain's predeploy that returns the fees for L1 data and for the operator, with its forks as a switch.
+/// @dev The formulas are those of the specifications of Fjord, Isthmus and Jovian. Input counts as data that cannot be compressed.
 contract MockGasPriceOracle {
     enum Fork {
         Ecotone,
@@ -11,6 +11,7 @@ contract MockGasPriceOracle {
         Jovian
     }
 
+    /// @notice The predeploy is switched off.
     error OutOfOrder();
 
     Fork public fork;

@@ -6,9 +6,9 @@ import { IERC20 } from "@openzeppelin/contracts/token/ERC20/IERC20.sol";
 import { Math } from "@openzeppelin/contracts/utils/math/Math.sol";
 
 /// @title MockStETH
-/// @notice WHAT IT IS. A token whose balances are parts of a pot, with Lido's arithmetic: a transfer moves the whole shares that its amount
-/// is worth, rounded down, and the rate is that of the pot's own ether and shares, beside which there are shares of other vaults.
-/// Anyone may mint, fill the pot and stop it. For local chains only.
+/// @notice WHAT IT IS. A token whose balances are parts of a pool, with Lido's arithmetic. A transfer moves the whole shares that its
+/// amount is worth, rounded down. The rate is that of the pool's own ether and shares. Other vaults have shares, too. Anyone may mint, add
+/// to the pool and stop it. For local chains only.
 contract MockStETH is IERC20 {
     string public constant name = "Staked ether";
     string public constant symbol = "stETH";
@@ -21,12 +21,14 @@ contract MockStETH is IERC20 {
     mapping(address => uint256) public sharesOf;
     mapping(address => mapping(address => uint256)) public allowance;
 
+    /// @notice Transfers are stopped.
     error Stopped();
+    /// @notice The balance or the allowance is too small.
     error NotEnough();
 
     /* ANYONE */
 
-    /// @notice Adds shares, and the ether that comes with them whatever the rate.
+    /// @notice Adds shares, and ether with them at any rate.
     function mintShares(address to, uint256 shares, uint256 etherRaw) external {
         sharesOf[to] += shares;
         ownShares += shares;
@@ -106,7 +108,7 @@ contract MockStETH is IERC20 {
 }
 
 /// @title MockWstETH
-/// @notice WHAT IT IS. One of these is one share of MockStETH, which it keeps. For local chains only.
+/// @notice WHAT IT IS. One token is one share of MockStETH, which this contract holds. For local chains only.
 contract MockWstETH is ERC20 {
     MockStETH public immutable stETH;
 

@@ -4,7 +4,7 @@ pragma solidity 0.8.30;
 import { IOracleHub } from "../interfaces/IOracleHub.sol";
 
 /// @title MockOracle
-/// @notice Answers `IOracleHub.prices` with whatever it was told: any spread, any size, any fault. For local chains only.
+/// @notice Answers `IOracleHub.prices` with stored prices: any spread, any size, any fault. For local chains only.
 contract MockOracle {
     mapping(address token => IOracleHub.Price) private _prices;
 

@@ -6,7 +6,7 @@ import { ERC4626 } from "@openzeppelin/contracts/token/ERC20/extensions/ERC4626.
 import { IERC20 } from "@openzeppelin/contracts/token/ERC20/IERC20.sol";
 
 /// @title MockShareVault
-/// @notice WHAT IT IS. OpenZeppelin's ERC-4626 as it is, with any offset between its decimals and the asset's. What is sent to it is its
+/// @notice WHAT IT IS. OpenZeppelin's ERC-4626 unchanged, with any offset between its decimals and the asset's. Tokens sent to it are its
 /// holders' gain. For local chains only.
 contract MockShareVault is ERC4626 {
     uint8 private immutable DECIMALS_OFFSET;
@@ -21,7 +21,7 @@ contract MockShareVault is ERC4626 {
 }
 
 /// @title MockStakedToken
-/// @notice WHAT IT IS. A token that tells its own rate as wstETH does. Anyone may set it. For local chains only.
+/// @notice WHAT IT IS. A token that returns its own rate like wstETH. Anyone may set it. For local chains only.
 contract MockStakedToken is ERC20 {
     uint256 public stEthPerToken;
 
@@ -35,7 +35,7 @@ contract MockStakedToken is ERC20 {
 }
 
 /// @title MockPauser
-/// @notice WHAT IT IS. It tells whether a price is paused, as Robinhood's Stock Tokens do. Anyone may set it. For local chains only.
+/// @notice WHAT IT IS. It returns whether a price is paused, like Robinhood's Stock Tokens. Anyone may set it. For local chains only.
 contract MockPauser {
     bool public oraclePaused;
 
@@ -45,7 +45,7 @@ contract MockPauser {
 }
 
 /// @title MockObservations
-/// @notice WHAT IT IS. The part of a Uniswap V3 pool that tells averages, with any two sums of ticks. Anyone may set them. For local
+/// @notice WHAT IT IS. The part of a Uniswap V3 pool that returns averages, with any two sums of ticks. Anyone may set them. For local
 /// chains only.
 contract MockObservations {
     address public immutable token0;

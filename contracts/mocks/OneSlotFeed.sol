@@ -4,7 +4,7 @@ pragma solidity 0.8.30;
 import { AggregatorV3Interface } from "../feeds/AggregatorV3Interface.sol";
 
 /// @title OneSlotFeed
-/// @notice WHAT IT IS. The cheapest feed there can be: reading it costs one slot, so gas measured beside it is the reader's own.
+/// @notice WHAT IT IS. The cheapest possible feed: reading it costs one slot, so gas measured with it is almost only the reader's own.
 /// Anyone may set its answer. For local chains only.
 contract OneSlotFeed is AggregatorV3Interface {
     struct Round {
@@ -22,7 +22,7 @@ contract OneSlotFeed is AggregatorV3Interface {
 
     /* ANYONE */
 
-    /// @notice Answers with this from now on.
+    /// @notice Sets the answer.
     function set(int192 answer) public {
         _round = Round(answer, uint64(block.timestamp));
     }

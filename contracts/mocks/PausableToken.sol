@@ -8,6 +8,7 @@ import { MockToken } from "./MockToken.sol";
 contract PausableToken is MockToken {
     bool public paused;
 
+    /// @notice All transfers are stopped.
     error TokenPaused();
 
     constructor(string memory name_, string memory symbol_, uint8 decimals_) MockToken(name_, symbol_, decimals_) { }
