@@ -49,8 +49,8 @@ contract VaultLens {
     /// @notice A call that changes the vault's state is in progress, so its views may be inconsistent.
     error VaultLocked(address vault);
 
-    /// @notice Reads vaults, in the order given. For the result see LAYOUT. Amounts and values round down, driftBps and the levels round
-    /// up.
+    /// @notice Reads vaults, in the order given. For the result see LAYOUT. Amounts, values and the rest of budgets round down; driftBps
+    /// rounds up.
     function read(IBasketVault[] calldata vaults) external view returns (bytes memory packed) {
         bytes[] memory parts = new bytes[](vaults.length);
         uint256 length;
