@@ -82,8 +82,8 @@ def test_only_these_have_no_promise(results: dict[str, list[Result]]) -> None:
     """A new one needs its reason in docs/security.md."""
     words = (
         "what it is paid in falls by 20 %",
-        "late by a minute again and again, while nobody else looks",
-        "a second source, while nobody looks",
+        "late by a minute again and again, while nobody else pokes",
+        "a second source, while nobody pokes",
         "a newcomer deposits just before a gain",
         "returned and absorbed",
     )
