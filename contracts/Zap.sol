@@ -15,7 +15,9 @@ import { IZap, IZapExecutor } from "./interfaces/IZap.sol";
 
 /// @notice Wrapped native money: the functions that are used here.
 interface IWETH is IERC20 {
+    /// @notice Wraps the ether of the call {wei}.
     function deposit() external payable;
+    /// @notice Unwraps and sends ether to the caller {wei}.
     function withdraw(uint256 amount) external;
 }
 
@@ -37,6 +39,7 @@ interface IPermit2 {
         uint256 requestedAmount;
     }
 
+    /// @notice Takes exactly `requestedAmount` {tok} from the owner to `to`.
     function permitTransferFrom(
         PermitTransferFrom calldata permit,
         SignatureTransferDetails calldata details,

@@ -60,6 +60,7 @@ contract RebasingToken is MockToken {
 
     constructor(string memory name_, string memory symbol_, uint8 decimals_) MockToken(name_, symbol_, decimals_) { }
 
+    /// @notice Sets the factor of all balances, times 1e18.
     function setFactor(uint256 factorE18_) external {
         factorE18 = factorE18_;
     }
@@ -82,6 +83,7 @@ contract RebasingToken is MockToken {
 abstract contract SwitchedToken is MockToken {
     bool public broken;
 
+    /// @notice Breaks the token, or repairs it.
     function setBroken(bool broken_) external {
         broken = broken_;
     }
@@ -155,6 +157,7 @@ contract CallbackToken is MockToken {
 
     constructor(string memory name_, string memory symbol_, uint8 decimals_) MockToken(name_, symbol_, decimals_) { }
 
+    /// @notice Sets the contract to call before each transfer, and the call data.
     function setCallback(address stranger_, bytes calldata message_) external {
         stranger = stranger_;
         message = message_;

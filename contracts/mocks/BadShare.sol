@@ -53,10 +53,12 @@ contract BadShare is ERC20, ERC20Permit {
 
     /* ANYONE */
 
+    /// @notice Mints shares to anyone {share}.
     function mint(address to, uint256 value) external {
         _mint(to, value);
     }
 
+    /// @notice Burns the shares of any account {share}.
     function burn(address from, uint256 value) external {
         if (msg.sender != from && fault != Fault.BurnFromKeepsAllowance) _spendAllowance(from, msg.sender, value);
         bool other = fault == Fault.BurnFromTakesOther && msg.sender != from;

@@ -21,18 +21,22 @@ contract BlocklistToken is LocalToken {
 
     /* ANYONE */
 
+    /// @notice Blocks a holder.
     function blacklist(address holder) external {
         isBlacklisted[holder] = true;
     }
 
+    /// @notice Unblocks a holder.
     function unBlacklist(address holder) external {
         isBlacklisted[holder] = false;
     }
 
+    /// @notice Stops all transfers.
     function pause() external {
         paused = true;
     }
 
+    /// @notice Allows transfers again.
     function unpause() external {
         paused = false;
     }

@@ -12,6 +12,7 @@ import { MockAggregator } from "./MockAggregator.sol";
 import { MockToken } from "./MockToken.sol";
 
 interface IWrappedEther {
+    /// @notice Wraps the ether of the call {wei}.
     function deposit() external payable;
 }
 

@@ -55,10 +55,12 @@ contract MockAggregator is AggregatorV3Interface {
 
     /* VIEWS */
 
+    /// @inheritdoc AggregatorV3Interface
     function latestRoundData() external view returns (uint80, int256, uint256, uint256, uint80) {
         return getRoundData(latestRound);
     }
 
+    /// @notice A round by its number.
     function getRoundData(uint80 roundId) public view returns (uint80, int256, uint256, uint256, uint80) {
         if (failing) revert FeedFailing();
         Round memory round = _rounds[roundId];

@@ -17,6 +17,7 @@ contract MockERC4626 is MockShareVault {
 
     constructor(IERC20 asset_, uint8 decimalsOffset) MockShareVault(asset_, decimalsOffset) { }
 
+    /// @notice Sets the limits of deposits {asset tok} and redemptions {share}.
     function setLimits(uint256 depositLimit_, uint256 redeemLimit_) external {
         (depositLimit, redeemLimit) = (depositLimit_, redeemLimit_);
     }
@@ -82,10 +83,12 @@ contract MockStakedDollar is FourWords, ERC4626 {
         _mint(to, shares);
     }
 
+    /// @notice Sets the cooldown {seconds}; 0 allows direct redemptions.
     function setCooldown(uint256 seconds_) external {
         cooldownSeconds = seconds_;
     }
 
+    /// @notice Pauses or resumes the vault. If `frank`, its limits are 0 during a pause.
     function setPaused(bool paused, bool frank) external {
         (isPaused, isFrank) = (paused, frank);
     }

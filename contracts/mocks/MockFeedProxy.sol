@@ -30,6 +30,7 @@ contract MockFeedProxy {
 
     /* ANYONE */
 
+    /// @notice Starts a new phase with an aggregator.
     function setAggregator(MockAggregator aggregator_) external {
         _startPhase(_phase.id + 1, aggregator_);
     }
@@ -42,6 +43,7 @@ contract MockFeedProxy {
 
     /* VIEWS */
 
+    /// @notice The latest round of the present phase.
     function latestRoundData() external view returns (uint80, int256, uint256, uint256, uint80) {
         Phase memory phase = _phase;
         (uint80 round, int256 answer, uint256 startedAt, uint256 updatedAt, uint80 answeredIn) =
@@ -49,6 +51,7 @@ contract MockFeedProxy {
         return (_withPhase(phase.id, round), answer, startedAt, updatedAt, _withPhase(phase.id, answeredIn));
     }
 
+    /// @notice A round of any phase by its id.
     function getRoundData(uint80 roundId) external view returns (uint80, int256, uint256, uint256, uint80) {
         uint16 phaseId_ = uint16(roundId >> PHASE_OFFSET); // 80 − 64 = 16 bits
         MockAggregator past = phaseAggregators[phaseId_];
@@ -59,22 +62,27 @@ contract MockFeedProxy {
         return (_withPhase(phaseId_, round), answer, startedAt, updatedAt, _withPhase(phaseId_, answeredIn));
     }
 
+    /// @notice Number of the present phase.
     function phaseId() external view returns (uint16) {
         return _phase.id;
     }
 
+    /// @notice Aggregator of the present phase.
     function aggregator() external view returns (address) {
         return address(_phase.aggregator);
     }
 
+    /// @notice Decimals of the answers.
     function decimals() external view returns (uint8) {
         return _phase.aggregator.decimals();
     }
 
+    /// @notice Name of the feed.
     function description() external view returns (string memory) {
         return _phase.aggregator.description();
     }
 
+    /// @notice Version of the aggregator.
     function version() external view returns (uint256) {
         return _phase.aggregator.version();
     }

@@ -35,6 +35,7 @@ contract MockStETH is IERC20 {
         ownEther += etherRaw;
     }
 
+    /// @notice Adds shares of other vaults.
     function mintExternal(address to, uint256 shares) external {
         sharesOf[to] += shares;
         getExternalShares += shares;
@@ -45,6 +46,7 @@ contract MockStETH is IERC20 {
         ownEther += etherRaw;
     }
 
+    /// @notice Stops transfers, or allows them again.
     function setStopped(bool stopped) external {
         isStopped = stopped;
     }
@@ -78,22 +80,27 @@ contract MockStETH is IERC20 {
 
     /* VIEWS */
 
+    /// @notice Shares for an amount of ether {wei}, rounded down.
     function getSharesByPooledEth(uint256 amount) public view returns (uint256) {
         return Math.mulDiv(amount, ownShares, ownEther);
     }
 
+    /// @notice Ether for a number of shares {wei}, rounded down.
     function getPooledEthByShares(uint256 shares) public view returns (uint256) {
         return Math.mulDiv(shares, ownEther, ownShares);
     }
 
+    /// @notice All shares, those of other vaults included.
     function getTotalShares() external view returns (uint256) {
         return ownShares + getExternalShares;
     }
 
+    /// @notice Ether of the other vaults' shares {wei}, rounded down.
     function getExternalEther() public view returns (uint256) {
         return getPooledEthByShares(getExternalShares);
     }
 
+    /// @notice All ether, that of other vaults included {wei}.
     function getTotalPooledEther() public view returns (uint256) {
         return ownEther + getExternalEther();
     }
@@ -124,12 +131,14 @@ contract MockWstETH is ERC20 {
         _mint(to, shares);
     }
 
+    /// @notice Wraps stETH {wei}.
     function wrap(uint256 amount) external returns (uint256 shares) {
         shares = stETH.getSharesByPooledEth(amount);
         _mint(msg.sender, shares);
         require(stETH.transferFrom(msg.sender, address(this), amount));
     }
 
+    /// @notice Unwraps into stETH {wei}.
     function unwrap(uint256 shares) external returns (uint256 amount) {
         amount = stETH.getPooledEthByShares(shares);
         _burn(msg.sender, shares);
@@ -138,18 +147,22 @@ contract MockWstETH is ERC20 {
 
     /* VIEWS */
 
+    /// @notice wstETH for an amount of stETH {wei}, rounded down.
     function getWstETHByStETH(uint256 amount) external view returns (uint256) {
         return stETH.getSharesByPooledEth(amount);
     }
 
+    /// @notice stETH for an amount of wstETH {wei}, rounded down.
     function getStETHByWstETH(uint256 shares) external view returns (uint256) {
         return stETH.getPooledEthByShares(shares);
     }
 
+    /// @notice stETH for one whole wstETH {wei}, rounded down.
     function stEthPerToken() external view returns (uint256) {
         return stETH.getPooledEthByShares(1 ether);
     }
 
+    /// @notice wstETH for one whole stETH {wei}, rounded down.
     function tokensPerStEth() external view returns (uint256) {
         return stETH.getSharesByPooledEth(1 ether);
     }

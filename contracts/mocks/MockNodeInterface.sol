@@ -7,6 +7,7 @@ contract MockNodeInterface {
 
     uint256 public weiPerByte;
 
+    /// @notice Sets the price of data {wei/byte}.
     function set(uint256 weiPerByte_) external {
         weiPerByte = weiPerByte_;
     }

@@ -10,6 +10,7 @@ contract MockOracle {
 
     /* ANYONE */
 
+    /// @notice Sets the prices of tokens.
     function setPrices(address[] calldata tokens, IOracleHub.Price[] calldata list) external {
         for (uint256 i; i < tokens.length; ++i) {
             _prices[tokens[i]] = list[i];
@@ -18,6 +19,7 @@ contract MockOracle {
 
     /* VIEWS */
 
+    /// @notice The stored prices, in the order of `tokens`.
     function prices(address[] calldata tokens) external view returns (IOracleHub.Price[] memory list) {
         list = new IOracleHub.Price[](tokens.length);
         for (uint256 i; i < tokens.length; ++i) {

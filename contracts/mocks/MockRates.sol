@@ -29,6 +29,7 @@ contract MockStakedToken is ERC20 {
         stEthPerToken = rate;
     }
 
+    /// @notice Sets the rate.
     function setRate(uint256 rate) external {
         stEthPerToken = rate;
     }
@@ -39,6 +40,7 @@ contract MockStakedToken is ERC20 {
 contract MockPauser {
     bool public oraclePaused;
 
+    /// @notice Sets the flag.
     function setOraclePaused(bool paused) external {
         oraclePaused = paused;
     }
@@ -57,10 +59,12 @@ contract MockObservations {
         (token0, token1) = one < other ? (one, other) : (other, one);
     }
 
+    /// @notice Sets the cumulative ticks at the start and the end of the window.
     function setSums(int56 before, int56 after_) external {
         (_sums[0], _sums[1]) = (before, after_);
     }
 
+    /// @notice The two sums.
     function observe(uint32[] calldata) external view returns (int56[] memory, uint160[] memory) {
         return (_sums, new uint160[](2));
     }

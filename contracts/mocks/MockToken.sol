@@ -41,10 +41,12 @@ abstract contract LocalToken is ERC20, EIP712, Nonces, IERC20Permit {
 
     /* ANYONE */
 
+    /// @notice Mints to anyone {tok}.
     function mint(address to, uint256 amount) external {
         _mint(to, amount);
     }
 
+    /// @notice Burns from any account {tok}.
     function burn(address from, uint256 amount) external {
         _burn(from, amount);
     }
@@ -85,6 +87,7 @@ abstract contract LocalToken is ERC20, EIP712, Nonces, IERC20Permit {
         return _domainSeparatorV4();
     }
 
+    /// @notice Version of the domain for signed permits.
     function version() external view returns (string memory) {
         return _EIP712Version();
     }

@@ -29,6 +29,7 @@ contract OneSlotFeed is AggregatorV3Interface {
 
     /* VIEWS */
 
+    /// @inheritdoc AggregatorV3Interface
     function latestRoundData() external view returns (uint80, int256, uint256, uint256, uint80) {
         Round memory round = _round;
         return (1, round.answer, round.updatedAt, round.updatedAt, 1);

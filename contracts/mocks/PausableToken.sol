@@ -15,10 +15,12 @@ contract PausableToken is MockToken {
 
     /* ANYONE */
 
+    /// @notice Stops all transfers.
     function pause() external {
         paused = true;
     }
 
+    /// @notice Allows transfers again.
     function unpause() external {
         paused = false;
     }

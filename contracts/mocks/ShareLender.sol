@@ -34,11 +34,13 @@ contract ShareLender {
 
     /* ANYONE */
 
+    /// @notice Takes shares as collateral {share}.
     function deposit(uint256 amount) external {
         shares[msg.sender] += amount;
         IERC20(address(vault)).safeTransferFrom(msg.sender, address(this), amount);
     }
 
+    /// @notice Lends to the caller, up to its limit {tok}.
     function borrow(uint256 amount) external {
         debt[msg.sender] += amount;
         uint256 most = limit(msg.sender);

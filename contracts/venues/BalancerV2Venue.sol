@@ -24,6 +24,7 @@ interface IBalancerV2Vault {
         bool toInternalBalance;
     }
 
+    /// @notice Swaps, and takes and pays the tokens {tok}. `limit` is the least output; `deadline` is a unix time.
     function swap(SingleSwap calldata singleSwap, FundManagement calldata funds, uint256 limit, uint256 deadline)
         external
         payable

@@ -19,11 +19,15 @@ interface IBalancerV3Vault {
         bytes userData;
     }
 
+    /// @notice Calls back with `data`, during which the caller may build up debts.
     function unlock(bytes calldata data) external returns (bytes memory);
+    /// @notice Swaps {tok}; the caller owes the input and is owed the output.
     function swap(VaultSwapParams calldata params)
         external
         returns (uint256 amountCalculatedRaw, uint256 amountInRaw, uint256 amountOutRaw);
+    /// @notice Credits what arrived of a token, at most `amountHint` {tok}.
     function settle(address token, uint256 amountHint) external returns (uint256 credit);
+    /// @notice Pays out what the caller is owed {tok}.
     function sendTo(address token, address to, uint256 amount) external;
 }
 

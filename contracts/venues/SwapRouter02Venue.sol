@@ -15,6 +15,7 @@ interface ISwapRouter02 {
         uint256 amountOutMinimum;
     }
 
+    /// @notice Swaps along a path and pays the recipient {tok}.
     function exactInput(ExactInputParams calldata params) external payable returns (uint256 amountOut);
 }
 

@@ -8,7 +8,9 @@ import { Venue } from "./Venue.sol";
 
 /// @notice The functions of a Uniswap V2 pair that are used here.
 interface IV2Pair {
+    /// @notice Balances that the pair counts {tok}.
     function getReserves() external view returns (uint112 reserve0, uint112 reserve1, uint32 blockTimestampLast);
+    /// @notice Pays out these amounts {tok}, if what arrived before is enough.
     function swap(uint256 amount0Out, uint256 amount1Out, address to, bytes calldata data) external;
 }
 

@@ -3,13 +3,21 @@ pragma solidity 0.8.30;
 
 /// @notice State of a pool of Uniswap V3 or of a fork that is read here: the part of each answer that all have in common.
 interface IV3PoolState {
+    /// @notice Token with the lower address.
     function token0() external view returns (address);
+    /// @notice Token with the higher address.
     function token1() external view returns (address);
+    /// @notice Fee in millionths of the input.
     function fee() external view returns (uint24);
+    /// @notice Distance of ticks that can be initialised.
     function tickSpacing() external view returns (int24);
+    /// @notice Liquidity at the present price.
     function liquidity() external view returns (uint128);
+    /// @notice Present square root of the price (token1 per token0, smallest units) times 2^96, and its tick.
     function slot0() external view returns (uint160 sqrtPriceX96, int24 tick);
+    /// @notice Which of 256 ticks are initialised, one bit each.
     function tickBitmap(int16 word) external view returns (uint256);
+    /// @notice Liquidity of a tick; see Tick.
     function ticks(int24 tick) external view returns (uint128 gross, int128 net);
 }
 

@@ -25,12 +25,17 @@ interface IV4PoolManager {
         uint160 sqrtPriceLimitX96;
     }
 
+    /// @notice Calls back with `data`, during which the caller may build up debts.
     function unlock(bytes calldata data) external returns (bytes memory);
+    /// @notice Swaps; `delta` has the changes of both currencies, 128 bits each {tok}.
     function swap(PoolKey calldata key, SwapParams calldata params, bytes calldata hookData)
         external
         returns (int256 delta);
+    /// @notice Starts to count what arrives of a currency.
     function sync(address currency) external;
+    /// @notice Credits what arrived since `sync`, or the ether of the call {tok}.
     function settle() external payable returns (uint256 paid);
+    /// @notice Pays out what the caller is owed {tok}.
     function take(address currency, address to, uint256 amount) external;
 }
 

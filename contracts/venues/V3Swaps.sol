@@ -9,7 +9,9 @@ import { Venue } from "./Venue.sol";
 
 /// @notice The functions of a Uniswap V3 pool that are used here.
 interface IV3Pool {
+    /// @notice Token with the lower address.
     function token0() external view returns (address);
+    /// @notice Pays the output {tok} and calls back for the input.
     function swap(
         address recipient,
         bool zeroForOne,
