@@ -233,7 +233,7 @@ interface IVaultBase is IERC20 {
     error LossNotWrittenDown(uint256 asset, uint256 balanceRaw, uint256 owedRaw);
     /// @notice The asset lost balance, and the owner has not allowed buying it again.
     error PurchaseBarred(uint256 asset);
-    /// @notice The owner may already buy the asset: there is nothing to allow.
+    /// @notice The asset may be bought already: there is nothing to allow.
     error PurchaseNotBarred(uint256 asset);
     /// @notice The vault's balances of two assets move as one: they are one token under two addresses.
     error SameToken(address token, address other);
@@ -282,7 +282,7 @@ interface IVaultBase is IERC20 {
     error AuctionNotOpen(uint256 sell, uint256 buy, uint256 opensAt);
     /// @notice A feed or second source of the pair was changed after the auction began (unix times), so its terms no longer hold.
     error AuctionTermsVoid(uint256 sell, uint256 buy, uint256 startedAt, uint256 changedAt);
-    /// @notice The bid buys more than one lot {sold tok}.
+    /// @notice The bid buys more than one lot, or nothing {sold tok}.
     error LotTooLarge(uint256 amountRaw, uint256 lotRaw);
     /// @notice The price is above the bidder's maximum {bought tok}.
     error PayAboveMaximum(uint256 payRaw, uint256 maximumRaw);
