@@ -270,9 +270,9 @@ abstract contract VaultBase is IVaultBase, ERC20, AccessManaged {
 
     /* LOSSES AND CLAIMS */
 
-    /// @dev Writes down the ledger entry of a token and its claims by the same factor. The vault has less than it owes. Both round down:
-    /// the rest is a gift. The caller stores the entry. `asset` is the token's index, or the count of assets if the token is not in the
-    /// basket.
+    /// @dev Writes down the ledger entry of a token and its claims by the same factor, if the vault has less than it owes. Both round
+    /// down: the rest is a gift. The caller stores the entry. `asset` is the token's index, or the count of assets if the token is not in
+    /// the basket.
     // {tok} = {tok} * {tok} / {tok}
     function _writeDown(uint256[] memory words, uint256 asset, address token, Holding h, uint256 balanceRaw)
         internal

@@ -320,7 +320,7 @@ contract VaultExtension is IVaultExtension, VaultBase {
         (uint256 valueE18, uint256 highE18) = _shareValuesE18(supply);
         if (valueE18 > f.highWaterE18) {
             uint256 chargedE18 = f.chargedBps * (valueE18 - f.highWaterE18);
-            // Charged are the shares that existed all the time: later ones gained less, and nobody owns the locked ones.
+            // The fee is on shares that existed all the time: later ones gained less, and nobody owns the locked ones.
             // {usd18 * bps} = {usd18 * bps} * {share} / {share}
             chargedE18 = Math.mulDiv(chargedE18, _chargeableShares(), supply);
             // Down. The new shares are worth `chargedE18` / (value * BPS) of the basket.
@@ -450,8 +450,8 @@ contract VaultExtension is IVaultExtension, VaultBase {
 
     function _changedAt(IOracleHub hub, address token) private view returns (uint256) {
         uint256[] memory answer = new uint256[](1);
-        // Bounded: an oracle that burns its gas, answers less than a word or has no code is dead, and stops no bid. A caller that starves it of
-        // gas gains nothing: `_isPriced`, which follows, reverts with too little gas.
+        // Bounded: an oracle that burns its gas, answers less than a word or has no code is dead, and stops no bid. A caller that starves it
+        // of gas gains nothing: `_isPriced`, which follows, reverts with too little gas.
         return BoundedCall.read(address(hub), abi.encodeCall(IOracleHub.changedAt, (token)), answer) ? answer[0] : 0;
     }
 
