@@ -450,8 +450,8 @@ contract VaultExtension is IVaultExtension, VaultBase {
 
     function _changedAt(IOracleHub hub, address token) private view returns (uint256) {
         uint256[] memory answer = new uint256[](1);
-        // Bounded: an oracle that burns its gas, answers less than a word or has no code is dead, and stops no bid. A caller that starves it
-        // of gas gains nothing: `_isPriced`, which follows, reverts with too little gas.
+        // Bounded: an oracle that burns its gas, answers less than a word or has no code is dead, and stops no bid. A caller that starves
+        // it of gas gains nothing: `_isPriced`, which follows, reverts with too little gas.
         return BoundedCall.read(address(hub), abi.encodeCall(IOracleHub.changedAt, (token)), answer) ? answer[0] : 0;
     }
 
