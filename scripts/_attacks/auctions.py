@@ -366,7 +366,7 @@ def _by_a_grace_period(env: AttackEnv) -> Result:
 
 
 def _by_a_gift(env: AttackEnv) -> Result:
-    """Somebody looked once while the pair was priced."""
+    """One poke by anybody while the pair was priced."""
     return _given(env, looked_at=True)
 
 
