@@ -1,7 +1,7 @@
-"""What do the vaults look like at one block?
+"""Vault snapshots at one block.
 
-Everything is read by block hash, so that a reorg fails the read instead of mixing two chains. One call of VaultLens returns any
-number of vaults, packed in 32-byte words; its layout stands in the header of contracts/VaultLens.sol.
+Everything is read by block hash, so a reorg fails the read and two chains are never mixed. One call of VaultLens
+returns any number of vaults, packed in 32-byte words; the header of contracts/VaultLens.sol describes the layout.
 """
 
 from __future__ import annotations
@@ -31,10 +31,11 @@ _FAULTS = (
 
 @dataclass(frozen=True, slots=True)
 class VaultSnapshot:
-    """A vault at one block, as VaultLens tells it. Values are USD times 1e18, fractions are of 1e18, `sales_allowed` raw units.
+    """A vault at one block, as returned by VaultLens. Values are USD times 1e18, fractions are of 1e18, `sales_allowed`
+    is in raw units.
 
-    `opens_at` (from when anyone may rebalance) is a unix time, 0 where there is none; `distance_e18` is to the destination;
-    `missing_raw` is what the vault has less of each asset than its ledger and the open claims say.
+    `opens_at` is the unix time from which anyone may rebalance, or 0; `distance_e18` is measured to the destination;
+    `missing_raw` is the amount of each asset that the ledger and the open claims require but the vault does not hold.
     """
 
     address: str
@@ -72,7 +73,7 @@ def read_vaults(rpc: Rpc, lens: str, vaults: Sequence[str], block: Block) -> tup
     """Vaults at a block, in the order given.
 
     Raises:
-        ContractReverted: the lens refused, because an address is not a vault or the vault is in the middle of a call.
+        ContractReverted: the lens reverted, because an address is not a vault or a vault is in the middle of a call.
         ContractMissing: there is no lens at that address.
     """
     packed = interface("VaultLens").at(lens).call(rpc, "read", list(vaults), block=block.hash)
@@ -80,7 +81,7 @@ def read_vaults(rpc: Rpc, lens: str, vaults: Sequence[str], block: Block) -> tup
 
 
 def decode_vaults(packed: bytes, timestamp: int) -> tuple[VaultSnapshot, ...]:
-    """What VaultLens.read returned at a block of that time, as snapshots."""
+    """Snapshots from the result of VaultLens.read at a block with this timestamp."""
     words = [int.from_bytes(packed[at : at + _WORD]) for at in range(0, len(packed), _WORD)]
     snapshots = []
     at = 0

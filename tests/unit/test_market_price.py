@@ -50,7 +50,7 @@ def test_sentence_says_what_feed_and_pools_say() -> None:
     (found,) = off_market({**MARKET, WETH.address: 112 * E18 // 100}, POOLS)
 
     assert found.sentence == (
-        "the feed says 1.12 USD, and the listed pools, by depth and by the other feeds, 2,000 USD"
+        "the feed price is 1.12 USD; the listed pools and the other feeds imply 2,000 USD"
     )
 
 

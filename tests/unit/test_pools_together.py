@@ -238,7 +238,7 @@ def test_venue_is_told_by_what_an_address_answers(name: str, value: Any, venue: 
 
     assert find_venue(rpc, C, BLOCK).name == venue
     assert rpc.batches == [sum(one.mark is not None for one in VENUES)]
-    with pytest.raises(UnsupportedPool, match=f"{A} is of no known venue"):
+    with pytest.raises(UnsupportedPool, match=f"{A} does not belong to a known venue"):
         find_venue(rpc, A, BLOCK)
 
 
