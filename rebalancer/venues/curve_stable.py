@@ -134,7 +134,7 @@ class CurveStablePool(PoolBase):
         object.__setattr__(self, "address", address_key(self.address))
         count = len(self.tokens)
         if not 2 <= count <= _MAX_COINS or len({t.address for t in self.tokens}) != count:
-            raise BadPoolSnapshot(f"a pool has 2 to {_MAX_COINS} coins, all of them different")
+            raise BadPoolSnapshot(f"a pool must have 2 to {_MAX_COINS} different coins")
         if not self.rates:
             rates = tuple(10 ** (36 - token.decimals) for token in self.tokens if token.decimals <= 36)
             object.__setattr__(self, "rates", rates)

@@ -133,7 +133,7 @@ def test_hop_by_a_call_says_who_spends_and_where_the_amount_goes() -> None:
     [
         ({"amount_offset": 5}, "36 bytes have no room for an amount at 5"),
         ({"amount_offset": -1}, "no room for an amount at -1"),
-        ({"paid_first": True}, "nobody is named who is to be paid first"),
+        ({"paid_first": True}, "paid_first requires a spender"),
         ({"ether_in": True, "spender": POOL}, "paid in ether has no spender"),
         ({"spender": "nobody"}, "'nobody' is not an address"),
     ],

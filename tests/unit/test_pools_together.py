@@ -538,5 +538,5 @@ def test_weighted_pool_is_read_with_the_powers_that_its_answers_show(version: st
     parts = (1_000_000, 1_000, 20)
     assert problem == [(i, j, max(pool.balances[i] // part, 1)) for i, j in pairs for part in parts]
     rpc, _ = balancer_chain(pool, odd=1)
-    with pytest.raises(UnsupportedPool, match="Balancer that is not weighted"):
+    with pytest.raises(UnsupportedPool, match="Balancer pool that is not weighted"):
         read_pools(rpc, [ref], BLOCK, 3, tokens=known)
