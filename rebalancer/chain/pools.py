@@ -194,8 +194,8 @@ def find_v4_ref(rpc: Rpc, manager: str, pool_id: str, *, from_block: int = 0) ->
         ref = v4_ref(manager, *ends, values["fee"], values["tickSpacing"])
         if ref.key == pool_id.lower():
             return ref
-        raise UnsupportedPool(f"Uniswap V4 with hooks or a dynamic fee, {pool_id}")
-    raise UnsupportedPool(f"Uniswap V4 that {manager} does not know, {pool_id}")
+        raise UnsupportedPool(f"Uniswap V4 pool with hooks or a dynamic fee, {pool_id}")
+    raise UnsupportedPool(f"Uniswap V4 pool that {manager} does not know, {pool_id}")
 
 
 def _together(rpc: Rpc, readings: Sequence[Reading[Result]]) -> list[Result | PoolFailure]:

@@ -1,8 +1,7 @@
-"""Fields of a pool's snapshot, each of the type it must have.
+"""Typed access to the fields of a pool snapshot.
 
-A snapshot is JSON: one pool's complete state at one block.
-
-Every function raises BadPoolSnapshot where the field is missing or of another type.
+A snapshot is JSON: one pool's complete state at one block. Every function raises BadPoolSnapshot if a field is missing
+or has another type.
 """
 
 from __future__ import annotations
@@ -79,7 +78,7 @@ def text_of(snapshot: Snapshot, key: str) -> str:
 
 
 def flag_of(snapshot: Snapshot, key: str) -> bool:
-    """Whether something is so; it is not where nothing is said."""
+    """A boolean field; False if it is missing."""
     value = snapshot.get(key, False)
     if not isinstance(value, bool):
         raise BadPoolSnapshot(f"{key} is neither true nor false")

@@ -105,8 +105,8 @@ def test_hop_by_the_router_names_the_ends_of_its_path() -> None:
     ("path", "fees", "why"),
     [
         ((A, "0xB", C), (500, 500), "'0xB' is not an address"),
-        ((A, B), (500, 500), "2 fees do not lie between 2 tokens"),
-        ((A,), (), "0 fees do not lie between 1 tokens"),
+        ((A, B), (500, 500), "2 fees do not match 2 tokens"),
+        ((A,), (), "0 fees do not match 1 tokens"),
         ((A, B), (2**24,), "fee 16777216 does not fit 3 bytes"),
         ((A, B), (-1,), "fee -1 does not fit 3 bytes"),
     ],

@@ -430,9 +430,9 @@ def test_powers_by_hand() -> None:
 @pytest.mark.parametrize(
     ("changes", "why"),
     [
-        ({"balances": [1]}, "as many balances and rates"),
+        ({"balances": [1]}, "one balance and one rate"),
         ({"balances": [1, -1]}, "balance -1 is negative"),
-        ({"rates": [E18]}, "as many balances and rates"),
+        ({"rates": [E18]}, "one balance and one rate"),
         ({"rates": [E18, 0]}, "rates above 0"),
         ({"a_coefficient": 0}, "a_coefficient 0 is not in"),
         ({"fee": 10**10 + 1}, "fee 10000000001 is not in"),
@@ -463,8 +463,8 @@ def test_load_a_curve_pool_of_another_kind_is_unsupported(changes: Json, why: st
     [
         ({"math_version": "v9"}, "math_version 'v9' is not one of"),
         ({"a_coefficient": 99}, "a_coefficient 99 is not in 100"),
-        ({"offpeg_fee_multiplier": -1}, "makes a fee above all"),
-        ({"offpeg_fee_multiplier": 10**14 + 1}, "makes a fee above all"),
+        ({"offpeg_fee_multiplier": -1}, "the fee exceeds 100 %"),
+        ({"offpeg_fee_multiplier": 10**14 + 1}, "the fee exceeds 100 %"),
         ({"is_ramping": 1}, "is_ramping is neither true nor false"),
     ],
 )
