@@ -84,7 +84,7 @@ def test_only_pools_of_uniswap_v3_and_its_fork_are_bought_from_exactly() -> None
 
 
 def test_hop_on_a_pool_of_ether_that_is_not_wrapped_is_unsupported() -> None:
-    with pytest.raises(UnsupportedPool, match="with ether"):
+    with pytest.raises(UnsupportedPool, match="with unwrapped ether"):
         ether_pool().hop(NO_HOOKS, A, 0, to_caller=True)
 
 

@@ -433,7 +433,7 @@ def test_powers_by_hand() -> None:
         ({"balances": [1]}, "one balance and one rate"),
         ({"balances": [1, -1]}, "balance -1 is negative"),
         ({"rates": [E18]}, "one balance and one rate"),
-        ({"rates": [E18, 0]}, "rates above 0"),
+        ({"rates": [E18, 0]}, "one rate above 0"),
         ({"a_coefficient": 0}, "a_coefficient 0 is not in"),
         ({"fee": 10**10 + 1}, "fee 10000000001 is not in"),
         ({"admin_fee": -1}, "fee -1 is not in"),
@@ -707,7 +707,7 @@ def test_pool_without_ether_or_of_ether_and_weth_has_no_such_view() -> None:
     plain = replace(ether_pool(), token0=Token("0x" + "0" * 39 + "1", "ONE", 18))
     with pytest.raises(UnsupportedPool, match="without ether"):
         WrappedEtherPool(plain, Token(B, "WETH", 18))
-    with pytest.raises(UnsupportedPool, match="already has wrapped ether"):
+    with pytest.raises(UnsupportedPool, match="of ether and wrapped ether"):
         WrappedEtherPool(ether_pool(), Token(A, "WETH", 18))
 
 

@@ -209,7 +209,7 @@ def test_load_a_file_that_is_missing_is_refused(tmp_path: Path) -> None:
 def test_load_an_unknown_shape_says_what_is_expected() -> None:
     with pytest.raises(
         BadPoolSnapshot,
-        match=f"one of {', '.join(venue.snapshot_key for venue in VENUES)} is expected",
+        match=f"one of {', '.join(venue.snapshot_key for venue in VENUES)} is required",
     ):
         load({"liquidity": [1, 2]})
 

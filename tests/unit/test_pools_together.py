@@ -215,7 +215,7 @@ def test_pools_come_in_the_order_given_and_each_with_its_own_failure() -> None:
         ContractReverted,
         BadPoolSnapshot,
     ]
-    assert "told by its key" in str(found[4])
+    assert "identified by its key" in str(found[4])
     # One call for both of Uniswap V3, and then one for each, as one that cannot be read hides the other.
     lenses = [call for call in rpc.problem if call[1][0]["to"] == A and len(call[1][0]["data"]) > 10]
     assert len(lenses) == 3
