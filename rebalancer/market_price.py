@@ -17,7 +17,7 @@ from fractions import Fraction
 
 from rebalancer.errors import PoolError
 from rebalancer.oracle import diverges
-from rebalancer.units import BPS, E18, PIPS_PER_BPS, div_up
+from rebalancer.units import BPS, E18, PIPS, PIPS_PER_BPS, div_up
 from rebalancer.venues import Pool
 
 __all__ = ["MAX_SLIPPAGE_BPS", "OffMarket", "off_market", "unpriced"]
@@ -28,7 +28,6 @@ cannot trade, or the counterparty of its trades gains."""
 
 _MOST_FEE_BPS = 100
 """Cap on the pool fee that is added to the limit."""
-_PIPS = 1_000_000
 _MOVED = 0.99
 """Price factor at which depth is measured: a move of 1 %."""
 
@@ -129,7 +128,7 @@ def _pairs(pool: Pool, prices_e18: Mapping[str, int]) -> Iterator[tuple[tuple[st
 
 def _depth_raw(pool: Pool, token: str, other: str, spot: Fraction) -> int:
     """Amount of a token that the pool takes until the next unit yields 1 % less."""
-    marginal = float(spot) * (1 - pool.fee_pips / _PIPS) * _MOVED
+    marginal = float(spot) * (1 - pool.fee_pips / PIPS) * _MOVED
     return pool.flow_to(token, other, marginal)[0]
 
 

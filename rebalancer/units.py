@@ -5,6 +5,7 @@ from __future__ import annotations
 __all__ = [
     "BPS",
     "E18",
+    "PIPS",
     "PIPS_PER_BPS",
     "SHARE_DECIMALS",
     "YEAR_SECONDS",
@@ -14,8 +15,10 @@ __all__ = [
 ]
 
 BPS = 10_000
-PIPS_PER_BPS = 100
-"""Pips in one basis point; a pip is a millionth."""
+PIPS = 1_000_000
+"""Millionths, the unit of venue fees."""
+
+PIPS_PER_BPS = PIPS // BPS
 
 E18 = 10**18
 """One as a fixed-point number with 18 decimals."""

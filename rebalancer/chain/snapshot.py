@@ -13,6 +13,7 @@ from rebalancer.block import Block
 from rebalancer.chain.interfaces import interface
 from rebalancer.chain.rpc import Rpc
 from rebalancer.errors import RpcMalformed
+from rebalancer.oracle import Fault
 from rebalancer.reasons import LENS_REASONS, Reason
 from rebalancer.settlement import Asset, Basket, Policy, Price, State
 
@@ -22,10 +23,7 @@ _WORD = 32
 _HEAD_WORDS = 33
 _ASSET_WORDS = 20
 _POLICY_AT = 20
-_FAULTS = (
-    *("None", "NoFeed", "CallFailed", "NotPositive", "Stale", "OutOfRange"),
-    *("Diverged", "SequencerDown", "GracePeriod", "SecondUnsound", "Paused"),
-)
+_FAULTS = tuple(Fault)
 """IOracleHub.Fault, by number."""
 
 
@@ -118,7 +116,7 @@ def _vault(words: Sequence[int], at: int, timestamp: int) -> VaultSnapshot:
             )
         )
         held.append(amount)
-        prices.append(Price(lo, hi, primary, _FAULTS[fault]))
+        prices.append(Price(lo, hi, primary, _FAULTS[fault].value))
         sales.append(words[a + 17])
         barred.append(bool(words[a + 18]))
         missing.append(words[a + 19])

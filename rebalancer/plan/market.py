@@ -33,8 +33,9 @@ from typing import Protocol
 import numpy as np
 from numpy.typing import NDArray
 
+from rebalancer.units import PIPS
 from rebalancer.venues import Pool
-from rebalancer.venues.model import EMPTY_SIDE, PIPS, PowerCurve, Stretches
+from rebalancer.venues.model import EMPTY_SIDE, PowerCurve, Stretches
 
 __all__ = ["Flows", "Market", "Traders", "market_of"]
 

@@ -11,8 +11,7 @@ from rebalancer.plan.problem import Problem
 from rebalancer.plan.swap import Swap
 from rebalancer.reasons import Reason
 from rebalancer.settlement import Settlement
-from rebalancer.units import E18
-from rebalancer.venues.uniswap_v3_math import PIPS
+from rebalancer.units import E18, PIPS
 
 __all__ = [
     "Certificate",

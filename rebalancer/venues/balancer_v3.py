@@ -28,12 +28,12 @@ from typing import ClassVar, Self
 from rebalancer.abi import Call, Contract, Event
 from rebalancer.errors import BadPoolSnapshot, LiquidityExhausted, UnsupportedPool
 from rebalancer.route import Hop, address_bytes, to_caller_flag
-from rebalancer.units import E18, div_up
+from rebalancer.units import E18, PIPS, div_up
 from rebalancer.venues.balancer_math import div_up_e18, mul_down_e18, mul_up_e18, pow_up
+from rebalancer.venues.balancer_weighted import balances_at_prices
 from rebalancer.venues.fields import Snapshot, flag_of, int_of, ints_of, text_of, tokens_of
 from rebalancer.venues.model import (
     ETHER_ADDRESS,
-    PIPS,
     LogSource,
     PoolBase,
     PoolRef,
@@ -41,7 +41,6 @@ from rebalancer.venues.model import (
     Token,
     address_key,
     check_amount,
-    raw_price,
     refs_of,
 )
 from rebalancer.venues.reading import (
@@ -310,13 +309,7 @@ class BalancerV3WeightedPool(PoolBase):
 
     def at_prices(self, prices_e8: Sequence[int]) -> Self:
         """See `Pool.at_prices`. Each balance gets the value of its weight relative to the first token, rounded down."""
-        first = self.tokens[0]
-        balances = [self.balances[0]]
-        for index, token in enumerate(self.tokens[1:], start=1):
-            relative = Fraction(self.weights_e18[index], self.weights_e18[0])
-            price = raw_price(first, token, prices_e8[0], prices_e8[index])
-            balances.append(int(self.balances[0] * price * relative))
-        return replace(self, balances=tuple(balances))
+        return replace(self, balances=balances_at_prices(self.tokens, self.balances, self.weights_e18, prices_e8))
 
     def to_json(self) -> dict[str, object]:
         """A snapshot that `rebalancer.venues.load` reads back as an equal pool."""

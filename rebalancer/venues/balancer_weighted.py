@@ -19,7 +19,7 @@ from functools import cached_property
 from rebalancer.abi import Event
 from rebalancer.errors import BadPoolSnapshot, LiquidityExhausted, UnsupportedPool
 from rebalancer.route import Hop, address_bytes, to_caller_flag
-from rebalancer.units import E18, div_up
+from rebalancer.units import E18, PIPS, div_up
 from rebalancer.venues.balancer_math import (
     div_up_e18,
     mul_down_e18,
@@ -50,7 +50,6 @@ from rebalancer.venues.reading import (
     quotes_of,
     tokens_read,
 )
-from rebalancer.venues.uniswap_v3_math import PIPS
 
 __all__ = [
     "BALANCER_POOL",
@@ -59,6 +58,7 @@ __all__ = [
     "VENUE",
     "BalancerWeightedPool",
     "balancer_hop",
+    "balances_at_prices",
 ]
 
 POW_VERSIONS = ("v1", "v2")
@@ -291,13 +291,7 @@ class BalancerWeightedPool(PoolBase):
 
     def at_prices(self, prices_e8: Sequence[int]) -> BalancerWeightedPool:
         """See `Pool.at_prices`. Each balance gets the value of its weight relative to the first token, rounded down."""
-        first = self.tokens[0]
-        balances = [self.balances[0]]
-        for index, token in enumerate(self.tokens[1:], start=1):
-            relative = Fraction(self.weights_e18[index], self.weights_e18[0])
-            price = raw_price(first, token, prices_e8[0], prices_e8[index])
-            balances.append(int(self.balances[0] * price * relative))
-        return replace(self, balances=tuple(balances))
+        return replace(self, balances=balances_at_prices(self.tokens, self.balances, self.weights_e18, prices_e8))
 
     def to_json(self) -> dict[str, object]:
         """A snapshot that `rebalancer.venues.load` reads back as an equal pool."""
@@ -342,6 +336,17 @@ class BalancerWeightedPool(PoolBase):
         net_raw = self._most_e18(i) // self._scales[i]
         # The fee is rounded up, so the net input is less than one unit below amount * (1 - fee).
         return (net_raw * E18 + E18 - 1) // (E18 - self.fee_e18)
+
+
+def balances_at_prices(
+    tokens: Sequence[Token], balances: Sequence[int], weights_e18: Sequence[int], prices_e8: Sequence[int]
+) -> tuple[int, ...]:
+    """Raw balances of a weighted pool at these prices, for an unchanged balance of the first token; rounded down."""
+    found = [balances[0]]
+    for token, weight, price_e8 in zip(tokens[1:], weights_e18[1:], prices_e8[1:], strict=True):
+        price = raw_price(tokens[0], token, prices_e8[0], price_e8)
+        found.append(int(balances[0] * price * Fraction(weight, weights_e18[0])))
+    return tuple(found)
 
 
 def _load(snapshot: Snapshot) -> BalancerWeightedPool:

@@ -30,7 +30,7 @@ from scipy.optimize import brentq
 
 from rebalancer.errors import BadPoolSnapshot, LiquidityExhausted
 from rebalancer.route import Hop
-from rebalancer.units import E18
+from rebalancer.units import E18, PIPS
 from rebalancer.venues.curve_cubic import A_MULTIPLIER, cubic_d, cubic_mean, cubic_y
 from rebalancer.venues.curve_flow import Curve
 from rebalancer.venues.curve_math import (
@@ -64,7 +64,6 @@ from rebalancer.venues.model import (
     raw_price,
     refs_of,
 )
-from rebalancer.venues.uniswap_v3_math import PIPS
 
 __all__ = ["CurveCryptoPool"]
 

@@ -27,7 +27,7 @@ from scipy.optimize import brentq
 
 from rebalancer.errors import BadPoolSnapshot, LiquidityExhausted
 from rebalancer.route import Hop, address_bytes, number_bytes, to_caller_flag
-from rebalancer.units import E18
+from rebalancer.units import E18, PIPS
 from rebalancer.venues.curve_flow import Curve
 from rebalancer.venues.curve_math import (
     A_PRECISION,
@@ -53,7 +53,6 @@ from rebalancer.venues.model import (
     check_amount,
     refs_of,
 )
-from rebalancer.venues.uniswap_v3_math import PIPS
 
 __all__ = ["FEE_ONE", "CurveStablePool", "curve_hop"]
 

@@ -22,6 +22,7 @@ from numpy.typing import NDArray
 from rebalancer.abi import Event, Interface
 from rebalancer.errors import BadAmount, BadPoolSnapshot, UnknownToken
 from rebalancer.route import Hop
+from rebalancer.units import PIPS
 
 __all__ = [
     "EMPTY_SIDE",
@@ -47,9 +48,6 @@ MAX_AMOUNT_RAW = 2**255 - 1
 
 ETHER_ADDRESS = "0x" + "0" * 40
 """Address of ether in Uniswap V4; no token can have it."""
-
-PIPS = 1_000_000
-"""Millionths, the unit of fees."""
 
 _ADDRESS = re.compile(r"0x[0-9a-f]{40}")
 

@@ -17,11 +17,10 @@ from fractions import Fraction
 from rebalancer.abi import Event
 from rebalancer.errors import BadPoolSnapshot, LiquidityExhausted
 from rebalancer.route import Hop, address_bytes, number_bytes, to_caller_flag
-from rebalancer.units import BPS, PIPS_PER_BPS
+from rebalancer.units import BPS, PIPS, PIPS_PER_BPS
 from rebalancer.venues.fields import Snapshot, int_of, ints_of, text_of, tokens_of
 from rebalancer.venues.model import (
     EMPTY_SIDE,
-    PIPS,
     LogSource,
     PoolBase,
     PoolRef,

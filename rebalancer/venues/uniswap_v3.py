@@ -27,6 +27,7 @@ from numpy.typing import NDArray
 from rebalancer.abi import Event, Interface
 from rebalancer.errors import BadPoolSnapshot, LiquidityExhausted, UnknownToken
 from rebalancer.route import Hop, address_bytes, to_caller_flag
+from rebalancer.units import PIPS
 from rebalancer.venues.fields import Snapshot, int_of, object_of, text_of, token_of
 from rebalancer.venues.model import (
     LogSource,
@@ -43,7 +44,6 @@ from rebalancer.venues.uniswap_v3_math import (
     MAX_SQRT_X96,
     MAX_TICK,
     MIN_SQRT_X96,
-    PIPS,
     Q96,
     arbitrage_bounds,
     full_step,

@@ -15,14 +15,13 @@ from decimal import Decimal, localcontext
 from functools import lru_cache
 from math import isqrt
 
-from rebalancer.units import div_up
+from rebalancer.units import PIPS, div_up
 
 __all__ = [
     "MAX_SQRT_X96",
     "MAX_TICK",
     "MIN_SQRT_X96",
     "MIN_TICK",
-    "PIPS",
     "Q96",
     "amount0_delta",
     "amount1_delta",
@@ -34,9 +33,6 @@ __all__ = [
     "sqrt_price_x96",
     "tick_at_sqrt",
 ]
-
-PIPS = 1_000_000
-"""Millionths, the unit of fees."""
 
 Q96 = 1 << 96
 

@@ -22,6 +22,7 @@ from eth_utils.crypto import keccak
 from rebalancer.abi import Contract, Event
 from rebalancer.errors import BadAmount, BadPoolSnapshot, UnknownToken, UnsupportedPool
 from rebalancer.route import Flags, Hop, address_bytes, number_bytes, to_caller_flag
+from rebalancer.units import PIPS
 from rebalancer.venues.fields import Snapshot, int_of, object_of, text_of, token_of
 from rebalancer.venues.model import (
     ETHER_ADDRESS,
@@ -46,7 +47,7 @@ from rebalancer.venues.uniswap_v3 import (
     stretches_of,
     ticks_of,
 )
-from rebalancer.venues.uniswap_v3_math import MAX_TICK, PIPS
+from rebalancer.venues.uniswap_v3_math import MAX_TICK
 
 __all__ = [
     "MANAGER",
