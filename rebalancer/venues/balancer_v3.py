@@ -2,9 +2,9 @@
 
 Quotes equal Vault.swap. The Vault scales amounts to 18 decimals, applies each token's rate, takes the fee from the
 input (exact in) or adds it (exact out), and rounds each step in its own favour; the weighted product is the pool's
-(`balancer_math`, powers of 2022). A swap pays at most 30 % of the pool's balance, and with an exact input takes at most
-30 %. The chain refuses a swap below the Vault's minimum trade amount (1e6 with 18 decimals): `quote_in` returns 0 for
-it.
+(`balancer_math`, powers of 2022). An exact input is limited to 30 % of the balance of the input token, an exact output
+to 30 % of that of the output token. The chain refuses a swap below the Vault's minimum trade amount (1e6 with 18
+decimals): `quote_in` returns 0 for it.
 
 Pools have one of two forms. Those of 2026 (npm's 1.0.0) add one unit to the balance of the input token, and keep every
 balance above a minimum (`min_balances_e18`); earlier pools do neither. The reader compares the form with the pool's own
@@ -545,7 +545,7 @@ def _read(at: At, ref: PoolRef) -> Reading[BalancerV3WeightedPool]:
     _, fee, aggregate_fee, *_, in_recovery = config
     tokens = yield from tokens_read(at, assets)
     pool_paused, vault_paused, min_trade = flags
-    snapshot_pool = _load(
+    model = _load(
         {
             **at.head("Balancer V3 " + "/".join(token.symbol for token in tokens)),
             "address": ref.address,
@@ -564,10 +564,10 @@ def _read(at: At, ref: PoolRef) -> Reading[BalancerV3WeightedPool]:
         }
     )
     known_scales = tuple(10 ** (_MAX_DECIMALS - token.decimals) for token in tokens)
-    if tuple(scales) != known_scales or tuple(live) != snapshot_pool._live_e18:
+    if tuple(scales) != known_scales or tuple(live) != model._live_e18:
         raise UnsupportedPool(f"Balancer V3 with a different scaling of balances ({ref.address})")
-    yield from _check(at, pool, snapshot_pool)
-    return snapshot_pool
+    yield from _check(at, pool, model)
+    return model
 
 
 def _check(at: At, pool: Contract, model: BalancerV3WeightedPool) -> Reading[None]:

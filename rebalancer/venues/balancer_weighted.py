@@ -2,7 +2,8 @@
 
 Quotes equal the pool's onSwap, and so Vault.swap: the fee is taken from the input (or added to it), both sides are
 scaled to 18 decimals, and the weighted product uses fixed-point powers whose maximum error is always charged to the
-trader (`balancer_math`). A swap takes and pays at most 30 % of the pool's balances.
+trader (`balancer_math`). An exact input is limited to 30 % of the balance of the input token, an exact output to 30 %
+of that of the output token.
 
 Pools deployed since 2022 compute exponents of 1, 2 and 4 by multiplication (`pow_version` "v2"); earlier pools do not
 ("v1").

@@ -393,7 +393,7 @@ def test_pool_of_other_tokens_is_named(environment: DevEnvironment, cli: Cli, ch
 
     ran = deploy(cli, chain_toml)
 
-    assert f"the pool {other.address} is of " in ran.sentence
+    assert f"the tokens of the pool {other.address} are " in ran.sentence
     assert ran.code == 16
 
 
