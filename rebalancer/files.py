@@ -20,16 +20,7 @@ from typing import IO, Any, Literal, NoReturn
 
 from rebalancer.texts import nests_deeper
 
-__all__ = [
-    "MEGABYTE",
-    "Excess",
-    "is_wide",
-    "make_folder",
-    "open_file",
-    "open_own",
-    "parse_json",
-    "read_text",
-]
+__all__ = ["MEGABYTE", "Excess", "is_wide", "make_folder", "open_file", "open_own", "parse_json", "read_text"]
 
 MEGABYTE = 10**6
 

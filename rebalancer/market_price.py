@@ -94,10 +94,7 @@ def unpriced(prices_e18: Mapping[str, int], pools: Sequence[Pool]) -> tuple[str,
 
 
 def _opinions(
-    prices_e18: Mapping[str, int],
-    pools: Sequence[Pool],
-    limit_bps: int,
-    limits_bps: Mapping[str, int],
+    prices_e18: Mapping[str, int], pools: Sequence[Pool], limit_bps: int, limits_bps: Mapping[str, int]
 ) -> dict[str, list[_Opinion]]:
     found: dict[str, list[_Opinion]] = defaultdict(list)
     # One fee limit for all pools: a pool's price may differ from the market by its fee, and so may a price between two

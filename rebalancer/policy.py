@@ -172,11 +172,7 @@ def deficit_raw(distance_e18: int, price_e18: int, unit: int) -> int:
 
 
 def to_destination(
-    distances_e18: Sequence[int],
-    total_e18: int,
-    bands_e18: Sequence[int],
-    destination_bps: int,
-    dust_bps: int,
+    distances_e18: Sequence[int], total_e18: int, bands_e18: Sequence[int], destination_bps: int, dust_bps: int
 ) -> tuple[int, int]:
     """Sum of all distances outside the destinations, and the value to sell to bring all assets inside.
 
@@ -321,10 +317,7 @@ def minimum_bought_e18(sold_e18: int, slippage_limit_e18: int) -> int:
 
 
 def check_toward_target(
-    distances_before_e18: Sequence[int],
-    distances_after_e18: Sequence[int],
-    total_after_e18: int,
-    dust_bps: int,
+    distances_before_e18: Sequence[int], distances_after_e18: Sequence[int], total_after_e18: int, dust_bps: int
 ) -> None:
     """Check that no asset crossed its target, or ended further from it, by more than dust.
 
@@ -356,8 +349,7 @@ def check_progress(
     allowed = (BPS - min_progress_bps) * distance_before_e18 * total_after_e18
     if distance_after_e18 * total_before_e18 * BPS > allowed:
         raise PolicyRefused(
-            "TooLittleProgress",
-            (distance_before_e18, total_before_e18, distance_after_e18, total_after_e18),
+            "TooLittleProgress", (distance_before_e18, total_before_e18, distance_after_e18, total_after_e18)
         )
 
 

@@ -15,16 +15,7 @@ from dataclasses import dataclass, replace
 
 from rebalancer.errors import BadRoute
 
-__all__ = [
-    "HEAD_BYTES",
-    "Flags",
-    "Hop",
-    "address_bytes",
-    "decode",
-    "encode",
-    "number_bytes",
-    "to_caller_flag",
-]
+__all__ = ["HEAD_BYTES", "Flags", "Hop", "address_bytes", "decode", "encode", "number_bytes", "to_caller_flag"]
 
 _AMOUNT, _ADDRESS, _LENGTH = 16, 20, 2
 HEAD_BYTES = 1 + _AMOUNT + 2 * _ADDRESS + 1 + _LENGTH

@@ -158,13 +158,7 @@ class Basket:
     def targets_e18(self) -> list[int]:
         """Target weight of each asset at `timestamp`."""
         return [
-            target_e18(
-                asset.start_target_e18,
-                asset.target_e18,
-                self.glide_start,
-                self.glide_end,
-                self.timestamp,
-            )
+            target_e18(asset.start_target_e18, asset.target_e18, self.glide_start, self.glide_end, self.timestamp)
             for asset in self.assets
         ]
 
@@ -256,12 +250,7 @@ def budgets_left_e18(policy: Policy, state: State, timestamp: int) -> tuple[int,
     """Remaining loss and turnover budgets at `timestamp`, as fractions of 1e18 of the basket."""
     elapsed = timestamp - state.rebalanced_at
     loss = leak(state.loss_level_e18, policy.loss_budget_bps, policy.loss_period_seconds, elapsed)
-    turnover = leak(
-        state.turnover_level_e18,
-        policy.turnover_budget_bps,
-        policy.turnover_period_seconds,
-        elapsed,
-    )
+    turnover = leak(state.turnover_level_e18, policy.turnover_budget_bps, policy.turnover_period_seconds, elapsed)
     return (
         max(0, policy.loss_budget_bps * (E18 // BPS) - loss),
         max(0, policy.turnover_budget_bps * (E18 // BPS) - turnover),
@@ -311,11 +300,7 @@ def settle(
     if bought_e18 < least_e18:
         raise PolicyRefused("PriceTooPoor", (bought_e18, least_e18))
     limit = slippage_e18(
-        policy.start_slippage_bps,
-        policy.max_slippage_bps,
-        policy.slippage_ramp_seconds,
-        state.due_since,
-        timestamp,
+        policy.start_slippage_bps, policy.max_slippage_bps, policy.slippage_ramp_seconds, state.due_since, timestamp
     )
     minimum = minimum_bought_e18(sold_e18, limit)
     if bought_e18 < minimum:
@@ -326,19 +311,10 @@ def settle(
     distance_after = after.distance_e18
     if policy.destination_bps:
         distance_after, _ = to_destination(
-            after.distances_e18,
-            after.total_e18,
-            basket.bands_e18,
-            policy.destination_bps,
-            policy.dust_bps,
+            after.distances_e18, after.total_e18, basket.bands_e18, policy.destination_bps, policy.dust_bps
         )
     check_progress(
-        distance_before,
-        before.total_e18,
-        distance_after,
-        after.total_e18,
-        policy.min_progress_bps,
-        policy.dust_bps,
+        distance_before, before.total_e18, distance_after, after.total_e18, policy.min_progress_bps, policy.dust_bps
     )
     settled = _next_state(
         policy,
@@ -382,11 +358,7 @@ def _fit(
     distance, need = before.distance_e18, (1 << 256) - 1
     if policy.destination_bps:
         distance, need = to_destination(
-            before.distances_e18,
-            before.total_e18,
-            basket.bands_e18,
-            policy.destination_bps,
-            policy.dust_bps,
+            before.distances_e18, before.total_e18, basket.bands_e18, policy.destination_bps, policy.dust_bps
         )
     if within and not policy.destination_bps and distance <= turnover:
         return distance, sales, _checked_buys(basket, min_buys), 0
@@ -434,13 +406,7 @@ def _book(basket: Basket, fill: Fill, lent: Sequence[int], min_buys: Sequence[in
 
 
 def _next_state(
-    policy: Policy,
-    state: State,
-    total_e18: int,
-    whole: bool,
-    sold_e18: int,
-    bought_e18: int,
-    timestamp: int,
+    policy: Policy, state: State, total_e18: int, whole: bool, sold_e18: int, bought_e18: int, timestamp: int
 ) -> State:
     """The state after a rebalance. `whole`: every weight is inside its band again. The turnover level is already
     drained."""

@@ -96,11 +96,7 @@ def _read(name: str, text: str) -> Artifact:
         for library, places in libraries.items()
     }
     return Artifact(
-        name,
-        tuple(raw["abi"]),
-        raw["bytecode"].removeprefix("0x"),
-        raw["deployedBytecode"].removeprefix("0x"),
-        links,
+        name, tuple(raw["abi"]), raw["bytecode"].removeprefix("0x"), raw["deployedBytecode"].removeprefix("0x"), links
     )
 
 

@@ -62,13 +62,7 @@ class BoundContract:
         with _fitting(self.name, function):
             return str(known.factory.encode_abi(known.signature, known.arguments(args)))
 
-    def call(
-        self,
-        function: str,
-        *args: Any,
-        block: int | str | bytes = "latest",
-        sender: str | None = None,
-    ) -> Any:
+    def call(self, function: str, *args: Any, block: int | str | bytes = "latest", sender: str | None = None) -> Any:
         """Read the contract at a block: a number, a tag or a hash. Makes one `eth_call` and no other request.
 
         Raises:

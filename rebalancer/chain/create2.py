@@ -12,15 +12,7 @@ from eth_utils.crypto import keccak
 
 from rebalancer.chain.rpc import Rpc
 
-__all__ = [
-    "FACTORY",
-    "PRESIGNED",
-    "PRESIGNED_COST_WEI",
-    "PRESIGNER",
-    "address_of",
-    "has_factory",
-    "request",
-]
+__all__ = ["FACTORY", "PRESIGNED", "PRESIGNED_COST_WEI", "PRESIGNER", "address_of", "has_factory", "request"]
 
 FACTORY = "0x4e59b44847b379578588920ca78fbf26c0b4956c"
 

@@ -79,25 +79,13 @@ class Head:
         reorged = sorted((*earlier.reorged, *self.reorged), key=lambda one: one.number)
         if len(kept) + len(self.missed) + len(reorged) > _MOST_UNUSED:
             return Head(self.header, linked=False)
-        return Head(
-            self.header,
-            (*kept, *self.missed),
-            tuple(reorged),
-            self.linked and earlier.linked,
-        )
+        return Head(self.header, (*kept, *self.missed), tuple(reorged), self.linked and earlier.linked)
 
 
 class Heads:
     """The heads of one chain, in order. Not thread-safe."""
 
-    def __init__(
-        self,
-        rpc: Rpc,
-        socket_url: str | None = None,
-        *,
-        poll_seconds: float = 2.0,
-        keep: int = 128,
-    ) -> None:
+    def __init__(self, rpc: Rpc, socket_url: str | None = None, *, poll_seconds: float = 2.0, keep: int = 128) -> None:
         """`keep`: number of blocks to remember. A longer gap or reorg is not traced."""
         self.rpc = rpc
         self.poll_seconds = poll_seconds
@@ -113,10 +101,7 @@ class Heads:
         return self
 
     def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        traceback: TracebackType | None,
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
     ) -> None:
         self.close()
 

@@ -26,13 +26,7 @@ from eth_utils.crypto import keccak
 from rebalancer.abi import Call
 from rebalancer.chain.interfaces import ChainInterface
 from rebalancer.chain.rpc import Rpc
-from rebalancer.errors import (
-    ChainError,
-    ContractMissing,
-    ContractReverted,
-    L1FeeUnknown,
-    RpcRejected,
-)
+from rebalancer.errors import ChainError, ContractMissing, ContractReverted, L1FeeUnknown, RpcRejected
 from rebalancer.units import div_up
 
 __all__ = [
@@ -173,10 +167,7 @@ def read_l1_fees(rpc: Rpc, height: int | None = None) -> L1Fees:
         each[0].is_gas,
         *(
             median_high(getattr(one, name) for one in each)
-            for name in (
-                *("least_wei", "wei_per_byte"),
-                *("operator_wei", "operator_wei_per_million_gas"),
-            )
+            for name in (*("least_wei", "wei_per_byte"), *("operator_wei", "operator_wei_per_million_gas"))
         ),
     )
     _KNOWN[rpc] = _Known(rollup, height, fees)
@@ -304,11 +295,7 @@ _ORACLE = ChainInterface.of(
     "GasPriceOracle",
     [
         {"name": name, "inputs": _numbered(given, "amount"), "outputs": _numbered("uint256", "wei")}
-        for name, given in (
-            ("getL1FeeUpperBound", "uint256"),
-            ("getL1Fee", "bytes"),
-            ("getOperatorFee", "uint256"),
-        )
+        for name, given in (("getL1FeeUpperBound", "uint256"), ("getL1Fee", "bytes"), ("getOperatorFee", "uint256"))
     ],
 ).at(GAS_PRICE_ORACLE)
 _NODE = ChainInterface.of(

@@ -32,12 +32,7 @@ class LogSearch:
         self.most_blocks = _MOST_BLOCKS
 
     def find(
-        self,
-        rpc: Rpc,
-        filters: Sequence[Mapping[str, Any]],
-        first: int,
-        last: int,
-        alongside: Sequence[Call] = (),
+        self, rpc: Rpc, filters: Sequence[Mapping[str, Any]], first: int, last: int, alongside: Sequence[Call] = ()
     ) -> tuple[list[Any], list[Mapping[str, Any]] | None]:
         """Answers to the calls in `alongside`, and all logs of blocks `first` to `last` that match one of the filters,
         in no order.

@@ -189,10 +189,7 @@ class PoolCache:
         for log in logs:
             address, topics = log["address"].lower(), log["topics"]
             named = topics[1] if len(topics) > 1 else None
-            for key, source in (
-                *sources.get((address, None), ()),
-                *sources.get((address, named), ()),
-            ):
+            for key, source in (*sources.get((address, None), ()), *sources.get((address, named), ())):
                 if not self._pools[key].LOGS_ARE_COMPLETE:
                     touched.append(key)
                 elif event := source.interface.decode_log(log):

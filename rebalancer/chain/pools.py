@@ -16,23 +16,9 @@ from rebalancer.block import Block
 from rebalancer.chain.artifacts import load_artifact
 from rebalancer.chain.interfaces import named_refusal
 from rebalancer.chain.rpc import Rpc
-from rebalancer.errors import (
-    BadPoolSnapshot,
-    ContractMissing,
-    ContractReverted,
-    PoolError,
-    UnsupportedPool,
-)
+from rebalancer.errors import BadPoolSnapshot, ContractMissing, ContractReverted, PoolError, UnsupportedPool
 from rebalancer.units import PIPS_PER_BPS
-from rebalancer.venues import (
-    VENUES,
-    PoolRef,
-    PoolState,
-    Token,
-    UniswapV3Pool,
-    of_class,
-    venue_named,
-)
+from rebalancer.venues import VENUES, PoolRef, PoolState, Token, UniswapV3Pool, of_class, venue_named
 from rebalancer.venues.reading import At, Reading, Result, Venue, answered
 from rebalancer.venues.uniswap_v4 import MANAGER, v4_ref
 
@@ -136,12 +122,7 @@ def _lens_code() -> str:
 
 
 def read_v3_pools(
-    rpc: Rpc,
-    lens: str | None,
-    pools: Sequence[str],
-    tokens: Mapping[str, Token],
-    block: Block,
-    chain_id: int,
+    rpc: Rpc, lens: str | None, pools: Sequence[str], tokens: Mapping[str, Token], block: Block, chain_id: int
 ) -> tuple[UniswapV3Pool, ...]:
     """Uniswap V3 pools at a block with all their ticks, by one call, in the order given.
 

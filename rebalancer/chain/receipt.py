@@ -18,24 +18,10 @@ from rebalancer.abi import at_block
 from rebalancer.chain.interfaces import decode_revert
 from rebalancer.chain.l1_fees import Rollup, known_rollup, read_l1_fees, transaction_bytes
 from rebalancer.chain.rpc import Rpc
-from rebalancer.errors import (
-    ContractReverted,
-    L1FeeUnknown,
-    RpcMalformed,
-    RpcRejected,
-    TransactionNotMined,
-)
+from rebalancer.errors import ContractReverted, L1FeeUnknown, RpcMalformed, RpcRejected, TransactionNotMined
 from rebalancer.units import div_up
 
-__all__ = [
-    "NoLogs",
-    "Receipt",
-    "find_receipt",
-    "read_receipt",
-    "refusal",
-    "settled",
-    "wait_for_receipt",
-]
+__all__ = ["NoLogs", "Receipt", "find_receipt", "read_receipt", "refusal", "settled", "wait_for_receipt"]
 
 log = structlog.get_logger("rebalancer.receipt")
 

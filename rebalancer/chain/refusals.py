@@ -51,8 +51,7 @@ _QUESTION_WORDS = re.compile(
     re.IGNORECASE,
 )
 _SEARCH_WORDS = re.compile(
-    r"range|\d+ blocks?\b|returned more|too (many|wide|large|big)|response size|results?\b|logs?\b",
-    re.IGNORECASE,
+    r"range|\d+ blocks?\b|returned more|too (many|wide|large|big)|response size|results?\b|logs?\b", re.IGNORECASE
 )
 """For `eth_getLogs`: a search that is too large for one endpoint may be accepted by another, or in smaller pieces."""
 _TAG_WORDS = re.compile(r"\b(safe|finali[sz]ed)\b", re.IGNORECASE)

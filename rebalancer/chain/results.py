@@ -77,12 +77,7 @@ class _Record:
 
 _LOG = _Record(
     {"address": _is_address, "topics": _ListOf(_is_hash), "data": _is_data},
-    {
-        "blockNumber": _is_count,
-        "logIndex": _is_count,
-        "blockHash": _is_hash,
-        "transactionHash": _is_hash,
-    },
+    {"blockNumber": _is_count, "logIndex": _is_count, "blockHash": _is_hash, "transactionHash": _is_hash},
 )
 _MINED_LOG = _Record(
     {
@@ -119,10 +114,7 @@ _TRANSACTION = _Record(
 )
 _FEE_HISTORY = _Record(
     {"baseFeePerGas": _ListOf(_Maybe(_is_quantity))},
-    {
-        "reward": _ListOf(_Maybe(_ListOf(_Maybe(_is_quantity)))),
-        "gasUsedRatio": _ListOf(lambda _: True),
-    },
+    {"reward": _ListOf(_Maybe(_ListOf(_Maybe(_is_quantity)))), "gasUsedRatio": _ListOf(lambda _: True)},
 )
 
 _SHAPES: Mapping[str, tuple[_Check, str]] = {

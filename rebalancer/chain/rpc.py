@@ -34,15 +34,7 @@ from urllib3.exceptions import (
 from rebalancer.abi import Call
 from rebalancer.chain.refusals import Blame, blame, is_batch_refusal, is_limit
 from rebalancer.chain.results import wrong_result
-from rebalancer.errors import (
-    ChainError,
-    RpcBusy,
-    RpcMalformed,
-    RpcRejected,
-    RpcTimeout,
-    RpcUnreachable,
-    WrongChain,
-)
+from rebalancer.errors import ChainError, RpcBusy, RpcMalformed, RpcRejected, RpcTimeout, RpcUnreachable, WrongChain
 from rebalancer.redact import Redactor, endpoint_name
 from rebalancer.texts import MOST_DEPTH, nests_deeper, safe_text
 
@@ -137,10 +129,7 @@ class Rpc:
         return self
 
     def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        traceback: TracebackType | None,
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
     ) -> None:
         self.close()
 
@@ -158,8 +147,7 @@ class Rpc:
         pool = urllib3.connection_from_url(self.endpoint, headers=self._sent_along, retries=False, maxsize=1)
         https = self.endpoint.startswith("https")
         pool.ConnectionCls = _within(
-            HTTPSConnection if https else HTTPConnection,
-            lambda: self._answer_until - time.monotonic(),
+            HTTPSConnection if https else HTTPConnection, lambda: self._answer_until - time.monotonic()
         )
         return pool
 

@@ -104,16 +104,7 @@ def _vault(words: Sequence[int], at: int, timestamp: int) -> VaultSnapshot:
         band, relative_band, min_trade, excluded = words[a + 5 : a + 9]
         amount, lo, hi, primary, fault = words[a + 9 : a + 14]
         assets.append(
-            Asset(
-                _address(token),
-                target,
-                band,
-                decimals,
-                relative_band,
-                min_trade,
-                start_target,
-                bool(excluded),
-            )
+            Asset(_address(token), target, band, decimals, relative_band, min_trade, start_target, bool(excluded))
         )
         held.append(amount)
         prices.append(Price(lo, hi, primary, _FAULTS[fault].value))
@@ -124,14 +115,7 @@ def _vault(words: Sequence[int], at: int, timestamp: int) -> VaultSnapshot:
         address=_address(address),
         reason=LENS_REASONS[reason],
         basket=Basket(
-            tuple(assets),
-            tuple(held),
-            tuple(prices),
-            glide_start,
-            glide_end,
-            timestamp,
-            policy.dust_bps,
-            tuple(barred),
+            tuple(assets), tuple(held), tuple(prices), glide_start, glide_end, timestamp, policy.dust_bps, tuple(barred)
         ),
         policy=policy,
         state=State(loss_level, turnover_level, rebalanced_at, due_since, epoch, bool(paused)),

@@ -339,12 +339,7 @@ class _Chances:
         self.is_open[self.sells.index(i), self.buys.index(j)] = False
 
     def most_gained(
-        self,
-        problem: Problem,
-        rates: NDArray[np.float64],
-        left: Sequence[int],
-        lacks: Sequence[int],
-        last: Gathered,
+        self, problem: Problem, rates: NDArray[np.float64], left: Sequence[int], lacks: Sequence[int], last: Gathered
     ) -> tuple[dict[tuple[int, int], float], float]:
         """Maximum gain of each pair in USD at spot prices, without pairs that cannot gain; and the maximum of all pairs
         together."""
@@ -377,12 +372,7 @@ def _circles(swaps: Sequence[Swap], token_in: str, middle: str, token_out: str) 
 
 
 def _least_out(
-    problem: Problem,
-    pair: tuple[int, int],
-    amount_raw: int,
-    last: Gathered,
-    best: Gathered,
-    swaps: int,
+    problem: Problem, pair: tuple[int, int], amount_raw: int, last: Gathered, best: Gathered, swaps: int
 ) -> int:
     """Minimum output with which a pair's trade can be worth more than `best`, rounded down a little."""
     i, j = pair

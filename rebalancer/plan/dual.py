@@ -333,10 +333,7 @@ class _Path:
         bound += float(offer.sell_max @ np.maximum(prices - cost, 0))
         bound += float(offer.buy_max @ np.maximum(gain - prices, 0))
         least = _NOTHING * max(self.traded(point), _LEAST_TRADED) * self.unit / offer.prices
-        sold, bought = (
-            _at_bounds(sold, offer.sell_max, least),
-            _at_bounds(bought, offer.buy_max, least),
-        )
+        sold, bought = (_at_bounds(sold, offer.sell_max, least), _at_bounds(bought, offer.buy_max, least))
         return Solution(
             *(np.log(prices), multipliers, flows, sold, bought, bound, value, steps),
             market=market,
@@ -393,11 +390,7 @@ class _Move:
 
     def reach(self, point: _Point) -> tuple[float, float]:
         """Parts of the move at which an amount or price, and the price of a bound, reaches 0; at most 1."""
-        least = min(
-            -1.0,
-            float((self.slack / point.slack).min()),
-            float((self.prices / np.abs(point.prices)).min()),
-        )
+        least = min(-1.0, float((self.slack / point.slack).min()), float((self.prices / np.abs(point.prices)).min()))
         return -1 / least, -1 / min(-1.0, float((self.bounds / point.bounds).min()))
 
 

@@ -103,10 +103,7 @@ def pulled(
 
 
 def run(
-    market: Market,
-    swaps: Sequence[Swap],
-    takes_all: Collection[str] = (),
-    by_out: Collection[str] = (),
+    market: Market, swaps: Sequence[Swap], takes_all: Collection[str] = (), by_out: Collection[str] = ()
 ) -> tuple[Swap, ...] | None:
     """The same swaps as the chain executes them, one after another; None if a pool cannot take its amount.
 
@@ -137,10 +134,7 @@ def run(
 
 
 def _required_swaps(
-    market: Market,
-    parts: Sequence[_Parts],
-    required_raw: Mapping[str, int],
-    states: Mapping[int, Pool],
+    market: Market, parts: Sequence[_Parts], required_raw: Mapping[str, int], states: Mapping[int, Pool]
 ) -> list[tuple[int, Swap]] | Unsettled:
     """Rows and their swaps, in the order of execution."""
     needed = dict(required_raw)

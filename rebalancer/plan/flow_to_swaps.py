@@ -93,11 +93,7 @@ def _returns(market: Market, row: int, leaving: Mapping[int, Sequence[int]]) -> 
 
 
 def fill(
-    market: Market,
-    solution: Solution,
-    rows: Sequence[int],
-    sales_raw: Mapping[str, int],
-    part: float = 1.0,
+    market: Market, solution: Solution, rows: Sequence[int], sales_raw: Mapping[str, int], part: float = 1.0
 ) -> FilledFlow | Unsettled:
     """Swaps that sell these amounts along the flow, or rows that cannot take their part.
 
@@ -164,10 +160,7 @@ def route_hops(swaps: Sequence[Swap], bought: Mapping[str, int]) -> list[Hop]:
     for at, swap in enumerate(swaps):
         is_kept = last.get(swap.token_out, -1) > at
         hop = swap.pool.hop(
-            swap.token_in,
-            swap.token_out,
-            swap.amount_in_raw,
-            to_caller=swap.token_out in bought and not is_kept,
+            swap.token_in, swap.token_out, swap.amount_in_raw, to_caller=swap.token_out in bought and not is_kept
         )
         takes_all = last[swap.token_in] == at and swap.token_in not in bought
         found.append(replace(hop, amount_raw=0) if takes_all else hop)

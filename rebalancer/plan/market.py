@@ -151,9 +151,7 @@ class Market:
         """Pools out of each token, by output token: (spot price less the fee, pool number), best first."""
         found: dict[str, dict[str, list[tuple[float, int]]]] = {}
         for number, sold, bought, spot in zip(
-            *(self.pool.tolist(), self.token_in.tolist(), self.token_out.tolist()),
-            self.spot.tolist(),
-            strict=True,
+            *(self.pool.tolist(), self.token_in.tolist(), self.token_out.tolist()), self.spot.tolist(), strict=True
         ):
             most = math.exp(spot) * (1 - self.pools[number].fee_pips / PIPS)
             edges = found.setdefault(self.tokens[sold], {})
@@ -377,10 +375,7 @@ def _curved_side(pool: Pool, points: _Points) -> Stretches:
         return EMPTY_SIDE
     amounts, outs, marginals = (list(one) for one in zip(*points, strict=True))
     outs[0] = 0.0
-    averages = [
-        marginals[0],
-        *(out / amount for amount, out in zip(amounts[1:], outs[1:], strict=True)),
-    ]
+    averages = [marginals[0], *(out / amount for amount, out in zip(amounts[1:], outs[1:], strict=True))]
     best = max(range(len(averages)), key=averages.__getitem__)
     spot = math.log(averages[best] / (1 - pool.fee_pips / PIPS))
     if best:

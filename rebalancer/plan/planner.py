@@ -155,8 +155,7 @@ def _nothing_due(problem: Problem) -> NoPlan | None:
         called = is_calendar_open(rules.state.rebalanced_at, rules.policy.calendar_seconds, rules.timestamp)
         if weighed.broken is None and not called:
             return NoPlan(
-                Reason.IN_BAND,
-                f"every weight is inside its band; the furthest is {weighed.drift_bps} bps off",
+                Reason.IN_BAND, f"every weight is inside its band; the furthest is {weighed.drift_bps} bps off"
             )
     if not any(problem.sales_max_raw) or not any(problem.needs_max_raw):
         return NoPlan(Reason.NO_ROUTE, "no asset is in surplus, or no asset is in deficit")
@@ -291,15 +290,13 @@ def _no_plan(problem: Problem) -> NoPlan:
     free = replace(problem, sold_max_e18=None, loss_max_e18=None)
     if Search(free, Effort()).found():
         return NoPlan(
-            Reason.BUDGET_SPENT,
-            "the remaining turnover or loss budget allows no trade: wait until it refills",
+            Reason.BUDGET_SPENT, "the remaining turnover or loss budget allows no trade: wait until it refills"
         )
     free = replace(free, slippage_limit_e18=E18, worth_e18=UNSTATED_WORTH_E18)
     if Search(free, Effort()).found():
         limit_bps = min(problem.slippage_limit_e18, problem.worth_e18) * BPS // E18
         return NoPlan(
-            Reason.POLICY_REFUSES,
-            f"every trade would lose more than the {limit_bps} bps that the vault allows now",
+            Reason.POLICY_REFUSES, f"every trade would lose more than the {limit_bps} bps that the vault allows now"
         )
     return NoPlan(
         Reason.NO_ROUTE,

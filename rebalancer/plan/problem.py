@@ -12,14 +12,7 @@ from dataclasses import dataclass, replace
 
 from rebalancer.errors import BadPlanInput
 from rebalancer.plan.wait_rule import wait_rule
-from rebalancer.policy import (
-    deficit_raw,
-    minimum_bought_e18,
-    surplus_raw,
-    to_destination,
-    value_down,
-    value_up,
-)
+from rebalancer.policy import deficit_raw, minimum_bought_e18, surplus_raw, to_destination, value_down, value_up
 from rebalancer.settlement import Basket, Policy, State, weigh_basket
 from rebalancer.units import BPS, E18, div_up
 from rebalancer.venues import Pool
@@ -103,14 +96,7 @@ class Problem:
     def __post_init__(self) -> None:
         object.__setattr__(self, "tokens", tuple(token.lower() for token in self.tokens))
         size = len(self.tokens)
-        for name in (
-            "decimals",
-            "sales_max_raw",
-            "needs_max_raw",
-            "prices_e18",
-            "lo_e18",
-            "hi_e18",
-        ):
+        for name in ("decimals", "sales_max_raw", "needs_max_raw", "prices_e18", "lo_e18", "hi_e18"):
             if len(getattr(self, name)) != size:
                 raise BadPlanInput(f"{name} has {len(getattr(self, name))} entries, not {size}")
         if len(set(self.tokens)) != size:
@@ -296,12 +282,7 @@ def destination_limits(basket: Basket, destination_bps: int) -> tuple[tuple[int,
         sales.append([surplus_raw(*one) for one in measured])
         needs.append([0 if basket.is_barred(i) else deficit_raw(*one) for i, one in enumerate(measured)])
         _, need_e18 = to_destination(
-            *(weighed.distances_e18, weighed.total_e18, moment.bands_e18),
-            *(destination_bps, moment.dust_bps),
+            *(weighed.distances_e18, weighed.total_e18, moment.bands_e18), *(destination_bps, moment.dust_bps)
         )
         needs_e18.append(need_e18)
-    return (
-        tuple(map(min, zip(*sales, strict=True))),
-        tuple(map(min, zip(*needs, strict=True))),
-        min(needs_e18),
-    )
+    return (tuple(map(min, zip(*sales, strict=True))), tuple(map(min, zip(*needs, strict=True))), min(needs_e18))

@@ -13,16 +13,7 @@ from rebalancer.reasons import Reason
 from rebalancer.settlement import Settlement
 from rebalancer.units import E18, PIPS
 
-__all__ = [
-    "Certificate",
-    "NoPlan",
-    "Plan",
-    "PlanCost",
-    "SwapCost",
-    "costs_of",
-    "dollars",
-    "sentence",
-]
+__all__ = ["Certificate", "NoPlan", "Plan", "PlanCost", "SwapCost", "costs_of", "dollars", "sentence"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -163,13 +154,7 @@ def costs_of(
     return tuple(found), total
 
 
-def sentence(
-    problem: Problem,
-    sales_raw: Sequence[int],
-    buys_raw: Sequence[int],
-    swaps: int,
-    cost: PlanCost,
-) -> str:
+def sentence(problem: Problem, sales_raw: Sequence[int], buys_raw: Sequence[int], swaps: int, cost: PlanCost) -> str:
     """A plan as one sentence, without a full stop."""
     symbols = {token.address: token.symbol for pool in problem.pools for token in pool.tokens}
 

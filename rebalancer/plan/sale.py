@@ -93,9 +93,7 @@ def best_sale(pools: Sequence[Pool], sales_raw: Mapping[str, int], token_out: st
 
 
 def settled(
-    market: Market,
-    offer: Offer,
-    flow: Callable[[Market, Solution], tuple[Swap, ...] | Unsettled | Circle],
+    market: Market, offer: Offer, flow: Callable[[Market, Solution], tuple[Swap, ...] | Unsettled | Circle]
 ) -> tuple[tuple[Swap, ...], Solution] | None:
     """The best swaps within an offer, in whole units; rows that cannot be part of a route are closed."""
     for _ in range(_MOST_STUCK):

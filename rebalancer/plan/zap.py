@@ -22,13 +22,7 @@ from dataclasses import dataclass
 import numpy as np
 from scipy.optimize import brentq
 
-from rebalancer.errors import (
-    BadAmount,
-    BadPlanInput,
-    DepositTooSmall,
-    LiquidityExhausted,
-    NoRoute,
-)
+from rebalancer.errors import BadAmount, BadPlanInput, DepositTooSmall, LiquidityExhausted, NoRoute
 from rebalancer.plan.baseline import SingleRoutes
 from rebalancer.plan.dual import Offer, Solution
 from rebalancer.plan.exact_flow import Circle, pulled, run
@@ -232,10 +226,7 @@ class _Buyer:
             most *= 2
         # A remainder of 0 is affordable: on a stretch of zeros, the search must find its end.
         root = brentq(
-            lambda shares: left(shares) + 0.5,
-            *(0.0, float(most)),
-            xtol=most / _PRECISION,
-            rtol=1 / _PRECISION,
+            lambda shares: left(shares) + 0.5, *(0.0, float(most)), xtol=most / _PRECISION, rtol=1 / _PRECISION
         )
         shares, back = int(root), 1
         # The root is near the limit on either side, and the limit may be a step.

@@ -43,16 +43,7 @@ from rebalancer.venues.model import (
     check_amount,
     refs_of,
 )
-from rebalancer.venues.reading import (
-    At,
-    Reading,
-    Venue,
-    answered,
-    each,
-    interface_of,
-    probes,
-    tokens_read,
-)
+from rebalancer.venues.reading import At, Reading, Venue, answered, each, interface_of, probes, tokens_read
 
 __all__ = ["VENUE", "BalancerV3RatedPool", "BalancerV3WeightedPool", "balancer_v3_hop"]
 
@@ -531,10 +522,7 @@ def _read(at: At, ref: PoolRef) -> Reading[BalancerV3WeightedPool]:
     minimums = answered(pool, "getMinTokenBalances", answers[2]) or ()
     own = ("getPoolData", "getPoolConfig", "getHooksConfig", "isPoolPaused")
     all_pools = ("isVaultPaused", "getMinimumTradeAmount")
-    answers = yield [
-        *(at.ask(vault, name, ref.address) for name in own),
-        *(at.ask(vault, name) for name in all_pools),
-    ]
+    answers = yield [*(at.ask(vault, name, ref.address) for name in own), *(at.ask(vault, name) for name in all_pools)]
     data, config, hooks, *flags = (
         vault.result(name, answer) for name, answer in zip((*own, *all_pools), answers, strict=True)
     )
@@ -578,12 +566,7 @@ def _check(at: At, pool: Contract, model: BalancerV3WeightedPool) -> Reading[Non
     swaps = [(i, j, amount, running._net_e18(i, amount)) for i, j, amount in probes(running, every_pair=True)]
     answers = yield [
         _as_vault(
-            at.ask(
-                pool,
-                "onSwap",
-                (_EXACT_IN, net, list(model._live_e18), i, j, ETHER_ADDRESS, b""),
-            ),
-            model.vault,
+            at.ask(pool, "onSwap", (_EXACT_IN, net, list(model._live_e18), i, j, ETHER_ADDRESS, b"")), model.vault
         )
         for i, j, _, net in swaps
     ]

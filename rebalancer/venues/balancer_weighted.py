@@ -21,12 +21,7 @@ from rebalancer.abi import Event
 from rebalancer.errors import BadPoolSnapshot, LiquidityExhausted, UnsupportedPool
 from rebalancer.route import Hop, address_bytes, to_caller_flag
 from rebalancer.units import E18, PIPS, div_up
-from rebalancer.venues.balancer_math import (
-    div_up_e18,
-    mul_down_e18,
-    mul_up_e18,
-    pow_up,
-)
+from rebalancer.venues.balancer_math import div_up_e18, mul_down_e18, mul_up_e18, pow_up
 from rebalancer.venues.fields import Snapshot, int_of, ints_of, text_of, tokens_of
 from rebalancer.venues.model import (
     ETHER_ADDRESS,
@@ -40,17 +35,7 @@ from rebalancer.venues.model import (
     raw_price,
     refs_of,
 )
-from rebalancer.venues.reading import (
-    At,
-    Reading,
-    Venue,
-    answered,
-    each,
-    interface_of,
-    probes,
-    quotes_of,
-    tokens_read,
-)
+from rebalancer.venues.reading import At, Reading, Venue, answered, each, interface_of, probes, quotes_of, tokens_read
 
 __all__ = [
     "BALANCER_POOL",
@@ -266,10 +251,7 @@ class BalancerWeightedPool(PoolBase):
     @property
     def log_sources(self) -> tuple[LogSource, ...]:
         """The pool for its fee, and the Vault for its balances."""
-        return (
-            LogSource(self.address, BALANCER_POOL),
-            LogSource(self.vault, BALANCER_VAULT, self.pool_id),
-        )
+        return (LogSource(self.address, BALANCER_POOL), LogSource(self.vault, BALANCER_VAULT, self.pool_id))
 
     def moved(self, events: Sequence[Event]) -> BalancerWeightedPool:
         """See `PoolState.moved`."""

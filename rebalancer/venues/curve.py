@@ -109,10 +109,7 @@ def _load(snapshot: Snapshot) -> CurveStablePool | CurveCryptoPool:
         name=text_of(snapshot, "name"),
     )
     if "virtual_price" in snapshot and "lp_token_total_supply" in snapshot:
-        quoted, supply = (
-            int_of(snapshot, "virtual_price"),
-            int_of(snapshot, "lp_token_total_supply"),
-        )
+        quoted, supply = (int_of(snapshot, "virtual_price"), int_of(snapshot, "lp_token_total_supply"))
         if pool.invariant * E18 // max(supply, 1) != quoted:
             raise BadPoolSnapshot(f"virtual_price {quoted} does not match these balances")
     return pool
@@ -289,10 +286,7 @@ def with_balance(coin: str, code: str, held: int) -> dict[str, dict[str, str]]:
 
 VENUE = Venue(
     name="curve",
-    kinds=(
-        *("Curve 3pool", "Curve stableswap-ng"),
-        *("Curve tricrypto", "Curve tricrypto-ng", "Curve twocrypto-ng"),
-    ),
+    kinds=(*("Curve 3pool", "Curve stableswap-ng"), *("Curve tricrypto", "Curve tricrypto-ng", "Curve twocrypto-ng")),
     snapshot_key="a_coefficient",
     load=_load,
     read=each(_read),

@@ -33,25 +33,9 @@ from rebalancer.route import Hop
 from rebalancer.units import E18, PIPS
 from rebalancer.venues.curve_cubic import A_MULTIPLIER, cubic_d, cubic_mean, cubic_y
 from rebalancer.venues.curve_flow import Curve
-from rebalancer.venues.curve_math import (
-    MAX_D,
-    MIN_D,
-    Refused,
-    crypto_d,
-    crypto_y,
-    least_in,
-    most_in,
-    reduction_e18,
-)
+from rebalancer.venues.curve_math import MAX_D, MIN_D, Refused, crypto_d, crypto_y, least_in, most_in, reduction_e18
 from rebalancer.venues.curve_stable import FEE_ONE, curve_hop
-from rebalancer.venues.curve_two import (
-    TWO_LIMITS,
-    Limits,
-    two_d,
-    two_mean,
-    two_reduction_e18,
-    two_y,
-)
+from rebalancer.venues.curve_two import TWO_LIMITS, Limits, two_d, two_mean, two_reduction_e18, two_y
 from rebalancer.venues.model import (
     MAX_AMOUNT_RAW,
     NO_EVENTS,

@@ -17,16 +17,7 @@ from math import isqrt
 from rebalancer.units import E18
 from rebalancer.venues.curve_math import MAX_D, MIN_D, Refused, crypto_y, is_share, word
 
-__all__ = [
-    "A_MULTIPLIER",
-    "cube_root",
-    "cubic_d",
-    "cubic_mean",
-    "cubic_y",
-    "over",
-    "signed",
-    "wrapped",
-]
+__all__ = ["A_MULTIPLIER", "cube_root", "cubic_d", "cubic_mean", "cubic_y", "over", "signed", "wrapped"]
 
 A_MULTIPLIER = 10_000
 _COINS = 3

@@ -293,13 +293,7 @@ def crypto_y(xp: Sequence[int], ann: int, multiplier: int, gamma: int, d: int, j
 
 
 def newton_y(
-    start: int,
-    others: int,
-    k0_others: int,
-    count: int,
-    parameters: tuple[int, int, int],
-    d: int,
-    limit: int,
+    start: int, others: int, k0_others: int, count: int, parameters: tuple[int, int, int], d: int, limit: int
 ) -> int:
     """A scaled balance by Newton's method from a start, until steps are below `limit` or a part of 10^14.
 

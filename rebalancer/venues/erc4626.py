@@ -44,16 +44,7 @@ from rebalancer.venues.model import (
     check_amount,
     refs_of,
 )
-from rebalancer.venues.reading import (
-    PROBE_PARTS,
-    At,
-    Reading,
-    Venue,
-    answered,
-    each,
-    interface_of,
-    tokens_read,
-)
+from rebalancer.venues.reading import PROBE_PARTS, At, Reading, Venue, answered, each, interface_of, tokens_read
 
 __all__ = ["VENUE", "ERC4626Pool", "WrapPool", "share_vault_hop"]
 
@@ -357,10 +348,7 @@ def _read(at: At, ref: PoolRef) -> Reading[ERC4626Pool]:
     # Each candidate slot is overridden with its own index in the list, counted from 1, so the balance shows which slot
     # is read.
     marks = _in_slots(vault, dict(zip(_BALANCES_AT, range(1, len(_BALANCES_AT) + 1), strict=True)))
-    answers = yield [
-        *(at.ask(vault, name) for name in names),
-        _as_holder(at.ask(vault, "balanceOf", _HOLDER), marks),
-    ]
+    answers = yield [*(at.ask(vault, name) for name in names), _as_holder(at.ask(vault, "balanceOf", _HOLDER), marks)]
     asset, total_assets, total_supply = (
         vault.result(name, answer) for name, answer in zip(names, answers[:3], strict=True)
     )

@@ -12,17 +12,7 @@ from rebalancer.errors import BadPoolSnapshot
 from rebalancer.texts import LONGEST_SYMBOL, safe_text
 from rebalancer.venues.model import Token
 
-__all__ = [
-    "Snapshot",
-    "field_of",
-    "flag_of",
-    "int_of",
-    "ints_of",
-    "object_of",
-    "text_of",
-    "token_of",
-    "tokens_of",
-]
+__all__ = ["Snapshot", "field_of", "flag_of", "int_of", "ints_of", "object_of", "text_of", "token_of", "tokens_of"]
 
 Snapshot = Mapping[str, object]
 
@@ -30,9 +20,7 @@ Snapshot = Mapping[str, object]
 def token_of(snapshot: Snapshot, key: str) -> Token:
     token = object_of(snapshot, key)
     return Token(
-        text_of(token, "address"),
-        safe_text(text_of(token, "symbol"), LONGEST_SYMBOL),
-        int_of(token, "decimals"),
+        text_of(token, "address"), safe_text(text_of(token, "symbol"), LONGEST_SYMBOL), int_of(token, "decimals")
     )
 
 

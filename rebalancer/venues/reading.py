@@ -13,12 +13,7 @@ from typing import Any, Protocol, TypeVar
 
 from rebalancer.abi import Call, Contract, Interface
 from rebalancer.block import Block
-from rebalancer.errors import (
-    ContractMissing,
-    ContractReverted,
-    LiquidityExhausted,
-    RpcRejected,
-)
+from rebalancer.errors import ContractMissing, ContractReverted, LiquidityExhausted, RpcRejected
 from rebalancer.texts import LONGEST_SYMBOL, safe_text
 from rebalancer.venues.fields import Snapshot
 from rebalancer.venues.model import ETHER_ADDRESS, PoolRef, PoolState, Token
@@ -116,12 +111,7 @@ def _entry(line: str) -> Mapping[str, Any]:
     name, paren, types = head.partition("(")
     if not (arrow and paren and name.isidentifier()):
         raise ValueError(f"{line!r} is neither a function nor an event")
-    return {
-        "type": "function",
-        "name": name,
-        "inputs": _parameters(types),
-        "outputs": _parameters(results),
-    }
+    return {"type": "function", "name": name, "inputs": _parameters(types), "outputs": _parameters(results)}
 
 
 def _parameters(types: str) -> list[dict[str, str]]:

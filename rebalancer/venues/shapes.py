@@ -10,19 +10,8 @@ from dataclasses import replace
 from rebalancer.errors import BadPoolSnapshot
 from rebalancer.units import div_up
 from rebalancer.venues.model import Token, check_amount
-from rebalancer.venues.uniswap_v3 import (
-    InitializedTick,
-    TickProfile,
-    UniswapV3Pool,
-    check_price,
-    recentred_range,
-)
-from rebalancer.venues.uniswap_v3_math import (
-    MAX_TICK,
-    Q96,
-    sqrt_at_tick,
-    tick_at_sqrt,
-)
+from rebalancer.venues.uniswap_v3 import InitializedTick, TickProfile, UniswapV3Pool, check_price, recentred_range
+from rebalancer.venues.uniswap_v3_math import MAX_TICK, Q96, sqrt_at_tick, tick_at_sqrt
 
 __all__ = ["recentred", "synthetic"]
 

@@ -16,13 +16,7 @@ from typing import ClassVar
 
 from rebalancer.abi import Interface
 from rebalancer.venues.reading import Venue, interface_of
-from rebalancer.venues.uniswap_v3 import (
-    V3_POOL,
-    UniswapV3Pool,
-    is_v3_ref,
-    loader_of,
-    read_by_lens,
-)
+from rebalancer.venues.uniswap_v3 import V3_POOL, UniswapV3Pool, is_v3_ref, loader_of, read_by_lens
 
 __all__ = ["VENUE", "SlipstreamPool"]
 

@@ -29,16 +29,7 @@ from rebalancer.errors import BadPoolSnapshot, LiquidityExhausted, UnknownToken
 from rebalancer.route import Hop, address_bytes, to_caller_flag
 from rebalancer.units import PIPS
 from rebalancer.venues.fields import Snapshot, int_of, object_of, text_of, token_of
-from rebalancer.venues.model import (
-    LogSource,
-    PoolBase,
-    PoolRef,
-    Stretches,
-    Token,
-    address_key,
-    check_amount,
-    refs_of,
-)
+from rebalancer.venues.model import LogSource, PoolBase, PoolRef, Stretches, Token, address_key, check_amount, refs_of
 from rebalancer.venues.reading import At, Reading, Venue, interface_of, tokens_read
 from rebalancer.venues.uniswap_v3_math import (
     MAX_SQRT_X96,
@@ -372,12 +363,7 @@ class UniswapV3Pool(PoolBase):
     @property
     def ref(self) -> PoolRef:
         """See `PoolState.ref`."""
-        return PoolRef(
-            self.address,
-            (self.token0.address, self.token1.address),
-            self.fee_pips,
-            self.VENUE_NAME,
-        )
+        return PoolRef(self.address, (self.token0.address, self.token1.address), self.fee_pips, self.VENUE_NAME)
 
     @property
     def log_sources(self) -> tuple[LogSource, ...]:
@@ -467,11 +453,7 @@ class UniswapV3Pool(PoolBase):
             return _End(first_other + other[last] - other[k], ladder.sqrt_x96[last], last)
         last -= 1
         end_x96, part = partial(
-            ladder.sqrt_x96[last],
-            ladder.liquidity[last],
-            goal - fixed[last],
-            self.fee_pips,
-            down=ladder.down,
+            ladder.sqrt_x96[last], ladder.liquidity[last], goal - fixed[last], self.fee_pips, down=ladder.down
         )
         return _End(first_other + other[last] - other[k] + part, end_x96, last)
 
@@ -496,12 +478,7 @@ class UniswapV3Pool(PoolBase):
         # A tick at the end of the range is never crossed: the price limit stops the swap before it.
         if end.sqrt_x96 != start_x96 or end.sqrt_x96 == ladder.limit_x96:
             tick = tick_at_sqrt(end.sqrt_x96)
-        return replace(
-            self,
-            sqrt_price_x96=end.sqrt_x96,
-            tick=tick,
-            liquidity=self.profile.liquidity_at(tick),
-        )
+        return replace(self, sqrt_price_x96=end.sqrt_x96, tick=tick, liquidity=self.profile.liquidity_at(tick))
 
 
 class _Ranged(Protocol):
@@ -543,12 +520,7 @@ def moved_range(pool: _Ranged, events: Sequence[Event]) -> dict[str, Any]:
                 liquidity += change
     left = tuple(InitializedTick(at, *ticks[at]) for at in sorted(ticks) if ticks[at] != (0, 0))
     profile = pool.profile if left == pool.profile.ticks else replace(pool.profile, ticks=left)
-    return {
-        "profile": profile,
-        "sqrt_price_x96": sqrt_price_x96,
-        "tick": tick,
-        "liquidity": liquidity,
-    }
+    return {"profile": profile, "sqrt_price_x96": sqrt_price_x96, "tick": tick, "liquidity": liquidity}
 
 
 def stretches_of(pool: _Ranged, fee_pips: int, *, down: bool) -> Stretches:
@@ -592,12 +564,7 @@ def recentred_range(pool: _Ranged, sqrt_price_x96: int) -> dict[str, Any]:
         if net or abs(at) != end
     )
     profile = replace(pool.profile, ticks=ticks)
-    return {
-        "profile": profile,
-        "sqrt_price_x96": sqrt_price_x96,
-        "tick": tick,
-        "liquidity": profile.liquidity_at(tick),
-    }
+    return {"profile": profile, "sqrt_price_x96": sqrt_price_x96, "tick": tick, "liquidity": profile.liquidity_at(tick)}
 
 
 def pushed_range(
@@ -678,9 +645,7 @@ def loader_of(pools: type[V3], snapshot: Snapshot) -> V3:
         token0=token_of(snapshot, "token0"),
         token1=token_of(snapshot, "token1"),
         profile=profile_of(
-            int_of(scalars, "fee"),
-            int_of(scalars, "tick_spacing"),
-            ticks_of(object_of(snapshot, "tick_data")),
+            int_of(scalars, "fee"), int_of(scalars, "tick_spacing"), ticks_of(object_of(snapshot, "tick_data"))
         ),
         sqrt_price_x96=int_of(scalars, "sqrt_price_x96"),
         tick=int_of(scalars, "tick"),

@@ -49,15 +49,7 @@ from rebalancer.venues.uniswap_v3 import (
 )
 from rebalancer.venues.uniswap_v3_math import MAX_TICK
 
-__all__ = [
-    "MANAGER",
-    "VENUE",
-    "UniswapV4Pool",
-    "WrappedEtherPool",
-    "pool_id",
-    "v4_hop",
-    "v4_ref",
-]
+__all__ = ["MANAGER", "VENUE", "UniswapV4Pool", "WrappedEtherPool", "pool_id", "v4_hop", "v4_ref"]
 
 _BOOKED_BITS = 127
 """PoolManager stores the amounts of a swap as int128."""
@@ -498,10 +490,7 @@ def _load(snapshot: Snapshot) -> UniswapV4Pool:
         sqrt_price_x96=int_of(scalars, "sqrt_price_x96"),
         tick=int_of(scalars, "tick"),
         liquidity=int_of(scalars, "liquidity"),
-        protocol_fees_pips=(
-            int_of(scalars, "protocol_fee_zero_for_one"),
-            int_of(scalars, "protocol_fee_one_for_zero"),
-        ),
+        protocol_fees_pips=(int_of(scalars, "protocol_fee_zero_for_one"), int_of(scalars, "protocol_fee_one_for_zero")),
         chain_id=int_of(snapshot, "chain_id"),
         block=int_of(snapshot, "block"),
         name=text_of(snapshot, "name"),

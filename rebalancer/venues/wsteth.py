@@ -28,16 +28,7 @@ from rebalancer.units import E18
 from rebalancer.venues.erc4626 import WrapPool
 from rebalancer.venues.fields import Snapshot, flag_of, int_of, text_of, tokens_of
 from rebalancer.venues.model import MAX_AMOUNT_RAW, PoolRef, Token, address_key, refs_of
-from rebalancer.venues.reading import (
-    PROBE_PARTS,
-    At,
-    Reading,
-    Venue,
-    answered,
-    each,
-    interface_of,
-    tokens_read,
-)
+from rebalancer.venues.reading import PROBE_PARTS, At, Reading, Venue, answered, each, interface_of, tokens_read
 
 __all__ = ["VENUE", "WstETHPool", "wsteth_hop"]
 
