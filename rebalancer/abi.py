@@ -1,8 +1,8 @@
-"""Coding of contract calls: call data out, results, events and refusals back. Nothing is sent or read here.
+"""Encoding and decoding of contract calls: call data, results, events and errors. Sends nothing and reads nothing.
 
-Types are parsed once, when an interface is first asked for, so that encoding a call costs no more than filling in its numbers. Addresses
-come out in lower case and go in in any hex spelling. Structs and several results come out as plain tuples in ABI order, a single result as
-itself. `chain.interfaces` knows the packaged contracts and calls them.
+Types are parsed once, when an interface is first used, so encoding a call only fills in its numbers. Addresses are
+returned in lower case and accepted in any hex spelling. Structs and multiple results are plain tuples in ABI order; a
+single result is returned as itself. `chain.interfaces` knows the packaged contracts and calls them.
 """
 
 from __future__ import annotations
@@ -64,7 +64,8 @@ def _type(parameter: Mapping[str, Any]) -> str:
 
 
 class _TextDecoder(StringDecoder):
-    """Of a string, which whoever wrote the contract chose: made safe to show, also where it is no UTF-8."""
+    """Decoder of strings. The author of a contract chose the text, so it is made safe to show, even if it is not valid
+    UTF-8."""
 
     def __init__(self) -> None:
         super().__init__(handle_string_errors="replace")  # type: ignore[no-untyped-call]  # eth_abi's
@@ -76,12 +77,12 @@ class _TextDecoder(StringDecoder):
 CODERS = registry.copy()
 CODERS.unregister_decoder("string")
 CODERS.register_decoder("string", _TextDecoder, label="string")
-"""Of each ABI type, as eth_abi has them, but that strings come out safe to show."""
+"""Coders of all ABI types: those of eth_abi, except that strings are decoded by `_TextDecoder`."""
 
 
 @dataclass(frozen=True)
 class Record:
-    """A sequence of named parameters with its coders made ready."""
+    """A sequence of named parameters with its encoder and decoder."""
 
     types: tuple[str, ...]
     names: tuple[str, ...]
@@ -122,15 +123,16 @@ class Function:
         return "0x" + (self.selector + self.inputs.encode(args)).hex()
 
     def arguments(self, data: str) -> tuple[Any, ...]:
-        """What a call of it was given, from its data (0x, selector, arguments)."""
+        """The arguments in call data of this function (0x, selector, arguments)."""
         return self.inputs.decode(_bytes(data)[len(self.selector) :])
 
     def is_called_by(self, data: str) -> bool:
-        """Whether call data (0x, selector, arguments) calls it."""
+        """Whether call data (0x, selector, arguments) calls this function."""
         return _bytes(data).startswith(self.selector)
 
     def decode(self, data: bytes | str) -> Any:
-        """What it returned: a tuple of several results, a single one as itself, None of none.
+        """The returned value: a tuple of several results, a single result as itself, or None if the function returns
+        nothing.
 
         Raises:
             eth_abi DecodingError: the data is not what this function returns.
@@ -143,7 +145,7 @@ class Function:
 
 @dataclass(frozen=True)
 class Event:
-    """One event as it happened. Indexed strings and arrays are their 32-byte hashes."""
+    """One event that was emitted. Indexed strings and arrays appear as their 32-byte hashes."""
 
     name: str
     address: str
@@ -182,7 +184,7 @@ class ErrorShape:
 
 @dataclass(frozen=True)
 class Interface:
-    """A parsed ABI. Overloaded functions are found by signature, others also by bare name."""
+    """A parsed ABI. Functions are keyed by signature, and the first of each name also by the bare name."""
 
     name: str
     functions: Mapping[str, Function]
@@ -218,7 +220,7 @@ class Interface:
         return Contract(self, address.lower())
 
     def decode_log(self, log: Mapping[str, Any]) -> Event | None:
-        """The event a JSON log records, or None when it is none of this interface's."""
+        """The event that a JSON log records, or None if this interface has no such event."""
         shape = self.events.get(log["topics"][0]) if log["topics"] else None
         try:
             return shape.decode(log) if shape else None
@@ -239,16 +241,15 @@ class Contract:
         return self.interface.functions[function].encode(*args)
 
     def request(self, function: str, *args: Any, block: int | str | bytes = "latest") -> Call:
-        """The `eth_call` to put into a batch; `result` reads its answer."""
-        message = {"to": self.address, "data": self.data(function, *args)}
-        return "eth_call", (message, at_block(block))
+        """The `eth_call` to put into a batch; `result` decodes its answer."""
+        return "eth_call", ({"to": self.address, "data": self.data(function, *args)}, at_block(block))
 
     def result(self, function: str, answer: Any) -> Any:
-        """What an `eth_call` answered: decoded, or raised when the contract refused.
+        """Decode the answer to an `eth_call`.
 
         Raises:
-            the answer, where it is an error: ContractReverted or RpcRejected.
-            ContractMissing: nothing lives at the address, or something else does.
+            ContractReverted, RpcRejected: the answer is this error.
+            ContractMissing: the address has no code, or the code of another contract.
         """
         if isinstance(answer, ContractReverted | RpcRejected):
             raise answer from None
@@ -263,7 +264,7 @@ class Contract:
 
 
 def decode_logs(logs: Iterable[Mapping[str, Any]], *interfaces: Interface) -> list[Event]:
-    """The events that any of the interfaces knows, in the order of the logs."""
+    """The events that any of the interfaces can decode, in the order of the logs."""
     events = []
     for log in logs:
         for known in interfaces:

@@ -1,4 +1,4 @@
-"""The place of a block in its chain."""
+"""Identity of a block: number, hash and time."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ __all__ = ["Block"]
 
 @dataclass(frozen=True, slots=True)
 class Block:
-    """A block's place: number, hash, unix time."""
+    """A block's number, hash and time (unix seconds)."""
 
     number: int
     hash: str

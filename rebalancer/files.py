@@ -1,9 +1,12 @@
-"""Files of this program: written for its user alone and never through a symbolic link, read no further than they can sensibly go.
+"""File access with safe permissions and size limits.
 
-An outbox holds raw private transactions, and whoever can open its lock can keep a keeper from starting. So files are made with mode 0600 and
-folders with 0700, whatever the umask is. Files that are there keep their mode: `rebalancer doctor` speaks of those that others can read.
+Files are written for the current user only, and never through a symbolic link. An outbox holds raw private
+transactions, and any account that can open its lock can stop a keeper from starting. So new files get mode 0600 and new
+folders 0700, whatever the umask is. Existing files keep their mode; `rebalancer doctor` reports those that others can
+read.
 
-A file that is read may be anybody's: one that is larger, or whose JSON is nested deeper, than anything this program writes is `Excess`.
+An input file may come from anybody. A file that is larger, or JSON that is nested deeper, than anything this program
+writes raises `Excess`.
 """
 
 from __future__ import annotations
@@ -17,22 +20,12 @@ from typing import IO, Any, Literal, NoReturn
 
 from rebalancer.texts import nests_deeper
 
-__all__ = [
-    "MEGABYTE",
-    "Excess",
-    "is_wide",
-    "make_folder",
-    "open_file",
-    "open_own",
-    "parse_json",
-    "read_text",
-]
+__all__ = ["MEGABYTE", "Excess", "is_wide", "make_folder", "open_file", "open_own", "parse_json", "read_text"]
 
 MEGABYTE = 10**6
 
 _MOST_DEPTH = 32
-"""Objects and lists inside each other: what this program writes has ten at most."""
-
+"""Nesting limit of objects and lists in a file. Files of this program have at most ten levels."""
 
 _FOLDER_MODE = 0o700
 _FILE_MODE = 0o600
@@ -42,24 +35,25 @@ _FLAGS = {"r+b": os.O_RDWR, "ab": os.O_WRONLY | os.O_APPEND}
 
 
 def make_folder(path: Path) -> None:
-    """Make a folder and those above it that are missing, for this user alone.
+    """Create a folder and its missing parents, with access for this user only.
 
     Raises:
-        OSError: one cannot be made.
+        OSError: a folder cannot be created.
     """
     missing = [one for one in (path, *path.parents) if not one.exists()]
     for one in reversed(missing):
         one.mkdir(_FOLDER_MODE, exist_ok=True)
-        one.chmod(_FOLDER_MODE)  # the umask may have taken away what we need ourselves
+        one.chmod(_FOLDER_MODE)  # the umask may have removed permissions that this program needs
 
 
 def open_own(path: Path, flags: int) -> int:
-    """Open a regular file, made for this user alone where there is none; the descriptor. `flags` are those of `os.open`.
+    """Open a regular file, creating it for this user only if it is missing; returns the descriptor. `flags` are those
+    of `os.open`.
 
     Raises:
-        OSError: it is a symbolic link, or no regular file, or cannot be opened; `strerror` says so.
+        OSError: the file is a symbolic link, is not a regular file, or cannot be opened; `strerror` has the reason.
     """
-    # Not to block: a FIFO would wait for somebody to read it.
+    # O_NONBLOCK: otherwise opening a FIFO waits for a reader.
     flags |= os.O_NOFOLLOW | os.O_CLOEXEC | os.O_NONBLOCK
     try:
         found = os.open(path, flags | os.O_CREAT | os.O_EXCL, _FILE_MODE)
@@ -68,12 +62,12 @@ def open_own(path: Path, flags: int) -> int:
         found = _opened(path, flags)
     if not stat.S_ISREG(os.fstat(found).st_mode):
         os.close(found)
-        raise OSError(errno.EINVAL, "it is no regular file")
+        raise OSError(errno.EINVAL, "it is not a regular file")
     return found
 
 
 def open_file(path: Path, mode: Literal["r+b", "ab"]) -> IO[bytes]:
-    """The same as a file object.
+    """As `open_own`, returning a file object.
 
     Raises:
         OSError: as `open_own`.
@@ -82,15 +76,16 @@ def open_file(path: Path, mode: Literal["r+b", "ab"]) -> IO[bytes]:
 
 
 class Excess(ValueError):  # noqa: N818 (as all errors here are named)
-    """A file has more, or is nested deeper, than anything that is meant. Its text follows "the file …"."""
+    """A file is larger, or nested deeper, than any file this program writes. Its text completes a sentence that begins
+    with "the file"."""
 
 
 def read_text(path: Path, most_bytes: int) -> str:
-    """A file's text, UTF-8.
+    """Text of a UTF-8 file.
 
     Raises:
-        Excess: it has more bytes.
-        OSError, UnicodeDecodeError: it cannot be read, or is no text.
+        Excess: the file has more than `most_bytes` bytes.
+        OSError, UnicodeDecodeError: the file cannot be read, or is not UTF-8.
     """
     with path.open("rb") as file:
         data = file.read(most_bytes + 1)
@@ -100,11 +95,11 @@ def read_text(path: Path, most_bytes: int) -> str:
 
 
 def parse_json(text: str) -> Any:
-    """What JSON says.
+    """The value of a JSON text.
 
     Raises:
-        Excess: it is nested too deeply.
-        ValueError: it is no JSON; NaN and Infinity are none.
+        Excess: the text is nested too deeply.
+        ValueError: the text is not valid JSON. NaN and Infinity are not valid.
     """
     if nests_deeper(text.encode(errors="replace"), _MOST_DEPTH):
         raise Excess(f"it is nested more than {_MOST_DEPTH} deep")
@@ -112,11 +107,11 @@ def parse_json(text: str) -> Any:
 
 
 def _refuse(word: str) -> NoReturn:
-    raise ValueError(f"{word} is no number of JSON")
+    raise ValueError(f"{word} is not a JSON number")
 
 
 def is_wide(path: Path) -> bool:
-    """Whether anybody but its owner can open a file that is there; of a link, what it leads to."""
+    """Whether users other than its owner can open an existing file. A link is followed."""
     try:
         return bool(path.stat().st_mode & _OTHERS)
     except OSError:

@@ -1,10 +1,11 @@
-"""Prices held against a market: what pools say that tokens are worth, weighted by depth.
+"""Check of oracle prices against pool prices, weighted by depth.
 
-A pool tells no dollars, only how many of one token another is worth. So each feed's price is held against those of the others: a pool of
-two tokens agrees with both of their feeds, or with one at most. A feed is off where it disagrees over more than half of the depth of
-its token's pools; of several, those that disagree over the largest part are named, which are the ones that explain the others.
+A pool does not know dollars, only the price of one token in another. So each feed's price is compared with the prices
+of the other feeds: a pool of two tokens agrees with both feeds, or with at most one. A feed is off the market if it
+disagrees with pools that hold more than half of its token's depth. If there are several such feeds, only those with the
+largest disagreeing part are returned, because they explain the others.
 
-Depth is how much of a token moves a pool's price by 1 %. Pure; prices are USD per whole token times 1e18.
+Depth is the amount of a token that moves a pool's price by 1 %. Pure; prices are USD per whole token times 1e18.
 """
 
 from __future__ import annotations
@@ -16,25 +17,25 @@ from fractions import Fraction
 
 from rebalancer.errors import PoolError
 from rebalancer.oracle import diverges
-from rebalancer.units import BPS, E18, PIPS_PER_BPS
+from rebalancer.units import BPS, E18, PIPS, PIPS_PER_BPS, div_up
 from rebalancer.venues import Pool
 
 __all__ = ["MAX_SLIPPAGE_BPS", "OffMarket", "off_market", "unpriced"]
 
 MAX_SLIPPAGE_BPS = 300
-"""ConfigStore.MAX_SLIPPAGE_BPS: the most that a policy may allow. Where feed and market are further apart, no vault can trade there, or
-whoever trades with it gains."""
+"""ConfigStore.MAX_SLIPPAGE_BPS: the largest slippage a policy may allow. If feed and market differ by more, a vault
+cannot trade, or the counterparty of its trades gains."""
 
 _MOST_FEE_BPS = 100
-"""A pool of a larger fee widens no limit by more."""
-_PIPS = 1_000_000
+"""Cap on the pool fee that is added to the limit."""
 _MOVED = 0.99
-"""Depth is measured to this part of the price."""
+"""Price factor at which depth is measured: a move of 1 %."""
 
 
 @dataclass(frozen=True, slots=True)
 class OffMarket:
-    """A token whose feed is not what pools say: its price by both, and the part of its pools' depth that disagrees, in basis points."""
+    """A token whose feed disagrees with the pools: both prices, and the part of its pools' depth that disagrees, in
+    basis points."""
 
     token: str
     feed_e18: int
@@ -43,16 +44,16 @@ class OffMarket:
 
     @property
     def sentence(self) -> str:
-        """Both prices, to four digits that tell something."""
+        """Both prices, to four significant digits."""
         return (
-            f"the feed says {self.feed_e18 / E18:,.4g} USD, and the listed pools, by depth and by the other feeds, "
+            f"the feed price is {self.feed_e18 / E18:,.4g} USD; the listed pools and the other feeds imply "
             f"{self.market_e18 / E18:,.4g} USD"
         )
 
 
 @dataclass(frozen=True, slots=True)
 class _Opinion:
-    """What one pool says of a token."""
+    """The price of a token in one pool."""
 
     price: Fraction
     depth_raw: int
@@ -65,9 +66,11 @@ def off_market(
     limit_bps: int = MAX_SLIPPAGE_BPS,
     limits_bps: Mapping[str, int] | None = None,
 ) -> tuple[OffMarket, ...]:
-    """The tokens whose feeds are off the market by more than a limit and the largest fee of the pools (at most 1 %), the surest first.
+    """Tokens whose feeds differ from the market by more than a limit plus the largest pool fee (at most 1 %), the most
+    certain first.
 
-    `limits_bps` are of single tokens. Pools of tokens without a price, and pools without depth, say nothing.
+    `limits_bps` overrides the limit of single tokens. Pools of tokens without a price, and pools without depth, are
+    ignored.
     """
     limits = limits_bps or {}
     found = []
@@ -80,28 +83,26 @@ def off_market(
             found.append(OffMarket(token, prices_e18[token], market_e18, part_bps))
     most = max((one.against_bps for one in found), default=0)
     worst = [one for one in found if one.against_bps == most]
-    # Of two that only know each other the one nearer to a dollar is believed.
+    # If two tokens trade only with each other, the feed nearer to one dollar is believed.
     return tuple(sorted(worst, key=_from_a_dollar, reverse=True))
 
 
 def unpriced(prices_e18: Mapping[str, int], pools: Sequence[Pool]) -> tuple[str, ...]:
-    """The tokens with a price of which no pool says anything, in the order given."""
+    """Tokens with a feed price but without any pool that can be compared with it, in the order given."""
     known = _opinions(prices_e18, pools, MAX_SLIPPAGE_BPS, {})
     return tuple(token for token in prices_e18 if token not in known)
 
 
 def _opinions(
-    prices_e18: Mapping[str, int],
-    pools: Sequence[Pool],
-    limit_bps: int,
-    limits_bps: Mapping[str, int],
+    prices_e18: Mapping[str, int], pools: Sequence[Pool], limit_bps: int, limits_bps: Mapping[str, int]
 ) -> dict[str, list[_Opinion]]:
     found: dict[str, list[_Opinion]] = defaultdict(list)
-    # One for all pools: a pool may stand its fee away from the market, and so may what is between two of them.
-    fees_bps = [-(-pool.fee_pips // PIPS_PER_BPS) for pool in pools if [*_ways(pool, prices_e18)]]
+    # One fee limit for all pools: a pool's price may differ from the market by its fee, and so may a price between two
+    # pools.
+    fees_bps = [div_up(pool.fee_pips, PIPS_PER_BPS) for pool in pools if [*_pairs(pool, prices_e18)]]
     fee_bps = min(_MOST_FEE_BPS, max(fees_bps, default=0))
     for pool in pools:
-        for (token, decimals), (other, other_decimals) in _ways(pool, prices_e18):
+        for (token, decimals), (other, other_decimals) in _pairs(pool, prices_e18):
             try:
                 spot = pool.spot_price(token, other)
                 depth_raw = _depth_raw(pool, token, other, spot) if spot else 0
@@ -117,25 +118,25 @@ def _opinions(
     return found
 
 
-def _ways(pool: Pool, prices_e18: Mapping[str, int]) -> Iterator[tuple[tuple[str, int], tuple[str, int]]]:
+def _pairs(pool: Pool, prices_e18: Mapping[str, int]) -> Iterator[tuple[tuple[str, int], tuple[str, int]]]:
     tokens = [(one.address, one.decimals) for one in pool.tokens if prices_e18.get(one.address)]
     return ((one, other) for one in tokens for other in tokens if one != other)
 
 
 def _depth_raw(pool: Pool, token: str, other: str, spot: Fraction) -> int:
-    """How much of a token goes in until the next unit yields 1 % less."""
-    marginal = float(spot) * (1 - pool.fee_pips / _PIPS) * _MOVED
+    """Amount of a token that the pool takes until the next unit yields 1 % less."""
+    marginal = float(spot) * (1 - pool.fee_pips / PIPS) * _MOVED
     return pool.flow_to(token, other, marginal)[0]
 
 
 def _median(opinions: Sequence[_Opinion]) -> Fraction:
-    """The price that half of the depth is at or below."""
+    """The lowest price that covers half of the depth, counted from the lowest price up."""
     half = sum(one.depth_raw for one in opinions)
     for one in sorted(opinions, key=lambda each: each.price):
         half -= 2 * one.depth_raw
         if half <= 0:
             return one.price
-    raise AssertionError("no pool says anything")
+    raise AssertionError("there are no pools")
 
 
 def _from_a_dollar(one: OffMarket) -> Fraction:

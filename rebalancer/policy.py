@@ -1,10 +1,11 @@
-"""The rules of a rebalance: `contracts/libraries/RebalancePolicy.sol` in Python, equal to the unit.
+"""Rules of a rebalance: `contracts/libraries/RebalancePolicy.sol` in Python, with identical results.
 
-Same functions, same order. `rebalancer.settlement` puts them together as the vault does. Pure: no clock, network, randomness or
-logging; every number is an int.
+Same functions, same order. `rebalancer.settlement` calls them in the vault's order. Pure: no clock, network, randomness
+or logging; every number is an int.
 
-Sequences are in basket order. Amounts are raw units of their token, `unit` is 10**decimals, prices are USD per whole token
-times 1e18, values and distances are USD times 1e18. Refusals raise `PolicyRefused` with the contract's error name and numbers.
+Sequences are in basket order. Amounts are raw units of their token, `unit` is 10**decimals, prices are USD per whole
+token times 1e18, values and distances are USD times 1e18. A refusal raises `PolicyRefused` with the contract's error
+name and numbers.
 """
 
 from __future__ import annotations
@@ -48,19 +49,19 @@ __all__ = [
 ]
 
 MAX_TOTAL_E18 = 1 << 120
-"""RebalancePolicy.MAX_TOTAL_E18: above this the contract's cross-multiplication could overflow."""
+"""RebalancePolicy.MAX_TOTAL_E18: above this value the contract's cross-multiplication could overflow."""
 
 MAX_HELD_RAW = (1 << 120) - 1
-"""Holdings.MAX_RAW and RebalancePolicy.MAX_AMOUNT_RAW: the largest amount of one asset in a ledger, and in a trade."""
+"""Holdings.MAX_RAW and RebalancePolicy.MAX_AMOUNT_RAW: the largest amount of one asset in the ledger and in a trade."""
 
 
 # Targets and bands
 
 
 def target_e18(start_e18: int, end_e18: int, glide_start: int, glide_end: int, timestamp: int) -> int:
-    """Target weight at `timestamp`, on the straight line from one target to the next, rounded down.
+    """Target weight at `timestamp`, interpolated linearly between the two targets, rounded down.
 
-    Rounded targets may sum to less than 1e18 by less than one an asset.
+    Rounded targets may sum to less than 1e18, by less than one unit per asset.
     """
     if timestamp >= glide_end:
         return end_e18
@@ -71,10 +72,10 @@ def target_e18(start_e18: int, end_e18: int, glide_start: int, glide_end: int, t
 
 
 def band_e18(band_bps: int, relative_band_bps: int, asset_target_e18: int, dust_bps: int) -> int:
-    """Band around a target as a fraction of 1e18 of the basket.
+    """Half-width of the band around a target, as a fraction of 1e18 of the basket.
 
-    The narrower of `band_bps` of the basket and, unless 0, `relative_band_bps` of the target (rounded down), and never so narrow
-    that dust could break it. `band_bps` is above `dust_bps`.
+    The smaller of `band_bps` of the basket and `relative_band_bps` of the target (rounded down; 0: no relative band). A
+    relative band is never narrower than dust. `band_bps` is above `dust_bps`.
     """
     absolute = band_bps * (E18 // BPS)
     if relative_band_bps == 0:
@@ -105,7 +106,7 @@ def weigh(held: Sequence[int], prices_e18: Sequence[int], units: Sequence[int]) 
     """Value of every asset, rounded down, and their sum.
 
     Raises:
-        PolicyRefused: TotalOutOfRange, if the sum is 0 or any of it is above 2**120.
+        PolicyRefused: TotalOutOfRange, if the sum is 0, or if a value or the sum is above 2**120.
     """
     values = []
     for amount, price, unit in zip(held, prices_e18, units, strict=True):
@@ -120,16 +121,16 @@ def weigh(held: Sequence[int], prices_e18: Sequence[int], units: Sequence[int]) 
 
 
 def distances(values_e18: Sequence[int], total_e18: int, targets_e18: Sequence[int]) -> tuple[list[int], int]:
-    """Signed distance of every asset from its target value (which rounds down), and the sum of their sizes."""
+    """Signed distance of every asset from its target value (rounded down), and the sum of their absolute values."""
     signed = [v - t * total_e18 // E18 for v, t in zip(values_e18, targets_e18, strict=True)]
     return signed, sum(map(abs, signed))
 
 
-# P0: is there anything to do
+# P0: whether a rebalance is due
 
 
 def first_broken(distances_e18: Sequence[int], total_e18: int, bands_e18: Sequence[int]) -> int | None:
-    """Index of the first asset whose weight is further from its target than its band allows, or None."""
+    """Index of the first asset whose distance from its target exceeds its band, or None."""
     for i, (distance, band) in enumerate(zip(distances_e18, bands_e18, strict=True)):
         if abs(distance) * E18 > band * total_e18:
             return i
@@ -137,15 +138,18 @@ def first_broken(distances_e18: Sequence[int], total_e18: int, bands_e18: Sequen
 
 
 def is_calendar_open(rebalanced_at: int, calendar_seconds: int, timestamp: int) -> bool:
-    """Whether the calendar allows a rebalance: none was made in its present period.
+    """Whether the calendar allows a rebalance: no rebalance was made in the current period.
 
-    Periods are counted from 1970; 0 seconds: there is no calendar.
+    Periods are counted from 1970. `calendar_seconds` of 0 means that there is no calendar.
     """
     return calendar_seconds != 0 and rebalanced_at < timestamp - timestamp % calendar_seconds
 
 
 def is_open(since: int, open_after_seconds: int, timestamp: int) -> bool:
-    """Whether anyone may rebalance: that long after it was first seen due (0: it was not), never if that is 0."""
+    """Whether anyone may rebalance: `open_after_seconds` have passed since the vault was first seen due.
+
+    False if `since` is 0 (not due) or `open_after_seconds` is 0 (never).
+    """
     return since != 0 and open_after_seconds != 0 and timestamp >= since + open_after_seconds
 
 
@@ -168,16 +172,12 @@ def deficit_raw(distance_e18: int, price_e18: int, unit: int) -> int:
 
 
 def to_destination(
-    distances_e18: Sequence[int],
-    total_e18: int,
-    bands_e18: Sequence[int],
-    destination_bps: int,
-    dust_bps: int,
+    distances_e18: Sequence[int], total_e18: int, bands_e18: Sequence[int], destination_bps: int, dust_bps: int
 ) -> tuple[int, int]:
-    """How far all assets together lie outside their destinations, and the value that must be sold to bring all of them there.
+    """Sum of all distances outside the destinations, and the value to sell to bring all assets inside.
 
-    The need is the larger of what those above and what those below lie outside, and dust for what the trades themselves lose. A
-    destination's width rounds down.
+    The need is the larger of the sum of the assets above target and the sum of those below, plus dust for the loss of
+    the trades. The width of a destination rounds down.
     """
     above = below = 0
     for distance, band in zip(distances_e18, bands_e18, strict=True):
@@ -196,7 +196,8 @@ def check_sales(
     prices_e18: Sequence[int],
     units: Sequence[int],
 ) -> bool:
-    """Each asset to be sold has a surplus and each to be bought a deficit; says whether each sale is within its surplus.
+    """Check that each sold asset has a surplus and each bought asset a deficit. Returns whether each sale is within its
+    surplus.
 
     Raises:
         PolicyRefused: SaleWithoutSurplus or BuyWithoutDeficit.
@@ -221,10 +222,10 @@ def fit_sales(
     need_e18: int,
     turnover_e18: int,
 ) -> list[int]:
-    """Sales lowered to what P1 and P6 allow, in raw units, rounded down; what is allowed stays as it is.
+    """Sales reduced to what P1 and P6 allow, in raw units, rounded down; sales within the limits are unchanged.
 
-    Each is lowered to its surplus, then all alike until they are worth at most `need_e18` at primary prices and `turnover_e18` at
-    the higher ones.
+    Each sale is reduced to its surplus. Then all are scaled by one factor until they are worth at most `need_e18` at
+    primary prices and `turnover_e18` at the higher prices.
     """
     fitted = [min(sale, surplus) for sale, surplus in zip(sales, surpluses_raw, strict=True)]
     fitted = _scaled_to(fitted, prices_e18, units, need_e18)
@@ -239,10 +240,11 @@ def fitted_minimum_e18(
     his_e18: Sequence[int],
     units: Sequence[int],
 ) -> int:
-    """What must come back at least, at the lower prices, for sales lowered from `sales` to `fitted`; USD times 1e18, rounded down.
+    """Minimum value to receive, at the lower prices, for sales reduced from `sales` to `fitted`; USD times 1e18,
+    rounded down.
 
-    Of the worth of `min_buys`, the part that `fitted` is worth of `sales` at the higher prices; all of it where nothing is sold, or
-    where no basket could hold as much.
+    The value of `min_buys` times the ratio of `fitted` to `sales`, both valued at the higher prices. The whole value of
+    `min_buys` if nothing is sold, or if it exceeds the largest possible basket.
     """
     minimum = sum(map(value_down, (min(buy, MAX_HELD_RAW) for buy in min_buys), los_e18, units))
     requested = sum(map(value_up, (min(sale, MAX_HELD_RAW) for sale in sales), his_e18, units))
@@ -252,7 +254,7 @@ def fitted_minimum_e18(
 
 
 def check_trade_size(asset: int, amount_raw: int, minimum_raw: int) -> None:
-    """An asset was not traded, or at least its minimum of it.
+    """Check that an asset was not traded, or by at least its minimum trade.
 
     Raises:
         PolicyRefused: TradeTooSmall.
@@ -273,7 +275,8 @@ def allowed_sales(
 ) -> list[int]:
     """Sales that P1 and P6 allow together, in raw units, rounded down.
 
-    Every surplus, all scaled down alike to what the need and what is left of the turnover budget allow, and none below its minimum trade.
+    All surpluses, scaled by one factor to the need and to the remaining turnover budget. Sales below their minimum
+    trade are dropped.
     """
     sales = _scaled_to(surpluses_raw, prices_e18, units, need_e18)
     sales = _scaled_to(sales, his_e18, units, turnover_left_e18 * total_e18 // E18)
@@ -281,11 +284,11 @@ def allowed_sales(
 
 
 def _scaled_to(amounts: Sequence[int], prices_e18: Sequence[int], units: Sequence[int], limit_e18: int) -> list[int]:
-    """The amounts, scaled so that their values, each rounded up, sum to at most the limit."""
+    """The amounts, scaled by one factor so that the sum of their values, each rounded up, is at most the limit."""
     worth = sum(map(value_up, amounts, prices_e18, units))
     if worth <= limit_e18:
         return list(amounts)
-    part = max(0, limit_e18 - len(amounts))  # rounding each value up again may add one an asset
+    part = max(0, limit_e18 - len(amounts))  # rounding each value up again may add one unit per asset
     return [amount * part // worth for amount in amounts]
 
 
@@ -295,8 +298,8 @@ def _scaled_to(amounts: Sequence[int], prices_e18: Sequence[int], units: Sequenc
 def slippage_e18(start_bps: int, max_bps: int, ramp_seconds: int, since: int, timestamp: int) -> int:
     """Slippage allowed at `timestamp`, as a fraction of 1e18, rounded down.
 
-    Climbs in a straight line from start to max over the ramp (at least 1 s) since a rebalance was first seen due; 0: it was not,
-    so the climb has not begun.
+    Rises linearly from start to max over the ramp (at least 1 s), beginning when a rebalance was first seen due.
+    `since` is 0 if it was not: the slippage is then the start slippage.
     """
     elapsed = timestamp - since if since else 0
     if elapsed >= ramp_seconds:
@@ -306,7 +309,7 @@ def slippage_e18(start_bps: int, max_bps: int, ramp_seconds: int, since: int, ti
 
 
 def minimum_bought_e18(sold_e18: int, slippage_limit_e18: int) -> int:
-    """Least value that must come back for what was sold, rounded up."""
+    """Minimum value to receive for the value sold, rounded up."""
     return div_up(sold_e18 * (E18 - slippage_limit_e18), E18)
 
 
@@ -314,12 +317,9 @@ def minimum_bought_e18(sold_e18: int, slippage_limit_e18: int) -> int:
 
 
 def check_toward_target(
-    distances_before_e18: Sequence[int],
-    distances_after_e18: Sequence[int],
-    total_after_e18: int,
-    dust_bps: int,
+    distances_before_e18: Sequence[int], distances_after_e18: Sequence[int], total_after_e18: int, dust_bps: int
 ) -> None:
-    """No asset crossed its target or ended further from it, by more than dust.
+    """Check that no asset crossed its target, or ended further from it, by more than dust.
 
     Raises:
         PolicyRefused: AwayFromTarget.
@@ -339,7 +339,7 @@ def check_progress(
     min_progress_bps: int,
     dust_bps: int,
 ) -> None:
-    """E'/V' <= (1 - minProgress) * E/V, or E' is within dust of zero.
+    """Check that E'/V' <= (1 - minProgress) * E/V, or that E' is within dust of zero.
 
     Raises:
         PolicyRefused: TooLittleProgress.
@@ -349,8 +349,7 @@ def check_progress(
     allowed = (BPS - min_progress_bps) * distance_before_e18 * total_after_e18
     if distance_after_e18 * total_before_e18 * BPS > allowed:
         raise PolicyRefused(
-            "TooLittleProgress",
-            (distance_before_e18, total_before_e18, distance_after_e18, total_after_e18),
+            "TooLittleProgress", (distance_before_e18, total_before_e18, distance_after_e18, total_after_e18)
         )
 
 
@@ -358,7 +357,7 @@ def check_progress(
 
 
 def leak(level_e18: int, budget_bps: int, period_seconds: int, elapsed_seconds: int) -> int:
-    """Level of a bucket that drains `budget_bps` of 1e18 in the period; the drained part rounds down."""
+    """Level of a bucket that drains `budget_bps` of 1e18 per period; the drained amount rounds down."""
     drained = budget_bps * (E18 // BPS) * elapsed_seconds // period_seconds
     return max(0, level_e18 - drained)
 
@@ -371,10 +370,11 @@ def carry_level(
     new_period_seconds: int,
     elapsed_seconds: int,
 ) -> int:
-    """The level to write down when budget or period change.
+    """The level to store when budget or period change.
 
-    The present level, raised by what the new rate will be thought to have drained since. That rounds up: read at once it is the
-    present level or one unit more, and a slower rate never reads less later than the old one would have.
+    The current level, plus the amount the new rate drains in `elapsed_seconds`, rounded up. Read immediately, the
+    result is the current level or one unit more. With a slower rate, it never reads less later than it would with the
+    old rate.
     """
     present = leak(level_e18, budget_bps, period_seconds, elapsed_seconds)
     if present == 0:
@@ -408,11 +408,11 @@ def _spend(refusal: str, level_e18: int, spent_e18: int, total_e18: int, budget_
     return level
 
 
-# Auction: when the oracle is gone
+# Auction: after the oracle has failed
 
 
 def auction_pay_raw(start_pay_raw: int, floor_pay_raw: int, decay_seconds: int, elapsed_seconds: int) -> int:
-    """What a whole lot costs: falls in a straight line from start to floor over the decay (at least 1 s), rounded up."""
+    """Price of a whole lot: falls linearly from start to floor over the decay (at least 1 s), rounded up."""
     if elapsed_seconds >= decay_seconds:
         return floor_pay_raw
     return start_pay_raw - (start_pay_raw - floor_pay_raw) * elapsed_seconds // decay_seconds

@@ -1,4 +1,4 @@
-"""Files of pool snapshots: one JSON object each, of any venue."""
+"""Files of pool snapshots: one JSON object each, for all venues."""
 
 from __future__ import annotations
 
@@ -13,15 +13,15 @@ from rebalancer.venues import PoolState, load
 __all__ = ["load_pool", "save_pool"]
 
 _MOST_BYTES = 64 * MEGABYTE
-"""Of a pool's file: half a million ticks."""
+"""Size limit of a pool file: half a million ticks."""
 
 
 def load_pool(path: str | PathLike[str]) -> PoolState:
-    """The pool in the snapshot of a file.
+    """The pool in a snapshot file.
 
     Raises:
-        BadPoolSnapshot: unreadable, incomplete, or contradicting itself.
-        UnsupportedPool: of a kind that cannot be quoted.
+        BadPoolSnapshot: the file is unreadable, incomplete or inconsistent.
+        UnsupportedPool: pools of this kind cannot be quoted.
     """
     try:
         content = parse_json(read_text(Path(path), _MOST_BYTES))
@@ -40,5 +40,5 @@ def load_pool(path: str | PathLike[str]) -> PoolState:
 
 
 def save_pool(pool: PoolState, path: str | PathLike[str]) -> None:
-    """Write the snapshot that `load_pool` reads back as an equal pool."""
+    """Write a snapshot that `load_pool` reads back as an equal pool."""
     Path(path).write_text(json.dumps(pool.to_json(), indent=2) + "\n", encoding="utf-8")

@@ -1,7 +1,7 @@
-"""Why something is done or not done: one word for it everywhere.
+"""Reasons of decisions: one word for each reason to rebalance a vault or not.
 
-The first nine are VaultLens.Reason, in its order; the keeper adds what only it can know. The lens, logs, metrics, records and
-the command line all use these words.
+The first nine are VaultLens.Reason, in its order; the keeper adds those that only the keeper can know. The lens, logs,
+metrics, records and the command line all use these words.
 """
 
 from __future__ import annotations
@@ -12,62 +12,65 @@ __all__ = ["LENS_REASONS", "Reason"]
 
 
 class Reason(StrEnum):
-    """Why a vault can, cannot, was or was not rebalanced."""
+    """Why a vault can or cannot be rebalanced, or why it was or was not."""
 
     BAND_BROKEN = "BandBroken"
-    """A weight has left its band and a rebalance may run."""
+    """A weight is outside its band, and a rebalance is allowed."""
     IN_BAND = "InBand"
-    """Every weight is inside its band."""
+    """All weights are inside their bands."""
     PAUSED = "Paused"
-    """The guardian stopped rebalancing."""
+    """The guardian has paused rebalancing."""
     COOLDOWN = "Cooldown"
-    """The last rebalance was too recent."""
+    """The cooldown after the last rebalance has not ended."""
     ORACLE_FAULT = "OracleFault"
-    """An asset has no sound price."""
+    """The price of an asset has a fault."""
     TOTAL_OUT_OF_RANGE = "TotalOutOfRange"
-    """The basket is worth nothing, or more than can be computed."""
+    """The basket's value is zero, or too large to compute."""
     CALENDAR_DUE = "CalendarDue"
-    """Every weight is inside its band, but the calendar asks for a rebalance."""
+    """All weights are inside their bands, but a calendar rebalance is due."""
     LOSS_NOT_WRITTEN_DOWN = "LossNotWrittenDown"
-    """The vault has less of a token than its ledger and the open claims say; anyone may have it written down (`sync`)."""
+    """The vault holds less of a token than its ledger and the open claims require; anyone may call `sync` to write the
+    loss down."""
     PURCHASES_BARRED = "PurchasesBarred"
-    """Every asset below its target has lost balance, and the owner has not allowed buying it again."""
+    """Every asset below its target has lost balance, and the owner has not allowed its purchase again."""
 
     REBALANCED = "Rebalanced"
-    """A rebalance was mined and checked against its prediction."""
+    """A rebalance was mined and matches its prediction."""
     NO_ROUTE = "NoRoute"
-    """No known pool leads from what is in surplus to what is in deficit."""
+    """No known pool connects an asset in surplus to an asset in deficit."""
     AWAITS_PRICE = "AwaitsPrice"
-    """Trades would be allowed, but cost more than is paid while the vault's slippage limit still climbs."""
+    """Trades are allowed, but cost more than the keeper accepts while the vault's slippage limit still rises."""
     BUDGET_SPENT = "BudgetSpent"
-    """What is left of the loss or turnover budget allows no useful trade."""
+    """The remaining loss or turnover budget allows no useful trade."""
     NOT_WORTH_GAS = "NotWorthGas"
-    """Losses, gas and tip together would be more than bringing the basket home is worth."""
+    """Losses, gas and tip together exceed the benefit of a rebalance."""
     POLICY_REFUSES = "PolicyRefuses"
-    """The best plan known would be refused by the vault's own checks."""
+    """The vault's own checks would reject the best known plan."""
     PLAN_FAILED = "PlanFailed"
-    """Seeking trades for it failed by a mistake of the program."""
+    """Planning failed because of a bug in the program."""
     SIMULATION_REFUSED = "SimulationRefused"
-    """The chain refused the transaction in a simulation, so it was not sent."""
+    """The transaction reverted in a simulation, so it was not sent."""
     SYNCED = "Synced"
     """A sync was mined: a loss of balance is written down."""
     POKED = "Poked"
-    """The vault was told that a band is broken, or whole again; the slippage it allows follows from that."""
+    """A poke was mined: the vault recorded that a rebalance is due, or no longer due. The slippage limit depends on
+    this time."""
     UNDER_WAY = "UnderWay"
-    """A transaction for it was sent, and no block has it yet."""
+    """A transaction for the vault was sent and is not mined yet."""
     REVERTED = "Reverted"
-    """The transaction was mined and refused by a contract."""
+    """The transaction was mined and reverted."""
     CANCELLED = "Cancelled"
-    """The transaction came to nothing: it was replaced by nothing, or its nonce was used otherwise."""
+    """The transaction had no effect: an empty transaction replaced it, or another transaction used its nonce."""
     NOT_SENT = "NotSent"
-    """A transaction is due, and a limit of the keeper's own forbids to send it: fees, spending, lanes, ether."""
+    """A transaction is due, but a limit of the keeper prevents sending it: fees, spending, sender accounts or ether."""
     HALTED = "Halted"
     """The keeper's circuit breaker for this vault is open."""
     NOT_YET = "NotYet"
-    """It is planned again at a later block: its turn has not come, no time was left, or others have traded first."""
+    """Planning is postponed to a later block: other vaults go first, the tick had no time left, or other trades changed
+    the pools."""
     DRY_RUN = "DryRun"
-    """A rebalance would have been sent, but the keeper only looks."""
+    """The keeper is in dry-run mode and did not send the rebalance."""
 
 
 LENS_REASONS = tuple(Reason)[:9]
-"""VaultLens.Reason, by number."""
+"""The members of VaultLens.Reason; the index is the contract's number."""

@@ -1,8 +1,9 @@
-"""What must never be shown, kept out of texts that others wrote.
+"""Removal of secrets from texts before they are shown.
 
-This program names an endpoint without its path and never prints a password. A node may still repeat the key in
-the URL it was asked at, and a library the address it could not reach. So whatever is logged, served or sent is
-passed through here: every secret of the settings, and every part of one that could be a key, becomes `(secret)`.
+This program names an endpoint without its path and never prints a password. But a node may repeat the key of the
+request's URL in its answer, and a library may print the address of a failed connection. So every text that is logged,
+served or sent passes through here: each secret of the settings, and each part of a secret that could be a key, becomes
+`(secret)`.
 """
 
 from __future__ import annotations
@@ -17,30 +18,30 @@ from urllib.parse import quote, unquote, urlsplit
 __all__ = ["HIDDEN", "Redactor", "endpoint_name", "redis_name", "socket_name"]
 
 HIDDEN = "(secret)"
-"""What stands where a secret was."""
+"""Replacement of a secret."""
 
 _LEAST_WHOLE = 4
-"""Shorter secrets are words or numbers that texts hold anyway; nothing is safe behind them."""
+"""Minimum length of a secret to hide. Shorter ones equal common words and numbers, and protect nothing."""
 
 _LEAST_KEY = 8
-"""A part of a URL may be a key if it has so many characters, and is not made of `_WORDS` alone."""
+"""Minimum length of a part of a URL that may be a key. A part made only of `_WORDS` is not a key."""
 
 _HOST_SHOWN = frozenset(("http", "https", "ws", "wss", "redis", "rediss", "unix"))
-"""Whose hosts are how an endpoint is named to people. What other addresses name may be a secret all through."""
+"""URL schemes whose host may be shown as the endpoint's name. In other URLs, every part may be a secret."""
 
 _WORDS = frozenset(
-    "access account api apikey app arb arbitrum archival archive auth avalanche avax base beacon berachain blast block "  # noqa: SIM905 (a word a line is read by nobody)
+    "access account api apikey app arb arbitrum archival archive auth avalanche avax base beacon berachain blast block "  # noqa: SIM905 (a list of one word per line would be unreadable)
     "blockchain bnb bsc celo cert certs chain chains client consensus db dedicated endpoint eth ethereum evm execution fast "
     "flashbots free full gateway gnosis goerli holesky hoodi http https ink json jsonrpc key keys linea live main mainnet "
     "mantle matic net network node nodes none nova one op opt optimism optimistic optional polygon private pro project "
     "projects protect provider public relay reqs required rpc sandbox scroll secure sepolia service sonic ssl staging stream "
     "test testnet token unichain user v0 v1 v2 v3 v4 web3 websocket world worldchain ws wss xdai zkevm zksync zora".split()
 )
-"""What paths of endpoints are made of that is no secret. A key in lower case is told from a word by this list alone."""
+"""Words in endpoint paths that are not secret. Only this list distinguishes a word from a key in lower case."""
 
 
 class Redactor:
-    """Takes secrets out of texts. Immutable, so any thread may use it."""
+    """Function that removes secrets from texts. Immutable, so all threads may share it."""
 
     def __init__(self, secrets: Iterable[str] = ()) -> None:
         hidden = {form for secret in secrets for form in _forms(secret)}
@@ -50,12 +51,12 @@ class Redactor:
 
     @classmethod
     def of(cls, *settings: Any) -> Redactor:
-        """Of all secrets in settings: passwords, and URLs but for the hosts of endpoints."""
+        """Redactor of all secrets in settings: passwords, and URLs except the hosts of endpoints."""
         return cls(secret for value in _secrets(settings) for secret in _parts(value))
 
     @classmethod
     def of_url(cls, url: str) -> Redactor:
-        """Of all but the host of one endpoint's URL."""
+        """Redactor of one endpoint's URL, except its host."""
         return cls(_parts(url))
 
     def __call__(self, text: str) -> str:
@@ -64,17 +65,17 @@ class Redactor:
 
 
 def endpoint_name(url: str) -> str:
-    """What may be shown of an RPC URL: scheme://host:port, without credentials, path or query."""
+    """The part of an RPC URL that may be shown: scheme://host:port, without credentials, path or query."""
     return _shown(url, "http")
 
 
 def socket_name(url: str) -> str:
-    """The same of a WebSocket's URL."""
+    """The part of a WebSocket URL that may be shown."""
     return _shown(url, "ws")
 
 
 def redis_name(url: str) -> str:
-    """Redis's address without credentials."""
+    """A Redis URL without credentials and query."""
     scheme, _, rest = url.partition("://")
     return f"{scheme}://{rest.rpartition('@')[2].partition('?')[0]}"
 
@@ -92,7 +93,7 @@ def _shown(url: str, scheme: str) -> str:
 
 
 def _secrets(value: Any) -> Iterator[str]:
-    """Every secret in a value, however deep: pydantic's, in its models."""
+    """Every secret in a value at any depth: the secrets of pydantic in its models."""
     reveal = getattr(value, "get_secret_value", None)
     if reveal is not None:
         yield str(reveal())
@@ -105,7 +106,7 @@ def _secrets(value: Any) -> Iterator[str]:
 
 
 def _parts(secret: str) -> Iterator[str]:
-    """A secret, and what of it could be a secret by itself."""
+    """A secret, and those of its parts that could be secrets by themselves."""
     scheme, separator, rest = secret.partition("://")
     if not separator:
         yield from _long_enough(secret)
@@ -132,7 +133,7 @@ def _long_enough(*texts: str) -> Iterator[str]:
 
 
 def _basic(user: str) -> Iterator[str]:
-    """A name and a password as HTTP's basic authentication sends them, with and without padding."""
+    """User name and password as HTTP basic authentication encodes them, with and without padding."""
     if ":" in user:
         for plain in {user, unquote(user)}:
             sent = b64encode(plain.encode()).decode()
@@ -140,7 +141,7 @@ def _basic(user: str) -> Iterator[str]:
 
 
 def _may_be_key(part: str) -> bool:
-    """Whether a part of a URL could be a key, and is not made of words: `mainnet`, `eth-sepolia`."""
+    """Whether a part of a URL could be a key: long enough, and not made only of words (`mainnet`, `eth-sepolia`)."""
     return len(part) >= _LEAST_KEY and not _is_of_words(part)
 
 
@@ -149,6 +150,6 @@ def _is_of_words(part: str) -> bool:
 
 
 def _forms(secret: str) -> set[str]:
-    """A secret as it may be written: plain, with % undone or put in, and quoted."""
+    """Spellings of a secret: plain, percent-decoded, percent-encoded, and escaped as JSON."""
     plain = {secret, unquote(secret), quote(secret, safe="/:@?&="), quote(secret, safe="")}
     return plain | {json.dumps(one)[1:-1] for one in plain}

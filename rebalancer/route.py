@@ -1,11 +1,11 @@
-"""Routes as RouteExecutor reads them: hops to bytes and back.
+"""Encoding of routes for RouteExecutor: hops to bytes and back.
 
-A route is its hops one after another, without a length in front. Each hop is a head of 60 bytes and a body:
+A route is the concatenation of its hops, without a length prefix. Each hop has a head of 60 bytes and a body:
 
     venue (1 byte) ‖ amount (16) ‖ token in (20) ‖ token out (20) ‖ flags (1) ‖ length of the body (2) ‖ body
 
-The amount is what goes in, 0 meaning all the executor holds, or with EXACT_OUT what comes out. All numbers are
-big-endian. What a body says is known to its venue alone, in `contracts/venues` and in `rebalancer/venues`.
+The amount is the input, where 0 means the executor's whole balance; with EXACT_OUT it is the output. All numbers are
+big-endian. Only its venue knows the format of a body: see `contracts/venues` and `rebalancer/venues`.
 """
 
 from __future__ import annotations
@@ -15,33 +15,24 @@ from dataclasses import dataclass, replace
 
 from rebalancer.errors import BadRoute
 
-__all__ = [
-    "HEAD_BYTES",
-    "Flags",
-    "Hop",
-    "address_bytes",
-    "decode",
-    "encode",
-    "number_bytes",
-    "to_caller_flag",
-]
+__all__ = ["HEAD_BYTES", "Flags", "Hop", "address_bytes", "decode", "encode", "number_bytes", "to_caller_flag"]
 
 _AMOUNT, _ADDRESS, _LENGTH = 16, 20, 2
 HEAD_BYTES = 1 + _AMOUNT + 2 * _ADDRESS + 1 + _LENGTH
-"""What every hop begins with."""
+"""Size of the fixed part of a hop."""
 
 
 class Flags:
-    """What a hop says beside its amounts; the four bits that have no name here are its venue's."""
+    """Flag bits of a hop. The four bits without a name here belong to the venue."""
 
     EXACT_OUT = 1
-    """The amount is what comes out, and as much goes in as that costs."""
+    """The amount is the output; the swap takes the input it needs."""
     TO_CALLER = 2
-    """The output goes straight to the caller; otherwise the executor keeps it for a later hop."""
+    """The output goes directly to the caller; otherwise the executor keeps it for a later hop."""
     ETHER_IN = 4
-    """Token in is WETH, but ether at the venue."""
+    """The input token is WETH, and the venue takes ether."""
     ETHER_OUT = 8
-    """Token out is WETH, but ether at the venue."""
+    """The output token is WETH, and the venue pays ether."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,21 +48,21 @@ class Hop:
 
     @property
     def to_caller(self) -> bool:
-        """Whether the output goes straight to the caller."""
+        """Whether the output goes directly to the caller."""
         return bool(self.flags & Flags.TO_CALLER)
 
     @property
     def is_exact_out(self) -> bool:
-        """Whether `amount_raw` is what comes out."""
+        """Whether `amount_raw` is the output."""
         return bool(self.flags & Flags.EXACT_OUT)
 
     def buying(self, amount_out_raw: int) -> Hop:
-        """The same swap, by what comes out; for pools that have such swaps (`Pool.BUYS_EXACTLY`)."""
+        """The same swap with an exact output; only for pools with `Pool.BUYS_EXACTLY`."""
         return replace(self, amount_raw=amount_out_raw, flags=self.flags | Flags.EXACT_OUT)
 
 
 def to_caller_flag(to_caller: bool) -> int:
-    """The flags of a hop whose output goes straight to the caller, or stays with the executor."""
+    """`Flags.TO_CALLER` or 0."""
     return Flags.TO_CALLER if to_caller else 0
 
 
@@ -79,7 +70,7 @@ def address_bytes(address: str) -> bytes:
     """The 20 bytes of an address.
 
     Raises:
-        ValueError: it is not 0x and 40 hexadecimal digits.
+        ValueError: the text is not 0x and 40 hexadecimal digits.
     """
     try:
         raw = bytes.fromhex(address.removeprefix("0x"))
@@ -91,10 +82,10 @@ def address_bytes(address: str) -> bytes:
 
 
 def number_bytes(value: int, size: int, name: str, *, signed: bool = False) -> bytes:
-    """A number in so many bytes, big-endian.
+    """A number in `size` bytes, big-endian.
 
     Raises:
-        ValueError: it does not fit; `name` says in the message what it is.
+        ValueError: the number does not fit. The message begins with `name`.
     """
     try:
         return value.to_bytes(size, signed=signed)
@@ -115,7 +106,7 @@ def encode(hops: Sequence[Hop]) -> bytes:
             route += number_bytes(hop.amount_raw, _AMOUNT, "amount")
             route += address_bytes(hop.token_in) + address_bytes(hop.token_out)
             route += number_bytes(hop.flags, 1, "flags")
-            route += number_bytes(len(hop.body), _LENGTH, "a body's length")
+            route += number_bytes(len(hop.body), _LENGTH, "body length")
         except ValueError as error:
             raise BadRoute(position, str(error)) from None
         route += hop.body

@@ -1,8 +1,9 @@
-"""Settlement of a rebalance: what `BasketVault.rebalance` does with the rules of `rebalancer.policy`, equal to the unit.
+"""Settlement of a rebalance: the steps of `BasketVault.rebalance`, with identical results.
 
-`Policy`, `State`, `Asset` and `Price` are the contract's structs, field for field; `Basket` is what a rebalance is judged on, `settle` the
-judgement. Pure, as the rules are. Sequences are in basket order; amounts are raw units of their token, prices USD per whole token times
-1e18, values USD times 1e18. Refusals raise `PolicyRefused` with the contract's error name and numbers.
+`Policy`, `State`, `Asset` and `Price` are the contract's structs, field for field. `Basket` holds the inputs of the
+checks, and `settle` performs them with the rules of `rebalancer.policy`. Pure, as the rules are. Sequences are in
+basket order; amounts are raw units of their token, prices are USD per whole token times 1e18, values are USD times
+1e18. A refusal raises `PolicyRefused` with the contract's error name and numbers.
 """
 
 from __future__ import annotations
@@ -87,7 +88,7 @@ class State:
 
 @dataclass(frozen=True, slots=True)
 class Asset:
-    """IBasketVault.Asset, field for field. `start_target_e18` is the target itself unless given."""
+    """IBasketVault.Asset, field for field. `start_target_e18` defaults to `target_e18`."""
 
     token: str
     target_e18: int
@@ -99,14 +100,14 @@ class Asset:
     excluded: bool = False
 
     def __post_init__(self) -> None:
-        """An asset that does not glide has been at its target all along."""
+        """Without a start target, the target does not move."""
         if self.start_target_e18 < 0:
             object.__setattr__(self, "start_target_e18", self.target_e18)
 
 
 @dataclass(frozen=True, slots=True)
 class Price:
-    """IOracleHub.Price: USD per whole token times 1e18, and the fault's name ("None" if sound)."""
+    """IOracleHub.Price: USD per whole token times 1e18, and the name of the fault ("None" if there is no fault)."""
 
     lo_e18: int
     hi_e18: int
@@ -116,10 +117,10 @@ class Price:
 
 @dataclass(frozen=True, slots=True)
 class Basket:
-    """A vault's holdings at one moment, with everything the policy judges them by.
+    """A vault's holdings at one time, with all inputs of the policy's checks.
 
-    `timestamp` says where gliding targets are, `dust_bps` (the policy's) how narrow a relative band can be. `barred` assets lost balance
-    and may not be bought; empty: none is.
+    `timestamp` determines gliding targets, and `dust_bps` (from the policy) the narrowest relative band. `barred` marks
+    assets that lost balance and must not be bought; if it is empty, no asset is barred.
     """
 
     assets: tuple[Asset, ...]
@@ -138,38 +139,32 @@ class Basket:
 
     @property
     def prices_e18(self) -> list[int]:
-        """Primary price of each asset; 0 for one that is excluded."""
+        """Primary price of each asset; 0 for an excluded asset."""
         return [
             0 if asset.excluded else price.primary_e18 for asset, price in zip(self.assets, self.prices, strict=True)
         ]
 
     @property
     def his_e18(self) -> list[int]:
-        """Higher price of each asset: what is sold is valued at it."""
+        """Higher price of each asset, used to value sales."""
         return [price.hi_e18 for price in self.prices]
 
     @property
     def los_e18(self) -> list[int]:
-        """Lower price of each asset: what is bought is valued at it."""
+        """Lower price of each asset, used to value purchases."""
         return [price.lo_e18 for price in self.prices]
 
     @property
     def targets_e18(self) -> list[int]:
         """Target weight of each asset at `timestamp`."""
         return [
-            target_e18(
-                asset.start_target_e18,
-                asset.target_e18,
-                self.glide_start,
-                self.glide_end,
-                self.timestamp,
-            )
+            target_e18(asset.start_target_e18, asset.target_e18, self.glide_start, self.glide_end, self.timestamp)
             for asset in self.assets
         ]
 
     @property
     def bands_e18(self) -> list[int]:
-        """Band of each asset at `timestamp`, as a fraction of 1e18 of the basket."""
+        """Half-width of each asset's band at `timestamp`, as a fraction of 1e18 of the basket."""
         return [
             band_e18(asset.band_bps, asset.relative_band_bps, target, self.dust_bps)
             for asset, target in zip(self.assets, self.targets_e18, strict=True)
@@ -177,21 +172,21 @@ class Basket:
 
     @property
     def min_trades_raw(self) -> list[int]:
-        """Least that one rebalance may sell or buy of each asset."""
+        """Minimum amount of each asset that one rebalance may sell or buy."""
         return [asset.min_trade_raw for asset in self.assets]
 
     def is_barred(self, asset: int) -> bool:
-        """Whether the asset may not be bought."""
+        """Whether the asset must not be bought."""
         return bool(self.barred) and self.barred[asset]
 
     def at(self, timestamp: int, dust_bps: int) -> Basket:
-        """The same holdings and prices at another moment."""
+        """The same holdings and prices at another time."""
         return replace(self, timestamp=timestamp, dust_bps=dust_bps)
 
 
 @dataclass(frozen=True, slots=True)
 class Weighed:
-    """A basket's values and distances, and the first asset out of its band."""
+    """A basket's values and distances, and the index of the first asset outside its band."""
 
     values_e18: tuple[int, ...]
     total_e18: int
@@ -207,7 +202,7 @@ class Weighed:
 
 @dataclass(frozen=True, slots=True)
 class Fill:
-    """What a trade did, measured: raw units sold and bought of each asset."""
+    """Measured result of a trade: raw units sold and bought of each asset."""
 
     sold: tuple[int, ...]
     bought: tuple[int, ...]
@@ -215,7 +210,7 @@ class Fill:
 
 @dataclass(frozen=True, slots=True)
 class Settlement:
-    """The books after a rebalance that passed every check."""
+    """The ledger after a rebalance that passed every check."""
 
     held: tuple[int, ...]
     state: State
@@ -227,15 +222,15 @@ class Settlement:
 
     @property
     def loss_e18(self) -> int:
-        """What the trade lost against the oracle, in USD times 1e18; 0 if it gained."""
+        """Loss of the trade against oracle prices, in USD times 1e18; 0 for a gain."""
         return max(0, self.sold_e18 - self.bought_e18)
 
 
 def weigh_basket(basket: Basket) -> Weighed:
-    """Values, distances and the first broken band, as `BasketVault._readBasket` finds them.
+    """Values, distances and the first broken band, as in `BasketVault._readBasket`.
 
     Raises:
-        PolicyRefused: OracleFault for an unsound price, or TotalOutOfRange.
+        PolicyRefused: OracleFault for a price with a fault, or TotalOutOfRange.
     """
     for i, (asset, price) in enumerate(zip(basket.assets, basket.prices, strict=True)):
         if price.fault != "None" and not asset.excluded:
@@ -247,20 +242,15 @@ def weigh_basket(basket: Basket) -> Weighed:
 
 
 def weights_e18(weighed: Weighed) -> tuple[int, ...]:
-    """Weight of each asset as a fraction of 1e18, rounded down; for people to look at, never for a decision."""
+    """Weight of each asset as a fraction of 1e18, rounded down. For display only; decisions use the exact values."""
     return tuple(value * E18 // weighed.total_e18 for value in weighed.values_e18)
 
 
 def budgets_left_e18(policy: Policy, state: State, timestamp: int) -> tuple[int, int]:
-    """What is left of the loss and turnover budgets at `timestamp`, as fractions of 1e18 of the basket."""
+    """Remaining loss and turnover budgets at `timestamp`, as fractions of 1e18 of the basket."""
     elapsed = timestamp - state.rebalanced_at
     loss = leak(state.loss_level_e18, policy.loss_budget_bps, policy.loss_period_seconds, elapsed)
-    turnover = leak(
-        state.turnover_level_e18,
-        policy.turnover_budget_bps,
-        policy.turnover_period_seconds,
-        elapsed,
-    )
+    turnover = leak(state.turnover_level_e18, policy.turnover_budget_bps, policy.turnover_period_seconds, elapsed)
     return (
         max(0, policy.loss_budget_bps * (E18 // BPS) - loss),
         max(0, policy.turnover_budget_bps * (E18 // BPS) - turnover),
@@ -278,13 +268,13 @@ def settle(
     epoch: int,
     sales: Sequence[int] | None = None,
 ) -> Settlement:
-    """The whole of `BasketVault.rebalance` at `timestamp`, given what the executor did.
+    """All checks of `BasketVault.rebalance` at `timestamp`, given the executor's measured trades.
 
-    `sales` is what the vault is asked to lend; by default all of it is sold. Where it may lend only less, the fill is cut to
-    that. Prices are those of `basket`.
+    `sales` are the requested sales; by default those of the fill. If the vault lends less, the fill is cut to the lent
+    amounts. Prices are those of `basket`.
 
     Raises:
-        PolicyRefused: with the name and numbers of the contract's error, checked in the contract's order.
+        PolicyRefused: with the name and numbers of the contract's error; checks run in the contract's order.
     """
     if state.paused:
         raise PolicyRefused("RebalanceIsPaused", ())
@@ -310,11 +300,7 @@ def settle(
     if bought_e18 < least_e18:
         raise PolicyRefused("PriceTooPoor", (bought_e18, least_e18))
     limit = slippage_e18(
-        policy.start_slippage_bps,
-        policy.max_slippage_bps,
-        policy.slippage_ramp_seconds,
-        state.due_since,
-        timestamp,
+        policy.start_slippage_bps, policy.max_slippage_bps, policy.slippage_ramp_seconds, state.due_since, timestamp
     )
     minimum = minimum_bought_e18(sold_e18, limit)
     if bought_e18 < minimum:
@@ -325,19 +311,10 @@ def settle(
     distance_after = after.distance_e18
     if policy.destination_bps:
         distance_after, _ = to_destination(
-            after.distances_e18,
-            after.total_e18,
-            basket.bands_e18,
-            policy.destination_bps,
-            policy.dust_bps,
+            after.distances_e18, after.total_e18, basket.bands_e18, policy.destination_bps, policy.dust_bps
         )
     check_progress(
-        distance_before,
-        before.total_e18,
-        distance_after,
-        after.total_e18,
-        policy.min_progress_bps,
-        policy.dust_bps,
+        distance_before, before.total_e18, distance_after, after.total_e18, policy.min_progress_bps, policy.dust_bps
     )
     settled = _next_state(
         policy,
@@ -352,7 +329,8 @@ def settle(
 
 
 def _check_due(policy: Policy, state: State, before: Weighed, timestamp: int) -> None:
-    """A band is broken, or the calendar is open and there is more than dust to do; as `BasketVault._isDue`."""
+    """Check that a band is broken, or that the calendar is open and the distance exceeds dust; as
+    `BasketVault._isDue`."""
     if before.broken is not None:
         return
     is_dust = before.distance_e18 * BPS <= policy.dust_bps * before.total_e18
@@ -368,9 +346,9 @@ def _fit(
     sales: Sequence[int],
     min_buys: Sequence[int],
 ) -> tuple[int, Sequence[int], Sequence[int], int]:
-    """The distance to the destination, the sales and minimum purchases that are allowed, and what must come back in all.
+    """The distance to the destination, the allowed sales and minimum purchases, and the minimum total value to receive.
 
-    As `BasketVault._fitSales`: where sales are lowered, minimum purchases only name what may be bought.
+    As `BasketVault._fitSales`. If sales are reduced, minimum purchases become 1: they only name the assets to buy.
     """
     within = check_sales(sales, min_buys, before.distances_e18, basket.prices_e18, basket.units)
     budget = policy.turnover_budget_bps * (E18 // BPS)
@@ -380,11 +358,7 @@ def _fit(
     distance, need = before.distance_e18, (1 << 256) - 1
     if policy.destination_bps:
         distance, need = to_destination(
-            before.distances_e18,
-            before.total_e18,
-            basket.bands_e18,
-            policy.destination_bps,
-            policy.dust_bps,
+            before.distances_e18, before.total_e18, basket.bands_e18, policy.destination_bps, policy.dust_bps
         )
     if within and not policy.destination_bps and distance <= turnover:
         return distance, sales, _checked_buys(basket, min_buys), 0
@@ -409,7 +383,8 @@ def _checked_buys(basket: Basket, min_buys: Sequence[int]) -> Sequence[int]:
 
 
 def _book(basket: Basket, fill: Fill, lent: Sequence[int], min_buys: Sequence[int]) -> tuple[tuple[int, ...], int, int]:
-    """Holdings after the fill, and the values sold (up, at the higher price) and bought (down, at the lower)."""
+    """Holdings after the fill, the value sold (rounded up, at the higher price) and the value bought (rounded down, at
+    the lower)."""
     held = list(basket.held)
     sold_e18 = bought_e18 = 0
     for i, (price, unit) in enumerate(zip(basket.prices, basket.units, strict=True)):
@@ -431,15 +406,10 @@ def _book(basket: Basket, fill: Fill, lent: Sequence[int], min_buys: Sequence[in
 
 
 def _next_state(
-    policy: Policy,
-    state: State,
-    total_e18: int,
-    whole: bool,
-    sold_e18: int,
-    bought_e18: int,
-    timestamp: int,
+    policy: Policy, state: State, total_e18: int, whole: bool, sold_e18: int, bought_e18: int, timestamp: int
 ) -> State:
-    """The state after a rebalance; `whole` says that every weight is back inside its band. The turnover level has drained already."""
+    """The state after a rebalance. `whole`: every weight is inside its band again. The turnover level is already
+    drained."""
     elapsed = timestamp - state.rebalanced_at
     loss_level = leak(state.loss_level_e18, policy.loss_budget_bps, policy.loss_period_seconds, elapsed)
     return State(

@@ -1,10 +1,11 @@
-"""Vocabulary of numbers: fixed-point scales and the two roundings. No I/O, no floats for money."""
+"""Number scales and roundings. No I/O, and no floats for money."""
 
 from __future__ import annotations
 
 __all__ = [
     "BPS",
     "E18",
+    "PIPS",
     "PIPS_PER_BPS",
     "SHARE_DECIMALS",
     "YEAR_SECONDS",
@@ -14,17 +15,19 @@ __all__ = [
 ]
 
 BPS = 10_000
-PIPS_PER_BPS = 100
-"""Basis points in one."""
+PIPS = 1_000_000
+"""Millionths, the unit of venue fees."""
+
+PIPS_PER_BPS = PIPS // BPS
 
 E18 = 10**18
-"""One, as an 18-decimals fixed-point number."""
+"""One as a fixed-point number with 18 decimals."""
 
 SHARE_DECIMALS = 18
-"""Of every vault's shares."""
+"""Decimals of the shares of every vault."""
 
 YEAR_SECONDS = 365 * 86_400
-"""A year of the streaming fee: 365 days, as in BasketVault."""
+"""Year of the streaming fee: 365 days, as in BasketVault."""
 
 
 def div_up(numerator: int, denominator: int) -> int:

@@ -1,4 +1,4 @@
-"""What everybody knows of chains: of a local one its id and its keys, and of which others a sequencer orders the transactions."""
+"""Public facts about chains: id and keys of a local chain, and chains with a sequencer."""
 
 from __future__ import annotations
 
@@ -19,7 +19,8 @@ SEQUENCED = {
     42220: ("Celo", "0x4CD491Dc27C8B0BbD10D516A502856B786939d18"),
     534352: ("Scroll", "0x45c2b8C204568A03Dc7A2E32B71D67Fe97F908A9"),
 }
-"""Chains whose sequencer has an uptime feed, and that feed: docs.chain.link/data-feeds/l2-sequencer-feeds, in August 2026."""
+"""Chains with a sequencer uptime feed, by chain id: name and feed. Source:
+docs.chain.link/data-feeds/l2-sequencer-feeds, August 2026."""
 
 TEST_MNEMONIC = "test test test test test test test test test test test junk"
-"""Known to everybody: what these keys hold on a real chain is stolen at once."""
+"""Mnemonic of the public test keys. Funds that these keys hold on a real chain are stolen immediately."""

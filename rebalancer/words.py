@@ -1,4 +1,4 @@
-"""Numbers, instants and durations as people read them. Programs get unix seconds."""
+"""Formats of numbers, times and durations for people. Programs use unix seconds."""
 
 from __future__ import annotations
 
@@ -14,17 +14,17 @@ _MINUTE, _HOUR, _DAY = 60, 3_600, 86_400
 
 
 def utc(at: int) -> str:
-    """A unix second: `2023-04-05 22:35:11 UTC`."""
+    """A unix time: `2023-04-05 22:35:11 UTC`."""
     return datetime.fromtimestamp(at, UTC).strftime("%Y-%m-%d %H:%M:%S UTC")
 
 
 def counted(number: int, noun: str) -> str:
-    """So many of something: `1 vault`, `1,200 vaults`."""
+    """A number with its noun: `1 vault`, `1,200 vaults`."""
     return f"{number:,} {noun}" if number == 1 else f"{number:,} {noun}s"
 
 
 def span(seconds: float) -> str:
-    """A duration without its seconds from an hour on, rounded down: 172,798 seconds are `1 d 23 h 59 min`."""
+    """A duration, rounded down to seconds, or to minutes from one hour on: 172,798 seconds are `1 d 23 h 59 min`."""
     whole = max(0, int(seconds))
     if whole < _MINUTE:
         return f"{whole} s"
@@ -38,13 +38,14 @@ def span(seconds: float) -> str:
 
 
 _INSTANTS = ("At", "ntil", "deadline", "timestamp", "nowSeconds", "glideStart", "glideEnd")
-"""How contracts' names of instants end, in unix seconds."""
+"""Endings of names of contract fields that hold a time, in unix seconds."""
 _LATEST = 2**34
-"""Later is no instant that anybody means."""
+"""Larger numbers are not times."""
 
 
 def named_number(name: str, value: object) -> str:
-    """A value as a contract has it, and what people read in it where its name says that it is an instant, a duration or a price's fault."""
+    """A named contract value. A time, a duration or a price fault is also shown in readable form, recognized by its
+    name."""
     if isinstance(value, int) and _MINUTE <= value < _LATEST:
         if name.endswith(_INSTANTS):
             return f"{name}={value} ({utc(value)})"

@@ -1,8 +1,8 @@
-"""Which compiled contracts does the package carry, and what is in them?
+"""Packaged compiled contracts: names, ABIs and code.
 
-`rebalancer/artifacts/<Name>.json` holds one contract each: ours as forge compiled them, outside
-ones (Uniswap V3, WETH9, Multicall3) as their npm packages publish them. scripts/_artifacts.py makes
-that folder at build time; this module only reads it, and any other folder it is told of.
+`rebalancer/artifacts/<Name>.json` holds one contract each: our own as compiled by forge, others (Uniswap V3, WETH9,
+Multicall3) as their npm packages publish them. scripts/_artifacts.py writes that folder at build time; this module only
+reads it, and any folder that is added.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ _more_folders: list[Path] = []
 
 @dataclass(frozen=True)
 class Artifact:
-    """One compiled contract. `abi` is the JSON ABI; hex is `0x`-less, links still open."""
+    """One compiled contract. `abi` is the JSON ABI. Code is hex without `0x`, with unlinked libraries."""
 
     name: str
     abi: tuple[Mapping[str, Any], ...]
@@ -39,10 +39,10 @@ class Artifact:
     links: LinkReferences
 
     def creation_code(self, libraries: Mapping[str, str] | None = None) -> bytes:
-        """Creation code with every library filled in.
+        """Creation code with the addresses of all libraries filled in.
 
         Raises:
-            ArtifactMissing: the address of a library it needs was not given.
+            ArtifactMissing: a required library has no address.
         """
         code = self.creation_hex
         for library, offsets in self.links.items():
@@ -54,14 +54,14 @@ class Artifact:
         return bytes.fromhex(code)
 
     def runtime_code(self) -> bytes:
-        """Runtime code as compiled: immutables zero, so only for contracts without any."""
+        """Runtime code as compiled. Immutables are zero, so it is valid only for contracts without immutables."""
         return bytes.fromhex(self.runtime_hex)
 
 
 def add_artifacts_folder(folder: Path) -> None:
-    """Finds contracts in this folder too, after the packaged ones. To be said before any is looked for.
+    """Search this folder too, after the packaged ones. Call it before the first contract is loaded.
 
-    Tests keep there what they meet and the package must not carry.
+    Tests use it for contracts that the package must not contain.
     """
     if folder not in _more_folders:
         _more_folders.append(folder)
@@ -78,7 +78,7 @@ def load_artifact(name: str) -> Artifact:
     """The contract of that name.
 
     Raises:
-        ArtifactMissing: there is none.
+        ArtifactMissing: there is no contract of that name.
     """
     for folder in _folders():
         try:
@@ -96,11 +96,7 @@ def _read(name: str, text: str) -> Artifact:
         for library, places in libraries.items()
     }
     return Artifact(
-        name,
-        tuple(raw["abi"]),
-        raw["bytecode"].removeprefix("0x"),
-        raw["deployedBytecode"].removeprefix("0x"),
-        links,
+        name, tuple(raw["abi"]), raw["bytecode"].removeprefix("0x"), raw["deployedBytecode"].removeprefix("0x"), links
     )
 
 

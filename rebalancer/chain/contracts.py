@@ -1,14 +1,14 @@
-"""Packaged contracts at an address of a chain, read by web3's own contracts over this project's endpoints.
+"""Packaged contracts at an address of a chain, read with web3's contract classes over this project's endpoints.
 
-For what people, tests and devnets ask. A read takes 1 ms of processor time beside the request; by `chain.interfaces`, by which a keeper asks at each
-block, it takes 0.02 ms. web3 is loaded at the first read or encoding, not with this module: it takes longer to import than some commands
-take to run.
+For commands, tests and devnets. A read takes 1 ms of processor time in addition to the request; `chain.interfaces`,
+which the keeper uses at each block, takes 0.02 ms. web3 is imported at the first read or encoding, not with this
+module: its import takes longer than some commands.
 
-A web3 contract is made of the one function that is asked, because web3 looks through and checks the whole ABI at every call. Of what it
-would ask beside the call it asks nothing (`provider.RpcProvider`).
+Each web3 contract has a single function, because web3 searches and checks the whole ABI at every call. Requests that
+web3 makes in addition to the call are suppressed (`provider.RpcProvider`).
 
-Addresses go in in any hex spelling and come out in lower case; structs and several results are plain tuples in ABI order, a single result
-is itself, none is None. Strings come out by `texts.safe_text`.
+Addresses are accepted in any hex spelling and returned in lower case. Structs and multiple results are plain tuples in
+ABI order, a single result is returned as itself, and no result as None. Strings are decoded by `texts.safe_text`.
 """
 
 from __future__ import annotations
@@ -36,7 +36,7 @@ __all__ = ["BoundContract", "contract_at"]
 
 @dataclass(frozen=True)
 class BoundContract:
-    """A packaged contract at an address, and the endpoints of its chain. Not to be shared by threads, as an `Rpc` is not."""
+    """A packaged contract at an address, read through an `Rpc`. Not thread-safe, as an `Rpc` is not."""
 
     rpc: Rpc
     name: str
@@ -44,16 +44,16 @@ class BoundContract:
 
     @property
     def interface(self) -> ChainInterface:
-        """Its whole ABI, for logs."""
+        """The whole ABI, for logs."""
         return interface(self.name)
 
     @property
     def batched(self) -> ChainContract:
-        """The same by `chain.interfaces`, for calls that go in one batch."""
+        """The same contract as a `ChainContract`, for calls in a batch."""
         return self.interface.at(self.address)
 
     def data(self, function: str, *args: Any) -> str:
-        """Call data, as hex. An overloaded function is named by its signature; its bare name is the first of them.
+        """Call data, as hex. Name an overloaded function by its signature; its bare name selects the first one.
 
         Raises:
             ValueError: the function does not take these arguments.
@@ -62,22 +62,16 @@ class BoundContract:
         with _fitting(self.name, function):
             return str(known.factory.encode_abi(known.signature, known.arguments(args)))
 
-    def call(
-        self,
-        function: str,
-        *args: Any,
-        block: int | str | bytes = "latest",
-        sender: str | None = None,
-    ) -> Any:
-        """Read the contract at a block: a number, a tag or a hash. One `eth_call`, and no other request.
+    def call(self, function: str, *args: Any, block: int | str | bytes = "latest", sender: str | None = None) -> Any:
+        """Read the contract at a block: a number, a tag or a hash. Makes one `eth_call` and no other request.
 
         Raises:
-            ContractReverted: the contract refused.
-            ContractMissing: nothing lives at the address, or something else does, or it is no address.
-            RpcRejected: the node refused.
+            ContractReverted: the contract reverted.
+            ContractMissing: the address is invalid, or has no code, or the code of another contract.
+            RpcRejected: the node rejected the call.
             As `data`, and everything `Rpc.call` raises.
         """
-        from web3.exceptions import BadFunctionCallOutput  # web3 takes its time to load
+        from web3.exceptions import BadFunctionCallOutput  # web3 is slow to import
 
         if not is_hex_address(self.address):
             raise ContractMissing(self.name, self.address)
@@ -87,7 +81,8 @@ class BoundContract:
         with _fitting(self.name, function):
             requested = functions[known.signature](*known.arguments(args))
         message = {} if sender is None else {"from": to_checksum_address(sender)}
-        # As an argument web3 would turn a hash into a number, by one more request, and a reorg could come between.
+        # As a call argument, web3 would resolve a hash to a number with another request, and a reorg could happen in
+        # between.
         reader.w3.eth.default_block = at_block(block)
         try:
             answer = requested.call(message)
@@ -103,7 +98,7 @@ def contract_at(rpc: Rpc, name: str, address: str) -> BoundContract:
 
 @dataclass(frozen=True)
 class _Function:
-    """One function of a packaged contract. `factory` is web3's class of contracts that have it alone."""
+    """One function of a packaged contract. `factory` is web3's class of contracts that have only this function."""
 
     factory: Any
     signature: str
@@ -122,7 +117,7 @@ class _Function:
 
 
 class _Reader:
-    """web3 over one `Rpc`, and the functions asked so far."""
+    """web3 over one `Rpc`, and the functions used so far."""
 
     def __init__(self, w3: Web3) -> None:
         self.w3 = w3
@@ -147,9 +142,9 @@ _readers: WeakKeyDictionary[Rpc, _Reader] = WeakKeyDictionary()
 def _reader(rpc: Rpc) -> _Reader:
     found = _readers.get(rpc)
     if found is None:
-        from rebalancer.chain.provider import web3_over  # web3 takes its time to load
+        from rebalancer.chain.provider import web3_over  # web3 is slow to import
 
-        # A proxy, or the reader would keep its own key.
+        # A proxy: otherwise the reader would keep its own key alive.
         found = _readers[rpc] = _Reader(web3_over(proxy(rpc)))
     return found
 
@@ -164,8 +159,8 @@ def _entry(name: str, function: str) -> Any:
 
 @contextmanager
 def _fitting(name: str, function: str) -> Iterator[None]:
-    """Turns what web3 says of arguments that do not fit, which takes many lines, into one."""
-    from web3.exceptions import Web3Exception  # web3 takes its time to load
+    """Replace web3's error for wrong arguments, which has many lines, by one sentence."""
+    from web3.exceptions import Web3Exception  # web3 is slow to import
 
     try:
         yield
@@ -176,7 +171,7 @@ def _fitting(name: str, function: str) -> Iterator[None]:
 def _with_addresses(
     parameters: Iterable[Mapping[str, Any]], values: Iterable[Any], change: Callable[[str], str]
 ) -> tuple[Any, ...]:
-    """Values in plain tuples, with each address changed."""
+    """Values as plain tuples, with `change` applied to each address."""
     return tuple(_with_address(parameter, value, change) for parameter, value in zip(parameters, values, strict=True))
 
 

@@ -1,7 +1,8 @@
-"""Where is what on a chain? The addresses file: written by a devnet or a deployment, read by all.
+"""Addresses file of a chain: tokens, feeds, pools, contracts and vaults. A devnet or a deployment writes it, all
+commands read it.
 
-A frozen record with a JSON form. Addresses are lower case in memory and in the file. It holds no
-secret: `rpc_url` is only ever that of a local chain.
+A frozen record with a JSON form. Addresses are lower case in memory and in the file. The file holds no secret:
+`rpc_url` is set only for a local chain.
 """
 
 from __future__ import annotations
@@ -21,7 +22,7 @@ from rebalancer.venues import PoolRef, check_ref
 __all__ = ["DeployedFeed", "DeployedToken", "Deployment", "Unfinished"]
 
 _MOST_BYTES = 16 * MEGABYTE
-"""Of an addresses file: some 40,000 pools."""
+"""Size limit of an addresses file: about 40,000 pools."""
 
 
 @dataclass(frozen=True)
@@ -35,10 +36,10 @@ class DeployedToken:
 
 @dataclass(frozen=True)
 class DeployedFeed:
-    """A price feed by the name its tape has ("ETH/USD"), and the symbol of the token it prices.
+    """A price feed: its name on the tape ("ETH/USD") and the symbol of the token it prices.
 
-    `aggregator` is the current phase's on a devnet, which may be written to; None elsewhere. `description` is what the feed calls itself,
-    where a person took that for the right one although it is not the token's symbol and unit.
+    `aggregator` is that of the current phase on a devnet, where it can be written to; otherwise None. `description` is
+    the feed's own, if an operator accepted it although it differs from the token's symbol and unit.
     """
 
     name: str
@@ -52,21 +53,22 @@ class DeployedFeed:
 
 @dataclass(frozen=True)
 class Unfinished:
-    """A launch that was begun and has not come to its end: by whom, with which salt, and what of it is on the chain."""
+    """A launch in progress or interrupted: its deployer, its salt, and the contracts that are on the chain."""
 
     deployer: str
     salt: int
     block: int | None
-    """The newest block before its first transaction; None where that is not known."""
+    """The newest block before the launch's first transaction; None if unknown."""
     contracts: Mapping[str, str] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
 class Deployment:
-    """All addresses of one chain. `uniswap` and `contracts` map a contract's name to its address;
-    `contracts` has the system's and, on a devnet, the market's. `vaults` are in order of creation.
+    """All addresses of one chain.
 
-    No event of the system is older than `block`; None where that is not known. While a launch is `unfinished`, its contracts stand there.
+    `uniswap` and `contracts` map a contract's name to its address; `contracts` has the system's contracts and, on a
+    devnet, the market's. `vaults` are in order of creation. No event of the system is older than `block`; None if
+    unknown. The contracts of an `unfinished` launch are in that field.
     """
 
     chain_id: int
@@ -82,7 +84,7 @@ class Deployment:
 
     @property
     def wrapped_native(self) -> str:
-        """The token that wraps native money; empty where none is named."""
+        """The token that wraps the native currency; empty if none is listed."""
         return self.uniswap.get("WETH9", "")
 
     def token(self, symbol_or_address: str) -> DeployedToken | None:
@@ -97,7 +99,7 @@ class Deployment:
         """The token of that symbol or address, in any case.
 
         Raises:
-            TokenNotListed: there is none.
+            TokenNotListed: there is no such token.
         """
         token = self.token(symbol_or_address)
         if token is None:
@@ -105,29 +107,29 @@ class Deployment:
         return token
 
     def with_contracts(self, contracts: Mapping[str, str]) -> Self:
-        """The same with more contracts, or others in place of those of the same name."""
+        """A copy with these contracts added; a contract of the same name is replaced."""
         lower = {name: address.lower() for name, address in contracts.items()}
         return replace(self, contracts={**self.contracts, **lower})
 
     def with_vault(self, address: str) -> Self:
-        """The same with one more vault, at the end of the list."""
+        """A copy with one more vault at the end of the list."""
         others = tuple(vault for vault in self.vaults if vault != address.lower())
         return replace(self, vaults=(*others, address.lower()))
 
     def save(self, path: Path) -> None:
-        """Write it, replacing the file in one step so that a reader never sees a part of it."""
+        """Write the file. It is replaced in one step, so a reader never sees a partial file."""
         path.parent.mkdir(parents=True, exist_ok=True)
         draft = path.with_name(path.name + ".new")
-        draft.unlink(missing_ok=True)  # also a link, through which nothing is written
+        draft.unlink(missing_ok=True)  # a link too: otherwise its target would be written
         with draft.open("x") as file:
             file.write(json.dumps(asdict(self), indent=2) + "\n")
             file.flush()
-            os.fsync(file.fileno())  # or the file may be there after a power failure, and empty
+            os.fsync(file.fileno())  # otherwise the file may be empty after a power failure
         draft.replace(path)
 
     @classmethod
     def load(cls, path: Path) -> Self:
-        """Read it.
+        """Read the file.
 
         Raises:
             DeploymentMissing: there is no such file.

@@ -1,18 +1,20 @@
-"""How do many endpoints answer as one, and which of them is to be asked?
+"""One `Rpc` over several endpoints: choice of the best endpoint, failover and quorum.
 
-`Endpoints` is an `Rpc` over several of them. A question goes to the best: of those that are not resting after a failure and not
-behind the others, the one that answers fastest. Where no answer comes (no connection, no time, a body that is not JSON-RPC or is an
-error of the endpoint's own, see `refusals`), the next is asked, until the time for the whole question is over. What a node says about
-the question itself (a revert, a nonce too low) is an answer, and nobody else is asked. An error that may be either is believed once
-every endpoint refuses.
+A request goes to the best endpoint: the fastest of those that are not backing off after a failure and not behind the
+others. If that endpoint fails (no connection, a timeout, a body that is not JSON-RPC, or an error of the endpoint's
+own, see `refusals`), the next one receives the request, until the time for the whole request is over. An error about
+the request itself (a revert, a nonce too low) is an answer, so no other endpoint is tried. An ambiguous error is
+accepted after every endpoint has returned one.
 
-An endpoint at a limit is left alone for as long as it asks. Where that is so of all, and there is time, the question waits.
+An endpoint that reports a rate limit gets no request for the time it names. If this applies to all endpoints, the
+request waits while time is left.
 
-Asking twice must be safe. Reads are, and so is sending a signed transaction: it can be mined once. Methods that steer a local node
-(`anvil_`, `evm_`, `hardhat_`) go to the first endpoint alone.
+Repeated requests must be safe. Reads are safe, and so is sending a signed transaction: it can be mined only once.
+Methods that control a local node (`anvil_`, `evm_`, `hardhat_`) go to the first endpoint only.
 
-`look` measures: it asks all at once for their newest block, by itself once in a while before a question. `confirm` asks several the same and takes no answer on which they do not
-agree, for what moves money.
+`check` reads the newest block of all endpoints at once; it also runs before a request if the last check is too old.
+`confirm` sends the same calls to several endpoints and requires equal answers; the keeper uses it before it moves
+money.
 """
 
 from __future__ import annotations
@@ -49,20 +51,20 @@ _T = TypeVar("_T")
 
 _FIRST_REST_SECONDS = 0.5
 _LONGEST_REST_SECONDS = 60.0
-"""After a failure an endpoint is left alone for the first, twice that after the next, up to the last."""
+"""Backoff after the first failure of an endpoint, doubled with each further failure up to the maximum."""
 
 _LATENCY_WEIGHT = 0.2
-"""Of the newest answer in the average."""
+"""Weight of the newest latency in the moving average."""
 
 _ONE_NODE_ONLY = ("anvil_", "evm_", "hardhat_")
 
 _FIRST_PAUSE_SECONDS = 0.25
-"""Before a question is asked again of endpoints at a limit that do not say how long to wait; twice that after each more."""
+"""Pause before a retry if all endpoints report a limit without a time; doubled with each further retry."""
 
 
 @dataclass(frozen=True, slots=True)
 class EndpointHealth:
-    """How an endpoint does. `height` is its newest block, None before the first look; latency is an average."""
+    """State of an endpoint. `height` is its newest block, None before the first check; latency is a moving average."""
 
     endpoint: str
     height: int | None
@@ -71,11 +73,11 @@ class EndpointHealth:
     backing_off: bool
     behind: bool
     why: str
-    """What its last failure was; empty if it does well."""
+    """Reason of the last failure; empty if the endpoint works."""
 
 
 class _Ranked:
-    """One endpoint and what is known of it."""
+    """One endpoint with its measurements."""
 
     def __init__(self, rpc: Rpc) -> None:
         self.rpc = rpc
@@ -84,7 +86,7 @@ class _Ranked:
         self.failures = 0
         self.backoff_until = 0.0
         self.waits_until = 0.0
-        """Until then it asked to be left alone."""
+        """End of the pause that the endpoint requested."""
         self.why = ""
 
     def answered(self, seconds: float) -> None:
@@ -94,15 +96,16 @@ class _Ranked:
 
     def failed(self, failure: ChainError, now: float) -> None:
         self.failures += 1
-        rest = min(_LONGEST_REST_SECONDS, _FIRST_REST_SECONDS * 2 ** min(self.failures - 1, 20))
+        backoff = min(_LONGEST_REST_SECONDS, _FIRST_REST_SECONDS * 2 ** min(self.failures - 1, 20))
         if isinstance(failure, RpcBusy) and failure.retry_seconds is not None:
             self.waits_until = now + failure.retry_seconds
-            rest = max(rest, failure.retry_seconds)
-        self.backoff_until, self.why = now + rest, str(failure)
+            backoff = max(backoff, failure.retry_seconds)
+        self.backoff_until, self.why = now + backoff, str(failure)
 
 
 class Endpoints(Rpc):
-    """Several JSON-RPC endpoints of one chain, in order of preference where nothing is measured yet. Not to be shared by threads."""
+    """Several JSON-RPC endpoints of one chain. The order is the preference before the first measurement. Not
+    thread-safe."""
 
     def __init__(
         self,
@@ -116,12 +119,15 @@ class Endpoints(Rpc):
         max_tip_wei: int | None = None,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
-        """`max_lag_blocks`: how far behind the highest an endpoint may be; `quorum`: how many must agree in `confirm`; `tick_seconds`:
-        how old a look may be when a question is asked; `max_tip_wei`: see `Rpc`.
+        """Connect to endpoints.
+
+        `max_lag_blocks`: largest distance of an endpoint's newest block from the highest one. `quorum`: number of
+        endpoints that must agree in `confirm`. `tick_seconds`: maximum age of the last check when a request is made.
+        `max_tip_wei`: see `Rpc`.
 
         Raises:
-            QuorumTooSmall: there are fewer endpoints than must agree.
-            RpcUnreachable: a URL is none.
+            QuorumTooSmall: there are fewer endpoints than the quorum.
+            RpcUnreachable: a URL is not valid.
         """
         if not 1 <= quorum <= len(urls):
             raise QuorumTooSmall(quorum, len(urls))
@@ -132,22 +138,22 @@ class Endpoints(Rpc):
         self.quorum = quorum
         self.tick_seconds = tick_seconds
         self._clock = clock
-        self._looked_at = -math.inf
+        self._checked_at = -math.inf
         self._ranked = [_Ranked(Rpc(url, timeout_s, expected_chain_id)) for url in urls]
         self._threads = ThreadPoolExecutor(len(urls), thread_name_prefix="endpoint")
 
     @property
     def requests(self) -> int:
-        """HTTP requests made so far, of all endpoints together."""
+        """Number of HTTP requests so far, of all endpoints together."""
         return sum(each.rpc.requests for each in self._ranked)
 
     def close(self) -> None:
-        """Drop all connections; the next question opens new ones."""
+        """Close all connections; the next request opens new ones."""
         for each in self._ranked:
             each.rpc.close()
 
     def chain_id(self) -> int:
-        """The chain id that the endpoint that answers serves.
+        """Chain id of the endpoint that answers.
 
         Raises:
             WrongChain: every endpoint that answers serves another chain than expected.
@@ -155,16 +161,16 @@ class Endpoints(Rpc):
         return self._patiently(lambda until: self._first_of(lambda each: each.rpc.chain_id(), self._order(), until))
 
     def batch_settled(self, calls: Sequence[Call]) -> list[Any]:
-        """See `Rpc.batch_settled`; raises what the last endpoint raised once none is left to ask, or no time."""
+        """See `Rpc.batch_settled`. Raises the error of the last endpoint when no endpoint or no time is left."""
         if not calls:
             return []
-        if self._clock() - self._looked_at > self.tick_seconds:
+        if self._clock() - self._checked_at > self.tick_seconds:
             self.check()
         steers = any(method.startswith(_ONE_NODE_ONLY) for method, _ in calls)
         return self._patiently(lambda until: self._answers(calls, self._ranked[:1] if steers else self._order(), until))
 
     def check(self) -> list[EndpointHealth]:
-        """Ask every endpoint for its newest block, all at once, and say how each does, in the order they were given."""
+        """Read the newest block of every endpoint, all at once. Returns the state of each, in the order given."""
 
         def height(each: _Ranked) -> tuple[int, float] | ChainError:
             began = time.monotonic()
@@ -176,8 +182,8 @@ class Endpoints(Rpc):
                 return RpcMalformed(each.rpc.endpoint, "its height is not a number")
             return found, time.monotonic() - began
 
-        self._set_deadline(self._question_until())
-        self._looked_at = self._clock()
+        self._set_deadline(self._request_until())
+        self._checked_at = self._clock()
         for each, found in zip(self._ranked, self._threads.map(height, self._ranked), strict=True):
             if isinstance(found, ChainError):
                 self._failed(each, found)
@@ -187,7 +193,7 @@ class Endpoints(Rpc):
         return self.health()
 
     def health(self) -> list[EndpointHealth]:
-        """How each endpoint does, as far as is known, in the order they were given."""
+        """Known state of each endpoint, in the order given."""
         now = self._clock()
         return [
             EndpointHealth(
@@ -204,18 +210,19 @@ class Endpoints(Rpc):
 
     @property
     def votes(self) -> int:
-        """As many as must agree."""
+        """The quorum."""
         return self.quorum
 
     def voters(self) -> Iterator[Rpc]:
-        """Each endpoint, the best first, to be asked alone: for what only some of them can be held to. Where one is enough, all as one.
+        """Each endpoint alone, best first, for requests whose answers are compared; all endpoints as one if the quorum
+        is 1.
 
-        Each has half of what is left of the time of a question, the last the whole.
+        Each endpoint may use half of the time left for a request, and the last one all of it.
         """
         if self.quorum == 1:
             yield self
             return
-        until, ranked = self._question_until(), self._order()
+        until, ranked = self._request_until(), self._order()
         for at, each in enumerate(ranked):
             now = time.monotonic()
             is_last = at == len(ranked) - 1
@@ -223,12 +230,13 @@ class Endpoints(Rpc):
             yield each.rpc
 
     def confirm(self, calls: Sequence[Call]) -> list[Any]:
-        """The results of calls on which `quorum` endpoints agree. Ask for a block by its hash, or they need not.
+        """Results of calls on which `quorum` endpoints agree. Name blocks by hash: otherwise endpoints may be at
+        different blocks.
 
         Raises:
-            EndpointsDisagree: two gave different answers to one call.
-            QuorumTooSmall: fewer answered.
-            RpcRejected: they agree that a call is refused.
+            EndpointsDisagree: two endpoints gave different answers to one call.
+            QuorumTooSmall: fewer endpoints answered.
+            RpcRejected: the endpoints agree that a call is rejected.
         """
         if self.quorum == 1:
             return self.batch(calls)
@@ -239,7 +247,7 @@ class Endpoints(Rpc):
             except ChainError as failure:
                 return failure
 
-        self._set_deadline(self._question_until())
+        self._set_deadline(self._request_until())
         agreed: list[Any] | None = None
         first = ""
         count = 0
@@ -267,7 +275,7 @@ class Endpoints(Rpc):
     # Choosing
 
     def _order(self) -> list[_Ranked]:
-        """Whom to ask first: the sound by latency, then those behind, then those that rest, the longest rested first."""
+        """Endpoints in order of use: working ones by latency, then those behind, then those in backoff by its end."""
         now = self._clock()
 
         def rank(each: _Ranked) -> tuple[int, float]:
@@ -284,13 +292,13 @@ class Endpoints(Rpc):
             return False
         return each.height < max(heights) - self.max_lag_blocks
 
-    def _patiently(self, ask: Callable[[float], _T]) -> _T:
-        """Ask until a time, and as long as all endpoints are only at a limit and there is time, wait and ask again."""
-        until = self._question_until()
+    def _patiently(self, attempt: Callable[[float], _T]) -> _T:
+        """Try until a deadline. While all endpoints only report a limit, wait and try again."""
+        until = self._request_until()
         pause = _FIRST_PAUSE_SECONDS
         while True:
             try:
-                return ask(until)
+                return attempt(until)
             except RpcBusy as busy:
                 left = until - time.monotonic()
                 seconds = self._seconds_to_wait()
@@ -302,13 +310,13 @@ class Endpoints(Rpc):
                 pause *= 2
 
     def _seconds_to_wait(self) -> float | None:
-        """How long all endpoints ask to be left alone; None if one does not."""
+        """Shortest pause that an endpoint requested; None unless all endpoints requested one."""
         now = self._clock()
         waits = [each.waits_until - now for each in self._ranked if each.waits_until > now]
         return min(waits) if len(waits) == len(self._ranked) else None
 
     def _answers(self, calls: Sequence[Call], ranked: Sequence[_Ranked], until: float) -> list[Any]:
-        """The first sound answers to calls. What one endpoint refuses for a reason that may be its own, the next is asked."""
+        """The first valid answers to calls. If a rejection may be the endpoint's own, the next endpoint is tried."""
         unclear: tuple[_Ranked, list[Any]] | None = None
 
         def ask(each: _Ranked) -> list[Any] | None:
@@ -331,23 +339,23 @@ class Endpoints(Rpc):
             return unclear[1]
 
     def _first_of(self, ask: Callable[[_Ranked], _T | None], ranked: Sequence[_Ranked], until: float) -> _T:
-        """What the first place answers that does not fail; one that answers None did neither.
+        """Result of the first endpoint for which `ask` succeeds. After a None result the next endpoint is tried.
 
         Raises:
-            ChainError: the last failure, once none is left to ask, or no time.
-            RpcBusy: every endpoint asked to be left alone until later.
+            ChainError: the last failure, when no endpoint or no time is left.
+            RpcBusy: every endpoint requested a pause that has not ended.
         """
         self._set_deadline(until)
         now = self._clock()
         free = [each for each in ranked if each.waits_until <= now]
-        failure: ChainError = RpcUnreachable(self.endpoint, "no endpoint is left to ask")
+        failure: ChainError = RpcUnreachable(self.endpoint, "no endpoint is left to try")
         if not free:
             wait = min(each.waits_until for each in ranked) - now
-            failure = RpcBusy(self.endpoint, "it asked to be left alone", round(wait, 1))
+            failure = RpcBusy(self.endpoint, "it requested a pause", round(wait, 1))
         for at, each in enumerate(free):
             began = time.monotonic()
             if at < len(free) - 1:
-                # Half of what is left, so that a silent endpoint leaves time for the next.
+                # Half of the remaining time, so that a silent endpoint leaves time for the next.
                 each.rpc.deadline = began + (until - began) / 2
             try:
                 found = ask(each)
@@ -363,11 +371,11 @@ class Endpoints(Rpc):
     def _failed(self, each: _Ranked, failure: ChainError) -> None:
         each.failed(failure, self._clock())
         if len(self._ranked) == 1:
-            return  # whoever asked says so
+            return  # the caller reports the failure
         log.warning("endpoint_failed", endpoint=each.rpc.endpoint, failures=each.failures, why=each.why)
 
-    def _question_until(self) -> float:
-        """One question has `timeout_s` in all, however many are asked, and never longer than `deadline`."""
+    def _request_until(self) -> float:
+        """Deadline of one request: `timeout_s` for all endpoints together, and never later than `deadline`."""
         until = time.monotonic() + self.timeout_s
         return until if self.deadline is None else min(until, self.deadline)
 
@@ -377,7 +385,7 @@ class Endpoints(Rpc):
 
 
 def _sound(rpc: Rpc, calls: Sequence[Call]) -> list[Any]:
-    """An endpoint's answers, unless one of them is that it cannot answer.
+    """An endpoint's answers, if none of them reports a failure of the endpoint.
 
     Raises:
         RpcBusy, RpcUnreachable: an error of the endpoint's own.
@@ -395,5 +403,5 @@ def _blames(answers: Sequence[Any]) -> set[Blame]:
 
 def _same(one: Any, other: Any) -> bool:
     if isinstance(one, RpcRejected) and isinstance(other, RpcRejected):
-        return one.data == other.data  # nodes word their refusals differently
+        return one.data == other.data  # nodes use different messages for the same refusal
     return bool(one == other)

@@ -1,11 +1,11 @@
-"""Which block is the newest, how does it follow from the last one seen, and what was taken back?
+"""New blocks of a chain, each linked to the previous one, with reorgs.
 
-Heads come by WebSocket subscription where one is given, and by asking otherwise, or while the socket is down. However they come, each
-is linked to the one before by its parents' hashes: what was missed in between is read, and what a reorg took back is named. Of many
-heads that wait, only the newest is told; the others are among those it missed.
+Heads come through a WebSocket subscription if a URL is configured, and by polling otherwise or while the socket is
+down. Each head is linked to the previous head by parent hashes: the missed blocks between them are read, and reorged
+blocks are returned. If several heads wait, only the newest is returned; the others are among its missed blocks.
 
-A head that is known already is no news: a node that lags behind, or goes back, tells only what was seen. A head at a known height with
-another hash is a reorg, however short its chain.
+A known head is ignored: a node that lags or goes back only repeats old blocks. A head at a known height with another
+hash is a reorg, even if its chain is shorter.
 """
 
 from __future__ import annotations
@@ -34,12 +34,12 @@ _MOST_UNUSED = 1_000
 _OPEN_SECONDS = 5.0
 _FIRST_RETRY_SECONDS = 1.0
 _LONGEST_RETRY_SECONDS = 60.0
-"""After a lost socket it is opened again after the first, twice that after the next failure, up to the last."""
+"""Pause before a lost socket is reopened: doubled after each failure, up to the maximum."""
 
 
 @dataclass(frozen=True, slots=True)
 class Header:
-    """A block's place in its chain. Times are unix seconds, fees wei a unit of gas (0 before EIP-1559)."""
+    """A block header. `timestamp` is unix seconds, `base_fee_wei` is per unit of gas (0 before EIP-1559)."""
 
     number: int
     hash: str
@@ -50,10 +50,11 @@ class Header:
 
 @dataclass(frozen=True, slots=True)
 class Head:
-    """The newest block. `missed` are the blocks between the last one told and this, `reorged` what is no longer part of the chain;
-    both by number, upward.
+    """The newest block. `missed` are the blocks between the previous head and this one, `reorged` those that left the
+    chain; both in ascending order of number.
 
-    `linked` is false where this could not be followed back to a block told before: what is derived from logs must be read anew.
+    `linked` is false if the head could not be traced back to a previous one: all state derived from logs must then be
+    read again.
     """
 
     header: Header
@@ -63,40 +64,29 @@ class Head:
 
     @classmethod
     def at(cls, number: int, block_hash: str, timestamp: int) -> Head:
-        """A block of which nothing else is known, and so linked to nothing."""
+        """A block without known parent; it is not linked."""
         return cls(Header(number, block_hash, "", timestamp, 0), linked=False)
 
     def after(self, earlier: Head) -> Head:
-        """This head and the one told before it as one, for whoever could not use that, or not to its end.
+        """This head combined with an earlier head that was not processed, or not completely.
 
-        What the earlier head told and this one takes back is named as taken back, too: it may have been used before the look failed.
-        After very many blocks that nobody could use it is linked to nothing: endpoints do not search so many for logs.
+        Blocks of the earlier head that this head reorgs are in `reorged` too, because the failed tick may have used
+        them. After more than `_MOST_UNUSED` blocks the result is not linked: endpoints do not search that many blocks
+        for logs.
         """
         gone = {each.hash for each in self.reorged}
         kept = [each for each in (*earlier.missed, earlier.header) if each.hash not in gone]
         reorged = sorted((*earlier.reorged, *self.reorged), key=lambda one: one.number)
         if len(kept) + len(self.missed) + len(reorged) > _MOST_UNUSED:
             return Head(self.header, linked=False)
-        return Head(
-            self.header,
-            (*kept, *self.missed),
-            tuple(reorged),
-            self.linked and earlier.linked,
-        )
+        return Head(self.header, (*kept, *self.missed), tuple(reorged), self.linked and earlier.linked)
 
 
 class Heads:
-    """The heads of one chain, in order. Not to be shared by threads."""
+    """The heads of one chain, in order. Not thread-safe."""
 
-    def __init__(
-        self,
-        rpc: Rpc,
-        socket_url: str | None = None,
-        *,
-        poll_seconds: float = 2.0,
-        keep: int = 128,
-    ) -> None:
-        """`keep`: so many blocks are remembered, and a gap or reorg longer than that is not followed."""
+    def __init__(self, rpc: Rpc, socket_url: str | None = None, *, poll_seconds: float = 2.0, keep: int = 128) -> None:
+        """`keep`: number of blocks to remember. A longer gap or reorg is not traced."""
         self.rpc = rpc
         self.poll_seconds = poll_seconds
         self.keep = keep
@@ -111,36 +101,33 @@ class Heads:
         return self
 
     def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        traceback: TracebackType | None,
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
     ) -> None:
         self.close()
 
     def close(self) -> None:
-        """Drop the socket."""
+        """Close the socket."""
         if self._socket is not None:
             self._socket.close()
             self._socket = None
 
     @property
     def subscribed(self) -> bool:
-        """Whether heads come by a socket now."""
+        """Whether heads come through a socket now."""
         return self._socket is not None
 
     def next(self, timeout_s: float) -> Head | None:
-        """The next news, waited for so long; None if there is none.
+        """The next new head; None if there is none within the timeout.
 
         Raises:
-            ChainError: the chain could not be asked. What was known stays.
+            ChainError: the chain could not be read. The known blocks are kept.
         """
         deadline = time.monotonic() + timeout_s
         while True:
             header = self._announced(deadline) if self._connected() else None
             if header is None:
-                # By asking, too, once in a while: a subscription can fall silent.
-                header = self._ask("eth_getBlockByNumber", "latest")
+                # Poll once in a while too: a subscription can fall silent.
+                header = self._read("eth_getBlockByNumber", "latest")
             if header is not None and (head := self._follow(header)) is not None:
                 return head
             left = deadline - time.monotonic()
@@ -158,12 +145,12 @@ class Heads:
             return True
         try:
             socket = connect(self._url, open_timeout=_OPEN_SECONDS, max_size=1 << 20)
-            ask = {"jsonrpc": "2.0", "id": 1, "method": "eth_subscribe", "params": ["newHeads"]}
-            socket.send(json.dumps(ask))
+            request = {"jsonrpc": "2.0", "id": 1, "method": "eth_subscribe", "params": ["newHeads"]}
+            socket.send(json.dumps(request))
             answer = _parsed(socket.recv(timeout=_OPEN_SECONDS))
             if not isinstance(answer, dict) or "result" not in answer:
                 socket.close()
-                raise ValueError("it refuses to subscribe")
+                raise ValueError("subscription refused")
         except (OSError, WebSocketException, ValueError) as failure:
             self._lost(failure)
             return False
@@ -178,7 +165,7 @@ class Heads:
         pause = min(_LONGEST_RETRY_SECONDS, _FIRST_RETRY_SECONDS * 2 ** min(self._failures, 20))
         self._failures += 1
         self._retry_at = time.monotonic() + pause
-        # Without the failure's own words, which may hold the URL's path.
+        # Not the text of the failure: it may hold the URL's path.
         log.warning(
             "socket_lost",
             socket=socket_name(self._url or ""),
@@ -188,7 +175,7 @@ class Heads:
         )
 
     def _announced(self, deadline: float) -> Header | None:
-        """The newest head that the socket has, waited for until the deadline but no longer than a poll."""
+        """The newest head from the socket. Waits until the deadline, but at most one polling interval."""
         socket, newest = self._socket, None
         wait = max(0.0, min(deadline - time.monotonic(), self.poll_seconds))
         while socket is not None:
@@ -201,18 +188,18 @@ class Heads:
                 self._lost(failure)
                 return newest
             except (KeyError, TypeError, ValueError, ChainError):
-                pass  # nothing that was asked for
+                pass  # not a notification of a head
             wait = 0.0
         return newest
 
     # The chain
 
-    def _ask(self, method: str, block: str) -> Header | None:
+    def _read(self, method: str, block: str) -> Header | None:
         found = self.rpc.call(method, block, False)
         return None if found is None else _header(found, self.rpc.endpoint)
 
     def _follow(self, header: Header) -> Head | None:
-        """Link a header to what is known; None if it is no news."""
+        """Link a header to the known blocks; None if the header is not new."""
         known = self._chain.get(header.number)
         if known is not None and known.hash == header.hash:
             return None
@@ -234,9 +221,9 @@ class Heads:
                 return self._began(header, linked=False)
             found = between.get(first.parent_hash)
             if found is None:
-                found = self._ask("eth_getBlockByHash", first.parent_hash)
+                found = self._read("eth_getBlockByHash", first.parent_hash)
             if found is None or found.hash != first.parent_hash or found.number >= first.number:
-                return None  # the branch is being changed while we look: the next head tells
+                return None  # the branch changes during the read; the next head will resolve it
             branch.append(found)
         ancestor = parent.number
         gone = [n for n in sorted(self._chain) if ancestor < n <= self._top]
@@ -251,10 +238,10 @@ class Heads:
         return Head(header, tuple(reversed(branch[1:])), reorged)
 
     def _between(self, header: Header) -> dict[str, Header]:
-        """What lies between the newest block that is known and a later one, by hash, asked for at once; what an endpoint does not have
-        is left out.
+        """Blocks between the newest known block and a later one, by hash, read in one batch. Blocks that the endpoint
+        lacks are left out.
 
-        One by one, blocks would be asked for more slowly than a fast chain makes them.
+        Read one by one, they would take longer than a fast chain needs to produce new ones.
         """
         numbers = range(self._top + 1, header.number)
         if len(numbers) <= 1:
@@ -272,17 +259,17 @@ class Heads:
         return Head(header, reorged=reorged, linked=linked)
 
     def __iter__(self) -> Iterator[Head]:
-        """Heads for ever."""
+        """Heads, without end."""
         while True:
             if (head := self.next(self.poll_seconds)) is not None:
                 yield head
 
 
 def _parsed(message: str | bytes) -> Any:
-    """What a node said.
+    """The JSON value of a node's message.
 
     Raises:
-        ValueError: it is no JSON, or nested deeper than any answer is.
+        ValueError: the message is not JSON, or is nested too deeply.
     """
     text = message if isinstance(message, str) else message.decode()
     if nests_deeper(text.encode(), MOST_DEPTH):

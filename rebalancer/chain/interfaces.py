@@ -1,6 +1,6 @@
-"""Interfaces of the packaged contracts, calls of contracts, and the names of their refusals.
+"""Interfaces of the packaged contracts: fast calls, batches, logs, and decoding of refusals.
 
-This is the keeper's way, and that of all batches and logs; whatever else reads a contract does so by `chain.contracts`.
+The keeper uses this module. Other readers of contracts use `chain.contracts`.
 """
 
 from __future__ import annotations
@@ -27,36 +27,36 @@ __all__ = [
 ]
 
 _PANICS = {
-    0x01: "an assertion failed",
-    0x11: "a number overflowed",
-    0x12: "a division by zero",
-    0x21: "a value outside its enum",
-    0x31: "a pop from an empty array",
-    0x32: "an index outside its array",
-    0x41: "too much memory",
-    0x51: "a call of an empty function pointer",
+    0x01: "assertion failed",
+    0x11: "arithmetic overflow",
+    0x12: "division by zero",
+    0x21: "value outside its enum",
+    0x31: "pop from an empty array",
+    0x32: "index outside the array",
+    0x41: "out of memory",
+    0x51: "call of an empty function pointer",
 }
 
-
 _EXECUTION_FAILED = ("revert", "vm exception", "evm error", "invalid opcode", "out of gas")
-"""How nodes say that a contract ended badly, where they pass on no data."""
+"""Words in a node's message for a failed execution, if the node returns no data."""
 
 
 class ChainContract(Contract):
-    """A contract that is called by an `Rpc`, and whose refusals have names."""
+    """A contract that is called through an `Rpc`, with named refusals."""
 
     def result(self, function: str, answer: Any) -> Any:
-        """As `Contract.result`, with a node's rejection read as the contract's refusal where it is one.
+        """As `Contract.result`; a node's rejection is decoded as the contract's refusal if possible.
 
         Raises:
-            ContractReverted: the contract refused.
-            ContractMissing: nothing lives at the address, or something else does.
-            RpcRejected: the node refused.
+            ContractReverted: the contract reverted.
+            ContractMissing: the address has no code, or the code of another contract.
+            RpcRejected: the node rejected the call.
         """
         return super().result(function, named_refusal(answer))
 
     def call(self, rpc: Rpc, function: str, *args: Any, block: int | str | bytes = "latest") -> Any:
-        """Read the contract at a block: a number, a tag or a hash. For what a keeper's tick asks: 0.02 ms beside the request, by web3 1 ms.
+        """Read the contract at a block: a number, a tag or a hash. Costs 0.02 ms in addition to the request; web3 costs
+        1 ms.
 
         Raises:
             As `result`, and everything `Rpc.call` raises.
@@ -66,7 +66,7 @@ class ChainContract(Contract):
 
 
 class ChainInterface(Interface):
-    """An interface whose contracts are called by an `Rpc`."""
+    """An interface whose contracts are called through an `Rpc`."""
 
     def at(self, address: str) -> ChainContract:
         """A handle on the contract at an address."""
@@ -78,13 +78,13 @@ def interface(name: str) -> ChainInterface:
     """The interface of a packaged contract.
 
     Raises:
-        ArtifactMissing: there is none of that name.
+        ArtifactMissing: there is no contract of that name.
     """
     return ChainInterface.of(name, load_artifact(name).abi)
 
 
 def named_arguments(known: Interface, function: Function, data: str) -> dict[str, Any]:
-    """What a call of a packaged contract was given, by name; structs are mappings of their fields."""
+    """Arguments in call data of a packaged contract, by name; structs are mappings of their fields."""
     entry = next(
         one
         for one in load_artifact(known.name).abi
@@ -106,12 +106,12 @@ def _named(parameter: Mapping[str, Any], value: Any) -> Any:
 
 
 def named_refusal(answer: Any) -> Any:
-    """What a node answered in a batch: a contract's refusal by its name, all else as it is."""
+    """A node's answer in a batch: a contract's refusal is decoded, any other answer is returned unchanged."""
     return reverted(answer) if isinstance(answer, RpcRejected) else answer
 
 
 def reverted(rejection: RpcRejected) -> ContractReverted | RpcRejected:
-    """A node's rejection as a contract's refusal, if it was one; otherwise itself."""
+    """A node's rejection decoded as a contract's refusal; unchanged if it is not one."""
     message = rejection.message.lower()
     if rejection.data or any(words in message for words in _EXECUTION_FAILED):
         return decode_revert(rejection.data)
@@ -119,7 +119,7 @@ def reverted(rejection: RpcRejected) -> ContractReverted | RpcRejected:
 
 
 def decode_revert(data: bytes) -> ContractReverted:
-    """Revert data as a refusal with its name and numbers, from all packaged interfaces."""
+    """Revert data decoded with the errors of all packaged interfaces: name and arguments."""
     if not data:
         return ContractReverted("NoReason", {}, data)
     shape = _known_errors().get(data[:4])

@@ -1,15 +1,14 @@
-"""What are the pools now? One book for all vaults, kept current from logs and checked against the chain.
+"""Cache of pool states, shared by all vaults, updated from logs and checked against the chain.
 
-A book is read whole once. From then on a new block costs one HTTP request, whatever the number of pools:
-the logs since the last block, and the headers that tell whether both blocks are still on the chain. After
-a reorg everything is read again. Pools of Curve, whose logs do not tell enough, are read again when they
-log anything, and at every block while they move without a log: where a rate comes from outside, or A is
-being changed.
+All pools are read once. After that, each block costs one HTTP request, whatever the number of pools: the logs since the
+last block, and the headers that show whether both blocks are on the chain. After a reorg all pools are read again. Logs
+of Curve pools do not contain their new state, so these pools are read again when they emit any log. While a pool
+changes without logs (a rate from another contract, a ramp of A), it is read at every block.
 
-A pool whose logs do not add up, or that a fresh read shows to be another, has DIVERGED: that is a defect,
-of the endpoint or of this program. A pool that cannot be read, or answers otherwise than on paper, is UNREAD:
-that is its own trouble (a pause, a ramp of its amplification). The book gives neither to anybody, and says
-why in `diverged` and `unread` until `read_again` succeeds. Nothing heals silently, a reorg neither.
+A pool whose logs are inconsistent, or differ from a fresh read, has DIVERGED: this is a defect of the endpoint or of
+this program. A pool that cannot be read, or whose quotes differ from ours, is UNREAD: the cause lies in the pool (a
+pause, a ramp of its amplification). The cache returns neither, and gives the reason in `diverged` and `unread` until
+`read_again` succeeds. A pool never returns to use automatically, not even after a reorg.
 """
 
 from __future__ import annotations
@@ -30,14 +29,14 @@ from rebalancer.venues.model import LogSource
 __all__ = ["PoolCache"]
 
 _NOT_STATE = ("block", "name")
-"""What two reads of the same pool may differ in."""
+"""Fields in which two reads of the same pool may differ."""
 
 _MOST_BLOCKS = 2_000
-"""After a longer absence everything is read again."""
+"""After a longer gap all pools are read again."""
 
 
 class PoolCache:
-    """Pools by their key, at `block`. Not shared by threads, as its endpoint is not."""
+    """Pools by key, at `block`. Not thread-safe, as its endpoint is not."""
 
     def __init__(
         self,
@@ -49,10 +48,10 @@ class PoolCache:
         tokens: Mapping[str, Token] | None = None,
         lens: str | None = None,
     ) -> None:
-        """Reads them all.
+        """Read all pools.
 
         Raises:
-            as `rebalancer.chain.pools.read_pools_settled`.
+            See `rebalancer.chain.pools.read_pools_settled`.
         """
         self.rpc, self.chain_id, self.lens = rpc, chain_id, lens
         self.block = block
@@ -66,15 +65,15 @@ class PoolCache:
 
     @property
     def pools(self) -> tuple[PoolState, ...]:
-        """Those that can be relied on, in the order they were named."""
+        """All usable pools, in the order of `refs`."""
         return tuple(self._pools[key] for key in self._refs if not self._is_out(key))
 
     def pool(self, key: str) -> PoolState:
-        """One of them.
+        """One usable pool.
 
         Raises:
-            PoolDiverged, PoolError, ContractMissing, ContractReverted: it cannot be relied on.
-            KeyError: the book does not have it.
+            PoolDiverged, PoolError, ContractMissing, ContractReverted: the pool is not usable.
+            KeyError: the cache has no such pool.
         """
         if key in self.diverged:
             raise self.diverged[key]
@@ -83,11 +82,12 @@ class PoolCache:
         return self._pools[key]
 
     def update(self, block: Block) -> tuple[PoolDiverged, ...]:
-        """Bring the book to a block, which may be older than its own after a reorg; what diverged on the way.
+        """Update the cache to a block, which may be older than the last one after a reorg. Returns the newly diverged
+        pools.
 
         Raises:
-            BlockVanished: the block is not on the endpoint's chain. The book stays where it was.
-            RpcError: the endpoint did not answer. The book stays where it was.
+            BlockVanished: the block is not on the endpoint's chain. The cache is unchanged.
+            RpcError: the endpoint did not answer. The cache is unchanged.
         """
         if block.hash == self.block.hash:
             return ()
@@ -95,17 +95,17 @@ class PoolCache:
             self.block = block
             return ()
         if not 0 < block.number - self.block.number <= _MOST_BLOCKS:
-            return self._read_anew(block)
+            return self._reload(block)
         logs = self._logs(block)
         if logs is None:
-            return self._read_anew(block)
+            return self._reload(block)
         return self._apply(logs, block)
 
     def check(self, keys: Iterable[str] | None = None) -> tuple[PoolDiverged, ...]:
-        """Compare pools (all, where none are named) with a fresh read at the book's own block; those that newly diverged.
+        """Compare pools (by default all) with a fresh read at the cache's block. Returns the newly diverged pools.
 
         Raises:
-            as `rebalancer.chain.pools.read_pools_settled`.
+            See `rebalancer.chain.pools.read_pools_settled`.
         """
         wanted = [key for key in (keys or self._refs) if not self._is_out(key)]
         found = []
@@ -122,11 +122,11 @@ class PoolCache:
         return tuple(found)
 
     def read_again(self, key: str) -> PoolState:
-        """Take one pool as the chain has it at the book's block, and rely on it from now on.
+        """Read one pool again at the cache's block, and make it usable.
 
         Raises:
-            PoolError, ContractMissing, ContractReverted: it cannot be read, and stays out.
-            RpcError: the endpoint did not answer; nothing is known of the pool.
+            PoolError, ContractMissing, ContractReverted: the pool cannot be read, and stays unusable.
+            RpcError: the endpoint did not answer.
         """
         fresh = self._read([key], self.block)
         found = fresh[key]
@@ -153,17 +153,17 @@ class PoolCache:
             self._pools[key] = pool
             self._tokens |= {token.address: token for token in pool.tokens}
 
-    def _read_anew(self, block: Block) -> tuple[PoolDiverged, ...]:
-        """Every pool that is relied on, after a reorg."""
+    def _reload(self, block: Block) -> tuple[PoolDiverged, ...]:
+        """Read every usable pool again."""
         self._keep(self._read([key for key in self._refs if not self._is_out(key)], block))
         self.block = block
         return ()
 
     def _logs(self, block: Block) -> list[Mapping[str, Any]] | None:
-        """What happened since the book's block, in order; None where that block is not on the chain any more, or logs cannot be had.
+        """Logs since the cache's block, in order. None if that block has left the chain, or if logs are unavailable.
 
         Raises:
-            BlockVanished: the block asked for is not.
+            BlockVanished: `block` is not on the endpoint's chain.
         """
         (before, now), logs = self._search.find(
             self.rpc,
@@ -189,16 +189,13 @@ class PoolCache:
         for log in logs:
             address, topics = log["address"].lower(), log["topics"]
             named = topics[1] if len(topics) > 1 else None
-            for key, source in (
-                *sources.get((address, None), ()),
-                *sources.get((address, named), ()),
-            ):
+            for key, source in (*sources.get((address, None), ()), *sources.get((address, named), ())):
                 if not self._pools[key].LOGS_ARE_COMPLETE:
                     touched.append(key)
                 elif event := source.interface.decode_log(log):
                     events.setdefault(key, []).append(event)
         again = [key for key in dict.fromkeys(touched) if not self._is_out(key)]
-        # Read before anything is changed: a failure of the endpoint leaves the book where it was.
+        # Read before any change: if the endpoint fails, the cache is unchanged.
         self._keep(self._read(again, block) if again else {})
         found = []
         for key, some in events.items():
@@ -218,7 +215,8 @@ class PoolCache:
         return self.diverged[key]
 
     def _filters(self) -> list[dict[str, Any]]:
-        """What to search for: all logs of contracts that are one pool, and of those that hold many the logs that name ours."""
+        """Log filters: all logs of single-pool contracts, and for contracts with many pools the logs that name our
+        pools."""
         alone: set[str] = set()
         named: dict[str, set[str]] = {}
         for address, topic in self._sources:
@@ -233,7 +231,8 @@ class PoolCache:
 
     @property
     def _sources(self) -> dict[tuple[str, str | None], list[tuple[str, LogSource]]]:
-        """Whose logs move which pools: by address, and by the topic that names a pool where many share a contract."""
+        """Pools that depend on each log source: by address, and by the topic that identifies a pool in a shared
+        contract."""
         found: dict[tuple[str, str | None], list[tuple[str, LogSource]]] = {}
         for key, pool in self._pools.items():
             for source in pool.log_sources:
@@ -242,7 +241,7 @@ class PoolCache:
 
 
 def _differences(kept: Any, fresh: Any) -> list[str]:
-    """The fields in which two states of a pool differ, as far as they matter."""
+    """Names of the relevant fields in which two states of a pool differ."""
     names = [field.name for field in fields(kept) if field.name not in _NOT_STATE]
     return [name for name in names if getattr(kept, name) != getattr(fresh, name)]
 

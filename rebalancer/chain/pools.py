@@ -1,8 +1,8 @@
-"""Pools at one block, whichever venue they are of.
+"""Reads of pools at one block, for all venues.
 
-All pools' readers are asked together, step by step: the number of HTTP requests is that of the deepest reader's
-steps (five), not of the pools, as long as they fit `_BATCH` calls. Everything is read by block hash, so that a
-reorg fails the read instead of mixing two chains.
+The readers of all pools run together, step by step. The number of HTTP requests is the number of steps of the longest
+reader (five), not the number of pools, as long as the calls fit into `_BATCH`. Everything is read by block hash, so a
+reorg fails the read and two chains are never mixed.
 """
 
 from __future__ import annotations
@@ -16,23 +16,9 @@ from rebalancer.block import Block
 from rebalancer.chain.artifacts import load_artifact
 from rebalancer.chain.interfaces import named_refusal
 from rebalancer.chain.rpc import Rpc
-from rebalancer.errors import (
-    BadPoolSnapshot,
-    ContractMissing,
-    ContractReverted,
-    PoolError,
-    UnsupportedPool,
-)
+from rebalancer.errors import BadPoolSnapshot, ContractMissing, ContractReverted, PoolError, UnsupportedPool
 from rebalancer.units import PIPS_PER_BPS
-from rebalancer.venues import (
-    VENUES,
-    PoolRef,
-    PoolState,
-    Token,
-    UniswapV3Pool,
-    of_class,
-    venue_named,
-)
+from rebalancer.venues import VENUES, PoolRef, PoolState, Token, UniswapV3Pool, of_class, venue_named
 from rebalancer.venues.reading import At, Reading, Result, Venue, answered
 from rebalancer.venues.uniswap_v4 import MANAGER, v4_ref
 
@@ -47,11 +33,11 @@ __all__ = [
 ]
 
 _BATCH = 500
-"""Calls in one HTTP request; endpoints refuse many more."""
+"""Calls per HTTP request; endpoints reject much larger batches."""
 
 
 PoolFailure = PoolError | ContractMissing | ContractReverted
-"""Why one pool cannot be read while others can; what fails at the endpoint is none of these."""
+"""Errors of one pool that do not affect others. Failures of the endpoint are not among them."""
 
 
 def read_pools(
@@ -63,15 +49,15 @@ def read_pools(
     tokens: Mapping[str, Token] | None = None,
     lens: str | None = None,
 ) -> tuple[PoolState, ...]:
-    """Pools of any protocol at a block, whole, in the order given.
+    """Complete states of pools of any venue at a block, in the order given.
 
-    `tokens` knows tokens by lower-case address; others are asked for their symbol and decimals. `lens` is
-    UniswapV3Lens, where the chain has one.
+    `tokens` are known tokens by lower-case address; symbol and decimals of other tokens are read. `lens` is
+    UniswapV3Lens, if the chain has it.
 
     Raises:
-        BadPoolSnapshot: what the chain says of a pool contradicts itself.
-        UnsupportedPool: a pool is of a kind that cannot be quoted, or answers otherwise than on paper.
-        ContractMissing: there is no such pool at an address.
+        BadPoolSnapshot: the state of a pool is inconsistent.
+        UnsupportedPool: pools of this kind cannot be quoted, or a pool's quotes differ from ours.
+        ContractMissing: an address has no such pool.
         ContractReverted, RpcError: a read failed.
     """
     found = []
@@ -91,10 +77,10 @@ def read_pools_settled(
     tokens: Mapping[str, Token] | None = None,
     lens: str | None = None,
 ) -> tuple[PoolState | PoolFailure, ...]:
-    """As `read_pools`, but a pool that cannot be read yields why in place of its state.
+    """As `read_pools`, but a pool that cannot be read yields its error in place of its state.
 
     Raises:
-        RpcError: a read failed for a reason that is no pool's.
+        RpcError: a read failed because of the endpoint.
     """
     at = At(block, chain_id, tokens or {}, lens, _lens_code())
     groups: list[list[int]] = []
@@ -116,7 +102,7 @@ def read_pools_settled(
 def _read_groups(
     rpc: Rpc, at: At, refs: Sequence[PoolRef], groups: Sequence[Sequence[int]]
 ) -> list[tuple[int, PoolState | PoolFailure]]:
-    """Each group of pools of a venue by one reader; the failure of a group is that of each of its pools."""
+    """Read each group of pools with one reader. A failure of a group applies to each of its pools."""
     readings = []
     for group in groups:
         venue = venue_named(refs[group[0]].venue)
@@ -136,17 +122,12 @@ def _lens_code() -> str:
 
 
 def read_v3_pools(
-    rpc: Rpc,
-    lens: str | None,
-    pools: Sequence[str],
-    tokens: Mapping[str, Token],
-    block: Block,
-    chain_id: int,
+    rpc: Rpc, lens: str | None, pools: Sequence[str], tokens: Mapping[str, Token], block: Block, chain_id: int
 ) -> tuple[UniswapV3Pool, ...]:
     """Uniswap V3 pools at a block with all their ticks, by one call, in the order given.
 
     Raises:
-        as `read_pools`.
+        See `read_pools`.
     """
     refs = [PoolRef(pool) for pool in pools]
     found = read_pools(rpc, refs, block, chain_id, tokens=tokens, lens=lens)
@@ -154,10 +135,10 @@ def read_v3_pools(
 
 
 def find_venue(rpc: Rpc, address: str, block: Block) -> Venue:
-    """Which venue the contract at an address is a pool of, by what it answers.
+    """The venue of the pool at an address, recognized by the functions it answers.
 
     Raises:
-        UnsupportedPool: none that is known here.
+        UnsupportedPool: the contract is not a pool of a known venue.
         RpcError: the endpoint did not answer.
     """
     marked = [(venue, *venue.mark) for venue in VENUES if venue.mark is not None]
@@ -165,25 +146,26 @@ def find_venue(rpc: Rpc, address: str, block: Block) -> Venue:
     for (venue, known, name), answer in zip(marked, rpc.batch_settled(calls), strict=True):
         if answered(known.at(address), name, answer) is not None:
             return venue
-    raise UnsupportedPool(f"{address} is of no known venue")
+    raise UnsupportedPool(f"{address} does not belong to a known venue")
 
 
 def fee_pips_of(venue: Venue, fee_bps: int | None) -> int:
-    """What a reference to a pool says of its fee, in millionths: 0 where pools tell it, 30 basis points where nobody does."""
+    """Fee for a pool reference, in millionths: 0 if the pool returns its fee, otherwise `fee_bps` (by default 30)."""
     return 0 if venue.fee_text else (30 if fee_bps is None else fee_bps) * PIPS_PER_BPS
 
 
-def find_v4_ref(rpc: Rpc, manager: str, its_id: str, *, from_block: int = 0) -> PoolRef:
-    """A Uniswap V4 pool, whose id does not tell its key, from the log of its beginning.
+def find_v4_ref(rpc: Rpc, manager: str, pool_id: str, *, from_block: int = 0) -> PoolRef:
+    """Reference to a Uniswap V4 pool: its key is read from the log of its initialization, because the id is only a
+    hash.
 
     Raises:
         UnsupportedPool: there is no such pool, or it has hooks.
-        RpcRejected: the endpoint does not search so many blocks at once.
+        RpcRejected: the endpoint rejects a search over this many blocks.
     """
-    (begun,) = (shape for shape in MANAGER.events.values() if shape.name == "Initialize")
+    (initialize,) = (shape for shape in MANAGER.events.values() if shape.name == "Initialize")
     requested = {
         "address": manager,
-        "topics": [begun.topic, its_id],
+        "topics": [initialize.topic, pool_id],
         "fromBlock": hex(from_block),
         "toBlock": "latest",
     }
@@ -191,14 +173,14 @@ def find_v4_ref(rpc: Rpc, manager: str, its_id: str, *, from_block: int = 0) -> 
         values = event.values
         ends = values["currency0"], values["currency1"]
         ref = v4_ref(manager, *ends, values["fee"], values["tickSpacing"])
-        if ref.key == its_id.lower():
+        if ref.key == pool_id.lower():
             return ref
-        raise UnsupportedPool(f"Uniswap V4 with hooks or a dynamic fee, {its_id}")
-    raise UnsupportedPool(f"Uniswap V4 that {manager} does not know, {its_id}")
+        raise UnsupportedPool(f"Uniswap V4 pool with hooks or a dynamic fee, {pool_id}")
+    raise UnsupportedPool(f"Uniswap V4 pool that {manager} does not know, {pool_id}")
 
 
 def _together(rpc: Rpc, readings: Sequence[Reading[Result]]) -> list[Result | PoolFailure]:
-    """Run all readers in step: one batch a step for all of them. The failure of one stops no other."""
+    """Run all readers in step: one batch of all readers per step. A failure of one does not stop the others."""
     results: dict[int, Result | PoolFailure] = {}
     waiting: dict[int, list[Call]] = {}
 
@@ -213,7 +195,7 @@ def _together(rpc: Rpc, readings: Sequence[Reading[Result]]) -> list[Result | Po
         except (PoolError, ContractMissing, ContractReverted) as failure:
             results[index] = failure
         except (ArithmeticError, LookupError, TypeError, ValueError) as mistake:
-            # A pool may answer anything, and only what was thought of has an error of its own.
+            # A pool may return anything; errors that no reader expects end here.
             results[index] = BadPoolSnapshot(f"its answers cannot be read: {mistake!r}")
 
     for index in range(len(readings)):

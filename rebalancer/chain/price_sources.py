@@ -1,8 +1,9 @@
-"""Registry of price sources: the words of a chain file, the adapter behind each, its parameters, and what it says now.
+"""Registry of price sources: `kind` in a chain file, adapter contract, parameters, and current price.
 
-An adapter is a contract of `contracts/feeds` that implements IPriceSource; it reads what its packed parameters name. `PRICE_SOURCES` is the
-only list: a new source is one adapter and one row. `read` computes in exact integers what the adapter will answer, so that everything is
-checked before anything is sent; tests/contract/test_price_sources.py holds both equal. Nothing is sent here.
+An adapter is a contract of `contracts/feeds` that implements IPriceSource and reads the contracts in its packed
+parameters. `PRICE_SOURCES` is the only list: a new source needs one adapter and one row. `read` computes in exact
+integers what the adapter will return, so a configuration is checked before a transaction is sent;
+tests/contract/test_price_sources.py checks that both agree. Nothing is sent here.
 """
 
 from __future__ import annotations
@@ -46,7 +47,7 @@ __all__ = [
 
 MAX_SECONDS = (1 << 32) - 1  # 32 bits in the OracleHub
 COMPUTED_HEARTBEAT_SECONDS = 1
-"""Heartbeat of what is computed at the time of the call: it is never stale."""
+"""Heartbeat of a price that is computed at the time of the call: it is never stale."""
 
 _NO_SELECTOR = bytes(4)
 _PRICE_DECIMALS = 18
@@ -55,7 +56,7 @@ _OF_ONE_SHARE = "convertToAssets(uint256)"
 
 
 class Line(Protocol):
-    """A section of a chain file, read key by key; a key without a default must be there."""
+    """A section of a chain file, read key by key. A key without a default is required."""
 
     def text(self, key: str, default: Any = ...) -> Any: ...
 
@@ -72,7 +73,7 @@ class Line(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class Named:
-    """A source as a person names it: whose price it is, what it is in (None: USD), and the values of its own keys."""
+    """A source as configured: its token, its quote (None: USD), and the values of its own keys."""
 
     token: str
     quote: str | None
@@ -82,7 +83,7 @@ class Named:
 
 @dataclass(frozen=True, slots=True)
 class Found:
-    """A source as read from the chain: the values of its parameters, its price in `quote` (None: USD), and the contracts it is read from."""
+    """A source as read from the chain: parameters, price in `quote` (None: USD), and the contracts it reads."""
 
     params: tuple[object, ...]
     price_e18: int
@@ -94,10 +95,11 @@ class Found:
 class PriceSource:
     """One row of the registry.
 
-    `word` is its `kind` in a chain file, `adapter` the contract, `types` those of its packed parameters, `keys` its own keys in a chain
-    file. `read` finds its parameters and price at a block. A `timed` source is a feed with an `address` and a heartbeat, which can be a
-    token's only one; any other is computed at the time of the call, and can only be a second one. A `quoted` source is in USD or in the
-    `quote` that a person names; any other finds its own.
+    `word` is the `kind` in a chain file, `adapter` the contract, `types` the types of its packed parameters, `keys` its
+    own keys in a chain file. `read` finds its parameters and its price at a block. A `timed` source is a feed with an
+    `address` and a heartbeat; it can be a token's only source. Other sources are computed at the time of the call and
+    can only be second sources. A `quoted` source is in USD or in the configured `quote`; other sources determine their
+    own quote.
     """
 
     word: str
@@ -109,19 +111,20 @@ class PriceSource:
     quoted: bool = True
 
     def named(self, line: Line, token: str) -> Named:
-        """The source that a section of a chain file names."""
+        """The source in a section of a chain file."""
         heartbeat = line.between("heartbeat_seconds", 1, MAX_SECONDS) if self.timed else COMPUTED_HEARTBEAT_SECONDS
         quote = line.address("quote", None) if self.quoted else None
         values = {key: parse(line, key) for key, parse in self.keys.items()}
         return Named(token, quote, heartbeat, values)
 
     def params(self, *values: object) -> bytes:
-        """Its parameters as the hub stores them: side by side, without padding."""
+        """Parameters as the hub stores them: packed, without padding."""
         return encode_packed(self.types, values)
 
 
 def word_of(adapter: str, adapters: Mapping[str, str]) -> str:
-    """The word for the adapter at an address, by the addresses of all (name → address); the address itself if it is none of them."""
+    """The `kind` of the adapter at an address, given the addresses of all adapters by name; the address itself if
+    unknown."""
     names = {address.lower(): name for name, address in adapters.items()}
     known = {row.adapter: word for word, row in PRICE_SOURCES.items()}
     return known.get(names.get(adapter.lower(), ""), adapter)
@@ -157,7 +160,7 @@ def _rate(line: Line, key: str) -> Any:
 def _getter(line: Line, key: str) -> Any:
     function = line.text(key)
     if not _GETTER.fullmatch(function):
-        raise line.wrong(key, f"{function!r} is no signature such as stEthPerToken()")
+        raise line.wrong(key, f"{function!r} is not a signature such as stEthPerToken()")
     return function
 
 
@@ -169,11 +172,11 @@ def _getter_or_vault(line: Line, key: str) -> Any:
 
 
 def _read_answer(rpc: Rpc, named: Named, now: int) -> tuple[int, int]:
-    """The answer of the feed at `address`, times 1e18, and its decimals.
+    """Answer of the feed at `address`, times 1e18, and its decimals.
 
     Raises:
-        FeedUnsound: other decimals than named, or an answer that is not positive, or stale.
-        ContractMissing: there is no feed at the address.
+        FeedUnsound: the decimals differ from the configured ones, or the answer is not positive, or it is stale.
+        ContractMissing: the address has no feed.
     """
     address, expected = named.values["address"], named.values.get("decimals")
     contract = contract_at(rpc, "AggregatorV3Interface", address)
@@ -184,10 +187,10 @@ def _read_answer(rpc: Rpc, named: Named, now: int) -> tuple[int, int]:
         raise FeedUnsound(address, f"it has {decimals} decimals, above {MAX_FEED_DECIMALS}")
     _, answer, _, updated_at, _ = contract.call("latestRoundData")
     if answer <= 0:
-        raise FeedUnsound(address, f"its answer is {answer}, which is no price")
+        raise FeedUnsound(address, f"its answer is {answer}, which is not a price")
     age, heartbeat = now - updated_at, named.heartbeat_seconds
     if age > heartbeat:
-        why = f"its answer is {span(age)} old and may be {span(heartbeat)}"
+        why = f"its answer is {span(age)} old, and its heartbeat is {span(heartbeat)}"
         raise FeedUnsound(address, why)
     return feed_price_e18(answer, decimals), decimals
 
@@ -201,7 +204,7 @@ def _read_feed(rpc: Rpc, named: Named, block: Block) -> Found:
 def _read_pausable(rpc: Rpc, named: Named, block: Block) -> Found:
     pauser = named.values["paused_by"] or named.token
     if _word(rpc, named.token, pauser, "oraclePaused()", block):
-        raise SourceUnsound(named.token, f"{pauser} says that its price is paused")
+        raise SourceUnsound(named.token, f"{pauser} reports that its price is paused")
     price_e18, decimals = _read_answer(rpc, named, block.timestamp)
     feed = named.values["address"]
     return Found((feed, decimals, pauser), price_e18, named.quote, (feed,))
@@ -230,14 +233,14 @@ def _read_average(rpc: Rpc, named: Named, block: Block) -> Found:
     pool = contract_at(rpc, "UniswapV3Pool", address)
     pair = [pool.call(name, block=block.hash).lower() for name in ("token0", "token1")]
     if named.token not in pair:
-        raise SourceUnsound(named.token, f"the pool {address} is of {' and '.join(pair)}")
+        raise SourceUnsound(named.token, f"the tokens of the pool {address} are {' and '.join(pair)}")
     base_is_token0 = pair[0] == named.token
     quote = pair[base_is_token0]
     decimals = [_read_decimals(rpc, token) for token in (named.token, quote)]
     try:
         sums, _ = pool.call("observe", [window, 0], block=block.hash)
     except ContractReverted as refusal:
-        why = f"the pool {address} does not look back {window} s: {refusal}"
+        why = f"the pool {address} has no observations for the last {window} s: {refusal}"
         raise SourceUnsound(named.token, why.rstrip(".")) from None
     tick = mean_tick(sums[0], sums[1], window)
     price_e18 = tick_price_e18(tick if base_is_token0 else -tick, *decimals)
@@ -265,10 +268,10 @@ def _selector(function: str) -> bytes:
 
 
 def _word(rpc: Rpc, token: str, target: str, function: str, block: Block, argument: bytes = b"") -> int:
-    """The first word that a function returns.
+    """The first word of a function's result.
 
     Raises:
-        SourceUnsound: it returns none.
+        SourceUnsound: the function returns nothing.
     """
     message = {"to": target, "data": "0x" + (_selector(function) + argument).hex()}
     try:
@@ -283,7 +286,7 @@ def _word(rpc: Rpc, token: str, target: str, function: str, block: Block, argume
 
 def _rated(named: Named, rate: int, decimals: int) -> int:
     if rate == 0:
-        raise SourceUnsound(named.token, "its rate is 0, which is no price")
+        raise SourceUnsound(named.token, "its rate is 0, which is not a price")
     return rate_e18(rate, decimals)
 
 

@@ -1,10 +1,11 @@
-"""This project's endpoints under anybody's web3 code, and anybody's `Web3` under this project's.
+"""web3 integration: a web3 provider over this project's endpoints, and an `Rpc` over any web3 provider.
 
-`Web3(FailoverProvider([url, url]))` is an ordinary `Web3` whose questions fail over between endpoints, end at a deadline, are checked
-when they come back, and whose errors hold no secret. `rpc_of(w3)` is what the snapshot, the planner and the keeper ask, over whatever
-provider a `Web3` has. `web3_over(rpc)` is the bare one by which `chain.contracts` reads.
+`Web3(FailoverProvider([url, url]))` is an ordinary `Web3` whose requests fail over between endpoints and end at a
+deadline, whose answers are checked, and whose errors contain no secret. `rpc_of(w3)` is an `Rpc` for the snapshot, the
+planner and the keeper, over the provider of any `Web3`. `web3_over(rpc)` is the minimal `Web3` that `chain.contracts`
+reads with.
 
-Of this package only what reads by web3 imports this module, and only when it does: web3 takes longer to import than some commands take to run.
+Import this module only where web3 is needed: the import takes longer than some commands.
 """
 
 from __future__ import annotations
@@ -28,42 +29,43 @@ __all__ = ["FailoverProvider", "RpcProvider", "rpc_of", "web3_over"]
 
 
 class FailoverProvider(JSONBaseProvider):
-    """A web3 provider over several JSON-RPC endpoints of one chain. Not to be shared by threads.
+    """A web3 provider over several JSON-RPC endpoints of one chain. Not thread-safe.
 
-    What no endpoint answers is raised as this project's `ChainError`; what a node says of the question itself is given to web3, which
-    raises its own errors of it (`ContractLogicError` with a revert's data, `Web3RPCError`).
+    If no endpoint answers, this project's `ChainError` is raised. A node's error about the request itself is returned
+    to web3, which raises its own exceptions (`ContractLogicError` with a revert's data, `Web3RPCError`).
 
-    A contract that refuses with `OffchainLookup` (EIP-3668) has web3 fetch URLs of the contract's choice; that is off unless whoever made
-    the provider sets `global_ccip_read_enabled`.
+    If a contract reverts with `OffchainLookup` (EIP-3668), web3 would fetch URLs that the contract chooses. This is
+    disabled unless `global_ccip_read_enabled` is set on the provider.
     """
 
     global_ccip_read_enabled = False
 
     def __init__(self, urls: str | Sequence[str], timeout_s: float = 10.0, **settings: Any) -> None:
-        """`urls` in order of preference; `timeout_s` for a whole question, however many are asked; `settings` as `Endpoints` takes them.
+        """`urls` in order of preference; `timeout_s` for a whole request over all endpoints; `settings`: arguments of
+        `Endpoints`.
 
         Raises:
-            QuorumTooSmall: there are fewer endpoints than must agree.
-            RpcUnreachable: a URL is none.
+            QuorumTooSmall: there are fewer endpoints than the quorum.
+            RpcUnreachable: a URL is not valid.
         """
         super().__init__()
         wanted = [urls] if isinstance(urls, str) else list(urls)
         self.rpc = Endpoints(wanted, timeout_s, **settings)
 
     def make_request(self, method: RPCEndpoint, params: Any) -> RPCResponse:
-        """One question's answer, as JSON-RPC has it."""
+        """The answer to one request, as JSON-RPC."""
         (answer,) = self.rpc.batch_settled([(method, params)])
         return self._response(answer)
 
     def make_batch_request(self, batch_requests: list[tuple[RPCEndpoint, Any]]) -> list[RPCResponse] | RPCResponse:
-        """Many questions' answers, in their order, in as few requests as the endpoint takes."""
+        """The answers to several requests, in their order, in as few HTTP requests as the endpoint accepts."""
         return [self._response(answer) for answer in self.rpc.batch_settled(batch_requests)]
 
     def is_connected(self, show_traceback: bool = False) -> bool:
-        """Whether an endpoint of the right chain answers.
+        """Whether an endpoint of the expected chain answers.
 
         Raises:
-            ChainError: with `show_traceback`, why none does.
+            ChainError: no endpoint answers; only with `show_traceback`.
         """
         try:
             self.rpc.chain_id()
@@ -74,7 +76,7 @@ class FailoverProvider(JSONBaseProvider):
         return True
 
     def disconnect(self) -> None:
-        """Drop all connections; the next question opens new ones."""
+        """Close all connections; the next request opens new ones."""
         self.rpc.close()
 
     def _response(self, answer: Any) -> RPCResponse:
@@ -88,16 +90,16 @@ class FailoverProvider(JSONBaseProvider):
 
 
 def rpc_of(w3: Web3) -> Rpc:
-    """What asks over a `Web3`'s provider: its endpoints, if it is a `FailoverProvider`.
+    """An `Rpc` over a `Web3`'s provider: the provider's own endpoints if it is a `FailoverProvider`.
 
-    The `Web3`'s middleware is not asked: it turns answers into other types.
+    The `Web3`'s middleware is bypassed, because it converts answers to other types.
     """
     provider = w3.provider
     return provider.rpc if isinstance(provider, FailoverProvider) else _ProviderRpc(provider)
 
 
 class RpcProvider(JSONBaseProvider):
-    """A provider over an `Rpc`, for reads of contracts. What a node refuses is raised here, so that web3 has no part in reading it."""
+    """A provider over an `Rpc`, for contract reads. A rejection is raised here, so web3 does not interpret it."""
 
     global_ccip_read_enabled = False
 
@@ -106,14 +108,15 @@ class RpcProvider(JSONBaseProvider):
         self._rpc = rpc
 
     def make_request(self, method: RPCEndpoint, params: Any) -> RPCResponse:
-        """One question's answer.
+        """The answer to one request.
 
         Raises:
-            ContractReverted: a contract refused.
-            RpcRejected: the node refused.
+            ContractReverted: a contract reverted.
+            RpcRejected: the node rejected the request.
         """
         if method == "eth_getCode":
-            # Asked by web3 where an answer is empty, to word its error by: to us it is not this contract either way.
+            # web3 reads the code after an empty result, to choose its error message. All its variants mean
+            # ContractMissing here.
             return {"jsonrpc": "2.0", "id": 0, "result": "0x"}
         (answer,) = self._rpc.batch_settled([(method, params)])
         if isinstance(answer, RpcRejected):
@@ -122,7 +125,7 @@ class RpcProvider(JSONBaseProvider):
 
 
 def web3_over(rpc: Rpc) -> Web3:
-    """A `Web3` whose questions an `Rpc` answers, without middleware: that asks for the chain's id at every call.
+    """A `Web3` over an `Rpc`, without middleware: the middleware would read the chain id at every call.
 
     Strings are decoded as `abi` decodes them.
     """
@@ -132,7 +135,7 @@ def web3_over(rpc: Rpc) -> Web3:
 
 
 class _ProviderRpc(Rpc):
-    """Asks over a provider of somebody else's."""
+    """An `Rpc` over another library's provider."""
 
     def __init__(self, provider: Any, timeout_s: float = 10.0) -> None:
         url = str(getattr(provider, "endpoint_uri", ""))
@@ -148,7 +151,7 @@ class _ProviderRpc(Rpc):
         self._chain_known = True
 
     def close(self) -> None:
-        """Leaves the provider as it is: it belongs to whoever made it."""
+        """Does nothing: the provider belongs to the caller."""
 
     def _settle(self, calls: Sequence[Call]) -> list[Any]:
         self._seconds_left()
@@ -162,8 +165,8 @@ class _ProviderRpc(Rpc):
         except ChainError:
             raise
         except Exception as failure:  # noqa: BLE001 (providers raise whatever the library below them raises)
-            reason = self._last_reason(f"{type(failure).__name__}: {failure}")
+            reason = self._cleaned(f"{type(failure).__name__}: {failure}")
             raise RpcUnreachable(self.endpoint, reason) from None
         if not isinstance(answers, list) or len(answers) != len(calls):
-            raise RpcMalformed(self.endpoint, "another number of answers than of questions")
+            raise RpcMalformed(self.endpoint, "the number of answers differs from the number of requests")
         return [self.checked(method, params, answer) for (method, params), answer in zip(calls, answers, strict=True)]

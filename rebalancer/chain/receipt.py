@@ -1,7 +1,6 @@
-"""What became of a transaction, and if a contract refused it, why?
+"""Receipts of transactions, and the reasons of reverted ones.
 
-Nothing here sends anything. A receipt is read as the node has it now: a reorg may still take it
-back.
+Nothing is sent here. A receipt is the node's current view: a reorg may still remove it.
 """
 
 from __future__ import annotations
@@ -19,41 +18,28 @@ from rebalancer.abi import at_block
 from rebalancer.chain.interfaces import decode_revert
 from rebalancer.chain.l1_fees import Rollup, known_rollup, read_l1_fees, transaction_bytes
 from rebalancer.chain.rpc import Rpc
-from rebalancer.errors import (
-    ContractReverted,
-    L1FeeUnknown,
-    RpcMalformed,
-    RpcRejected,
-    TransactionNotMined,
-)
+from rebalancer.errors import ContractReverted, L1FeeUnknown, RpcMalformed, RpcRejected, TransactionNotMined
 from rebalancer.units import div_up
 
-__all__ = [
-    "NoLogs",
-    "Receipt",
-    "find_receipt",
-    "read_receipt",
-    "refusal",
-    "settled",
-    "wait_for_receipt",
-]
+__all__ = ["NoLogs", "Receipt", "find_receipt", "read_receipt", "refusal", "settled", "wait_for_receipt"]
 
 log = structlog.get_logger("rebalancer.receipt")
 
-_FIRST_POLL_SECONDS = 0.001  # Anvil mines right after it has answered
+_FIRST_POLL_SECONDS = 0.001  # Anvil mines immediately after its answer
 _LONGEST_POLL_SECONDS = 1.0
 
-# What a transaction's JSON shares with an eth_call's message.
+# Fields of a transaction's JSON, and their names in an eth_call.
 _REPLAYED_FIELDS = {"from": "from", "to": "to", "input": "data", "value": "value", "gas": "gas"}
 
 
 class NoLogs(Exception):  # noqa: N818 (no error: what was asked for is done)
-    """A call was written down instead of sent, and no node has told what it would do. No transaction that is mined has it raised."""
+    """A call was recorded instead of sent, and its effect is unknown, so there are no logs. Never raised for a mined
+    transaction."""
 
 
 @dataclass(frozen=True)
 class Receipt:
-    """A mined transaction. `logs` are JSON-RPC's; a refused one has none."""
+    """A mined transaction. `logs` are in JSON-RPC form; a reverted transaction has no logs."""
 
     transaction_hash: str
     block_number: int
@@ -65,35 +51,35 @@ class Receipt:
     gas_price_wei: int
     succeeded: bool
     l1_fee_wei: int = 0
-    """What an OP-stack chain charged for its data on L1, beside its gas."""
+    """Fee of an OP-stack chain for the data on L1, in addition to gas."""
     operator_fee_wei: int = 0
-    """What an OP-stack chain's operator charged, beside its gas."""
+    """Fee of an OP-stack chain's operator, in addition to gas."""
     l1_gas_used: int = 0
-    """The part of `gas_used` that an Arbitrum chain charged for its data on L1."""
+    """The part of `gas_used` that an Arbitrum chain charged for the data on L1."""
 
     @property
     def beside_gas_wei(self) -> int:
-        """What it paid that its gas and the price of it do not tell."""
+        """Cost that is not gas times its price."""
         return self.l1_fee_wei + self.operator_fee_wei
 
     @property
     def cost_wei(self) -> int:
-        """All that it cost: its gas, burnt and paid, and what a rollup charges beside it."""
+        """Total cost: gas, and the rollup's fees in addition to it."""
         return self.gas_used * self.gas_price_wei + self.beside_gas_wei
 
     @property
     def rollup_wei(self) -> int:
-        """The part of the cost that is for data on L1 and for the operator."""
+        """The part of the cost that is for L1 data and the operator."""
         return self.beside_gas_wei + self.l1_gas_used * self.gas_price_wei
 
 
 def read_receipt(rpc: Rpc, found: Mapping[str, Any] | None) -> Receipt | None:
-    """A JSON-RPC receipt as ours; None of a transaction that is not mined, whatever a node answers of it.
+    """A JSON-RPC receipt as `Receipt`; None for a transaction that is not mined.
 
-    What a node leaves out is asked of the transaction: the contract it made, and bounds from above of the gas it used and paid for.
+    Missing fields are derived from the transaction: the contract address, and upper bounds of gas used and gas price.
 
     Raises:
-        RpcMalformed: it says neither whether the transaction succeeded, nor enough of it.
+        RpcMalformed: status or logs are missing, or the missing fields cannot be derived.
     """
     if found is None or found.get("blockHash") is None or found.get("blockNumber") is None:
         return None
@@ -118,7 +104,7 @@ def read_receipt(rpc: Rpc, found: Mapping[str, Any] | None) -> Receipt | None:
 
 
 def _l1_fee_wei(rpc: Rpc, found: Mapping[str, Any]) -> int:
-    """What a receipt says of its fee for L1 data; where an OP-stack chain's node leaves it out, the most that it costs now."""
+    """The L1 data fee in a receipt. If an OP-stack chain's node omits it: the current upper bound."""
     if found.get("l1Fee") is not None:
         return int(found["l1Fee"], 16)
     if known_rollup(rpc) is not Rollup.OP_STACK:
@@ -134,8 +120,11 @@ def _l1_fee_wei(rpc: Rpc, found: Mapping[str, Any]) -> int:
 
 
 def _operator_fee_wei(found: Mapping[str, Any]) -> int:
-    """What an OP-stack chain's operator charged, rounded up. The scalar is a millionth before Jovian, a hundred since; the receipt of
-    a Jovian block has `daFootprintGasScalar` (op-geth's types.Receipt)."""
+    """Fee of an OP-stack chain's operator, rounded up.
+
+    The scalar is in millionths before Jovian and in hundreds since. The receipt of a Jovian block has
+    `daFootprintGasScalar` (op-geth's types.Receipt).
+    """
     scalar = int(found.get("operatorFeeScalar") or "0x0", 16)
     constant_wei = int(found.get("operatorFeeConstant") or "0x0", 16)
     scaled = int(found["gasUsed"], 16) * scalar
@@ -144,13 +133,13 @@ def _operator_fee_wei(found: Mapping[str, Any]) -> int:
 
 
 def _completed(rpc: Rpc, found: Mapping[str, Any]) -> dict[str, Any]:
-    """A mined receipt with what is missing of it."""
+    """A mined receipt, with missing fields derived from its transaction."""
     sent = rpc.call("eth_getTransactionByHash", found["transactionHash"])
     if sent is None:
-        raise RpcMalformed(rpc.endpoint, "a mined receipt of a transaction that it does not know")
+        raise RpcMalformed(rpc.endpoint, "it has a mined receipt, but not its transaction")
     price = sent.get("gasPrice") or sent.get("maxFeePerGas")
     if sent.get("gas") is None or price is None or sent.get("from") is None:
-        raise RpcMalformed(rpc.endpoint, "neither its receipt nor its transaction tells the gas")
+        raise RpcMalformed(rpc.endpoint, "neither the receipt nor the transaction contains the gas")
     creator = bytes.fromhex(sent["from"][2:])
     made = keccak(rlp.encode([creator, int(sent["nonce"], 16)]))[-20:]
     known = {name: value for name, value in found.items() if value is not None}
@@ -163,7 +152,7 @@ def _completed(rpc: Rpc, found: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def find_receipt(rpc: Rpc, transaction_hash: str) -> Receipt | None:
-    """The receipt of a transaction, None while it is not mined."""
+    """The receipt of a transaction, or None while it is not mined."""
     return read_receipt(rpc, rpc.call("eth_getTransactionReceipt", transaction_hash))
 
 
@@ -171,7 +160,7 @@ def wait_for_receipt(rpc: Rpc, transaction_hash: str, timeout_s: float) -> Recei
     """Wait for a transaction to be mined, whether it succeeds or not.
 
     Raises:
-        TransactionNotMined: it is not mined in time; it may be later.
+        TransactionNotMined: it is not mined within the timeout; it may be mined later.
     """
     deadline = time.monotonic() + timeout_s
     pause = _FIRST_POLL_SECONDS
@@ -186,10 +175,10 @@ def wait_for_receipt(rpc: Rpc, transaction_hash: str, timeout_s: float) -> Recei
 
 
 def settled(rpc: Rpc, receipt: Receipt) -> Receipt:
-    """The receipt itself, if the transaction did what it was sent for.
+    """The receipt, if the transaction succeeded.
 
     Raises:
-        ContractReverted: a contract refused it.
+        ContractReverted: the transaction reverted.
     """
     if not receipt.succeeded:
         raise refusal(rpc, receipt)
@@ -197,10 +186,10 @@ def settled(rpc: Rpc, receipt: Receipt) -> Receipt:
 
 
 def refusal(rpc: Rpc, receipt: Receipt) -> ContractReverted:
-    """Why a mined transaction was refused, as well as the node can tell.
+    """Why a mined transaction reverted, as far as the node can show.
 
-    A node that cannot trace is asked to replay the call on its block's final state, where a
-    transaction that came later in the block may have changed the answer.
+    A node without a tracer replays the call on the block's final state. A later transaction in the block may have
+    changed that result.
     """
     data = _traced(rpc, receipt)
     if data:
@@ -215,7 +204,7 @@ def refusal(rpc: Rpc, receipt: Receipt) -> ContractReverted:
 
 
 def _traced(rpc: Rpc, receipt: Receipt) -> bytes | None:
-    """Revert data by the node's tracer, None where it has none."""
+    """Revert data from the node's tracer, or None if the node has no tracer."""
     tracer = {"tracer": "callTracer", "tracerConfig": {"onlyTopCall": True}}
     try:
         trace = rpc.call("debug_traceTransaction", receipt.transaction_hash, tracer)

@@ -1,9 +1,10 @@
-"""Blame for a JSON-RPC error: whether it speaks of the question, of the endpoint that was asked, or of a method that it does not serve.
+"""Classification of JSON-RPC errors: caused by the request, by the endpoint, or by a method that the endpoint does not
+serve.
 
-Providers and clients agree on neither codes nor words. Revert data, or the word "revert", is the question's answer wherever it comes
-from. Codes and words by which endpoints say that they are at a limit, locked, not synchronised or without the data are the endpoint's.
-Any other error of a read stays unclear until another endpoint was asked: if that one answers, the first was at fault; if all refuse, it
-was the question.
+Providers and clients use different codes and messages. Revert data, or the word "revert", is an answer to the request
+from any endpoint. Codes and words for rate limits, missing authorization, missing synchronization or missing data
+concern the endpoint. Any other error of a read is unclear until another endpoint is tried: if that one answers, the
+first was at fault; if all reject, the request was.
 """
 
 from __future__ import annotations
@@ -17,7 +18,7 @@ __all__ = ["Blame", "blame", "is_batch_refusal", "is_limit"]
 
 
 class Blame(Enum):
-    """What a JSON-RPC error speaks of."""
+    """Cause of a JSON-RPC error."""
 
     QUESTION = "question"
     ENDPOINT = "endpoint"
@@ -27,9 +28,9 @@ class Blame(Enum):
 
 _METHOD_MISSING = -32601
 _ENDPOINT_CODES = frozenset({-32001, -32002, -32005, -32007, -32010, -32016, -32029, -32603})
-"""Of limits, resources that are not there, and broken insides (EIP-1474, and what providers use beside it)."""
+"""Codes for limits, missing resources and internal errors (EIP-1474, and further codes that providers use)."""
 _HTTP_CODES = frozenset({401, 402, 403, 404, 408, 413, 429, *range(500, 600)})
-"""Some providers put the HTTP status where JSON-RPC has its code."""
+"""HTTP statuses that some providers return as the JSON-RPC code."""
 
 _ENDPOINT_WORDS = re.compile(
     r"rate.?limit|limit.{0,20}(reached|exceeded)|(exceeded|over|reached).{0,40}(limit|quota|capacity)|too many|quota|throttl"
@@ -50,12 +51,11 @@ _QUESTION_WORDS = re.compile(
     re.IGNORECASE,
 )
 _SEARCH_WORDS = re.compile(
-    r"range|\d+ blocks?\b|returned more|too (many|wide|large|big)|response size|results?\b|logs?\b",
-    re.IGNORECASE,
+    r"range|\d+ blocks?\b|returned more|too (many|wide|large|big)|response size|results?\b|logs?\b", re.IGNORECASE
 )
-"""Of `eth_getLogs`: a search that is too large for one endpoint may not be for another, and smaller ones are not."""
+"""For `eth_getLogs`: a search that is too large for one endpoint may be accepted by another, or in smaller pieces."""
 _TAG_WORDS = re.compile(r"\b(safe|finali[sz]ed)\b", re.IGNORECASE)
-"""Of a block by its tag: a chain may have none yet, and its nodes not one of them."""
+"""For a block by tag: a chain may not have such a block yet, on any of its nodes."""
 _METHOD_WORDS = re.compile(
     r"method.{0,80}(not found|not supported|unsupported|not exist|not available|not implemented|not whitelisted|disabled|unknown)"
     r"|(unknown|unsupported|no such) method",
@@ -71,7 +71,7 @@ _READS = re.compile(r"^(eth_(?!send|sign)|net_|web3_|debug_)")
 
 
 def blame(rejected: RpcRejected) -> Blame:
-    """What an error speaks of, as far as it can be told from one answer."""
+    """Cause of an error, as far as one answer shows it."""
     words = rejected.message
     if rejected.data or "revert" in words.lower():
         return Blame.QUESTION
@@ -91,10 +91,10 @@ def blame(rejected: RpcRejected) -> Blame:
 
 
 def is_batch_refusal(rejected: RpcRejected) -> bool:
-    """Whether an error refuses a batch for its size."""
+    """Whether an error rejects a batch because of its size."""
     return not rejected.data and bool(_BATCH_WORDS.search(rejected.message))
 
 
 def is_limit(rejected: RpcRejected) -> bool:
-    """Whether an error of an endpoint's says that it was asked too often: that passes by itself."""
+    """Whether an endpoint's error is a rate limit, which ends by itself."""
     return rejected.code in _LIMIT_CODES or bool(_LIMIT_WORDS.search(rejected.message))

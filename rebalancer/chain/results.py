@@ -1,8 +1,8 @@
-"""The shapes of JSON-RPC results, checked at the door.
+"""Shape checks of JSON-RPC results.
 
-An endpoint may put an error where a result belongs, or a page of its own, or leave out what others give. Nobody who asked looks for
-that, so whatever has not the shape that the method's result has is refused here: it is no answer. Counts of blocks, nonces and gas are
-below 2^63, all other quantities below 2^256.
+An endpoint may return an error, or a page of HTML, in place of a result, or omit fields. A result without the method's
+shape is rejected here, so that callers need no checks. Block numbers, nonces and gas are below 2^63, all other
+quantities below 2^256.
 """
 
 from __future__ import annotations
@@ -44,7 +44,7 @@ def _is_address(result: Any) -> bool:
 
 @dataclass(frozen=True)
 class _Maybe:
-    """Null, or what passes."""
+    """Null, or a value that passes the check."""
 
     check: _Check
 
@@ -62,7 +62,7 @@ class _ListOf:
 
 @dataclass(frozen=True)
 class _Record:
-    """An object with the fields `given`, and those of `perhaps` null, left out or right."""
+    """An object with the fields `given`. The fields `perhaps` may be missing or null."""
 
     given: Mapping[str, _Check]
     perhaps: Mapping[str, _Check] = field(default_factory=dict)
@@ -77,12 +77,7 @@ class _Record:
 
 _LOG = _Record(
     {"address": _is_address, "topics": _ListOf(_is_hash), "data": _is_data},
-    {
-        "blockNumber": _is_count,
-        "logIndex": _is_count,
-        "blockHash": _is_hash,
-        "transactionHash": _is_hash,
-    },
+    {"blockNumber": _is_count, "logIndex": _is_count, "blockHash": _is_hash, "transactionHash": _is_hash},
 )
 _MINED_LOG = _Record(
     {
@@ -98,7 +93,7 @@ _MINED_LOG = _Record(
 _FEE = {"baseFeePerGas": _is_quantity}
 _BLOCK = _Record({"number": _is_count, "hash": _is_hash, "parentHash": _is_hash, "timestamp": _is_count}, _FEE)
 _PENDING_BLOCK = _Record({}, {"number": _is_count, "timestamp": _is_count} | _FEE)
-# While a transaction is pending, some nodes answer with a receipt of nulls.
+# Some nodes return a receipt of nulls for a pending transaction.
 _RECEIPT = _Record(
     {"transactionHash": _is_hash},
     {
@@ -119,10 +114,7 @@ _TRANSACTION = _Record(
 )
 _FEE_HISTORY = _Record(
     {"baseFeePerGas": _ListOf(_Maybe(_is_quantity))},
-    {
-        "reward": _ListOf(_Maybe(_ListOf(_Maybe(_is_quantity)))),
-        "gasUsedRatio": _ListOf(lambda _: True),
-    },
+    {"reward": _ListOf(_Maybe(_ListOf(_Maybe(_is_quantity)))), "gasUsedRatio": _ListOf(lambda _: True)},
 )
 
 _SHAPES: Mapping[str, tuple[_Check, str]] = {
@@ -136,11 +128,11 @@ _SHAPES: Mapping[str, tuple[_Check, str]] = {
     "eth_getLogs": (_ListOf(_MINED_LOG), "a list of logs"),
     "eth_feeHistory": (_FEE_HISTORY, "a fee history"),
 }
-"""What the methods that are asked for return, and what that is called. Of others everything is taken."""
+"""Shape and description of the results of the methods in use. Results of other methods are not checked."""
 
 
 def wrong_result(method: str, params: Sequence[Any], result: Any) -> str:
-    """Why a result cannot be its method's, "" if it can."""
+    """Why a result cannot be an answer to its method; "" if it can."""
     fits, name = _SHAPES.get(method, (None, ""))
     if method == "eth_getBlockByNumber" and params and params[0] == "pending":
         fits = _Maybe(_PENDING_BLOCK)

@@ -1,8 +1,8 @@
-"""How does one endpoint answer a JSON-RPC question over HTTP?
+"""JSON-RPC client of one endpoint over HTTP.
 
-One `Rpc` is one endpoint and one kept-alive connection; it is not meant to be shared by threads.
-It never retries: who asks knows whether asking twice is safe. It never prints the path, the query
-or the credentials of its URL, because providers put keys there.
+One `Rpc` is one endpoint with one kept-alive connection. Not thread-safe. It never retries: only the caller knows
+whether a repeated request is safe. It never shows the path, the query or the credentials of its URL, because they may
+contain keys.
 """
 
 from __future__ import annotations
@@ -34,15 +34,7 @@ from urllib3.exceptions import (
 from rebalancer.abi import Call
 from rebalancer.chain.refusals import Blame, blame, is_batch_refusal, is_limit
 from rebalancer.chain.results import wrong_result
-from rebalancer.errors import (
-    ChainError,
-    RpcBusy,
-    RpcMalformed,
-    RpcRejected,
-    RpcTimeout,
-    RpcUnreachable,
-    WrongChain,
-)
+from rebalancer.errors import ChainError, RpcBusy, RpcMalformed, RpcRejected, RpcTimeout, RpcUnreachable, WrongChain
 from rebalancer.redact import Redactor, endpoint_name
 from rebalancer.texts import MOST_DEPTH, nests_deeper, safe_text
 
@@ -54,17 +46,17 @@ _TOO_MANY = 429
 _REFUSED_BY_SIZE = frozenset({400, 413, 414, 431})
 
 _MOST_BYTES = 32 << 20
-"""Of one answer. Ten thousand logs are some six million bytes."""
+"""Size limit of one answer. Ten thousand logs have about six million bytes."""
 _MOST_LETTERS = 300
-"""Of what an endpoint says of an error."""
+"""Length limit of an endpoint's error message."""
 _LONGEST_WAIT_SECONDS = 3600.0
-"""An endpoint that asks to be left alone for longer is asked again after so long."""
+"""Limit on the pause that an endpoint may request."""
 _LIMITED_SECONDS = 600.0
-"""For so long an endpoint's limit of a batch is believed; after that, twice as many questions are tried."""
+"""Time for which an endpoint's batch limit is respected. After that, batches of twice the size are tried."""
 
 
 class _WithinDeadline(RawIOBase):
-    """A connection's bytes until a time: whoever sends one byte a second is not waited for for ever."""
+    """Bytes of a connection until a deadline, so that a very slow sender cannot block forever."""
 
     def __init__(self, raw: Any, sock: socket, left: Callable[[], float]) -> None:
         self._raw, self._sock, self._left = raw, sock, left
@@ -87,7 +79,7 @@ class _WithinDeadline(RawIOBase):
 
 
 def _within(connection: type[HTTPConnection], left: Callable[[], float]) -> type[HTTPConnection]:
-    """A kind of connection whose answers, headers included, end when no time is left."""
+    """A connection class whose answers, including headers, end at a deadline."""
 
     class Response(HTTPResponse):
         def __init__(self, sock: socket, *args: Any, **kwargs: Any) -> None:
@@ -101,12 +93,12 @@ def _within(connection: type[HTTPConnection], left: Callable[[], float]) -> type
 class Rpc:
     """One JSON-RPC endpoint over HTTP.
 
-    Before the first question it asks the endpoint for its chain id when `expected_chain_id` is
-    given, and again after every loss of connection: the node that comes back may be another.
+    If `expected_chain_id` is given, the chain id is checked before the first request, and again after each lost
+    connection, because another node may answer then.
     """
 
     most_bytes: int = _MOST_BYTES
-    """Length of an answer above which it is refused."""
+    """Answers with more bytes are rejected."""
 
     def __init__(self, url: str, timeout_s: float = 10.0, expected_chain_id: int | None = None) -> None:
         self.endpoint = endpoint_name(url)
@@ -124,9 +116,9 @@ class Rpc:
         self._answer_until = math.inf
         self._pool = self._new_pool()
         self.deadline: float | None = None
-        """Until when (`time.monotonic`) answers are of use, whatever `timeout_s` says; None for no such time."""
+        """Deadline of all requests (`time.monotonic`), in addition to `timeout_s`; None for no deadline."""
         self.max_tip_wei: int | None = None
-        """Most that is believed of what others pay as a tip (wei per gas)."""
+        """Limit on tips of others that are taken into account (wei per gas)."""
         self._requests = 0
         self._next_id = 1
         self._most_at_once = 0
@@ -137,10 +129,7 @@ class Rpc:
         return self
 
     def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        traceback: TracebackType | None,
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
     ) -> None:
         self.close()
 
@@ -150,7 +139,7 @@ class Rpc:
         return self._requests
 
     def close(self) -> None:
-        """Drop the connection; the next question opens a new one."""
+        """Close the connection; the next request opens a new one."""
         self._pool.close()
         self._pool = self._new_pool()
 
@@ -158,29 +147,28 @@ class Rpc:
         pool = urllib3.connection_from_url(self.endpoint, headers=self._sent_along, retries=False, maxsize=1)
         https = self.endpoint.startswith("https")
         pool.ConnectionCls = _within(
-            HTTPSConnection if https else HTTPConnection,
-            lambda: self._answer_until - time.monotonic(),
+            HTTPSConnection if https else HTTPConnection, lambda: self._answer_until - time.monotonic()
         )
         return pool
 
     @property
     def votes(self) -> int:
-        """How many answers are wanted where one endpoint's word is not enough."""
+        """Number of answers to compare, if one endpoint is not trusted."""
         return 1
 
     def voters(self) -> Iterable[Rpc]:
-        """Who is asked, one after another until there are `votes` answers: itself alone."""
+        """Endpoints to read one after another until there are `votes` answers: only this one."""
         return [self]
 
     def chain_id(self) -> int:
-        """The chain id the endpoint serves.
+        """Chain id of the endpoint.
 
         Raises:
-            WrongChain: it is not the expected one.
+            WrongChain: the id differs from the expected one.
         """
         answer = self._settle([("eth_chainId", ())])[0]
         if isinstance(answer, RpcRejected):
-            raise self.own_failure(answer)  # whatever it says: the question has an answer everywhere
+            raise self.own_failure(answer)  # with any message: every sound endpoint answers this request
         try:
             actual = int(answer, 16)
         except (TypeError, ValueError):
@@ -191,20 +179,20 @@ class Rpc:
         return actual
 
     def call(self, method: str, *params: Any) -> Any:
-        """The result of one method.
+        """Result of one method.
 
         Raises:
-            RpcUnreachable, RpcTimeout, RpcMalformed: no answer, or none that can be read.
-            RpcRejected: the node answered with an error.
+            RpcUnreachable, RpcTimeout, RpcMalformed: there is no answer, or it cannot be read.
+            RpcRejected: the node returned an error.
             WrongChain: the endpoint serves another chain than expected.
         """
         return self.batch([(method, params)])[0]
 
     def batch(self, calls: Sequence[Call]) -> list[Any]:
-        """The results of many methods, asked in one HTTP request, in the order of the calls.
+        """Results of several methods in one HTTP request, in the order of the calls.
 
         Raises:
-            As `call`; of several refused methods the first is raised, the others may have run.
+            As `call`. If several methods are rejected, the first error is raised; the other methods may have run.
         """
         answers = self.batch_settled(calls)
         for answer in answers:
@@ -213,7 +201,7 @@ class Rpc:
         return answers
 
     def batch_settled(self, calls: Sequence[Call]) -> list[Any]:
-        """As `batch`, but a refused method yields its RpcRejected in place of a result."""
+        """As `batch`, but a rejected method yields its RpcRejected in place of a result."""
         if not calls:
             return []
         if not self._chain_known:
@@ -221,7 +209,7 @@ class Rpc:
         return self._settle(calls)
 
     def _settle(self, calls: Sequence[Call]) -> list[Any]:
-        """The answers to calls, in as few requests as the endpoint takes."""
+        """The answers to calls, in as few HTTP requests as the endpoint accepts."""
         results: list[Any] = []
         while len(results) < len(calls):
             rest = calls[len(results) :]
@@ -238,10 +226,10 @@ class Rpc:
         return min(wanted, self._most_at_once)
 
     def _settle_batch(self, calls: Sequence[Call]) -> list[Any]:
-        """A batch's answers; only those to its first calls where the endpoint takes smaller batches alone.
+        """Answers to a batch. If the endpoint accepts only smaller batches: answers to the first calls.
 
         Raises:
-            RpcBusy, RpcUnreachable: it does not answer a lone one either.
+            RpcBusy, RpcUnreachable: the endpoint does not answer a single call either.
         """
         size = len(calls)
         while size > 1:
@@ -261,10 +249,10 @@ class Rpc:
         return answers
 
     def _settle_at_once(self, calls: Sequence[Call]) -> list[Any]:
-        """The answers to one request.
+        """Answers to the calls of one HTTP request.
 
         Raises:
-            _BatchRefused: many were not answered, perhaps because they are too many.
+            _BatchRefused: a batch was not answered, possibly because of its size.
         """
         first_id = self._next_id
         self._next_id += len(calls)
@@ -273,7 +261,7 @@ class Rpc:
             for i, (method, params) in enumerate(calls)
         ]
         lone = len(calls) == 1
-        # A lone question goes out bare: some endpoints do not serve batches.
+        # A single request is sent without a list: some endpoints do not support batches.
         status, body, wait = self._post(requests[0] if lone else requests)
         method = calls[0][0] if lone else "batch"
         if status != _OK:
@@ -285,16 +273,16 @@ class Rpc:
             return [failure]
         if isinstance(body, dict) and not lone:
             if body.get("error") is None:
-                raise RpcMalformed(self.endpoint, "one answer to many questions")
+                raise RpcMalformed(self.endpoint, "it sent one answer to a batch of requests")
             raise _BatchRefused
         answers = body if isinstance(body, list) else [body]
         by_id = {
             answer["id"]: answer for answer in answers if isinstance(answer, dict) and isinstance(answer.get("id"), int)
         }
         if lone and len(answers) == 1 and isinstance(answers[0], dict):
-            # Errors found before the id could be read carry a null id.
-            reported = answers[0].get("id")
-            by_id = {first_id: answers[0]} if reported is None or reported == first_id else {}
+            # If the endpoint could not read the id, the error has a null id.
+            answer_id = answers[0].get("id")
+            by_id = {first_id: answers[0]} if answer_id is None or answer_id == first_id else {}
         results: list[Any] = []
         for i, (method, params) in enumerate(calls):
             answer = by_id.get(first_id + i)
@@ -306,10 +294,10 @@ class Rpc:
         return results
 
     def checked(self, method: str, params: Sequence[Any], answer: Any) -> Any:
-        """An answer's result, or the rejection that it tells.
+        """The result in an answer, or its error.
 
         Raises:
-            RpcMalformed: it is neither, or no result that the method can have.
+            RpcMalformed: the answer has neither, or the result does not fit the method.
         """
         if not isinstance(answer, dict):
             raise RpcMalformed(self.endpoint, f"no answer to {method}")
@@ -322,14 +310,14 @@ class Rpc:
         return answer["result"]
 
     def _not_ok(self, status: int, body: Any, wait: float | None, method: str) -> ChainError:
-        """What an answer under another HTTP status than 200 means."""
+        """The failure that an answer with an HTTP status other than 200 means."""
         errors = [
             self._rejection(method, answer["error"])
             for answer in (body if isinstance(body, list) else [body])
             if isinstance(answer, dict) and answer.get("error") is not None
         ]
         message = errors[0] if errors else None
-        # A revert is the question's answer whatever the status, and so is what a node says of a transaction.
+        # A revert, or an error about a transaction, answers the request whatever the status is.
         if message is not None and status != _TOO_MANY and blame(message) is Blame.QUESTION:
             return message
         reason = f"it answered HTTP {status}" + (f": {message.message}" if message else "")
@@ -339,8 +327,9 @@ class Rpc:
         return self._lost(reason)
 
     def _post(self, payload: Any) -> tuple[int, Any, float | None]:
-        """HTTP status, the JSON that came (None for what is none under another status than 200), and how long to wait by `Retry-After`."""
-        # The library's own messages name the URL with its path, so none is passed on or chained.
+        """HTTP status, JSON body (None if it is invalid and the status is not 200), and the pause that `Retry-After`
+        requests."""
+        # The library's messages contain the URL with its path, so none of them is passed on or chained.
         seconds = self._seconds_left()
         self._answer_until = time.monotonic() + seconds
         self._requests += 1
@@ -357,7 +346,7 @@ class Rpc:
             )
             data = response.read(self.most_bytes + 1)
             if len(data) <= self.most_bytes and response.length_remaining:
-                raise ProtocolError("the body is shorter than its header says")
+                raise ProtocolError("the body is shorter than the announced length")
         except NewConnectionError:
             raise self._lost("the connection was refused or the host is unknown") from None
         except (ConnectTimeoutError, ReadTimeoutError):
@@ -365,7 +354,7 @@ class Rpc:
             self._chain_known = self.expected_chain_id is None
             raise RpcTimeout(self.endpoint, round(seconds, 3)) from None
         except ProtocolError:
-            raise self._lost("the connection broke off") from None
+            raise self._lost("the connection was lost") from None
         except SSLError:
             raise self._lost("its TLS certificate or protocol was not accepted") from None
         except HTTPError as error:
@@ -382,18 +371,18 @@ class Rpc:
         if response.status != _OK:
             return response.status, answer, wait
         if not isinstance(answer, dict | list) or not answer:
-            raise RpcMalformed(self.endpoint, "the body is not a JSON object")
+            raise RpcMalformed(self.endpoint, "the body is not a JSON object or list")
         return response.status, answer, wait
 
-    def _headers(self, body: str) -> dict[str, str]:  # noqa: ARG002 (for those that sign it)
-        """What goes with a request beside what goes with all of them."""
+    def _headers(self, body: str) -> dict[str, str]:  # noqa: ARG002 (subclasses sign it)
+        """Additional headers of one request."""
         return {}
 
     def _seconds_left(self) -> float:
-        """How long the next answer may take.
+        """Time limit of the next answer, in seconds.
 
         Raises:
-            RpcTimeout: no time is left, and nothing was asked.
+            RpcTimeout: no time is left; no request was made.
         """
         if self.deadline is None:
             return self.timeout_s
@@ -407,33 +396,34 @@ class Rpc:
         return RpcUnreachable(self.endpoint, reason)
 
     def own_failure(self, rejected: RpcRejected) -> RpcUnreachable:
-        """An error that speaks of the endpoint and not of the question, as the failure that it is."""
+        """A rejection that concerns the endpoint, as the endpoint's failure."""
         reason = f"{rejected.message} (code {rejected.code})"
         return RpcBusy(self.endpoint, reason) if is_limit(rejected) else self._lost(reason)
 
     def _rejection(self, method: str, error: Any) -> RpcRejected:
-        """A node's error. Some repeat the address that they were asked at, and the key in it: that is left out."""
+        """A node's error. Its text is redacted, because some nodes repeat the URL with the key."""
         if not isinstance(error, dict):
-            return RpcRejected(method, 0, self._last_reason(error))
+            return RpcRejected(method, 0, self._cleaned(error))
         code = error.get("code", 0)
         return RpcRejected(
             method,
             code if isinstance(code, int) else 0,
-            self._last_reason(error.get("message", "no message")),
+            self._cleaned(error.get("message", "no message")),
             _revert_data(error.get("data")),
         )
 
-    def _last_reason(self, text: Any) -> str:
-        """A stranger's words: one safe line, cut, without secrets."""
+    def _cleaned(self, text: Any) -> str:
+        """Text from an endpoint: one safe, shortened line without secrets."""
         return self._clean(safe_text(str(text), _MOST_LETTERS))
 
 
 class _BatchRefused(Exception):  # noqa: N818 (never leaves this module)
-    """An endpoint did not answer a batch of several questions."""
+    """An endpoint did not answer a batch."""
 
 
 def _seconds_to_wait(header: str | None) -> float | None:
-    """What a `Retry-After` header asks for: seconds, or a date (RFC 9110, 10.2.3). None where it cannot be read."""
+    """Pause that a `Retry-After` header requests, given as seconds or as a date (RFC 9110, 10.2.3). None if it cannot
+    be read."""
     if header is None:
         return None
     try:
@@ -447,7 +437,7 @@ def _seconds_to_wait(header: str | None) -> float | None:
 
 
 def _revert_data(data: Any) -> bytes:
-    """Revert data as nodes pass it: a hex string, or (Hardhat) an object that holds one."""
+    """Revert data in a node's error: a hex string, or (Hardhat) an object that contains one."""
     for _ in range(8):
         if not isinstance(data, dict):
             break

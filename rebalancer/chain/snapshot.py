@@ -1,7 +1,7 @@
-"""What do the vaults look like at one block?
+"""Vault snapshots at one block.
 
-Everything is read by block hash, so that a reorg fails the read instead of mixing two chains. One call of VaultLens returns any
-number of vaults, packed in 32-byte words; its layout stands in the header of contracts/VaultLens.sol.
+Everything is read by block hash, so a reorg fails the read and two chains are never mixed. One call of VaultLens
+returns any number of vaults, packed in 32-byte words; the header of contracts/VaultLens.sol describes the layout.
 """
 
 from __future__ import annotations
@@ -13,6 +13,7 @@ from rebalancer.block import Block
 from rebalancer.chain.interfaces import interface
 from rebalancer.chain.rpc import Rpc
 from rebalancer.errors import RpcMalformed
+from rebalancer.oracle import Fault
 from rebalancer.reasons import LENS_REASONS, Reason
 from rebalancer.settlement import Asset, Basket, Policy, Price, State
 
@@ -22,19 +23,17 @@ _WORD = 32
 _HEAD_WORDS = 33
 _ASSET_WORDS = 20
 _POLICY_AT = 20
-_FAULTS = (
-    *("None", "NoFeed", "CallFailed", "NotPositive", "Stale", "OutOfRange"),
-    *("Diverged", "SequencerDown", "GracePeriod", "SecondUnsound", "Paused"),
-)
+_FAULTS = tuple(Fault)
 """IOracleHub.Fault, by number."""
 
 
 @dataclass(frozen=True, slots=True)
 class VaultSnapshot:
-    """A vault at one block, as VaultLens tells it. Values are USD times 1e18, fractions are of 1e18, `sales_allowed` raw units.
+    """A vault at one block, as returned by VaultLens. Values are USD times 1e18, fractions are of 1e18, `sales_allowed`
+    is in raw units.
 
-    `opens_at` (from when anyone may rebalance) is a unix time, 0 where there is none; `distance_e18` is to the destination;
-    `missing_raw` is what the vault has less of each asset than its ledger and the open claims say.
+    `opens_at` is the unix time from which anyone may rebalance, or 0; `distance_e18` is measured to the destination;
+    `missing_raw` is the amount of each asset that the ledger and the open claims require but the vault does not hold.
     """
 
     address: str
@@ -72,7 +71,7 @@ def read_vaults(rpc: Rpc, lens: str, vaults: Sequence[str], block: Block) -> tup
     """Vaults at a block, in the order given.
 
     Raises:
-        ContractReverted: the lens refused, because an address is not a vault or the vault is in the middle of a call.
+        ContractReverted: the lens reverted, because an address is not a vault or a vault is in the middle of a call.
         ContractMissing: there is no lens at that address.
     """
     packed = interface("VaultLens").at(lens).call(rpc, "read", list(vaults), block=block.hash)
@@ -80,7 +79,7 @@ def read_vaults(rpc: Rpc, lens: str, vaults: Sequence[str], block: Block) -> tup
 
 
 def decode_vaults(packed: bytes, timestamp: int) -> tuple[VaultSnapshot, ...]:
-    """What VaultLens.read returned at a block of that time, as snapshots."""
+    """Snapshots from the result of VaultLens.read at a block with this timestamp."""
     words = [int.from_bytes(packed[at : at + _WORD]) for at in range(0, len(packed), _WORD)]
     snapshots = []
     at = 0
@@ -105,19 +104,10 @@ def _vault(words: Sequence[int], at: int, timestamp: int) -> VaultSnapshot:
         band, relative_band, min_trade, excluded = words[a + 5 : a + 9]
         amount, lo, hi, primary, fault = words[a + 9 : a + 14]
         assets.append(
-            Asset(
-                _address(token),
-                target,
-                band,
-                decimals,
-                relative_band,
-                min_trade,
-                start_target,
-                bool(excluded),
-            )
+            Asset(_address(token), target, band, decimals, relative_band, min_trade, start_target, bool(excluded))
         )
         held.append(amount)
-        prices.append(Price(lo, hi, primary, _FAULTS[fault]))
+        prices.append(Price(lo, hi, primary, _FAULTS[fault].value))
         sales.append(words[a + 17])
         barred.append(bool(words[a + 18]))
         missing.append(words[a + 19])
@@ -125,14 +115,7 @@ def _vault(words: Sequence[int], at: int, timestamp: int) -> VaultSnapshot:
         address=_address(address),
         reason=LENS_REASONS[reason],
         basket=Basket(
-            tuple(assets),
-            tuple(held),
-            tuple(prices),
-            glide_start,
-            glide_end,
-            timestamp,
-            policy.dust_bps,
-            tuple(barred),
+            tuple(assets), tuple(held), tuple(prices), glide_start, glide_end, timestamp, policy.dust_bps, tuple(barred)
         ),
         policy=policy,
         state=State(loss_level, turnover_level, rebalanced_at, due_since, epoch, bool(paused)),

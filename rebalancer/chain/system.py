@@ -1,4 +1,4 @@
-"""The system on a chain: the contracts that serve every vault, and the roles that may call them."""
+"""System contracts of a chain, which serve all vaults, and the roles that may call them."""
 
 from __future__ import annotations
 
@@ -15,9 +15,10 @@ __all__ = ["ADAPTERS", "Role", "System"]
 
 
 class Role(IntEnum):
-    """Roles of the AccessManager. 0 is its own ADMIN_ROLE, which hands out the others.
+    """Roles of the AccessManager. 0 is its ADMIN_ROLE, which grants the others.
 
-    AUTOMATION is for networks that trigger the KeeperGate. It is not KEEPER: that is the gate's own, so a network can name no executor.
+    AUTOMATION is for networks that trigger the KeeperGate. It differs from KEEPER, which only the gate has, so such a
+    network cannot choose an executor.
     """
 
     ADMIN = 0
@@ -42,18 +43,18 @@ _CONTRACTS = {
     "gate": "KeeperGate",
     "uniswap_v3_lens": "UniswapV3Lens",
 }
-"""Field of `System` → name of the contract."""
+"""Field of `System` → contract name."""
 
 
 ADAPTERS = tuple(dict.fromkeys(row.adapter for row in PRICE_SOURCES.values()))
-"""Names of the contracts that read price sources."""
+"""Names of the price source adapters."""
 
 
 @dataclass(frozen=True, slots=True)
 class System:
-    """Addresses of the contracts that serve every vault of a chain.
+    """Addresses of the contracts that serve all vaults of a chain.
 
-    `price_sources` are the adapters by their names; a system lacks those that were written after its launch.
+    `price_sources` are the adapters by name; adapters that are newer than the launch are missing.
     """
 
     authority: str
@@ -71,17 +72,17 @@ class System:
     price_sources: Mapping[str, str]
 
     def contracts(self) -> dict[str, str]:
-        """Name of each contract → its address, as an addresses file has them."""
+        """Contract name → address, as in an addresses file."""
         named = {name: getattr(self, field) for field, name in _CONTRACTS.items()}
         return {**named, **self.price_sources}
 
     @classmethod
     def of(cls, deployment: Deployment) -> Self:
-        """The system an addresses file names.
+        """The system in an addresses file.
 
         Raises:
-            LaunchUnfinished: a launch has not come to its end.
-            SystemMissing: it names not all of it.
+            LaunchUnfinished: a launch is not finished.
+            SystemMissing: contracts are missing.
         """
         known = deployment.contracts
         needed = [*_CONTRACTS.values(), *(ADAPTERS if deployment.unfinished else ())]

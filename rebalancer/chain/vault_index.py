@@ -1,16 +1,18 @@
-"""Which of very many vaults need a look at this block, with a number of requests that does not grow with them?
+"""Index of many vaults, which finds those that need a tick with a number of requests that does not grow with them.
 
-The book holds what only transactions change: holdings, configuration, state. It is read once, in pages, and after that block by block:
-one request for the logs of all vaults, by their events and not by their addresses; one for the prices of all distinct tokens of a hub;
-and one page after another for the vaults that had a log. What a log says is not interpreted: whoever has one is read again in full by the
-lens, at that block. So the book cannot drift from the contracts by a mistake of its own arithmetic, and `audit` proves it: it reads
-vaults that had no log, in turn, and tells every difference.
+The index holds the state that only transactions change: holdings, configuration, state. It is read once, in pages.
+After that, each block needs one request for the logs of all vaults, filtered by event and not by address; one for the
+prices of all distinct tokens of each hub; and one page after another for the vaults with logs. Logs are not
+interpreted: the lens reads each vault with a log again in full, at that block. So the index cannot drift from the
+contracts by wrong arithmetic, and `audit` verifies it: it reads vaults without logs in turn, and reports each
+difference.
 
-A loss of balance has no log of the vault's: `audit` finds it, and from then on the vault is a candidate until nothing is missing of it.
+A loss of balance has no log of the vault: `audit` finds it, and from then on the vault is a candidate until nothing is
+missing.
 
-`judge` weighs all vaults at once in floats. A float is never trusted near an edge: a vault whose bands are whole by more than one part
-in 10^9 is in band; every other one that may be rebalanced is a candidate, to be read exactly. Candidates are ranked by the value that is
-out of place beyond their bands.
+`judge` evaluates all vaults at once in floats. A float is not trusted near a limit: a vault is in band only if its
+bands hold by more than one part in 10^9. Every other vault that may be rebalanced is a candidate, which is read
+exactly. Candidates are ranked by the value outside their bands.
 """
 
 from __future__ import annotations
@@ -42,18 +44,18 @@ _WORD = 32
 _HEAD = 33
 _ASSET = 20
 _MOST_ASSETS = 16
-_SENDERS = np.array([2.0**192, 2.0**128, 2.0**64, 1.0])
+_LANES = np.array([2.0**192, 2.0**128, 2.0**64, 1.0])
 _SURE = 1e-9
-"""Floats of 53 bits, a handful of operations each: 10^-9 is a thousand thousand times their error."""
+"""Safety margin of float comparisons: about a million times the error of a few operations with 53 bits."""
 
 _PAGE = 50
-"""Vaults to a read: some 30,000 gas an asset, and nodes stop an eth_call at 30 to 50 million."""
+"""Vaults per read: about 30,000 gas per asset, and nodes limit an eth_call to 30 to 50 million gas."""
 _BATCH = 500
 _KEPT_BLOCKS = 256
-"""For so many blocks it is remembered who had a log, in case they are taken back."""
+"""Number of blocks for which vaults with logs are remembered, in case of a reorg."""
 
 _SHARE_EVENTS = frozenset({"Transfer", "Approval", "EIP712DomainChanged"})
-"""Every token has these, and none of them says anything that the events of minting and redeeming do not."""
+"""Events that every token has. All changes they show also have an event of minting or redeeming."""
 
 _REASONS = (
     *(Reason.IN_BAND, Reason.BAND_BROKEN, Reason.CALENDAR_DUE, Reason.PAUSED),
@@ -62,18 +64,18 @@ _REASONS = (
 )
 _IN_BAND, _BROKEN, _CALENDAR, _PAUSED, _COOLING, _FAULT, _WORTHLESS, _LOSS = range(len(_REASONS))
 
-# What neither time nor prices change: the words of VaultLens that the audit compares.
+# Words of VaultLens that depend neither on time nor on prices; the audit compares them.
 _FIXED_HEAD = (0, 1, 4, 5, 6, 7, 8, 9, 14, 15, *range(20, 33))
 _FIXED_ASSET = (0, 1, 2, 3, 5, 6, 7, 8, 9, 18)
 
 
 @dataclass(frozen=True, slots=True)
 class Judgement:
-    """All vaults at one block. Arrays have an entry a vault, in the book's order.
+    """All vaults at one block. Arrays have one entry per vault, in the index's order.
 
-    `drift` is the largest distance from a target, as a part of the basket; `value` in USD; `misallocated` what lies beyond bands, in USD.
-    Both distances are 0 where a price is missing or all is worth nothing. `candidates` are the addresses to be read exactly, the most
-    out of place first.
+    `drift` is the largest distance from a target as a fraction of the basket; `value` and `misallocated` (outside the
+    bands) are in USD. Distances are 0 if a price is missing or the basket is worth nothing. `candidates` are the
+    addresses to read exactly, the most misallocated first.
     """
 
     reasons: tuple[Reason, ...]
@@ -85,7 +87,7 @@ class Judgement:
 
 @dataclass(frozen=True, slots=True)
 class CacheMismatch:
-    """A vault that had no log and yet is not what the book says: an alarm. `words` are places in the lens's answer."""
+    """A vault without logs whose state differs from the index: an alarm. `words` are indices in the lens's answer."""
 
     vault: str
     block: Block
@@ -93,10 +95,10 @@ class CacheMismatch:
 
 
 class VaultIndex:
-    """The books of many vaults. Not to be shared by threads."""
+    """Index of many vaults. Not thread-safe."""
 
     def __init__(self, rpc: Rpc, lens: str, vaults: Sequence[str], page: int = _PAGE) -> None:
-        """`page`: vaults read by one call of the lens."""
+        """`page`: number of vaults per call of the lens."""
         self.rpc = rpc
         self.vaults = tuple(vault.lower() for vault in vaults)
         self.page = page
@@ -129,12 +131,12 @@ class VaultIndex:
 
     @property
     def block(self) -> Block | None:
-        """At which the book is true; None before `load`."""
+        """Block of the index; None before `load`."""
         return self._block
 
     @property
     def epochs(self) -> dict[str, int]:
-        """Of every vault, by its address."""
+        """Epoch of every vault, by address."""
         return dict(zip(self.vaults, self._epoch, strict=True))
 
     # Reading
@@ -150,16 +152,17 @@ class VaultIndex:
         self._block, self._loaded_at = block, block.number
 
     def advance(self, head: Head) -> tuple[str, ...]:
-        """Follow the chain to a head; the vaults that were read again, in the book's order.
+        """Follow the chain to a head. Returns the vaults that were read again, in the index's order.
 
-        Whatever a reorg took back is read again, too. A head that is not linked to what the book has read has everything read again.
+        Vaults with logs in reorged blocks are read again, too. If the head is not linked to the index's block, all
+        vaults are read again.
 
         Raises:
-            BlockVanished: the endpoint that answers does not have the head.
+            BlockVanished: the endpoint does not have the head.
         """
         block = Block(head.header.number, head.header.hash, head.header.timestamp)
         first = head.missed[0].number if head.missed else head.header.number
-        # Nobody knows who had a log in blocks that no head named, or before the book was read.
+        # Logs of blocks that no head named, or before the first read, are unknown.
         follows = head.linked and self._block is not None and first <= self._block.number + 1
         if not follows or any(gone.number <= self._loaded_at for gone in head.reorged):
             self.load(block)
@@ -176,14 +179,14 @@ class VaultIndex:
         for entry in logs:
             number, vault = int(entry["blockNumber"], 16), entry["address"].lower()
             if hashes.get(number) != entry["blockHash"]:
-                self.load(block)  # another chain than the heads': nothing of it is believed
+                self.load(block)  # the logs are from another chain than the heads, so they are not used
                 return self.vaults
             if vault in self._row:
                 touched.setdefault(number, set()).add(vault)
                 changed.add(vault)
         again = tuple(vault for vault in self.vaults if vault in changed)
         self._read_again(again, block)
-        # Only now: what could not be read stays to be read.
+        # Last: after a failed read, these blocks must be processed again.
         for header in head.reorged:
             self._touched.pop(header.number, None)
         self._touched |= touched
@@ -193,7 +196,8 @@ class VaultIndex:
         return again
 
     def _logs(self, first: int, block: Block) -> list[Any] | None:
-        """What the vaults said from a block on, None where that cannot be had: of one by its hash, of many by their numbers."""
+        """Logs of the vaults from a block on, or None if unavailable: a single block is searched by hash, several by
+        number."""
         requested = {"topics": self._topics}
         if first == block.number:
             (found,) = self.rpc.batch_settled([("eth_getLogs", [requested | {"blockHash": block.hash}])])
@@ -201,7 +205,7 @@ class VaultIndex:
                 log.warning("logs_refused", block=block.number, why=found.message)
                 return None
             return list(found)
-        # Of blocks that an endpoint does not have yet, it may say that they have no logs.
+        # For blocks that an endpoint does not have yet, it may return an empty list.
         newest: Call = ("eth_getBlockByNumber", [hex(block.number), False])
         (header,), logs = self._search.find(self.rpc, [requested], first, block.number, [newest])
         if header is None or header["hash"] != block.hash:
@@ -209,10 +213,11 @@ class VaultIndex:
         return logs
 
     def read(self, vaults: Sequence[str], block: Block) -> tuple[VaultSnapshot, ...]:
-        """Vaults as they are at a block, exactly, in the order given. Whether anything is missing of them is booked: no log tells that.
+        """Exact snapshots of vaults at a block, in the order given. Also records whether balance is missing, which no
+        log shows.
 
         Raises:
-            UnknownVault: one is not in the book.
+            UnknownVault: a vault is not in the index.
         """
         for vault in vaults:
             if vault.lower() not in self._row:
@@ -227,9 +232,9 @@ class VaultIndex:
         return found
 
     def audit(self, block: Block, count: int) -> tuple[CacheMismatch, ...]:
-        """Read the next vaults in turn, whether or not they had logs, and tell which are not what the book says of them.
+        """Read the next vaults in turn, with or without logs, and report those that differ from the index.
 
-        The book must be at that block. What the chain says replaces what the book said.
+        `block` must be the index's block. The chain's state replaces that of the index.
         """
         n = len(self.vaults)
         chosen = [self.vaults[(self._audited + i) % n] for i in range(min(count, n))]
@@ -266,7 +271,7 @@ class VaultIndex:
             raise UnknownVault(vaults[at])
 
     def _read_hubs(self, vaults: Sequence[str], block: Block) -> None:
-        """Who prices these vaults' tokens."""
+        """Read the hub that prices the tokens of each vault."""
         vault_interface = interface("BasketVault")
         for at in range(0, len(vaults), _BATCH):
             some = vaults[at : at + _BATCH]
@@ -278,9 +283,9 @@ class VaultIndex:
                 self._hubs[self._row[vault]] = vault_interface.functions["oracle"].decode(answer)
 
     def _take(self, packed: bytes) -> int:
-        """Book what the lens says; how many vaults it was."""
-        senders = np.frombuffer(packed, dtype=">u8").reshape(-1, 4).astype(np.float64)
-        words = senders @ _SENDERS
+        """Store an answer of the lens. Returns the number of vaults in it."""
+        lanes = np.frombuffer(packed, dtype=">u8").reshape(-1, 4).astype(np.float64)
+        words = lanes @ _LANES
         at = taken = 0
         while at < len(words):
             count = int(words[at + 1])
@@ -323,7 +328,7 @@ class VaultIndex:
     # Judging
 
     def prices(self, block: Block) -> tuple[NDArray[np.float64], NDArray[np.bool_]]:
-        """Price of every distinct token in USD, 0 where unsound, and whether it is sound: one request for all hubs together."""
+        """Price of every distinct token in USD (0 with a fault), and whether it is sound. One request for all hubs."""
         by_hub: dict[str, list[tuple[str, int]]] = {}
         for (hub, token), slot in self._slots.items():
             by_hub.setdefault(hub, []).append((token, slot))
@@ -339,7 +344,7 @@ class VaultIndex:
         return found, sound
 
     def judge(self, block: Block) -> Judgement:
-        """Every vault at the block the book is at."""
+        """Judgement of every vault at the index's block."""
         prices, sound = self.prices(block)
         now = float(block.timestamp)
         counted = self._counted
@@ -367,10 +372,10 @@ class VaultIndex:
         reasons[~priced] = _FAULT
         reasons[self._missing] = _LOSS
         reasons[self._paused] = _PAUSED
-        # A stamp of a band that is whole again is to be cleared.
+        # The vault still has a timestamp of a broken band that is whole again; it must be cleared.
         stale = (reasons == _IN_BAND) & (self._due_since > 0)
         due = (reasons == _BROKEN) | (reasons == _CALENDAR)
-        # Of what lost balance, people are told exactly what and how much, for as long as it is so.
+        # Vaults that lost balance are read exactly, so that the loss is reported as long as it lasts.
         wanted = np.flatnonzero(due | stale | self._missing | self._barred)
         known = weighed & priced
         beyond = np.where(counted, np.maximum(apart - band, 0.0), 0.0).sum(axis=1)

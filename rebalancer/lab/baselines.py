@@ -20,9 +20,8 @@ from rebalancer.keeper.decide import Action, Conditions, decide, plan_input, wan
 from rebalancer.plan import Problem, Swap
 from rebalancer.reasons import Reason
 from rebalancer.settlement import Fill, settle
-from rebalancer.units import E18
+from rebalancer.units import E18, PIPS
 from rebalancer.venues import Pool
-from rebalancer.venues.uniswap_v3_math import PIPS
 
 __all__ = ["BASELINES", "Baseline", "Order", "Traded", "ordinary", "trade"]
 

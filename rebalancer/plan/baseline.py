@@ -1,10 +1,11 @@
-"""What would one route a trade do? The ordinary way, beside which a plan is never worse.
+"""Baseline of the planner: single-route trades, one after another. A plan is never worth less.
 
-Pure. Of all pairs of a surplus and a deficit, all routes of one pool or two in a row and a few sizes, the trade that gains
-most after gas within all limits is made; then the next, at the prices that the trades before left behind, each pair
-once, for as long as that gains more. No token comes back to where it was sold. Exact quotes decide, but only of what could win: what a
-pool pays is at most the amount at its spot price less the fee, and at most what its curve says (`Market.most_out`) as long as nothing has
-traded there; and where all pairs together could not gain what is missing, there is no need to go on.
+Pure. Candidates are all pairs of a surplus and a deficit, all routes of one pool or two consecutive pools, and a few
+sizes. The trade with the largest gain after gas within all limits is made; then the next one, at the prices that the
+earlier trades leave, each pair once, while the gain grows. No token returns to where it was sold. Exact quotes decide,
+but only candidates that could win are quoted. Upper bounds of a pool's output are the spot price less the fee, and the
+pool's curve (`Market.most_out`) while the pool is untouched. The search ends when all pairs together could not gain
+what is missing.
 """
 
 from __future__ import annotations
@@ -27,19 +28,19 @@ from rebalancer.venues import Pool
 __all__ = ["Gathered", "SingleRoutes"]
 
 _PARTS = (1, 2, 4, 8, 16, 32, 64)
-"""One part in so many of what a pair may trade is tried, until less gains less."""
+"""Divisors of a pair's maximum amount that are tried, until a smaller part gains less."""
 
 _GENEROUS = 1 + 1e-9
-"""Spot prices are floats: what a pool pays at most is taken to be this much more."""
+"""Safety factor of upper bounds, because spot prices are floats."""
 
 
 _Middle = tuple[float, str, list[tuple[float, int]], list[tuple[float, int]]]
-"""What a unit yields at most through a token, the token, and the pools to it and from it."""
+"""Maximum output per unit through a token, the token, and the pools to it and from it."""
 
 
 @dataclass(frozen=True, slots=True)
 class Gathered:
-    """Swaps in order, what they sell and buy (raw, in basket order), and what is planned for less their gas."""
+    """Swaps in order, the amounts they sell and buy (raw, in basket order), and the objective less their gas."""
 
     swaps: tuple[Swap, ...]
     sales_raw: tuple[int, ...]
@@ -48,7 +49,7 @@ class Gathered:
 
 
 class SingleRoutes:
-    """Trades one route after another on paper; keeps what the trades so far have left of the pools."""
+    """Simulates trades one route after another, and keeps the pool states they leave."""
 
     def __init__(self, market: Market) -> None:
         self._market = market
@@ -57,9 +58,9 @@ class SingleRoutes:
         self._quotes: dict[int, dict[tuple[str, str, int], int]] = {}
         self.swaps: list[Swap] = []
         self.quotes = 0
-        """How many were asked for."""
+        """Number of quotes computed."""
         self.was_capped = False
-        """Whether anything would have bought more than was wanted: only then can `fitting` find other trades."""
+        """Whether a trade would have bought more than needed: only then can `fitting` find other trades."""
         self._edges = dict(market.edges)
         self._middles: dict[tuple[str, str, bool], list[_Middle]] = {}
         self._rates = np.zeros((len(market.tokens), len(market.tokens)))
@@ -77,17 +78,19 @@ class SingleRoutes:
         fitting: bool = False,
         beat_e18: int | None = None,
     ) -> list[Gathered]:
-        """What is gathered after each trade, of up to these amounts sold for up to those. Each is worth more than the one before.
+        """States after each trade, selling and buying at most these amounts. Each state is worth more than the one
+        before.
 
-        With what has `begun`, that comes first. `fitting`: what would buy more than is wanted is tried with as much less as buys just that,
-        rather than with the next smaller part only. With `beat_e18` it ends where what is still to come could not be worth more than that.
+        `begun` is the starting state. `fitting`: a trade that would buy too much is reduced to buy just enough, instead
+        of to the next smaller part. With `beat_e18`, the search ends when the remaining trades could not bring the
+        total above it.
         """
         chances = _Chances.of(problem, self._market, sales_raw, needs_raw)
         if any(len(pool.tokens) > 2 for pool in self._market.pools):
             beat_e18 = None  # a trade may make another pair of its pool better
         nothing = (0,) * len(problem.tokens)
         found: list[Gathered] = []
-        # The first trade need not earn its gas: whether all of it is worth that is for others to say.
+        # The first trade need not cover its gas: the caller judges the total.
         last = begun or Gathered((), nothing, nothing, -2 * problem.hop_cost_e18)
         self.take(last.swaps)
         while True:
@@ -122,7 +125,7 @@ class SingleRoutes:
         *,
         fitting: bool,
     ) -> Gathered:
-        """All with the best trade of a pair, if that is worth more than the `best`; which it is otherwise."""
+        """The state with the best trade of a pair, if it is worth more than `best`; otherwise `best`."""
         (i, j), (to_sell, to_buy) = pair, most_raw
         token_in, token_out = problem.tokens[i], problem.tokens[j]
         # {raw i} = {raw j} * {usd/j} * {raw i/i} / ({raw j/j} * {usd/i})
@@ -150,7 +153,7 @@ class SingleRoutes:
         return best
 
     def best(self, token_in: str, token_out: str, amount_raw: int) -> list[Swap]:
-        """The one or two legs that pay most for the whole amount; none where no route can take it."""
+        """The one or two swaps that pay most for the whole amount; empty if no route can take it."""
         edges = (edge(token_in, token_out, amount_raw) for edge in (self._direct, self._through))
         return max(edges, key=lambda route: route[-1].amount_out_raw if route else 0)
 
@@ -163,7 +166,8 @@ class SingleRoutes:
         least: int = 0,
         most_raw: int | None = None,
     ) -> list[Swap]:
-        """The pool of the pair that pays most for the whole amount, more than `least` but no more than `most_raw`, if that makes no circle beside others."""
+        """The pool of the pair that pays most for the whole amount, more than `least` and at most `most_raw`; empty if
+        it would close a circle with the swaps `beside` it."""
         if amount_raw <= 0 or (beside and makes_circle(beside, token_in, token_out)):
             return []
         edges = self._edges.get(token_in, {}).get(token_out, ())
@@ -179,7 +183,7 @@ class SingleRoutes:
         least: int = 0,
         most_raw: int | None = None,
     ) -> list[Swap]:
-        """The same of two pools in a row."""
+        """As `_direct`, through two consecutive pools."""
         found: list[Swap] = []
         for most, middle, edges, seconds in self._between(token_in, token_out, beside) if amount_raw > 0 else ():
             if amount_raw * most * _GENEROUS <= least:
@@ -187,7 +191,8 @@ class SingleRoutes:
             arrives = self._most_out(edges, token_in, middle, amount_raw)
             if self._most_out(seconds, middle, token_out, arrives) <= least:
                 continue
-            # More of the middle token never buys less, so the best first pool is one of the best route, unless it is the second.
+            # More of the middle token never buys less. So the first pool is the best one, unless the route uses it as
+            # the second.
             first = self._best_pool(edges, token_in, middle, amount_raw, 0)
             if first is None:
                 continue
@@ -206,7 +211,7 @@ class SingleRoutes:
         return found
 
     def _between(self, token_in: str, token_out: str, beside: Sequence[Swap]) -> list[_Middle]:
-        """The tokens that two pools in a row may pass through without a circle, what pays most first."""
+        """Middle tokens of routes over two pools that close no circle, the highest output first."""
         key = token_in, token_out, bool(beside)
         found = self._middles.get(key)
         if found is None:
@@ -222,7 +227,7 @@ class SingleRoutes:
         return found
 
     def _most_out(self, edges: Sequence[tuple[float, int]], token_in: str, token_out: str, amount: float) -> float:
-        """What the pools pay at most for that much on one of them."""
+        """Maximum output of these pools for an amount on one of them."""
         best = 0.0
         for most, number in edges:
             if amount * most <= best:
@@ -231,7 +236,7 @@ class SingleRoutes:
         return best * _GENEROUS
 
     def _ceiling(self, most: float, number: int, token_in: str, token_out: str, amount: float) -> float:
-        """What a pool pays at most for that much; `most` is what it does for a unit."""
+        """Maximum output of a pool for an amount; `most` is its maximum per unit."""
         if number in self._after:
             return amount * most
         return self._market.most_out(number, token_in, token_out, amount)
@@ -245,7 +250,7 @@ class SingleRoutes:
         least: int,
         most_raw: int | None = None,
     ) -> Swap | None:
-        """The leg on the pool that pays most, if that is more than `least`, of those that pay no more than `most_raw`."""
+        """The swap on the pool that pays most, more than `least` and at most `most_raw`."""
         best: Swap | None = None
         tops: list[tuple[float, int]] = []
         for most, number in edges:
@@ -263,7 +268,7 @@ class SingleRoutes:
         return best
 
     def _quoted(self, number: int, token_in: str, token_out: str, amount_raw: int) -> int:
-        """What a pool pays, 0 where it cannot take the amount; asked once for as long as nothing is traded on it."""
+        """Output of a pool, 0 if it cannot take the amount. Cached until the pool is traded."""
         known = self._quotes.setdefault(number, {})
         key = token_in, token_out, amount_raw
         if key not in known:
@@ -278,7 +283,7 @@ class SingleRoutes:
         return self._after.get(number, self._market.pools[number])
 
     def take(self, route: Sequence[Swap]) -> None:
-        """Make these swaps, which `best` found: later ones are quoted on what they leave."""
+        """Apply these swaps; later quotes use the pool states they leave."""
         for swap in route:
             number = self._numbers[swap.pool.key]
             pool = self._after[number] = swap.pool_after
@@ -296,10 +301,11 @@ class SingleRoutes:
 
 @dataclass(frozen=True, slots=True)
 class _Chances:
-    """The pairs of something to sell and something to buy that have not been traded, and what each may gain at most.
+    """Pairs of assets to sell and to buy that are not traded yet, with upper bounds of their gains.
 
-    `sells` and `buys` are places in the basket, `tokens_in` and `tokens_out` theirs in the market. `scale` is USD bought for a USD sold
-    for each raw unit out of a raw unit in; `is_open` has a row for each sale and a column for each purchase.
+    `sells` and `buys` are indices in the basket, `tokens_in` and `tokens_out` the corresponding indices in the market.
+    `scale` converts raw output per raw input to USD per USD; `is_open` has a row for each sale and a column for each
+    purchase.
     """
 
     sells: tuple[int, ...]
@@ -311,7 +317,7 @@ class _Chances:
 
     @staticmethod
     def of(problem: Problem, market: Market, sales_raw: Sequence[int], needs_raw: Sequence[int]) -> _Chances:
-        """All pairs of tokens that the market trades."""
+        """All pairs of tokens in the market."""
         sells, buys = (
             tuple(i for i, raw in enumerate(amounts) if raw and problem.tokens[i] in market.index)
             for amounts in (sales_raw, needs_raw)
@@ -329,18 +335,14 @@ class _Chances:
         )
 
     def close(self, i: int, j: int) -> None:
-        """This pair has been traded."""
+        """Mark a pair as traded."""
         self.is_open[self.sells.index(i), self.buys.index(j)] = False
 
     def most_gained(
-        self,
-        problem: Problem,
-        rates: NDArray[np.float64],
-        left: Sequence[int],
-        lacks: Sequence[int],
-        last: Gathered,
+        self, problem: Problem, rates: NDArray[np.float64], left: Sequence[int], lacks: Sequence[int], last: Gathered
     ) -> tuple[dict[tuple[int, int], float], float]:
-        """What each pair may add at most, in USD, at spot prices, only pairs that may add anything; and all of them together."""
+        """Maximum gain of each pair in USD at spot prices, without pairs that cannot gain; and the maximum of all pairs
+        together."""
         if not self.is_open.any():
             return {}, 0.0
         direct = rates[np.ix_(self.tokens_in, self.tokens_out)]
@@ -370,14 +372,9 @@ def _circles(swaps: Sequence[Swap], token_in: str, middle: str, token_out: str) 
 
 
 def _least_out(
-    problem: Problem,
-    pair: tuple[int, int],
-    amount_raw: int,
-    last: Gathered,
-    best: Gathered,
-    swaps: int,
+    problem: Problem, pair: tuple[int, int], amount_raw: int, last: Gathered, best: Gathered, swaps: int
 ) -> int:
-    """What must come out of a pair's trade that is to be worth more than the `best`, or a little less."""
+    """Minimum output with which a pair's trade can be worth more than `best`, rounded down a little."""
     i, j = pair
     gained_e18 = best.net_e18 - (last.net_e18 if last.swaps else 0) + swaps * problem.hop_cost_e18
     # {raw j} = {usd} * {raw j/j} / {usd/j}

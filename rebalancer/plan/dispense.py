@@ -1,9 +1,9 @@
-"""Swaps whose gas is more than what a solution would lose without them, by how the others would take their part.
+"""Estimate of swaps whose gas costs more than a solution would lose without them.
 
-Pure, in floats, one row after another without solving anything again. Near a solution the rows that trade are a network of
-conductances: a row whose price moves by a small part q takes g q more (USD), g being its input's value over how fast its
-price falls. Without a row, its flow v goes by the others, against their resistance R between its two ends, and what that
-costs beside the row's own profit is v^2 R / 2. Tokens that are sold or bought in part keep their price.
+Pure, in floats, without solving the problem again. Near a solution, the trading rows form a network of conductances: if
+a row's price moves by a small fraction q, the row takes g q more (USD), where g is the value of its input divided by
+the slope of its price. Without a row, its flow v goes through the others against their resistance R between its two
+ends. This costs the row's own profit plus v^2 R / 2. Tokens that are partly sold or bought keep their price.
 """
 
 from __future__ import annotations
@@ -17,14 +17,14 @@ from rebalancer.plan.market import Market
 __all__ = ["dispensable"]
 
 _RIDGE = 1e-9
-"""Part of the largest conductance from each token to the ground, so that tokens which nothing holds have a price."""
+"""Conductance from each token to the ground, as a fraction of the largest one, so that every token has a price."""
 
 _ALONE = 1e-6
-"""A row is the only way between its ends where all others conduct less than this part of what it does."""
+"""Lower limit on the conductance of all other rows between a row's ends, as a fraction of the row's own."""
 
 
 def dispensable(market: Market, solution: Solution, rows: NDArray[np.intp], cost: float) -> list[int]:
-    """The rows to leave out of those that trade, where each swap costs that much (USD); what saves most first."""
+    """The trading rows to remove if each swap costs `cost` (USD), the largest saving first."""
     prices = np.exp(solution.log_prices)
     amounts = solution.flows.amounts_in
     bend = market.trade(amounts)[2][rows]
@@ -38,7 +38,7 @@ def dispensable(market: Market, solution: Solution, rows: NDArray[np.intp], cost
     ends[:, _held(solution)] = 0.0
     network = (ends.T * conductances) @ ends
     network.flat[:: len(network) + 1] += _RIDGE * float(conductances.max(initial=1e-300))
-    # How far a unit of flow between the ends of one row moves the price between those of another.
+    # Price change between the ends of one row per unit of flow between the ends of another.
     resistances = ends @ np.linalg.solve(network, ends.T)
     left = np.ones(len(rows), dtype=np.bool_)
     found: list[int] = []
@@ -48,7 +48,7 @@ def dispensable(market: Market, solution: Solution, rows: NDArray[np.intp], cost
         at = int(np.argmax(np.where(left, cost - lost, -np.inf)))
         if lost[at] >= cost:
             break
-        # The others take its flow, and the network is without it (Sherman and Morrison's formula).
+        # The other rows take the flow, and the row leaves the network (Sherman-Morrison formula).
         beside = resistances[at] / alone[at]
         moved = beside * flows[at]
         resistances = resistances + np.outer(resistances[:, at], beside * conductances[at])
@@ -60,6 +60,6 @@ def dispensable(market: Market, solution: Solution, rows: NDArray[np.intp], cost
 
 
 def _held(solution: Solution) -> NDArray[np.intp]:
-    """Tokens of which something is traded, but not all that may be: one more or less changes nothing of their price."""
+    """Tokens that are partly sold or bought: a unit more or less does not change their price."""
     is_traded = (solution.sold > 0) | (solution.bought > 0)
     return np.flatnonzero(is_traded & ~solution.is_at_bound)

@@ -1,24 +1,25 @@
-"""The whole rebalance as one convex problem, solved with its dual by an interior-point method. Floats throughout.
+"""Solver of the whole rebalance as one convex problem: an interior-point method on the primal and its dual. Floats
+throughout.
 
-Assets i in surplus may be sold up to Sᵢ, assets j in deficit bought up to Dⱼ, every pool m may trade
-what its reserves allow, and nothing may be left of any other token:
+Assets i in surplus may be sold up to Sᵢ, assets j in deficit bought up to Dⱼ, every pool m may trade what its reserves
+allow, and no other token may be left over:
 
-    maximise    Σ dⱼ yⱼ - Σ cᵢ xᵢ                               what is bought, less what is given for it
+    maximise    Σ dⱼ yⱼ - Σ cᵢ xᵢ                               value of purchases less cost of sales
     subject to  Σ_m (Λ_m - Δ_m) = y - x,  0 ≤ x ≤ S,  0 ≤ y ≤ D,  (Δ_m, Λ_m) a trade that pool m makes
 
-(Angeris, Chitra, Evans, Boyd, "Optimal Routing for Constant Function Market Makers", 2022.) One price p for each token
-stands for its balance. Whatever the prices are, no rebalance is worth more than
+(Angeris, Chitra, Evans, Boyd, "Optimal Routing for Constant Function Market Makers", 2022.) One price p per token is
+the multiplier of its balance. For any prices, no rebalance is worth more than
 
     g(p) = Σ_m arb_m(p) + Σ Sᵢ max(0, pᵢ - cᵢ) + Σ Dⱼ max(0, dⱼ - pⱼ),
 
-with arb_m an arbitrageur's profit on pool m: that is the certificate. A limit of all trades together, a x - b y ≤ m, is
-one more token: there is m of it, sales use it up, purchases bring it, and what is left is thrown away. Its price is the
-limit's multiplier λ; cᵢ + λ aᵢ stands for cᵢ, dⱼ + λ bⱼ for dⱼ, and λ m is added to g.
+where arb_m is an arbitrageur's profit on pool m. This bound is the certificate. A limit on all trades together, a x - b
+y ≤ m, is modelled as one more token: m of it is given, sales use it, purchases return it, and the remainder is
+discarded. Its price is the limit's multiplier λ: cᵢ + λ aᵢ replaces cᵢ, dⱼ + λ bⱼ replaces dⱼ, and λ m is added to g.
 
-Every amount v (what goes into a row, x, y, what is left of a limit) is kept inside its bounds by a barrier, whose
-strength μ falls to nothing (Mehrotra's predictor and corrector; Nocedal and Wright, "Numerical Optimization", chapters 14
-and 19). Each step is one system with a row a token and a limit, however many pools there are. How many steps it takes
-hardly depends on how far pools disagree or which limits bind: 8 to 25.
+A barrier keeps every amount v (the input of a row, x, y, the remainder of a limit) inside its bounds; its strength μ
+decreases to zero (Mehrotra's predictor-corrector; Nocedal and Wright, "Numerical Optimization", chapters 14 and 19).
+Each step solves one system with a row per token and limit, whatever the number of pools. The number of steps, 8 to 25,
+hardly depends on how far pools disagree or on which limits bind.
 """
 
 from __future__ import annotations
@@ -36,57 +37,57 @@ __all__ = ["Limit", "Offer", "Solution", "solve"]
 Floats = NDArray[np.float64]
 
 _FIRST_BARRIER = 1e-3
-"""Strength of the barrier at first, where all that can be traded is worth 1."""
+"""Initial strength of the barrier, where the total tradable value is 1."""
 
 _NEAR = 1e-11
-"""Part of what is sold that barriers may cost in all in the end."""
+"""Final cost of all barriers, as a fraction of the value sold."""
 
 _FOCUSED = (1e-3, 1e-6)
-"""The same when points of curves are laid closer."""
+"""Barrier costs at which points of curves are placed more closely, in the same unit."""
 
 _ROOM = 1e-6
-"""Part of the most that goes into a row by which it is less at least, when that is done."""
+"""Minimum distance of a row's input from its maximum when points are placed more closely, as a fraction."""
 
 _BALANCED = 1e-11
-"""Part of what is sold by which balances may be missed in the end."""
+"""Final error of balances, as a fraction of the value sold."""
 
 _NEARER = 0.9
-"""What is missed after a step is no more than this part of it before, or it may be rounding: kinks of pools may take many steps."""
+"""An error that decreases by less than this factor per step may be rounding; kinks of pools may need many steps."""
 
 _PROVED = 1e-8
-"""Part of what is sold by which the bound may be missed where it is rounding."""
+"""Accepted distance from the bound if the error is rounding, as a fraction of the value sold."""
 
 _LEAST_TRADED = 1e-4
-"""Part of all that could be traded below which less is not told apart from nothing."""
+"""Smallest traded value that is distinguished from zero, as a fraction of the total tradable value."""
 
 _NOTHING = 1e-9
-"""What is this part of all that is traded from a bound is at the bound."""
+"""Distance from a bound that counts as being at the bound, as a fraction of the traded value."""
 
 _MOST_STEPS = 60
-"""Steps after which the solution is what there is, with its bound."""
+"""Step limit; the last point is then the solution, with its bound."""
 
 _MOST_SHORTENED = 4
-"""Times that a step is halved where it misses balances or prices by more than the last did: pools have kinks."""
+"""Maximum number of halvings of a step that increases the error: pools have kinks."""
 
 _WORSE = 1.5
-"""So many times more may be missed after a step."""
+"""Factor by which a step may increase the error."""
 
 _TO_BOUND = 0.9995
-"""Part of the way to the nearest bound that a step goes at most."""
+"""Maximum part of the distance to the nearest bound that a step covers."""
 
 _ENDLESS = 1e30
-"""Stands for no upper bound."""
+"""Value for a missing upper bound."""
 
 _LEAST_BEND = 1e-14
-"""Curvature that every amount has at least."""
+"""Minimum curvature of every amount."""
 
 _RIDGE = 1e-14
-"""Part of the largest curvature that is added to all, so that a token that nobody trades keeps its price."""
+"""Fraction of the largest curvature that is added to all, so that an untraded token keeps its price."""
 
 
 @dataclass(frozen=True, slots=True)
 class Limit:
-    """What all trades together may use of something: sold @ `sold` - bought @ `bought` is at most `most`."""
+    """A limit on all trades together: sold @ `sold` - bought @ `bought` is at most `most`."""
 
     name: str
     sold: Floats
@@ -96,10 +97,10 @@ class Limit:
 
 @dataclass(frozen=True, slots=True)
 class Offer:
-    """What may be sold and bought, an entry for each token of a market.
+    """Amounts that may be sold and bought, with one entry per token of a market.
 
-    `sell_max` and `buy_max` are raw units, `cost` is the value that selling one gives up, `gain`
-    what buying one is worth, `prices` (above 0) only a scale and where to begin. Limits are counted in value.
+    `sell_max` and `buy_max` are in raw units, `cost` is the value given up per raw unit sold, `gain` the value of a raw
+    unit bought. `prices` (above 0) are only a scale and the starting point. Limits are in value.
     """
 
     sell_max: Floats
@@ -112,10 +113,10 @@ class Offer:
 
 @dataclass(frozen=True, slots=True)
 class Solution:
-    """Where the method stopped. `bound` holds whatever else: no trade within the offer is worth more.
+    """Final point of the method. `bound` always holds: no trade within the offer is worth more.
 
-    `value` is what the trades found are worth, with what their balances still miss counted against
-    them. Raw units, an entry for each token; `flows` an entry for each row, `multipliers` for each limit.
+    `value` is the worth of the trades found, less the worth of the remaining balance errors. Amounts are in raw units
+    with one entry per token; `flows` has one entry per row, `multipliers` one per limit.
     """
 
     log_prices: Floats
@@ -129,13 +130,13 @@ class Solution:
     market: Market
     laid: int
     is_at_bound: NDArray[np.bool_]
-    """Whether all of a token is sold or bought that may be, or none."""
+    """Whether a token is sold or bought completely, or not at all."""
 
 
 def solve(market: Market, offer: Offer, focuses: int = 0) -> Solution:
-    """The best rebalance that the market and the offer allow.
+    """The best rebalance within the market and the offer.
 
-    Points of curves are laid closer up to `focuses` times on the way, around what trades there.
+    Points of curves are placed more closely around the trades up to `focuses` times.
     """
     offer = _within_reach(market, offer)
     solution = _Path(market, offer).solution(focuses)
@@ -145,7 +146,7 @@ def solve(market: Market, offer: Offer, focuses: int = 0) -> Solution:
 
 
 def _within_reach(market: Market, offer: Offer) -> Offer:
-    """Without what no row that may trade leads to or from: there is nothing between all and none of it to go along."""
+    """The offer without tokens that no open row trades: they have no interior point between all and nothing."""
     rows = np.flatnonzero(market.most > 0)
     is_alone = np.ones(len(offer.prices), dtype=np.bool_)
     is_alone[market.token_in[rows]] = is_alone[market.token_out[rows]] = False
@@ -156,10 +157,11 @@ def _within_reach(market: Market, offer: Offer) -> Offer:
 
 
 class _Path:
-    """The way along the barriers. Amounts are counted in value, all that can be traded being 1; prices in those of the offer.
+    """The path along the barriers. Amounts are values, where the total tradable value is 1; prices are relative to
+    those of the offer.
 
-    Amounts are those of the rows that may trade, of what is sold, of what is bought, and of what is left of each
-    limit, n in all; `_uses` says what one of each adds to each token and limit (what comes out of rows aside).
+    The n amounts are the inputs of the open rows, sales, purchases, and the remainders of limits. `_uses` is the change
+    of each token and limit per unit of each amount, except the outputs of rows.
     """
 
     def __init__(self, market: Market, offer: Offer) -> None:
@@ -190,14 +192,15 @@ class _Path:
             self._uses[row, bought_from:left_from] = (limit.bought / scale)[buys]
             self._uses[row, left_from + at] = -1
             self._given[row] = limit.most / self.unit
-        nothing, rest = np.zeros(self.count), np.zeros(len(offer.limits))
-        self._cost = np.concatenate([nothing, (offer.cost / scale)[sells], -(offer.gain / scale)[buys], rest])
+        nothing, remainders = np.zeros(self.count), np.zeros(len(offer.limits))
+        self._cost = np.concatenate([nothing, (offer.cost / scale)[sells], -(offer.gain / scale)[buys], remainders])
         worth = np.concatenate([worth_sold, worth_bought]) / self.unit
-        bounds = np.concatenate([most[self.rows] / self._raw, worth, rest + np.inf])
+        bounds = np.concatenate([most[self.rows] / self._raw, worth, remainders + np.inf])
         self.most = np.minimum(bounds, _ENDLESS)
 
     def solution(self, focuses: int = 0) -> Solution:
-        """Go along until barriers cost nothing and balances are met; points of curves are laid closer when they cost little."""
+        """Follow the path until barriers cost nothing and balances are met. Points of curves are placed more closely
+        near the end."""
         point, missed = self.start(), np.inf
         steps = laid = 0
         focused = [*_FOCUSED[:focuses]]
@@ -224,7 +227,7 @@ class _Path:
         return self.judged(point, steps, laid)
 
     def closer(self, point: _Point) -> _Point | None:
-        """The same point with points of curves laid where they trade at its prices; None where none of them does."""
+        """The same point with points of curves placed around its trades; None if no curve trades."""
         market = self._market.focused(self.prices(point))
         if market is self._market:
             return None
@@ -235,17 +238,17 @@ class _Path:
         return self.at(amounts, point.prices, point.bounds)
 
     def prices(self, point: _Point) -> Floats:
-        """Values of a raw unit of each token."""
+        """Value of a raw unit of each token."""
         return point.prices[: len(self._offer.prices)] * self._offer.prices
 
     def traded(self, point: _Point) -> float:
-        """What is sold or bought, whichever is more."""
+        """Value sold or bought, whichever is larger."""
         assets = point.amounts[self.count :]
         sells, buys = len(self._sells), len(self._buys)
         return float(max(assets[:sells].sum(), assets[sells:][:buys].sum()))
 
     def start(self) -> _Point:
-        """Somewhere inside all bounds: a little on every row, half of all sales and purchases."""
+        """A point inside all bounds: a little on every row, and half of all sales and purchases."""
         amounts = np.minimum(0.5 * self.most, 0.5)
         depth = self._market.depth(self.rows) / self._raw
         rows = np.minimum(np.minimum(0.1, 0.3 * depth), 0.5 * self.most[: self.count])
@@ -262,7 +265,7 @@ class _Path:
         return self.at(amounts, prices, _stacked(low, _FIRST_BARRIER / (self.most - amounts)))
 
     def at(self, amounts: Floats, prices: Floats, bounds: Floats) -> _Point:
-        """All that follows from amounts, prices, and the prices of their bounds."""
+        """The point with these amounts, prices, and prices of bounds."""
         slack = _stacked(amounts, self.most - amounts)
         out, marginal, bend = self.traders.trade(amounts[: self.count])
         brings = self._uses.copy()
@@ -279,7 +282,7 @@ class _Path:
         )
 
     def step(self, point: _Point, enough: float) -> _Point | None:
-        """One step: where it would lead without a barrier says how strong the next one is to be."""
+        """One step: the result of a step without a barrier determines the next barrier."""
         system = _System(point)
         if system.failed:
             return None
@@ -303,14 +306,14 @@ class _Path:
         return moved
 
     def judged(self, point: _Point, steps: int, laid: int) -> Solution:
-        """The bound at the last prices, exactly, and what the trades there are worth."""
+        """The exact bound at the last prices, and the worth of the trades there."""
         market, offer, count = self._market, self._offer, self.count
         sells, buys, size = self._sells, self._buys, len(self._offer.prices)
         prices = self.prices(point)
         multipliers = np.maximum(point.prices[size:], 0)
         amounts_in = np.zeros(len(market))
         amounts_in[self.rows] = point.amounts[:count] * self._raw
-        # What a pool without a fee trades both ways at once is nothing.
+        # A pool without a fee may trade in both directions at once; only the difference counts.
         both = market.trade(amounts_in)[0][market.back]
         amounts_in = np.maximum(amounts_in - both, 0.0)
         flows = Flows(amounts_in, market.trade(amounts_in)[0])
@@ -330,10 +333,7 @@ class _Path:
         bound += float(offer.sell_max @ np.maximum(prices - cost, 0))
         bound += float(offer.buy_max @ np.maximum(gain - prices, 0))
         least = _NOTHING * max(self.traded(point), _LEAST_TRADED) * self.unit / offer.prices
-        sold, bought = (
-            _at_bounds(sold, offer.sell_max, least),
-            _at_bounds(bought, offer.buy_max, least),
-        )
+        sold, bought = (_at_bounds(sold, offer.sell_max, least), _at_bounds(bought, offer.buy_max, least))
         return Solution(
             *(np.log(prices), multipliers, flows, sold, bought, bound, value, steps),
             market=market,
@@ -343,12 +343,12 @@ class _Path:
 
 
 def _at_bounds(amounts: Floats, most: Floats, least: Floats) -> Floats:
-    """Amounts that are no more than `least` from a bound are there."""
+    """Amounts, where a distance of at most `least` from a bound is set to the bound."""
     return np.where(amounts <= least, 0.0, np.where(most - amounts <= least, most, amounts))
 
 
 def _stacked(low: Floats, high: Floats) -> Floats:
-    """Two rows; `np.stack` takes ten times as long."""
+    """Array of two rows; ten times faster than `np.stack`."""
     found = np.empty((2, len(low)))
     found[0], found[1] = low, high
     return found
@@ -356,11 +356,12 @@ def _stacked(low: Floats, high: Floats) -> Floats:
 
 @dataclass(frozen=True, slots=True)
 class _Point:
-    """Amounts with the room above them, prices, and what the bounds of amounts are worth; and what follows.
+    """A point of the path: amounts with the room above them, prices, prices of bounds, and derived values.
 
-    `slack` has a row for amounts and one for the room above them, `bounds` one for the prices of lower and one for those of
-    upper bounds. `net` is what is left of each token and limit, `slope` what one more of each amount costs, `brings` what it
-    adds to each token and limit, `bends` how fast the slope of rows rises, `barrier` the mean of slacks times their prices.
+    `slack` has a row for amounts and a row for the room above them; `bounds` has a row for the prices of lower and a
+    row for the prices of upper bounds. `net` is the balance of each token and limit, `slope` the cost of a unit of each
+    amount, `brings` its effect on each token and limit, `bends` the curvature of rows, `barrier` the mean of slacks
+    times their prices.
     """
 
     slack: Floats
@@ -375,30 +376,26 @@ class _Point:
 
     @property
     def amounts(self) -> Floats:
-        """What goes into rows, what is sold and bought, and what is left of limits."""
+        """Inputs of rows, sales, purchases, and remainders of limits."""
         return np.asarray(self.slack[0])
 
 
 @dataclass(frozen=True, slots=True)
 class _Move:
-    """By how much everything changes."""
+    """A direction: the changes of all variables."""
 
     slack: Floats
     prices: Floats
     bounds: Floats
 
     def reach(self, point: _Point) -> tuple[float, float]:
-        """Parts of it after which an amount or a price, and a bound's price, would be 0; 1 at most."""
-        least = min(
-            -1.0,
-            float((self.slack / point.slack).min()),
-            float((self.prices / np.abs(point.prices)).min()),
-        )
+        """Parts of the move at which an amount or price, and the price of a bound, reaches 0; at most 1."""
+        least = min(-1.0, float((self.slack / point.slack).min()), float((self.prices / np.abs(point.prices)).min()))
         return -1 / least, -1 / min(-1.0, float((self.bounds / point.bounds).min()))
 
 
 class _System:
-    """The linear system of a step: what amounts become follows from prices, and prices from balances."""
+    """The linear system of a step: amounts follow from prices, and prices from balances."""
 
     def __init__(self, point: _Point) -> None:
         self._point = point
@@ -411,7 +408,7 @@ class _System:
         self._factor, self.failed = dpotrf(matrix, lower=1)
 
     def direction(self, barriers: Floats | float) -> _Move:
-        """The way to where slacks times their bounds' prices are `barriers`."""
+        """The direction to the point where slacks times the prices of their bounds equal `barriers`."""
         point, wanted = self._point, barriers / self._point.slack
         free = self._give * (point.slope - wanted[0] + wanted[1])
         prices, _ = dpotrs(self._factor, point.brings @ free - point.net, lower=1)

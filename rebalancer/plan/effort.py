@@ -1,6 +1,6 @@
-"""How much may be done for one plan? Counted in steps, so that the same input makes the same plan everywhere.
+"""Effort limit of one plan, counted in steps, so that the same input gives the same plan on every machine.
 
-Pure: a clock, where there is one, is passed in.
+Pure: an optional clock is passed in.
 """
 
 from __future__ import annotations
@@ -10,7 +10,8 @@ from collections.abc import Callable
 __all__ = ["Effort"]
 
 _MOST_STEPS = 900
-"""Steps of one plan, of some 0.12 ms on a quiet core: what takes other time is counted as so many. A market of 60 pools that disagree may take them all, one whose bound proves its plan 50."""
+"""Default number of steps, of about 0.12 ms on an idle core; other work is converted to steps. A market of 60
+disagreeing pools may use all of them, a market whose bound proves the plan about 50."""
 
 
 def _never() -> bool:
@@ -18,10 +19,9 @@ def _never() -> bool:
 
 
 class Effort:
-    """Steps that are left for a plan; what was found by then is the plan.
+    """Remaining steps for a plan. When none is left, the best plan so far is used.
 
-    With `is_late` a clock may end it sooner: then two machines may plan differently, so what is to be replayed
-    has none.
+    With `is_late`, a clock may end the search sooner. Two machines may then plan differently, so a replay has no clock.
     """
 
     def __init__(self, most_steps: int = _MOST_STEPS, is_late: Callable[[], bool] = _never) -> None:
@@ -31,11 +31,12 @@ class Effort:
         """Whether something was left untried."""
 
     def spend(self, steps: int) -> None:
-        """Count steps that were made."""
+        """Count completed steps."""
         self._left -= steps
 
     def is_over(self, kept: float = 0.0) -> bool:
-        """Whether to stop here, where that part of all is kept for what follows; asking before something is tried notes that it was not."""
+        """Whether to stop, while the fraction `kept` is reserved for later work. A True result records that something
+        was not tried."""
         is_over = self._left <= kept * self._most or self._is_late()
         self.was_cut |= is_over
         return is_over

@@ -1,13 +1,13 @@
-"""Which swaps sell all of some amounts, or buy exactly some amounts, along a flow that the dual found?
+"""Exact swaps along a flow of the dual: sales of exact input amounts, and purchases of exact output amounts.
 
-The flow says in which parts each token is divided over pools; here those parts are whole units and every
-amount is the pool's exact quote. A sale is pushed: what has arrived of a token goes on in the parts of the
-flow, the last swap takes what is left. A purchase is pulled: what is needed of a token is asked of the
-pools in the parts of the flow, and what they cost is needed in turn, until only the token paid is left.
+The flow gives the split of each token over pools. Here the parts are whole units and every amount is the pool's exact
+quote. A sale is pushed: the amount of a token that has arrived is split by the flow, and the last swap takes the
+remainder. A purchase is pulled: the required amount of a token is split over the pools, and their costs are required in
+turn, until only the paid token is left.
 
-Unlike `legs.py`, which leaves out what is next to nothing beside all that is traded, a token counts here
-however little of it there is: a basket needs every asset. No token that is paid is bought, none that is
-wanted is sold: close such rows beforehand.
+`flow_to_swaps.py` omits flows that are negligible in the total. Here a token counts however small its amount is,
+because a basket needs every asset. The paid token is never bought, and a required token is never sold: close such rows
+beforehand.
 """
 
 from __future__ import annotations
@@ -30,26 +30,26 @@ from rebalancer.venues import Pool
 __all__ = ["Circle", "pulled", "pushed", "run"]
 
 _NOTHING = 1e-6
-"""A flow below this part of all that passes through its token is none."""
+"""A flow below this fraction of the total flow through its token is ignored."""
 
 _PASSES = 6
-"""Times that purchases on a pool that is used more than once are asked for again, on what the others leave of it."""
+"""Passes over purchases that use a pool more than once, each with the pool state that the other swaps leave."""
 
 
 _MOST_TRIED = 6
-"""Swaps of a circle that it is tried to do without, the smallest first."""
+"""Number of swaps of a circle that are removed on trial, the smallest first."""
 
 
 @dataclass(frozen=True, slots=True)
 class Circle:
-    """Rows that go round in circles, as far as they are tried: one of them has to go."""
+    """Rows that form circles, limited to those to try: one of them must be removed."""
 
     rows: NDArray[np.intp]
 
 
 @dataclass(frozen=True, slots=True)
 class _Parts:
-    """A token, and the rows over which it is divided with their weights, the largest last."""
+    """A token, and the rows it is split over with their weights, the largest last."""
 
     token: str
     rows: tuple[tuple[int, float], ...]
@@ -58,7 +58,7 @@ class _Parts:
 def pushed(
     market: Market, solution: Solution, sales_raw: Mapping[str, int], token_out: str
 ) -> tuple[Swap, ...] | Unsettled | Circle:
-    """The legs of selling all of these amounts for a token, in order; or rows that cannot take theirs."""
+    """Swaps that sell all of these amounts for a token, in order; or rows that cannot take their part."""
     parts = _ordered(market, solution, sales_raw, token_out, pull=False)
     if not isinstance(parts, list):
         return parts
@@ -80,16 +80,16 @@ def pushed(
 def pulled(
     market: Market, solution: Solution, required_raw: Mapping[str, int], token_in: str
 ) -> tuple[Swap, ...] | Unsettled | Circle:
-    """The legs of buying these amounts with a token, in order; or rows that cannot give theirs.
+    """Swaps that buy these amounts with a token, in order; or rows that cannot give their part.
 
-    A pool that trades more than one pair is asked for each on what the others leave of it.
+    A pool that trades more than one pair quotes each pair in the state that the others leave.
     """
     parts = _ordered(market, solution, required_raw, token_in, pull=True)
     if not isinstance(parts, list):
         return parts
     states: dict[int, Pool] = {}
     for _ in range(_PASSES):
-        found = _asked_back(market, parts, required_raw, states)
+        found = _required_swaps(market, parts, required_raw, states)
         if isinstance(found, Unsettled):
             return found
         swaps = [swap for _, swap in found]
@@ -103,15 +103,12 @@ def pulled(
 
 
 def run(
-    market: Market,
-    swaps: Sequence[Swap],
-    takes_all: Collection[str] = (),
-    by_out: Collection[str] = (),
+    market: Market, swaps: Sequence[Swap], takes_all: Collection[str] = (), by_out: Collection[str] = ()
 ) -> tuple[Swap, ...] | None:
-    """The same swaps as the chain makes them one after another, None if a pool cannot take its amount.
+    """The same swaps as the chain executes them, one after another; None if a pool cannot take its amount.
 
-    Of the tokens in `takes_all` the last leg that sells one sells all that has arrived of it. Pools in
-    `by_out`, by their keys, trade once, and are asked for the amount out.
+    For tokens in `takes_all`, the last swap that sells the token sells all that has arrived. Pools in `by_out` (keys)
+    trade once, with an exact output.
     """
     start = {pool.key: pool for pool in market.pools}
     last = {swap.token_in: at for at, swap in enumerate(swaps) if swap.token_in in takes_all}
@@ -136,13 +133,10 @@ def run(
     return tuple(made)
 
 
-def _asked_back(
-    market: Market,
-    parts: Sequence[_Parts],
-    required_raw: Mapping[str, int],
-    states: Mapping[int, Pool],
+def _required_swaps(
+    market: Market, parts: Sequence[_Parts], required_raw: Mapping[str, int], states: Mapping[int, Pool]
 ) -> list[tuple[int, Swap]] | Unsettled:
-    """Rows and their legs, in the order in which they can be executed."""
+    """Rows and their swaps, in the order of execution."""
     needed = dict(required_raw)
     groups: list[list[tuple[int, Swap]]] = []
     for part in parts:
@@ -163,10 +157,10 @@ def _asked_back(
 def _ordered(
     market: Market, solution: Solution, starts: Iterable[str], end: str, *, pull: bool
 ) -> list[_Parts] | Unsettled | Circle:
-    """The tokens from the starts to the end, each after all that lead to it, with their parts.
+    """Tokens from the starts to the end, each after all tokens that lead to it, with their parts.
 
-    Pulled, a start is what is bought, and what leads to a token is what it is sold for. No row is
-    stuck where nothing leads on from a token at all.
+    In a pull, the starts are the purchases, and edges lead from a token to the tokens that pay for it. The result has
+    no stuck row if a token has no edge at all.
     """
     flows, size = solution.flows, len(market.tokens)
     froms, tos, amounts = market.token_in, market.token_out, flows.amounts_in
@@ -209,11 +203,11 @@ def _ordered(
 
 
 def _divided(part: _Parts, amount_raw: int) -> list[tuple[int, int]]:
-    """An amount in the parts of a token's rows; those that round to nothing are left out."""
-    rest, left, found = sum(weight for _, weight in part.rows), amount_raw, []
+    """An amount split over a token's rows; parts that round to zero are omitted."""
+    remaining, left, found = sum(weight for _, weight in part.rows), amount_raw, []
     for row, weight in part.rows:
-        share = left if row == part.rows[-1][0] else min(left, int(left * (weight / rest)))
-        rest -= weight
+        share = left if row == part.rows[-1][0] else min(left, int(left * (weight / remaining)))
+        remaining -= weight
         left -= share
         if share:
             found.append((row, share))

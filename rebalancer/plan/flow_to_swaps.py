@@ -1,10 +1,9 @@
-"""Which swaps, in which order and of exactly how much, carry out what the dual's prices ask for?
+"""Conversion of the dual's flow to exact swaps: their order and their whole-unit amounts.
 
-The dual names a trade a pool; together they are a flow from what is sold to what is bought. Here it is
-put in an order in which every token has arrived before it is sold, and settled in whole units: what
-arrives of a token that is sold or passed through is divided by the shares of the flow, the last swap
-takes what is left of it, and every amount out is the pool's exact quote. Nothing is left over but what
-was bought.
+The dual gives a trade for each pool; together they are a flow from sales to purchases. The swaps are ordered so that
+every token has arrived before it is sold. Amounts are in whole units: the amount of a token that is sold or passed
+through is split by the shares of the flow, the last swap takes the remainder, and every output is the pool's exact
+quote. Only purchased tokens are left over.
 """
 
 from __future__ import annotations
@@ -25,16 +24,17 @@ from rebalancer.venues import Pool
 __all__ = ["FilledFlow", "Unsettled", "fill", "ordered_rows", "route_hops", "trading_rows"]
 
 _NOTHING = 1e-7
-"""A flow below this part of all that is traded is none: it is worth less than the rounding."""
+"""A flow below this fraction of the total traded value is ignored: it is worth less than the rounding."""
 
 
 _DIGITS = 10
-"""Decimals of shares: the solver's last digits are noise, without which pools that do not trade do not change how others do."""
+"""Decimals of shares. The solver's last digits are noise; without rounding, pools that do not trade would change the
+shares."""
 
 
 @dataclass(frozen=True, slots=True)
 class FilledFlow:
-    """Legs in order, exact as long as nobody else trades, and what they sell and buy by token, raw."""
+    """Swaps in order, exact if nobody else trades, and the raw amounts they sell and buy by token."""
 
     swaps: tuple[Swap, ...]
     sold: Mapping[str, int]
@@ -43,13 +43,13 @@ class FilledFlow:
 
 @dataclass(frozen=True, slots=True)
 class Unsettled:
-    """Rows that cannot be in a route: they go round in a circle, or give nothing for their share."""
+    """Rows that cannot be part of a route: they form a circle, or return nothing for their share."""
 
     rows: NDArray[np.intp]
 
 
 def ordered_rows(market: Market, solution: Solution) -> list[int] | Unsettled:
-    """The rows that trade, each after all that bring its token; of those of a token the largest last."""
+    """Trading rows, each after all rows that supply its token; of the rows of one token, the largest last."""
     worth = solution.flows.amounts_in * np.exp(solution.log_prices[market.token_in])
     rows = trading_rows(market, solution)
     waiting = np.bincount(market.token_out[rows], minlength=len(market.tokens)).tolist()
@@ -73,13 +73,13 @@ def ordered_rows(market: Market, solution: Solution) -> list[int] | Unsettled:
 
 
 def trading_rows(market: Market, solution: Solution) -> NDArray[np.intp]:
-    """The rows whose flow is worth a swap."""
+    """Rows whose flow is large enough for a swap."""
     worth = solution.flows.amounts_in * np.exp(solution.log_prices[market.token_in])
     return np.flatnonzero(worth > _NOTHING * float(solution.sold @ np.exp(solution.log_prices)))
 
 
 def _returns(market: Market, row: int, leaving: Mapping[int, Sequence[int]]) -> bool:
-    """Whether the rows that are left lead from where a row ends back to where it begins."""
+    """Whether the remaining rows lead from the end of a row back to its beginning."""
     seen: set[int] = set()
     ahead = [int(market.token_out[row])]
     while ahead:
@@ -93,24 +93,20 @@ def _returns(market: Market, row: int, leaving: Mapping[int, Sequence[int]]) -> 
 
 
 def fill(
-    market: Market,
-    solution: Solution,
-    rows: Sequence[int],
-    sales_raw: Mapping[str, int],
-    part: float = 1.0,
+    market: Market, solution: Solution, rows: Sequence[int], sales_raw: Mapping[str, int], part: float = 1.0
 ) -> FilledFlow | Unsettled:
-    """The legs of selling these amounts along the flow, or rows that cannot take theirs.
+    """Swaps that sell these amounts along the flow, or rows that cannot take their part.
 
-    `part` says how much of the flow the sales are: what is passed through a token that is also bought
-    is that part of it.
+    `part` is the fraction of the flow that the sales are. It also scales the flow through a token that is bought as
+    well.
     """
     amounts = solution.flows.amounts_in
     bought_tokens = {market.tokens[i] for i in np.flatnonzero(solution.bought).tolist()}
-    rest: dict[int, float] = {}
+    remaining: dict[int, float] = {}
     last: dict[int, int] = {}
     for row in rows:
         token = int(market.token_in[row])
-        rest[token] = rest.get(token, 0.0) + float(amounts[row])
+        remaining[token] = remaining.get(token, 0.0) + float(amounts[row])
         last[token] = row
     held = dict(sales_raw)
     counts: dict[int, int] = {}
@@ -125,10 +121,10 @@ def fill(
         if token_in in bought_tokens:
             amount = min(has, int(wanted * part))
         else:
-            share = wanted / rest[token]
+            share = wanted / remaining[token]
             share = round(share, _DIGITS) or share
             amount = has if last[token] == row else int(has * share)
-            rest[token] -= wanted
+            remaining[token] -= wanted
         if amount <= 0:
             return Unsettled(np.array([row], dtype=np.intp))
         pool = after.get(number) or market.pools[number]
@@ -146,29 +142,25 @@ def fill(
     bought = {token: held[token] for token in bought_tokens if held.get(token)}
     left = {token: raw for token, raw in held.items() if raw and token not in bought_tokens}
     sold = {token: raw - left.pop(token, 0) for token, raw in sales_raw.items()}
-    if left:  # what nothing takes on: floats saw no more than a rounding's worth leave it
+    if left:  # no row takes this token on, because its flow was below the rounding
         lost = [row for row in rows if market.tokens[int(market.token_out[row])] in left]
         return Unsettled(np.array(lost, dtype=np.intp))
     return FilledFlow(tuple(swaps), {token: raw for token, raw in sold.items() if raw}, bought)
 
 
 def route_hops(swaps: Sequence[Swap], bought: Mapping[str, int]) -> list[Hop]:
-    """The hops of legs in their order.
+    """Hops of swaps, in their order.
 
-    What is bought goes straight to the caller, unless a later hop sells of it: then it stays, that
-    hop names how much it takes, and the executor sends on the rest at the end. Of all other tokens
-    the last hop sells all there is, so that the route also holds when a little more or less has
-    arrived than was planned.
+    Purchased tokens go directly to the caller, unless a later hop sells some of them: then they stay, that hop names
+    its amount, and the executor sends the remainder at the end. For all other tokens, the last hop sells the whole
+    balance, so the route also works if slightly more or less arrives than planned.
     """
     last = {swap.token_in: at for at, swap in enumerate(swaps)}
     found: list[Hop] = []
     for at, swap in enumerate(swaps):
         is_kept = last.get(swap.token_out, -1) > at
         hop = swap.pool.hop(
-            swap.token_in,
-            swap.token_out,
-            swap.amount_in_raw,
-            to_caller=swap.token_out in bought and not is_kept,
+            swap.token_in, swap.token_out, swap.amount_in_raw, to_caller=swap.token_out in bought and not is_kept
         )
         takes_all = last[swap.token_in] == at and swap.token_in not in bought
         found.append(replace(hop, amount_raw=0) if takes_all else hop)

@@ -1,20 +1,20 @@
-"""What does every pool trade at given prices of all tokens, and what does it give for given amounts? With numpy, many pools at once.
+"""Model of all pools in numpy: their trades at given token prices, and their outputs for given inputs.
 
-The planner's problem (`dual.py`) has one price p for each token. Its bound asks what an arbitrageur who sees those
-prices would trade on every pool: with m = p_in / p_out the trade after which one more unit in yields m units out,
-`Pool.flow_to`. Its steps ask what comes out for an amount in, what the next unit gives, and how fast that falls.
+The planner's problem (`dual.py`) has one price p per token. Its bound needs the trade of an arbitrageur on every pool
+at these prices: the trade after which one more unit in yields m = p_in / p_out units out (`Pool.flow_to`). Its steps
+need the output for an input, the marginal output, and its slope.
 
-A stretch of constant liquidity L (Uniswap's whitepaper for V3, section 6.2) is, in either direction,
+A stretch of constant liquidity L (Uniswap V3 whitepaper, section 6.2) is, in either direction,
 
     in = L (s - s₀) / k        out = L (1/s₀ - 1/s)        s = sqrt(k / m) = sqrt(k p_out / p_in)
 
-where s = 1 / sqrt(output per input) at the pool and k is what its fee leaves. A pool of Uniswap V3
-or V4 is a row of such stretches from its present price on, taken from the tick tables that all its
-states share. Of each row only the next `_WINDOW` stretches are laid out; where prices lead beyond
-them, `widened` lays out more. A pair of V2 is one stretch, a weighted pool of Balancer has a closed form. Any other pool is a
-row of stretches through points that its own mathematics names (`focused` lays them closer where a solution lies).
+where s = 1 / sqrt(output per input) at the pool and k is what the fee leaves. A pool of Uniswap V3 or V4 is a row of
+such stretches from its current price on, taken from the tick tables that all its states share. Only the next `_WINDOW`
+stretches of each row are stored; if prices lead beyond them, `widened` stores more. A Uniswap V2 pair is one stretch,
+and a weighted Balancer pool has a closed form. Any other pool is a row of stretches through points of its own curve
+(`focused` places them more closely around a solution).
 
-All numbers are floats: they aim, and exact quotes settle (`legs.py`).
+All numbers are floats. They are used for the search; exact quotes decide (`flow_to_swaps.py`).
 """
 
 from __future__ import annotations
@@ -33,8 +33,9 @@ from typing import Protocol
 import numpy as np
 from numpy.typing import NDArray
 
+from rebalancer.units import PIPS
 from rebalancer.venues import Pool
-from rebalancer.venues.model import EMPTY_SIDE, PIPS, PowerCurve, Stretches
+from rebalancer.venues.model import EMPTY_SIDE, PowerCurve, Stretches
 
 __all__ = ["Flows", "Market", "Traders", "market_of"]
 
@@ -42,61 +43,62 @@ Floats = NDArray[np.float64]
 Indices = NDArray[np.intp]
 
 _WINDOW = 8
-"""Stretches of a row that are laid out at first; most rebalances cross one or two."""
+"""Initial number of stretches per row; most rebalances cross one or two."""
 
 _WINDOW_OF_CURVES = 16
-"""The same where there are curves, which have so many points."""
+"""Initial number if there are curves: their number of points."""
 
 _MARKETS_KEPT = 4
-"""Markets remembered: the vaults of one keeper that are planned at one block share theirs."""
+"""Number of cached markets: all vaults of a keeper that are planned at one block share theirs."""
 
 _WORTHLESS = -80.0
-"""Log price of what leads nowhere: low enough that it adds nothing to anything."""
+"""Log price of an unreachable token: low enough that it has no effect."""
 
 _NO_DEPTH = -300.0
-"""Log depth of a pool whose depth is not known: such pools name a price where no other does."""
+"""Log depth of a pool of unknown depth: such a pool determines a price only if no other pool does."""
 
 _Points = Sequence[tuple[float, float, float]]
 
 _GROWTHS = (0.0, *(2.0**power for power in range(-10, 6)))
-"""Where points of a curve are laid first: parts of the balance that go in."""
+"""Inputs of the first points of a curve, as fractions of the balance."""
 
 _CLOSE_BY = (-0.05, -3e-3, -1e-4, 1e-4, 3e-3, 0.05)
-"""Where more are laid around an amount that flows."""
+"""Offsets of further points around an amount that flows, as fractions of it."""
 
 _ASIDE = 1e-3
-"""How far beside an amount it is seen how fast the yield falls, as a part of it."""
+"""Offset from an amount at which the slope of the marginal output is measured, as a fraction of it."""
 
 _NO_LIQUIDITY = 1e-100
-"""Stands for none where it is divided by."""
+"""Stands for zero liquidity in divisions."""
 
 _GENEROUS_CURVE = 1 + 1e-6
-"""Times that a curve whose fee falls may pay what its points say, at most."""
+"""Safety factor of the output between points of a curve, because its fee may fall."""
 
 _LEAST_STEP = 1e-9
-"""Part by which s grows from point to point at least, so that no stretch is without width."""
+"""Minimum growth of s from point to point, so that every stretch has a width."""
 
 
 @dataclass(frozen=True, slots=True)
 class Flows:
-    """What every row trades: raw units in and out."""
+    """Trades of all rows: raw units in and out."""
 
     amounts_in: Floats
     amounts_out: Floats
 
 
 class Traders(Protocol):
-    """Rows that trade, many at once."""
+    """Many rows that trade, in one call."""
 
     def trade(self, amounts_in: Floats) -> tuple[Floats, Floats, Floats]:
-        """What every row gives for these amounts, what the next unit in gives, and how fast that falls."""
+        """Output of every row for these inputs, the marginal output, and its slope."""
 
 
 class Market:
     """All rows (a pool and a direction) between the tokens of some pools.
 
-    `tokens` are lower-case addresses, `pool`, `token_in` and `token_out` index into `pools` and
-    `tokens`, `back` to the row of the other direction, a row each. `spot` is log(output per input, raw) before the fee, `usual_fee` a part of one.
+    `tokens` are lower-case addresses. `pool`, `token_in`, `token_out` and `back` have one entry per row: indices into
+    `pools` and `tokens`, and of the row in the other direction. `spot` is log(output per input, raw) before the fee.
+    `usual_fee` is a fraction of one.
     """
 
     def __init__(self, pools: Sequence[Pool], window: int = _WINDOW) -> None:
@@ -115,16 +117,16 @@ class Market:
         if None in shapes:
             window = max(window, _WINDOW_OF_CURVES)
         self.window = window
-        # Those of stretches first.
+        # Rows of stretches first.
         order = sorted(range(len(rows)), key=lambda row: isinstance(shapes[row], PowerCurve))
         rows, shapes = [rows[row] for row in order], [shapes[row] for row in order]
         tabled = len(rows) - len(powers)
         self.pool: Indices = np.array([row[0] for row in rows], dtype=np.intp)
         self.token_in: Indices = np.array([self.index[row[2]] for row in rows], dtype=np.intp)
         self.token_out: Indices = np.array([self.index[row[3]] for row in rows], dtype=np.intp)
-        places = {(row[0], row[2], row[3]): at for at, row in enumerate(rows)}
-        self._rows = places
-        back = [places[number, bought, sold] for number, _, sold, bought in rows]
+        row_of = {(row[0], row[2], row[3]): at for at, row in enumerate(rows)}
+        self._rows = row_of
+        back = [row_of[number, bought, sold] for number, _, sold, bought in rows]
         self.back: Indices = np.array(back, dtype=np.intp)
         self._points = {row: _first_points(*rows[row][1:]) for row, shape in enumerate(shapes) if shape is None}
         self._sides = [
@@ -146,12 +148,10 @@ class Market:
 
     @cached_property
     def edges(self) -> dict[str, dict[str, list[tuple[float, int]]]]:
-        """What leads out of each token, by the token that comes out: (spot price less the fee, pool), best first."""
+        """Pools out of each token, by output token: (spot price less the fee, pool number), best first."""
         found: dict[str, dict[str, list[tuple[float, int]]]] = {}
         for number, sold, bought, spot in zip(
-            *(self.pool.tolist(), self.token_in.tolist(), self.token_out.tolist()),
-            self.spot.tolist(),
-            strict=True,
+            *(self.pool.tolist(), self.token_in.tolist(), self.token_out.tolist()), self.spot.tolist(), strict=True
         ):
             most = math.exp(spot) * (1 - self.pools[number].fee_pips / PIPS)
             edges = found.setdefault(self.tokens[sold], {})
@@ -166,23 +166,24 @@ class Market:
 
     @property
     def open_rows(self) -> bytes:
-        """Which rows may trade: alike for markets that are."""
+        """The set of open rows; equal for markets with the same open rows."""
         return b"" if self._open is None else self._open.tobytes()
 
     @property
     def is_whole(self) -> bool:
-        """Whether every row may trade, and each as if it were a pool of its own: two tokens a pool."""
+        """Whether every row is open and is a pool of its own, so each pool has two tokens."""
         return self._open is None and all(len(pool.tokens) == 2 for pool in self.pools)
 
     def widened(self) -> Market:
-        """The same market with four times as many stretches of every row."""
+        """The same market with four times the stretches of every row."""
         found = copy(self)
         found.window = self.window * 4
         found._ticked = _Ticked(self._sides, found.window)
         return found
 
     def focused(self, prices: Floats) -> Market:
-        """The same market with points of curves laid where they trade at these prices; itself where none of them does."""
+        """The same market with points of curves placed around their trades at these prices; unchanged if no curve
+        trades."""
         ratio = prices[self.token_out] / prices[self.token_in]
         trades = np.sqrt(ratio[self._curved]) > self._ticked.start[self._curved]
         if self._open is not None:
@@ -201,21 +202,22 @@ class Market:
         return found
 
     def without(self, rows: Indices) -> Market:
-        """The same market, in which nothing trades on these rows."""
+        """The same market with these rows closed."""
         found = copy(self)
         found._open = np.ones(len(self)) if self._open is None else self._open.copy()
         found._open[rows] = 0
         return found
 
     def only(self, rows: Sequence[int] | Indices) -> Market:
-        """The same market, in which nothing trades on other rows."""
+        """The same market with all other rows closed."""
         found = copy(self)
         found._open = np.zeros(len(self))
         found._open[rows] = 1 if self._open is None else self._open[rows]
         return found
 
     def in_order(self, order: Sequence[int]) -> Market:
-        """The same market, in which tokens are only swapped for ones that come later, on any row; `order` has all of them."""
+        """The same market where tokens are only swapped for later ones in `order`, which has all tokens. Reopens other
+        rows."""
         rank = np.empty(len(self.tokens), dtype=np.intp)
         rank[list(order)] = np.arange(len(order))
         found = copy(self)
@@ -224,16 +226,17 @@ class Market:
 
     @property
     def most(self) -> Floats:
-        """The most that every row takes, raw: 0 where nothing may trade on it, inf where nothing ends it."""
+        """Maximum raw input of every row: 0 if it is closed, inf if it is unlimited."""
         found = np.concatenate((self._ticked.most, self._weighted.most))
         return found if self._open is None else np.where(self._open > 0, found, 0.0)
 
     def trade(self, amounts_in: Floats) -> tuple[Floats, Floats, Floats]:
-        """What every row gives for these amounts, what the next unit in gives, and how fast that falls."""
+        """Output of every row for these inputs, the marginal output, and its slope."""
         return _Both(self._ticked, self._weighted).trade(amounts_in)
 
     def scaled(self, rows: Indices, units_in: Floats, units_out: Floats) -> Traders:
-        """Only these rows, ascending; what goes into each is counted in its `units_in` (raw), what comes out in its `units_out`."""
+        """Only these rows (ascending), with inputs in multiples of `units_in` (raw) and outputs in multiples of
+        `units_out`."""
         at = int(np.searchsorted(rows, self._ticked.rows))
         ticked = self._ticked.scaled(rows[:at], units_in[:at], units_out[:at])
         if at == len(rows):
@@ -242,7 +245,7 @@ class Market:
         return _Both(ticked, weighted) if at else weighted
 
     def flows(self, prices: Floats) -> Flows:
-        """What every row trades at these prices, values of a raw unit each."""
+        """Trades of every row at these prices, which are values of a raw unit."""
         ratio = prices.take(self.token_out) / prices.take(self.token_in)
         count = self._ticked.rows
         amounts_in, amounts_out = self._ticked.flows(ratio[:count])
@@ -255,11 +258,12 @@ class Market:
         return Flows(amounts_in, amounts_out)
 
     def depth(self, rows: Indices) -> Floats:
-        """About how much of its input moves the price of each of these rows by half, raw; more than there is where that is not known."""
+        """Approximate raw input that halves the price of each of these rows; very large if unknown."""
         return np.asarray(np.exp(np.minimum(self._log_depth[rows], 300.0)), dtype=np.float64)
 
     def most_out(self, number: int, token_in: str, token_out: str, amount: float) -> float:
-        """No less than what a pool pays for that much, raw, but for the rounding of floats; of curves a millionth is added."""
+        """Upper bound of a pool's raw output for an amount, up to float rounding; curves include a margin of one
+        millionth."""
         row = self._rows[number, token_in, token_out]
         known = self._most_out.get(row)
         if known is None:
@@ -273,22 +277,22 @@ class Market:
         return known(amount)
 
     def profits(self, prices: Floats) -> Floats:
-        """What an arbitrageur earns at most on every row at these prices."""
+        """Upper bound of an arbitrageur's profit on every row at these prices."""
         flows = self.flows(prices)
         given = prices[self.token_out] * flows.amounts_out
         return np.asarray(given - prices[self.token_in] * flows.amounts_in, dtype=np.float64)
 
     def is_beyond(self, prices: Floats) -> bool:
-        """Whether at these prices a row that may trade is at the end of what is laid out of it, and more is there."""
+        """Whether an open row is at the end of its stored stretches at these prices, and has more."""
         ratio = prices[self.token_out] / prices[self.token_in]
         if self._open is not None:
-            ratio = ratio * self._open  # tokens that nothing leads to have any price
+            ratio = ratio * self._open  # unreachable tokens may have any price
         return self._ticked.is_beyond(ratio[: self._ticked.rows])
 
     def near(self, log_prices: Floats) -> Floats:
-        """Log prices with those that are not known (nan) taken from the deepest pools that lead to them.
+        """Log prices, where unknown ones (nan) are derived from the deepest pools that lead to them.
 
-        What no pool leads to from a known price gets a price that is next to nothing.
+        A token that no pool connects to a known price gets a negligible price.
         """
         known = log_prices.copy()
         while np.isnan(known).any():
@@ -297,14 +301,14 @@ class Market:
             if not len(rows):
                 known[np.flatnonzero(np.isnan(known))[0]] = _WORTHLESS
                 continue
-            # {usd} = {usd/in} * {in}: what moves the price by half, in a pool of that liquidity.
+            # {usd} = {usd/in} * {in}: the input that halves the price, in a pool of that liquidity.
             deep = known[self.token_in[rows]] + self._log_depth[rows]
             row = rows[np.argmax(deep)]
             known[self.token_out[row]] = known[self.token_in[row]] - self.spot[row]
         return known
 
     def net(self, flows: Flows) -> Floats:
-        """What all pools together give of each token, less what they take."""
+        """Output less input of all pools together, per token."""
         size = len(self.tokens)
         out = np.bincount(self.token_out, flows.amounts_out, size)
         into = np.bincount(self.token_in, flows.amounts_in, size)
@@ -315,8 +319,8 @@ _KEPT: OrderedDict[tuple[int, ...], Market] = OrderedDict()
 
 
 def market_of(pools: Sequence[Pool]) -> Market:
-    """The market of these very pools; the last few are remembered."""
-    key = tuple(map(id, pools))  # a kept market keeps its pools, so none of their ids is another's
+    """The market of these pool objects; the last few markets are cached."""
+    key = tuple(map(id, pools))  # a cached market keeps its pools alive, so their ids stay unique
     found = _KEPT.get(key)
     if found is None:
         found = _KEPT[key] = Market(pools)
@@ -326,7 +330,7 @@ def market_of(pools: Sequence[Pool]) -> Market:
 
 
 def _first_points(pool: Pool, token_in: str, token_out: str) -> _Points:
-    """Points of a curve, from nothing on: in, out, and what the next unit gives."""
+    """First points of a curve: input, output and marginal output, from zero on."""
     found = pool.points(token_in, token_out, _GROWTHS)
     if found is not None:
         return found
@@ -335,10 +339,10 @@ def _first_points(pool: Pool, token_in: str, token_out: str) -> _Points:
 
 
 def _more_points(pool: Pool, token_in: str, token_out: str, first: _Points, amount: float, marginal: float) -> _Points:
-    """Those with more around where about that much goes in, at that much for the next unit."""
+    """The first points, and more points around the given amount and marginal output."""
     if pool.points(token_in, token_out, ()) is not None:
         around = amount / pool.balance_of(token_in)
-        # One step of Newton's method: the amount is what points further apart say.
+        # One step of Newton's method, with the slope between points further apart.
         tried = pool.points(token_in, token_out, (around, around * (1 + _ASIDE))) or []
         fall = tried[0][2] - tried[1][2] if len(tried) == 2 else 0.0
         if fall > 0:
@@ -353,7 +357,7 @@ def _more_points(pool: Pool, token_in: str, token_out: str, first: _Points, amou
 
 
 def _flows_to(pool: Pool, token_in: str, token_out: str, marginals: Sequence[float]) -> _Points:
-    """The points where the next unit gives so much, less and less; the first is where nothing has gone in."""
+    """Points at decreasing marginal outputs; the first one has no input."""
     found = [(0.0, 0.0, marginals[0])]
     for marginal in marginals[1:]:
         into, out = map(float, pool.flow_to(token_in, token_out, marginal))
@@ -365,17 +369,13 @@ def _flows_to(pool: Pool, token_in: str, token_out: str, marginals: Sequence[flo
 def _curved_side(pool: Pool, points: _Points) -> Stretches:
     """A row of stretches through points of a curve.
 
-    Where the next unit yields more the more goes in, as the fee falls, nothing flows until the whole of that
-    way pays.
+    If the marginal output first rises because the fee falls, nothing flows until the whole rising part pays.
     """
     if len(points) < 2:
         return EMPTY_SIDE
     amounts, outs, marginals = (list(one) for one in zip(*points, strict=True))
     outs[0] = 0.0
-    averages = [
-        marginals[0],
-        *(out / amount for amount, out in zip(amounts[1:], outs[1:], strict=True)),
-    ]
+    averages = [marginals[0], *(out / amount for amount, out in zip(amounts[1:], outs[1:], strict=True))]
     best = max(range(len(averages)), key=averages.__getitem__)
     spot = math.log(averages[best] / (1 - pool.fee_pips / PIPS))
     if best:
@@ -409,7 +409,7 @@ class _Weighted:
         self._log_best = np.log(best)
         self._minus_out *= -1
         self._minus_exponent, self._share = -exponent, 1 / (1 + exponent)
-        # No log of growth is above these: some pools may only take a third of their balance.
+        # Upper limits on the log of growth: some pools accept only a third of their balance.
         self._most = np.where(self._is_open, np.log1p(most / self._into), 0.0)
         self.log_depth = np.where(self._is_open, np.log(self._into / 2), _NO_DEPTH)
 
@@ -454,10 +454,10 @@ class _Weighted:
 
 
 class _Ticked:
-    """Rows of stretches of constant liquidity, one row after another in flat tables.
+    """Rows of stretches of constant liquidity, one after another in flat tables.
 
-    A row has `window` + 1 stretches; `_ends` has where they end (inf: nowhere), `_stretches` has rows for where they begin,
-    what they hold, and what all before them take (without fee) and give.
+    A row has `window` + 1 stretches. `_ends` are their ends (inf: no end). `_stretches` has rows for their starts and
+    liquidity, and for the total input (without fee) and output before them.
     """
 
     def __init__(self, sides: Sequence[Stretches], window: int) -> None:
@@ -474,9 +474,9 @@ class _Ticked:
         self.depth: Floats = liquidity[:, 0].copy()
         self._kept: Floats = np.array([side.kept for side in sides], dtype=np.float64)
         self._sqrt_kept = np.sqrt(self._kept)
-        # A price that sits on a tick, or rounding, may put the next boundary just behind the start.
+        # If the price is on a tick, rounding may put the next boundary slightly behind the start.
         np.maximum(starts[:, 1:], starts[:, :1], out=starts[:, 1:])
-        # Beyond what is laid out nothing trades.
+        # Nothing trades beyond the stored stretches.
         ends_early: NDArray[np.bool_] = np.array([len(side.starts) > width for side in sides], dtype=np.bool_)
         liquidity[ends_early, -1] = 0
         self._last = np.where(ends_early, starts[:, -1], np.inf)
@@ -494,14 +494,14 @@ class _Ticked:
         self._base = np.arange(self.rows) * width
         held = np.maximum(liquidity, _NO_LIQUIDITY)
         self._stretches = np.stack((at, held, taken, given)).reshape(4, -1)
-        # Of a row that ends at a price, no more is taken than until there; where nothing is left, nothing.
+        # The input of a row is limited to its last price; a row without liquidity takes nothing.
         is_endless = (liquidity > 0) & np.isinf(np.concatenate((starts, starts[:, :1] + np.inf), 1)[:, 1:])
         self.most: Floats = np.where(is_endless.any(axis=1), np.inf, taken[:, -1] / self._kept)
         taken_ends = np.where(np.isinf(starts[:, 1:]), np.inf, taken[:, 1:])
         self._taken_ends = np.ascontiguousarray(taken_ends.T)
 
     def replaced(self, rows: Indices, sides: Sequence[Stretches]) -> _Ticked:
-        """With other sides in these rows."""
+        """A copy with other stretches in these rows."""
         found, new, shape = copy(self), _Ticked(sides, self._window), (4, self.rows, -1)
         for name in ("spot", "start", "depth", "most", "_kept", "_sqrt_kept", "_last"):
             table = getattr(self, name).copy()
@@ -517,7 +517,7 @@ class _Ticked:
         return found
 
     def flows(self, ratio: Floats) -> tuple[Floats, Floats]:
-        """Amounts in and out at so many units in for the last unit out."""
+        """Inputs and outputs at a ratio of input units per last output unit."""
         goal = np.maximum(np.sqrt(ratio) * self._sqrt_kept, self.start)
         place = self._base + (self._ends < goal).sum(axis=0)
         at, liquidity, taken, given = self._stretches.take(place, axis=1)
@@ -527,7 +527,7 @@ class _Ticked:
     def scaled(self, rows: Indices, units_in: Floats, units_out: Floats) -> _Ticked:
         """See `Market.scaled`."""
         found, width = copy(self), len(self._ends) + 1
-        # s is turned by what a unit in is of one out, so that in and out keep their formulas.
+        # s is scaled by the ratio of the units, so the formulas for input and output are unchanged.
         turn, deep = np.sqrt(units_out / units_in), np.sqrt(units_in * units_out)
         scales = np.stack((1 / turn, deep, units_in, units_out))[:, :, None]
         stretches = self._stretches.reshape(4, self.rows, width).take(rows, axis=1) / scales
@@ -548,7 +548,8 @@ class _Ticked:
         return given + part / (at * s), marginal, 2 * marginal * self._kept / (liquidity * s)
 
     def most_out(self, row: int, *, is_exact: bool) -> Callable[[float], float]:
-        """See `Market.most_out`. Beyond what is laid out, and between points of a curve, the next unit is taken to give no less than at the last point."""
+        """See `Market.most_out`. Beyond the stored stretches and between points of a curve, the last known marginal
+        output is used."""
         width, kept = len(self._ends) + 1, float(self._kept[row])
         part = self._stretches[:, row * width : (row + 1) * width]
         ats, held, taken, given = part.tolist()

@@ -1,9 +1,9 @@
-"""What is best within the vault's own limits? The dual problem, asked in the vault's terms.
+"""Optimum within the vault's limits: the dual problem in the vault's terms.
 
-A unit of value sold that comes home is worth `Problem.worth_e18` of it, so what is sought is the most
-of  bought at the lower prices - (1 - worth) * sold at the higher.  Three limits bind all trades
-together: turnover, loss and slippage. Each is linear in what is sold and bought, so each is a multiplier
-of the dual, beside the prices.
+A unit of value sold that moves toward the target is worth `Problem.worth_e18` of it. So the objective is the value
+bought at the lower prices less (1 - worth) times the value sold at the higher prices. Three limits apply to all trades
+together: turnover, loss and slippage. Each is linear in sales and purchases, so each has a multiplier of the dual, in
+addition to the prices.
 """
 
 from __future__ import annotations
@@ -25,20 +25,20 @@ __all__ = ["MOST_FOCUSES", "Optimum", "Terms", "optimum", "terms_of"]
 Floats = NDArray[np.float64]
 
 _SAFE = 1e-9
-"""What is this part from what is allowed is all of it, and less than this part of what is offered is nothing."""
+"""Fractions below this are rounding: a value this near to its limit is at the limit, and a smaller one is zero."""
 
 MOST_FOCUSES = 2
-"""Times that points of curves are laid closer around a solution."""
+"""Maximum number of times that points of curves are placed more closely around a solution."""
 
 _STEPS_OF_A_FOCUS = 12
-"""Steps that laying points of curves takes the time of."""
+"""Steps that one placement of points takes the time of."""
 
 
 @dataclass(frozen=True, slots=True)
 class Terms:
-    """A `Problem` in floats: an entry for each token of a market, in USD a raw unit.
+    """A `Problem` in floats: one entry per token of a market, in USD per raw unit.
 
-    `assets` are the places in the basket of those that the market trades, `places` theirs in the market.
+    `assets` are the basket indices of the assets in the market, `positions` their indices in the market.
     """
 
     offer: Offer
@@ -49,10 +49,10 @@ class Terms:
     positions: tuple[int, ...]
     sales_raw: tuple[int, ...]
     needs_raw: tuple[int, ...]
-    """In basket order, whole: what may be sold and bought."""
+    """Maximum sales and purchases in raw units, in basket order."""
 
     def within(self, sales_raw: Sequence[int], needs_raw: Sequence[int]) -> Terms:
-        """The same for other amounts to sell and buy."""
+        """The same terms with other maximum sales and purchases."""
         sell_max, buy_max = np.zeros((2, len(self.lo)))
         for i, position in zip(self.assets, self.positions, strict=True):
             sell_max[position], buy_max[position] = sales_raw[i], needs_raw[i]
@@ -62,9 +62,9 @@ class Terms:
 
 @dataclass(frozen=True, slots=True)
 class Optimum:
-    """The solution, the bound on what any plan within all limits is worth (USD), and which limit holds.
+    """A solution, the bound on the worth of any plan within all limits (USD), and the name of the binding limit.
 
-    `market` and `terms` are what it was asked with, curves laid where they trade.
+    `market` and `terms` are the inputs; the points of curves are placed around the trades.
     """
 
     solution: Solution
@@ -74,13 +74,14 @@ class Optimum:
     terms: Terms
 
     def bound_after_gas(self, hop_cost: float) -> float:
-        """What any plan is worth at most once every swap has paid that much (USD), at the same prices: a row either earns it there or is left out."""
+        """Upper bound of any plan's worth if every swap costs `hop_cost` (USD), at the same prices: each row earns its
+        cost or is unused."""
         profits = self.market.profits(np.exp(self.solution.log_prices))
         return self.bound - float(np.minimum(np.maximum(profits, 0), hop_cost).sum())
 
 
 def terms_of(problem: Problem, market: Market) -> Terms:
-    """The input as the solver takes it. Needs bound sales and purchases of all assets alike."""
+    """The problem as solver input. The need limits the sales and purchases of all assets by one factor."""
     size = len(market.tokens)
     units = [10.0**decimals * E18 for decimals in problem.decimals]
     pairs = [(i, market.index[t]) for i, t in enumerate(problem.tokens) if t in market.index]
@@ -109,7 +110,7 @@ def terms_of(problem: Problem, market: Market) -> Terms:
 
 
 def _limits(problem: Problem, sell_max: Floats, lo: Floats, hi: Floats) -> tuple[Limit, ...]:
-    """Those that could bind: no unit loses more than it is worth, so neither do all of them."""
+    """Limits that can bind. Since no unit loses more than its worth, looser limits cannot."""
     offered, worth = float(sell_max @ hi), problem.worth_e18 / E18
     found = []
     if problem.sold_max_e18 is not None and problem.sold_max_e18 / E18 < offered:
@@ -123,15 +124,15 @@ def _limits(problem: Problem, sell_max: Floats, lo: Floats, hi: Floats) -> tuple
 
 
 def _within_need(problem: Problem) -> tuple[list[int], list[int]]:
-    """What may be sold and bought where the need, which is of all assets together, is less than that.
+    """Maximum sales and purchases, reduced to the need, which applies to all assets together.
 
-    All sales are made smaller alike, as VaultLens does it; so are the purchases, so that no asset is
-    left outside its destination for one that is cheaper to buy.
+    All sales are scaled by one factor, as in VaultLens, and so are the purchases. So no asset stays outside its
+    destination because another one is cheaper to buy.
     """
     sales, needs = list(problem.sales_max_raw), list(problem.needs_max_raw)
     if problem.need_max_e18 is None:
         return sales, needs
-    # Each value is rounded up once more when it is checked, which may add one an asset.
+    # The check rounds each value up again, which may add one per asset.
     most = max(0, problem.need_max_e18 - len(sales))
     for amounts in (sales, needs):
         offered = sum(problem.value_e18(i, raw) + 1 for i, raw in enumerate(amounts) if raw)
@@ -148,9 +149,10 @@ def optimum(
     first: Solution | None = None,
     focuses: int = MOST_FOCUSES,
 ) -> Optimum | None:
-    """The best trades within all limits; None where nothing can be sold or bought at all, or not the first unit of it.
+    """The best trades within all limits; None if nothing can be traded, or not even the first unit is within the
+    limits.
 
-    Points of curves are laid closer around the solution so many times at most; `first` is that of these terms where it is known.
+    Points of curves are placed more closely at most `focuses` times; `first` is a known solution of these terms.
     """
     offer = problem.offer
     if not offer.sell_max.any() or not offer.buy_max.any() or problem.sold_max <= 0:
@@ -161,14 +163,14 @@ def optimum(
     if len(best.multipliers) and best.multipliers.max() > _SAFE:
         bound_by = offer.limits[int(np.argmax(best.multipliers))].name
         if sold <= _SAFE * float(offer.sell_max @ problem.hi):
-            return None  # not even the first unit stays within the limits
+            return None  # not even the first unit is within the limits
     elif _stops_early(offer, best):
         bound_by = "worth"
     return Optimum(best, best.bound, bound_by, best.market, problem)
 
 
 def _solved(market: Market, offer: Offer, effort: Effort, first: Solution | None, focuses: int) -> Solution:
-    """The solution with the points of curves laid where they trade."""
+    """The solution with points of curves placed around its trades."""
     if first is not None:
         closer = first.market if first.laid else first.market.focused(np.exp(first.log_prices))
         if closer is first.market:
@@ -181,7 +183,7 @@ def _solved(market: Market, offer: Offer, effort: Effort, first: Solution | None
 
 
 def _stops_early(offer: Offer, solution: Solution) -> bool:
-    """Whether more could be sold and more bought, but the next unit is not worth what it would lose."""
+    """Whether more could be traded, but the next unit is worth less than it would lose."""
     sold, bought = solution.sold, solution.bought
     sells = (sold > 0) & (sold < offer.sell_max * (1 - _SAFE))
     buys = (bought > 0) & (bought < offer.buy_max * (1 - _SAFE))

@@ -1,9 +1,10 @@
-"""In which order do tokens follow one another? A plan is no circle: what it sells of a token has come before.
+"""Orders of tokens without circles, so that a plan sells only tokens that it already has.
 
-Pure. Where pools disagree by more than their fees, the dual also trades round circles, whose gain no plan can take: nothing
-could begin them. With an order of all tokens, and swaps only from earlier ones to later ones, there are none, and the
-problem is convex again: its optimum is the best of all plans in that order, and its bound says so. Which order is best is
-a question that no bound answers; here is one that lets most of what flows pass, and others like it to try.
+Pure. If pools disagree by more than their fees, the dual also trades in circles. A plan cannot take their gain, because
+no swap of a circle can be first. If all tokens are ordered and swaps lead only from earlier to later tokens, there are
+no circles, and the problem is convex again: its optimum is the best of all plans in that order, and its bound proves
+it. No bound shows which order is best. This module provides an order that keeps most of the flow, and neighbouring
+orders to try.
 """
 
 from __future__ import annotations
@@ -20,14 +21,15 @@ from rebalancer.plan.swap import Swap
 __all__ = ["makes_circle", "order_of_flows", "order_of_swaps", "orders_beside"]
 
 _NOTHING = 1e-9
-"""A profit below this part of all that is sold is none."""
+"""Profits below this fraction of the total sales are ignored."""
 
 
 def order_of_flows(market: Market, solution: Solution, offer: Offer) -> list[int]:
-    """All tokens of a market in an order that keeps most of what flows, by value.
+    """All tokens of a market in an order that keeps most of the flow, by value.
 
-    Tokens from which all flows away come first, those to which all flows last, then what gives most more than it takes
-    (Eades, Lin, Smyth, "A fast and effective heuristic for the feedback arc set problem", 1993).
+    Tokens with only outgoing flows come first, tokens with only incoming flows last; between them, the largest net
+    output first (Eades, Lin, Smyth,
+    "A fast and effective heuristic for the feedback arc set problem", 1993).
     """
     size = len(market.tokens)
     worth = solution.flows.amounts_in * np.exp(solution.log_prices[market.token_in])
@@ -51,7 +53,7 @@ def order_of_flows(market: Market, solution: Solution, offer: Offer) -> list[int
 
 
 def order_of_swaps(market: Market, swaps: Sequence[Swap], offer: Offer) -> list[int]:
-    """All tokens of a market in an order that these swaps, which make no circle, are in."""
+    """All tokens of a market in an order that fits these swaps, which form no circle."""
     left = [(market.index[swap.token_in], market.index[swap.token_out]) for swap in swaps]
     tokens = list(dict.fromkeys(token for pair in left for token in pair))
     found: list[int] = []
@@ -65,9 +67,10 @@ def order_of_swaps(market: Market, swaps: Sequence[Swap], offer: Offer) -> list[
 
 
 def orders_beside(market: Market, order: Sequence[int], solution: Solution) -> Iterator[list[int]]:
-    """Orders in which one token has moved, to open what would gain most at the solution's prices, most first.
+    """Orders in which one token has moved, to open the pair with the largest gain at the solution's prices, the largest
+    first.
 
-    `market` is the one in which every row is open.
+    All rows of `market` must be open.
     """
     prices = np.exp(solution.log_prices)
     flows = market.flows(prices)
@@ -90,7 +93,7 @@ def orders_beside(market: Market, order: Sequence[int], solution: Solution) -> I
 
 
 def makes_circle(swaps: Sequence[Swap], token_in: str, token_out: str) -> bool:
-    """Whether swaps lead from where another ends back to where it begins."""
+    """Whether a further swap would close a circle with these swaps."""
     seen, ahead = {token_out}, [token_out]
     while ahead:
         token = ahead.pop()
@@ -102,7 +105,7 @@ def makes_circle(swaps: Sequence[Swap], token_in: str, token_out: str) -> bool:
 
 
 def _filled(order: list[int], market: Market, offer: Offer) -> list[int]:
-    """With all other tokens: what is sold first, what is bought last, the rest between."""
+    """The order completed with all other tokens: sold ones first, bought ones last, the others between."""
     others: NDArray[np.intp] = np.setdiff1d(np.arange(len(market.tokens)), order)
     sold = [token for token in others.tolist() if offer.sell_max[token] > 0]
     bought = [token for token in others.tolist() if offer.buy_max[token] > 0]

@@ -1,18 +1,23 @@
-"""What should a basket sell and buy, on which pools, and is it worth it?
+"""Planner of a rebalance: what to sell and buy, on which pools, and whether it is worth it.
 
-Pure. In go what each asset may sell and may take, prices, and pools at one block; out comes a `Plan`,
-whose expected amounts are what the chain pays to the unit as long as nobody trades in between, or a
-`NoPlan` with its reason.
+Pure. Inputs are the maximum sale and purchase of each asset, prices, and pools at one block. The result is a `Plan`,
+whose expected amounts are exactly what the chain pays if nobody trades in between, or a `NoPlan` with its reason.
 
-How: 1. all pools and tokens as one convex problem, the vault's limits among its multipliers (`optimum.py`,
-`dual.py`), which names prices, flows and a bound; where pools disagree by more than their fees, in an order
-of tokens that leaves no circle (`order.py`); then, in `trades.py`, 2. the flows as swaps in order, in whole
-units, by exact quotes (`legs.py`), as much of them as all limits allow; 3. without the swaps that do not earn
-their gas; 4. single routes within the same limits, trade by trade (`single.py`), and what can be made of their pools; and here
-5. of all that was found, the best that the vault's checks (`policy.settle`) let pass and that is worth it, or
-one that ends inside all bands, where the best does not and another rebalance would cost more than the difference.
-Single routes are left out only where the bound proves that nothing else is worth more by a millionth of what is sold. So no plan is
-worth less than they are, however many swaps it has and whichever limits bind, and none is refused because of what larger problems came to.
+Method:
+
+1. `optimum.py`, `dual.py`: all pools and tokens as one convex problem, with the vault's limits among its multipliers.
+It gives prices, flows
+   and a bound. If pools disagree by more than their fees, `order.py` chooses an order of tokens without circles.
+2. `trades.py`: the flows as ordered swaps in whole units, by exact quotes (`flow_to_swaps.py`), as large as all limits
+allow. 3. `trades.py`: without the swaps that do not earn their gas.
+4. `baseline.py`: single routes within the same limits, trade by trade, and improvements on their pools.
+5. Here: the best of all trades that pass the vault's checks (`settlement.settle`) and are worth their cost. A plan that
+ends inside all bands is
+   preferred to a better one that does not, if another rebalance would cost more than the difference.
+
+Single routes are skipped only if the bound proves that no trades are worth more by a millionth of the value sold. So no
+plan is worth less than the single routes, whatever its number of swaps and whichever limits bind, and no plan is lost
+because of the result of a larger problem.
 """
 
 from __future__ import annotations
@@ -40,16 +45,17 @@ from rebalancer.units import BPS, E18
 __all__ = ["plan_rebalance"]
 
 _PROGRESS_PERCENT = (102, 110, 140)
-"""Parts of what progress takes that are tried: what trades lose, and destinations, make it a little more."""
+"""Sales to try, as percentages of what progress requires: losses and destinations require slightly more."""
 
 
 def plan_rebalance(problem: Problem, effort: Effort | None = None) -> Plan | NoPlan:
-    """The trades that bring the basket nearest to its targets for little, within all limits.
+    """The trades that bring the basket nearest to its targets at little cost, within all limits.
 
-    Where better prices are waited for (`patience.py`) and what may be paid now comes to nothing, it is told whether there
-    would be a plan otherwise; that one it is, where waiting would have to begin and costs more gas than it could save.
+    If waiting for better prices is allowed (`wait_rule.py`) and no plan fits the current price limit, the plan without
+    waiting is computed, too. It is returned if waiting has not begun yet and would cost more gas than it could save;
+    otherwise it is the `refused` plan of the result.
 
-    Where `effort` ends before all was tried, it is the best plan until then, and says so (`Plan.was_cut`).
+    If `effort` ends before everything was tried, the result is the best plan so far, with `Plan.was_cut`.
     """
     effort = effort or Effort()
     idle = _nothing_due(problem)
@@ -64,35 +70,35 @@ def plan_rebalance(problem: Problem, effort: Effort | None = None) -> Plan | NoP
     sold_e18, bought_e18 = problem.values_e18(at_once.sales_raw, at_once.expected_buys_raw)
     is_seen = problem.rules is not None and problem.rules.state.due_since
     if not is_seen and problem.benefit_e18(at_once.sales_raw, at_once.expected_buys_raw) + problem.wait_cost_e18 >= 0:
-        return at_once  # waiting would cost more gas than there is to be saved
+        return at_once  # waiting would cost more gas than it could save
     return NoPlan(
         Reason.AWAITS_PRICE,
-        f"bringing {dollars(sold_e18)} home would lose {dollars(sold_e18 - bought_e18)} now, and too little of it loses "
-        f"no more than {problem.worth_e18 * BPS / E18:.1f} bps a unit: better prices are waited for while the limit climbs",
+        f"a rebalance of {dollars(sold_e18)} would lose {dollars(sold_e18 - bought_e18)} now, and too small a part of it loses "
+        f"at most {problem.worth_e18 * BPS / E18:.1f} bps per unit: the keeper waits for better prices while the limit rises",
         refused=at_once,
     )
 
 
 def _best_plan(problem: Problem, effort: Effort) -> Plan | NoPlan | None:
-    """The plan, or why the best there is will not do; None where there are no trades at all."""
-    rest, candidates = problem, list[tuple[Trades, Search]]()
+    """The plan, or why the best trades are not acceptable; None if there are no trades."""
+    remaining, candidates = problem, list[tuple[Trades, Search]]()
     while True:
-        search = Search(rest, effort)
+        search = Search(remaining, effort)
         found = search.found()
-        candidates += [(trades, search) for trades in found if not _too_small(rest, trades)]
-        too_small = _too_small(rest, found[0]) if found else set()
+        candidates += [(trades, search) for trades in found if not _too_small(remaining, trades)]
+        too_small = _too_small(remaining, found[0]) if found else set()
         if not too_small:
             break
-        # Without the assets of which too little would be traded, the others may trade more.
-        rest = replace(
-            rest,
-            sales_max_raw=_without(rest.sales_max_raw, too_small),
-            needs_max_raw=_without(rest.needs_max_raw, too_small),
+        # Without the assets whose trades are too small, the others may trade more.
+        remaining = replace(
+            remaining,
+            sales_max_raw=_without(remaining.sales_max_raw, too_small),
+            needs_max_raw=_without(remaining.needs_max_raw, too_small),
         )
     best, refused = _accepted(problem, candidates)
     if best is None and any(why.reason is Reason.POLICY_REFUSES for _, _, why in refused):
-        # What the vault refuses is not what single routes need be held against.
-        more = [(trades, search) for trades in search.alone(None) if not _too_small(rest, trades)]
+        # The vault refuses the better trades, so single routes are tried without comparing with them.
+        more = [(trades, search) for trades in search.alone(None) if not _too_small(remaining, trades)]
         best, again = _accepted(problem, more)
         refused += again
     if best is not None:
@@ -100,7 +106,7 @@ def _best_plan(problem: Problem, effort: Effort) -> Plan | NoPlan | None:
         return replace(_plan(problem, search.certified(trades), effort), settlement=settlement)
     if refused:
         return _refused(problem, refused, effort)
-    if rest is not problem:
+    if remaining is not problem:
         return NoPlan(Reason.POLICY_REFUSES, "every trade would be below the minimum trade of its asset")
     return None
 
@@ -108,10 +114,10 @@ def _best_plan(problem: Problem, effort: Effort) -> Plan | NoPlan | None:
 def _accepted(
     problem: Problem, candidates: list[tuple[Trades, Search]]
 ) -> tuple[tuple[Trades, Search, Settlement | None] | None, list[tuple[Trades, Search, NoPlan]]]:
-    """The best that will do, if any; and what will not that is worth more."""
+    """The best acceptable trades, if any, and the better ones that are not acceptable."""
     best: tuple[Trades, Search, Settlement | None] | None = None
     refused: list[tuple[Trades, Search, NoPlan]] = []
-    # What leaves a band broken asks for another rebalance: that much more may be paid to end inside all.
+    # Trades that leave a band broken require another rebalance: its cost may be paid to end inside all bands.
     least_e18 = -problem.sending_cost_e18(1)
     for trades, search in sorted(candidates, key=lambda one: -one[0].net_e18):
         if best is not None and trades.net_e18 < least_e18:
@@ -130,7 +136,7 @@ def _accepted(
 def _refused(
     problem: Problem, refused: Sequence[tuple[Trades, Search, NoPlan]], effort: Effort
 ) -> Plan | NoPlan | None:
-    """More trades where only their progress is too little; else the refusal of those that would bring most home."""
+    """More trades if only progress is too small; otherwise the refusal of the trades with the largest sales."""
     for _, _, why in refused:
         is_little = why.refusal is not None and why.refusal.error == "TooLittleProgress"
         may_lose_more = not problem.is_patient and problem.worth_e18 < UNSTATED_WORTH_E18
@@ -142,23 +148,22 @@ def _refused(
 
 
 def _nothing_due(problem: Problem) -> NoPlan | None:
-    """What needs no solving: the vault would not let anything be traded now."""
+    """The result if the vault allows no trade now, without solving."""
     rules = problem.rules
     if rules is not None:
         weighed = weigh_basket(rules.basket)
         called = is_calendar_open(rules.state.rebalanced_at, rules.policy.calendar_seconds, rules.timestamp)
         if weighed.broken is None and not called:
             return NoPlan(
-                Reason.IN_BAND,
-                f"every weight is inside its band; the furthest is {weighed.drift_bps} bps off",
+                Reason.IN_BAND, f"every weight is inside its band; the furthest is {weighed.drift_bps} bps off"
             )
     if not any(problem.sales_max_raw) or not any(problem.needs_max_raw):
-        return NoPlan(Reason.NO_ROUTE, "nothing is in surplus, or nothing in deficit, to trade for")
+        return NoPlan(Reason.NO_ROUTE, "no asset is in surplus, or no asset is in deficit")
     return None
 
 
 def _too_small(problem: Problem, found: Trades) -> set[int]:
-    """Assets of which less than their minimum would be sold, or arrive for sure."""
+    """Assets whose sale or guaranteed purchase would be below their minimum trade."""
     return {
         i
         for i, least in enumerate(problem.min_trades_raw)
@@ -176,7 +181,7 @@ def _plan(problem: Problem, found: Trades, effort: Effort) -> Plan:
     market = market_of(problem.pools)
     used, best = found.optimum, found.whole
     if used is None or best is None:
-        raise AssertionError("trades that are returned carry what bounds them")
+        raise AssertionError("trades without a bound")
     prices = _middle_prices(problem, market, used.solution)
     swap_costs, cost = costs_of(problem, found.swaps, prices)
     sold_e18, _ = problem.values_e18(sales_raw, buys_raw)
@@ -207,7 +212,8 @@ def _plan(problem: Problem, found: Trades, effort: Effort) -> Plan:
 
 
 def _middle_prices(problem: Problem, market: Market, solution: Solution) -> dict[str, float]:
-    """The dual's prices in USD a raw unit. Alone they have no scale: all are set to that of the basket's."""
+    """The dual's prices in USD per raw unit, scaled to the oracle's prices of the basket. By themselves they have no
+    scale."""
     prices = np.exp(solution.log_prices)
     oracle = np.zeros(len(prices))
     for i, token in enumerate(problem.tokens):
@@ -221,7 +227,8 @@ def _middle_prices(problem: Problem, market: Market, solution: Solution) -> dict
 
 
 def _judged(problem: Problem, trades: Trades) -> Settlement | NoPlan | None:
-    """What the vault will compute, if its rules are known; or why it refuses the trades, or they are not worth it."""
+    """The settlement that the vault will compute, if its rules are given; or why the trades are refused or not worth
+    their cost."""
     settlement: Settlement | None = None
     if problem.rules is not None:
         rules = problem.rules
@@ -242,28 +249,29 @@ def _judged(problem: Problem, trades: Trades) -> Settlement | NoPlan | None:
     if paid_e18 and sold_e18 - bought_e18 + paid_e18 > worth_e18:
         return NoPlan(
             Reason.NOT_WORTH_GAS,
-            f"bringing {dollars(sold_e18)} home is worth {dollars(worth_e18)}; it would lose "
-            f"{dollars(sold_e18 - bought_e18)} and cost {dollars(paid_e18)} of "
+            f"a rebalance of {dollars(sold_e18)} is worth {dollars(worth_e18)}, but would lose "
+            f"{dollars(sold_e18 - bought_e18)} and cost {dollars(paid_e18)} in "
             f"{'gas, L1 data and tip' if problem.l1_cost_e18(hops) else 'gas and tip'}",
         )
     return settlement
 
 
 def _worth_e18(problem: Problem, sold_e18: int) -> int:
-    """What bringing all of it home is worth."""
+    """What a rebalance of this value is worth."""
     part_e18 = problem.worth_e18 if problem.total_worth_e18 is None else problem.total_worth_e18
     return sold_e18 * part_e18 // E18
 
 
 def _min_buys_raw(problem: Problem, trades: Trades) -> tuple[int, ...]:
-    """What must arrive at least."""
+    """Minimum amounts to receive."""
     least = BPS - problem.tolerance_bps
     return tuple(max(1, raw * least // BPS) if raw else 0 for raw in trades.buys_raw)
 
 
 def _with_progress(problem: Problem, min_progress_bps: int, distance_e18: int, effort: Effort) -> Plan | NoPlan | None:
-    """The cheapest trades that the vault takes for progress: it wants more at a time than the last unit is worth, and waiting
-    brings no more. A unit that is sold, and what is bought for it, come home by one each."""
+    """The cheapest trades with sufficient progress, for a vault that requires more progress than the last unit is
+    worth, and whose limit will not rise. A sold unit and the unit bought for it reduce the distance by one each.
+    """
     free = replace(problem, worth_e18=UNSTATED_WORTH_E18)
     for percent in _PROGRESS_PERCENT:
         sold_e18 = distance_e18 * min_progress_bps * percent // (2 * BPS * 100)
@@ -278,21 +286,19 @@ def _with_progress(problem: Problem, min_progress_bps: int, distance_e18: int, e
 
 
 def _no_plan(problem: Problem) -> NoPlan:
-    """Which limit it was: the pools, the budgets, or the slippage."""
+    """The limit that prevents every trade: the pools, the budgets, or the slippage."""
     free = replace(problem, sold_max_e18=None, loss_max_e18=None)
     if Search(free, Effort()).found():
         return NoPlan(
-            Reason.BUDGET_SPENT,
-            "what is left of the turnover or loss budget allows no trade: wait for it to refill",
+            Reason.BUDGET_SPENT, "the remaining turnover or loss budget allows no trade: wait until it refills"
         )
     free = replace(free, slippage_limit_e18=E18, worth_e18=UNSTATED_WORTH_E18)
     if Search(free, Effort()).found():
         limit_bps = min(problem.slippage_limit_e18, problem.worth_e18) * BPS // E18
         return NoPlan(
-            Reason.POLICY_REFUSES,
-            f"every trade would lose more than the {limit_bps} bps that the vault allows now",
+            Reason.POLICY_REFUSES, f"every trade would lose more than the {limit_bps} bps that the vault allows now"
         )
     return NoPlan(
         Reason.NO_ROUTE,
-        "no known pool leads from what is in surplus to what is in deficit, or it is too little to buy a raw unit",
+        "no known pool connects an asset in surplus to one in deficit, or the amount is too small to buy a raw unit",
     )

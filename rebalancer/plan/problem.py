@@ -1,8 +1,8 @@
-"""What is a plan made of? What each asset may sell and take, prices, budgets, and pools at one block.
+"""Input of the planner: maximum sales and purchases, prices, limits and budgets, costs, and pools at one block.
 
-Pure. Sequences are in basket order, n of them. Amounts are raw units, prices USD per whole token times
-1e18, values USD times 1e18. Sold is valued up and at the higher price, bought down and at the lower, as
-the vault does.
+Pure. Sequences have n entries in basket order. Amounts are raw units, prices USD per whole token times 1e18, values USD
+times 1e18. As in the vault, sales are valued at the higher price and rounded up, purchases at the lower price and
+rounded down.
 """
 
 from __future__ import annotations
@@ -12,14 +12,7 @@ from dataclasses import dataclass, replace
 
 from rebalancer.errors import BadPlanInput
 from rebalancer.plan.wait_rule import wait_rule
-from rebalancer.policy import (
-    deficit_raw,
-    minimum_bought_e18,
-    surplus_raw,
-    to_destination,
-    value_down,
-    value_up,
-)
+from rebalancer.policy import deficit_raw, minimum_bought_e18, surplus_raw, to_destination, value_down, value_up
 from rebalancer.settlement import Basket, Policy, State, weigh_basket
 from rebalancer.units import BPS, E18, div_up
 from rebalancer.venues import Pool
@@ -27,15 +20,15 @@ from rebalancer.venues import Pool
 __all__ = ["UNSTATED_WORTH_E18", "Problem", "Rules", "destination_limits"]
 
 UNSTATED_WORTH_E18 = E18 // 2
-"""Where nobody says what bringing home is worth: all is traded that the limits allow and the pools can take."""
+"""Default worth: trades are limited only by the limits and the pools."""
 
 _HORIZON_SECONDS = 120
-"""How long after the block it was made at a plan must still be allowed while targets glide."""
+"""Time after the plan's block for which a plan must stay valid while targets glide."""
 
 
 @dataclass(frozen=True, slots=True)
 class Rules:
-    """What a vault judges a rebalance by, for predicting its checks to the unit."""
+    """Inputs of the vault's checks, to predict their exact result."""
 
     policy: Policy
     state: State
@@ -45,71 +38,65 @@ class Rules:
 
 @dataclass(frozen=True, slots=True)
 class Problem:
-    """What a plan is made of. The sequences hold one entry for each asset of the basket."""
+    """Input of a plan. The sequences have one entry per asset of the basket."""
 
     tokens: tuple[str, ...]
     decimals: tuple[int, ...]
     sales_max_raw: tuple[int, ...]
-    """The most that may be sold of each: its surplus, or 0."""
+    """Maximum sale of each asset: its surplus, or 0."""
     needs_max_raw: tuple[int, ...]
-    """The most that may be bought of each: its deficit, or 0."""
+    """Maximum purchase of each asset: its deficit, or 0."""
     prices_e18: tuple[int, ...]
     lo_e18: tuple[int, ...]
     hi_e18: tuple[int, ...]
     pools: tuple[Pool, ...]
     slippage_limit_e18: int = E18
-    """The part of the value sold that may be lost in all; E18 for no limit but the pools'."""
+    """Maximum total loss as a fraction of the value sold; E18 for no limit except the pools'."""
     min_trades_raw: tuple[int, ...] = ()
-    """Least that may be sold or bought of each, if there are such limits."""
+    """Minimum sale or purchase of each asset, if there are such limits."""
     need_max_e18: int | None = None
-    """The most value that may be sold in all, at the prices themselves (the need), if limited."""
+    """Maximum total value to sell at primary prices (the need), if limited."""
     sold_max_e18: int | None = None
-    """The most value that may be sold in all (what is left of the turnover budget), if limited."""
+    """Maximum total value to sell (the remaining turnover budget), if limited."""
     loss_max_e18: int | None = None
-    """The most value that may be lost in all (what is left of the loss budget), if limited."""
+    """Maximum total loss (the remaining loss budget), if limited."""
     targets_e18: tuple[int, ...] = ()
-    """Target weights, where what the trades lose moves the targets themselves: without, it does not."""
+    """Target weights, if losses of the trades move the target values; empty: they do not."""
     dust_e18: int = 0
-    """How far an asset may end beyond its target, as a value."""
+    """Maximum distance beyond its target at which an asset may end, as a value."""
     worth_e18: int = UNSTATED_WORTH_E18
-    """What bringing home a unit of value sold is worth, as a part of it: the next unit that would lose
-    more is not traded, and a plan whose losses, gas and tip are more than all of it is none."""
+    """Worth of a unit of value sold, as a fraction of it. The next unit is not traded if it would lose more, and a plan
+    is rejected if its losses, gas and tip exceed the worth of all its sales."""
     total_worth_e18: int | None = None
-    """The same for all of it together, with its gas; by default `worth_e18`. What is worth waiting for is worth more in the end."""
+    """Worth of all sales together including gas, as a fraction; by default `worth_e18`. It is higher if waiting is
+    allowed."""
     at_most_e18: int | None = None
-    """What the next unit might lose if nothing better were waited for, where it may lose less now (`patience.py`)."""
+    """Maximum loss of the next unit without waiting, if it is lower now because of waiting (`wait_rule.py`)."""
     tolerance_bps: int = 10
-    """By how much less than expected may arrive before the whole rebalance reverts."""
+    """Tolerated shortfall of expected purchases before the whole rebalance reverts."""
     gas_price_wei: int = 0
     native_price_e18: int = 0
-    """USD per whole native token; 0 where gas is not to be weighed."""
+    """USD per whole native token; 0 if gas is ignored."""
     gas_per_rebalance: int = 200_000
     gas_per_hop: int = 90_000
     gas_per_wait: int = 216_000
-    """Of telling the vault that a band is broken, from when on its limit climbs, and that it is whole again."""
+    """Gas of both pokes: when a band breaks, from which time the limit rises, and when all bands are whole again."""
     l1_fixed_wei: int = 0
     l1_wei_per_byte: int = 0
-    """What a rollup charges for a transaction's data on L1: so much, and for each of its bytes. The first may be below 0."""
+    """Rollup fee for a transaction's data on L1: a fixed part, which may be negative, and a part per byte."""
     bytes_per_rebalance: int = 130
     bytes_per_hop: int = 65
     bytes_per_wait: int = 100
-    """Of their transactions as rollups compress them: zeros, of which calldata is full, are hardly paid for."""
+    """Sizes of the transactions after a rollup's compression: the many zeros of calldata cost almost nothing."""
     tip_wei: int = 0
-    """What is paid for being mined, on top of gas."""
+    """Payment for inclusion in a block, in addition to gas."""
     rules: Rules | None = None
-    """With it a plan carries what the vault's checks will compute, and a plan they refuse is none."""
+    """If given, a plan contains the result of the vault's checks, and a plan they refuse is rejected."""
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "tokens", tuple(token.lower() for token in self.tokens))
         size = len(self.tokens)
-        for name in (
-            "decimals",
-            "sales_max_raw",
-            "needs_max_raw",
-            "prices_e18",
-            "lo_e18",
-            "hi_e18",
-        ):
+        for name in ("decimals", "sales_max_raw", "needs_max_raw", "prices_e18", "lo_e18", "hi_e18"):
             if len(getattr(self, name)) != size:
                 raise BadPlanInput(f"{name} has {len(getattr(self, name))} entries, not {size}")
         if len(set(self.tokens)) != size:
@@ -118,11 +105,11 @@ class Problem:
             raise BadPlanInput(f"worth_e18 {self.worth_e18} is not a part of one")
         for i in range(size):
             if self.sales_max_raw[i] < 0 or self.needs_max_raw[i] < 0:
-                raise BadPlanInput(f"asset {i} has an amount below 0")
+                raise BadPlanInput(f"asset {i} has a negative amount")
             if self.sales_max_raw[i] and self.needs_max_raw[i]:
                 raise BadPlanInput(f"asset {i} is both in surplus and in deficit")
             if not 0 < self.lo_e18[i] <= self.prices_e18[i] <= self.hi_e18[i]:
-                raise BadPlanInput(f"asset {i} has no price with lo ≤ price ≤ hi above 0")
+                raise BadPlanInput(f"the prices of asset {i} are not 0 < lo ≤ price ≤ hi")
 
     @classmethod
     def of(
@@ -142,14 +129,14 @@ class Problem:
         l1_fixed_wei: int = 0,
         l1_wei_per_byte: int = 0,
     ) -> Problem:
-        """The input for a vault's basket. Budgets left are fractions of 1e18 of the basket's value.
+        """The problem of a vault's basket. Remaining budgets are fractions of 1e18 of the basket's value.
 
-        With a `policy`, no unit of value is traded that would lose more than is paid now (`patience.py`): the limit
-        climbs, and pools come nearer the oracle meanwhile. All of them together are worth what the policy ever
-        lets be lost; with the `state` too, the plan is held against the vault's checks at the basket's time.
+        With a `policy`, no unit is traded that would lose more than the wait rule accepts now (`wait_rule.py`), because
+        the limit rises while pools approach the oracle. All sales together are worth the policy's maximum slippage.
+        With a `state` too, the plan is checked with the vault's rules at the basket's time.
 
         Raises:
-            PolicyRefused: the basket cannot be weighed.
+            PolicyRefused: the basket cannot be valued.
         """
         weighed = weigh_basket(basket)
         sales, needs, need_e18 = destination_limits(basket, destination_bps)
@@ -163,7 +150,7 @@ class Problem:
             decimals=tuple(asset.decimals for asset in basket.assets),
             sales_max_raw=sales,
             needs_max_raw=needs,
-            # An excluded asset has no price, and neither surplus nor deficit: any price will do.
+            # An excluded asset has no price, no surplus and no deficit, so any price is valid.
             prices_e18=tuple(price or 1 for price in basket.prices_e18),
             lo_e18=tuple(price.lo_e18 or 1 for price in basket.prices),
             hi_e18=tuple(price.hi_e18 or 1 for price in basket.prices),
@@ -196,39 +183,39 @@ class Problem:
 
     @property
     def at_once(self) -> Problem:
-        """The same if nothing better were waited for."""
+        """The same problem without waiting."""
         return self if self.at_most_e18 is None else replace(self, worth_e18=self.at_most_e18, at_most_e18=None)
 
     @property
     def is_patient(self) -> bool:
-        """Whether the limit still climbs, so that more is traded later than now."""
+        """Whether the limit still rises, so that more can be traded later."""
         return self.total_worth_e18 is not None and self.slippage_limit_e18 < self.total_worth_e18
 
     def sold_e18(self, asset: int, amount_raw: int) -> int:
-        """Value of a sale as the vault sees it: at the higher price, rounded up."""
+        """Value of a sale in the vault's checks: at the higher price, rounded up."""
         return value_up(amount_raw, self.hi_e18[asset], 10 ** self.decimals[asset])
 
     def bought_e18(self, asset: int, amount_raw: int) -> int:
-        """Value of a purchase as the vault sees it: at the lower price, rounded down."""
+        """Value of a purchase in the vault's checks: at the lower price, rounded down."""
         return value_down(amount_raw, self.lo_e18[asset], 10 ** self.decimals[asset])
 
     def value_e18(self, asset: int, amount_raw: int) -> int:
-        """Value of an amount at the price itself, rounded down."""
+        """Value of an amount at the primary price, rounded down."""
         return value_down(amount_raw, self.prices_e18[asset], 10 ** self.decimals[asset])
 
     def values_e18(self, sales_raw: Sequence[int], buys_raw: Sequence[int]) -> tuple[int, int]:
-        """All that is sold and all that is bought, as the vault values them."""
+        """Total values sold and bought, in the vault's checks."""
         sold_e18 = sum(self.sold_e18(i, raw) for i, raw in enumerate(sales_raw) if raw)
         bought_e18 = sum(self.bought_e18(j, raw) for j, raw in enumerate(buys_raw) if raw)
         return sold_e18, bought_e18
 
     def benefit_e18(self, sales_raw: Sequence[int], buys_raw: Sequence[int]) -> int:
-        """What is planned for: the worth of what is brought home, less what that loses. Down."""
+        """The objective: worth of the sales, less their loss. Rounded down."""
         sold_e18, bought_e18 = self.values_e18(sales_raw, buys_raw)
         return bought_e18 - div_up(sold_e18 * (E18 - self.worth_e18), E18)
 
     def allows(self, sales_raw: Sequence[int], buys_raw: Sequence[int]) -> bool:
-        """Whether trades stay within what each asset may sell and take, the slippage and the budgets."""
+        """Whether trades are within the maximum sales and purchases, the slippage limit and the budgets."""
         if any(map(int.__gt__, sales_raw, self.sales_max_raw)):
             return False
         if any(map(int.__gt__, buys_raw, self.needs_max_raw)):
@@ -249,31 +236,31 @@ class Problem:
 
     @property
     def hop_cost_e18(self) -> int:
-        """What one hop more costs in USD, its gas and its bytes on L1, rounded up."""
+        """Cost of one more hop in USD: its gas and its bytes on L1. Rounded up."""
         return self._worth_up(self.gas_per_hop * self.gas_price_wei + self.bytes_per_hop * self.l1_wei_per_byte)
 
     @property
     def wait_cost_e18(self) -> int:
-        """What `gas_per_wait` is for costs in USD, in two transactions, rounded up."""
+        """Cost in USD of the two transactions of `gas_per_wait`, rounded up."""
         l1_wei = self.l1_fixed_wei + self.bytes_per_wait * self.l1_wei_per_byte
         return self._worth_up(self.gas_per_wait * self.gas_price_wei + 2 * max(0, l1_wei))
 
     def sending_cost_e18(self, hops: int) -> int:
-        """What a rebalance of so many hops costs in USD, its gas and its bytes on L1, rounded up."""
+        """Cost in USD of a rebalance with this number of hops: its gas and its bytes on L1. Rounded up."""
         return self.gas_cost_e18(hops) + self.l1_cost_e18(hops)
 
     def gas_cost_e18(self, hops: int) -> int:
-        """What the gas of a rebalance of so many hops costs in USD, rounded up."""
+        """Cost in USD of the gas of a rebalance with this number of hops, rounded up."""
         return self._worth_up((self.gas_per_rebalance + self.gas_per_hop * hops) * self.gas_price_wei)
 
     def l1_cost_e18(self, hops: int) -> int:
-        """What a rollup charges for a rebalance of so many hops beside that, in USD, rounded up."""
+        """Rollup fee in USD of a rebalance with this number of hops, in addition to gas. Rounded up."""
         size = self.bytes_per_rebalance + self.bytes_per_hop * hops
         return self._worth_up(max(0, self.l1_fixed_wei + size * self.l1_wei_per_byte))
 
     @property
     def tip_e18(self) -> int:
-        """What the tip costs in USD, rounded up."""
+        """Cost of the tip in USD, rounded up."""
         return self._worth_up(self.tip_wei)
 
     def _worth_up(self, wei: int) -> int:
@@ -281,26 +268,21 @@ class Problem:
 
 
 def destination_limits(basket: Basket, destination_bps: int) -> tuple[tuple[int, ...], tuple[int, ...], int]:
-    """The most that may be sold and bought of each asset, and the need in USD times 1e18. Of one that is barred nothing is bought.
+    """Maximum sales and purchases of each asset, and the need in USD times 1e18. A barred asset is not bought.
 
-    Now and, with targets that glide, a while later.
+    If targets glide, the limits hold both now and at a later time.
     """
-    moments = [basket]
+    times = [basket]
     if basket.timestamp < basket.glide_end:
-        moments.append(replace(basket, timestamp=basket.timestamp + _HORIZON_SECONDS))
+        times.append(replace(basket, timestamp=basket.timestamp + _HORIZON_SECONDS))
     sales, needs, needs_e18 = [], [], []
-    for moment in moments:
+    for moment in times:
         weighed = weigh_basket(moment)
         measured = list(zip(weighed.distances_e18, moment.prices_e18, moment.units, strict=True))
         sales.append([surplus_raw(*one) for one in measured])
         needs.append([0 if basket.is_barred(i) else deficit_raw(*one) for i, one in enumerate(measured)])
         _, need_e18 = to_destination(
-            *(weighed.distances_e18, weighed.total_e18, moment.bands_e18),
-            *(destination_bps, moment.dust_bps),
+            *(weighed.distances_e18, weighed.total_e18, moment.bands_e18), *(destination_bps, moment.dust_bps)
         )
         needs_e18.append(need_e18)
-    return (
-        tuple(map(min, zip(*sales, strict=True))),
-        tuple(map(min, zip(*needs, strict=True))),
-        min(needs_e18),
-    )
+    return (tuple(map(min, zip(*sales, strict=True))), tuple(map(min, zip(*needs, strict=True))), min(needs_e18))

@@ -1,4 +1,4 @@
-"""What is planned: the trades, what they cost and where, how good they are at best, and what the vault will say."""
+"""Result of the planner: trades, their costs, a certificate of their quality, and the vault's settlement."""
 
 from __future__ import annotations
 
@@ -11,32 +11,21 @@ from rebalancer.plan.problem import Problem
 from rebalancer.plan.swap import Swap
 from rebalancer.reasons import Reason
 from rebalancer.settlement import Settlement
-from rebalancer.units import E18
-from rebalancer.venues.uniswap_v3_math import PIPS
+from rebalancer.units import E18, PIPS
 
-__all__ = [
-    "Certificate",
-    "NoPlan",
-    "Plan",
-    "PlanCost",
-    "SwapCost",
-    "costs_of",
-    "dollars",
-    "sentence",
-]
+__all__ = ["Certificate", "NoPlan", "Plan", "PlanCost", "SwapCost", "costs_of", "dollars", "sentence"]
 
 
 @dataclass(frozen=True, slots=True)
 class SwapCost:
-    """Where a leg's value goes, in USD times 1e18; fee + impact is all that it loses.
+    """Cost of a swap in USD times 1e18; fee + impact is its whole loss.
 
-    Assets count at the oracle's prices, other tokens at the plan's own. `impact_e18` is what the
-    leg moves its pool's price by and what that was away from those prices before; it is negative where
-    the pool pays better.
+    Assets are valued at the oracle's prices, other tokens at the plan's own. `impact_e18` contains the price move of
+    the swap, and the pool's distance from those prices before it; it is negative if the pool pays better.
     """
 
     value_e18: int
-    """Of what goes in."""
+    """Value of the input."""
     fee_e18: int
     impact_e18: int
     gas_e18: int
@@ -44,7 +33,8 @@ class SwapCost:
 
 @dataclass(frozen=True, slots=True)
 class PlanCost:
-    """The same for all legs together. Gas has that of the rebalance itself too; `l1_e18` is what a rollup charges beside it."""
+    """Cost of all swaps together. `gas_e18` includes the gas of the rebalance itself; `l1_e18` is the rollup fee in
+    addition to it."""
 
     fee_e18: int
     impact_e18: int
@@ -54,18 +44,19 @@ class PlanCost:
 
     @property
     def total_e18(self) -> int:
-        """All of it."""
+        """Total cost."""
         return self.fee_e18 + self.impact_e18 + self.gas_e18 + self.tip_e18 + self.l1_e18
 
 
 @dataclass(frozen=True, slots=True)
 class Certificate:
-    """How near a plan is to the best there could be, in what is planned for (`Problem.benefit_e18`).
+    """Distance of a plan from the best possible one, in the objective (`Problem.benefit_e18`).
 
-    `bound_e18` is the dual's: no plan over the pools that are used, each paid its gas, is worth more. `all_pools_bound_e18` is
-    that of all pools, where every swap pays its gas: with this plan's gas added, so that both compare with `value_e18`, which
-    is what the plan is worth, exactly. Both are bounds on plans that pass tokens on in the same order, and take each pair of a
-    pool of more than two tokens for a pool of its own, which it is not: there they are farther off.
+    `bound_e18` is the dual's bound: no plan on the pools in use, with their gas paid, is worth more.
+    `all_pools_bound_e18` is the bound over all pools if each swap pays its gas; this plan's gas is added, so that both
+    can be compared with `value_e18`, the exact worth of the plan. Both bounds apply to plans with the same order of
+    tokens. They treat each pair of a pool with more than two tokens as a separate pool, so they are looser for such
+    pools.
     """
 
     value_e18: int
@@ -73,43 +64,43 @@ class Certificate:
     all_pools_bound_e18: int
     sold_e18: int
     gap_before_rounding: float
-    """What the solver's own trades fall short of its bound by, as a part of what is sold."""
+    """Distance of the solver's own trades from its bound, as a fraction of the value sold."""
     steps: int
     """Newton steps of the last solution over all pools."""
 
     @property
     def gap(self) -> float:
-        """What the plan, in whole units, falls short of its bound by, as a part of what is sold."""
+        """Distance of the plan in whole units from its bound, as a fraction of the value sold."""
         return max(0, self.bound_e18 - self.value_e18) / self.sold_e18
 
 
 @dataclass(frozen=True, slots=True)
 class Plan:
-    """What to pass to `BasketVault.rebalance`, what is expected of it, and why."""
+    """Arguments of `BasketVault.rebalance`, their expected result, and the reasons."""
 
     sales_raw: tuple[int, ...]
     min_buys_raw: tuple[int, ...]
     expected_buys_raw: tuple[int, ...]
     route: bytes
     swaps: tuple[Swap, ...]
-    """The swaps in the order they are made, each with its exact fill."""
+    """Swaps in the order of execution, with exact amounts."""
     swap_costs: tuple[SwapCost, ...]
     cost: PlanCost
     worth_e18: int
-    """What bringing this much home is worth, in USD times 1e18: `Problem.worth_e18` of what is sold."""
+    """Worth of these sales in USD times 1e18: `Problem.worth_e18` of the value sold."""
     certificate: Certificate
     text: str
     bound_by: str | None = None
-    """The limit that made the trades smaller than the drift asks for: "turnover", "loss", "slippage",
-    "worth" (the next unit would lose more than bringing it home is worth), or None."""
+    """The limit that made the trades smaller than the drift: "turnover", "loss", "slippage", "worth" (the next unit
+    would lose more than it is worth), or None."""
     settlement: Settlement | None = None
-    """What the vault's checks will compute, if its rules were given: books, drift and budgets after."""
+    """Result of the vault's checks, if its rules were given: ledger, drift and budgets after the rebalance."""
     was_cut: bool = False
-    """Whether the effort for a plan ended before all was tried."""
+    """Whether the effort limit ended the search before everything was tried."""
 
     @property
     def shares(self) -> tuple[float, ...]:
-        """How each token that is sold is split: the part of all that is sold of its token, a leg each."""
+        """Split of each sold token: for each swap, its fraction of all sales of its input token."""
         totals: dict[str, int] = {}
         for swap in self.swaps:
             totals[swap.token_in] = totals.get(swap.token_in, 0) + swap.amount_in_raw
@@ -125,9 +116,9 @@ class Plan:
 
 @dataclass(frozen=True, slots=True)
 class NoPlan:
-    """Why there is nothing to be done: `text` is one sentence for people.
+    """Why there is no plan: `text` is one sentence for people.
 
-    Where there is a plan but the vault would refuse it, `refusal` is the vault's and `refused` that plan.
+    If the vault would refuse the best plan, `refusal` is the vault's error and `refused` that plan.
     """
 
     reason: Reason
@@ -139,12 +130,12 @@ class NoPlan:
 def costs_of(
     problem: Problem, swaps: Sequence[Swap], middle_prices: dict[str, float]
 ) -> tuple[tuple[SwapCost, ...], PlanCost]:
-    """What each leg costs, and all of them. `middle_prices`: USD a raw unit of tokens outside the basket."""
-    place = {token: i for i, token in enumerate(problem.tokens)}
+    """Cost of each swap and of all together. `middle_prices`: USD per raw unit of tokens outside the basket."""
+    index = {token: i for i, token in enumerate(problem.tokens)}
 
     def value_e18(token: str, amount_raw: int) -> int:
-        if token in place:
-            return problem.value_e18(place[token], amount_raw)
+        if token in index:
+            return problem.value_e18(index[token], amount_raw)
         return int(amount_raw * middle_prices[token] * E18)
 
     found = []
@@ -163,14 +154,8 @@ def costs_of(
     return tuple(found), total
 
 
-def sentence(
-    problem: Problem,
-    sales_raw: Sequence[int],
-    buys_raw: Sequence[int],
-    swaps: int,
-    cost: PlanCost,
-) -> str:
-    """A plan in one sentence, without a full stop."""
+def sentence(problem: Problem, sales_raw: Sequence[int], buys_raw: Sequence[int], swaps: int, cost: PlanCost) -> str:
+    """A plan as one sentence, without a full stop."""
     symbols = {token.address: token.symbol for pool in problem.pools for token in pool.tokens}
 
     def listed(amounts_raw: Sequence[int]) -> str:
@@ -190,10 +175,10 @@ def sentence(
 
 
 def dollars(usd_e18: int) -> str:
-    """A value for people, in cents."""
+    """A value as text, in dollars and cents."""
     return f"{'-' * (usd_e18 < 0)}${_number(abs(usd_e18), 18, 2)}"
 
 
 def _number(raw: int, decimals: int, places: int = 6) -> str:
-    """An amount for people, to at most that many places."""
+    """An amount as text, with this number of decimal places."""
     return f"{Decimal(raw).scaleb(-decimals):,.{places}f}"

@@ -1,7 +1,7 @@
-"""Which swaps bring most of one token for some amounts of others?
+"""Sale of several tokens for one token, as swaps with the largest total output.
 
-Pure. The planner's convex problem (`dual.py`) without a vault's limits: all of these amounts are sold, and
-what counts is how much of one token comes of them. Gas is left to who asks.
+Pure. The planner's convex problem (`dual.py`) without a vault's limits: the amounts are sold completely, and the
+objective is the amount of one token. Gas is the caller's concern.
 """
 
 from __future__ import annotations
@@ -26,29 +26,29 @@ from rebalancer.venues.model import check_amount
 __all__ = ["apart", "best_sale", "prices_in", "settled", "sum_out", "unreached"]
 
 _MOST_STUCK = 16
-"""Times that swaps that cannot be part of a route are left out and the rest solved again."""
+"""Maximum number of times that swaps which cannot be part of a route are removed and the rest is solved again."""
 
 _MOST_FOCUSES = 8
-"""Times that points of curves are laid closer around a solution."""
+"""Maximum number of times that points of curves are placed more closely around a solution."""
 
 _CLOSE = 1e-9
-"""Part of what a solution is worth by which that must still change it."""
+"""Change of the bound below which no further placement is made, as a fraction."""
 
 _PLENTY = 8.0
-"""How many times what is expected may be bought, so that it never binds."""
+"""Factor of the expected purchase that may be bought, so that the limit never binds."""
 
 _DUST_RAW = 10
-"""What would fetch fewer raw units than this is not swapped, but paid out as it is."""
+"""Amounts worth fewer raw units of the output token are not swapped, but paid out unchanged."""
 
 
 def best_sale(pools: Sequence[Pool], sales_raw: Mapping[str, int], token_out: str) -> tuple[Swap, ...]:
-    """The swaps, in order, that bring most of a token for all of these amounts of others, but dust.
+    """Swaps, in order, with the largest output of a token for all of these amounts of others, except dust.
 
-    Never less than one route after another brings.
+    The output is never less than that of single routes, one after another.
 
     Raises:
         BadAmount: an amount is not in 1 … 2^255 - 1.
-        NoRoute: no pools lead from a token to that one, or they cannot take that much.
+        NoRoute: no pools connect a token to the output token, or they cannot take the amount.
     """
     for amount_raw in sales_raw.values():
         check_amount(amount_raw)
@@ -93,11 +93,9 @@ def best_sale(pools: Sequence[Pool], sales_raw: Mapping[str, int], token_out: st
 
 
 def settled(
-    market: Market,
-    offer: Offer,
-    flow: Callable[[Market, Solution], tuple[Swap, ...] | Unsettled | Circle],
+    market: Market, offer: Offer, flow: Callable[[Market, Solution], tuple[Swap, ...] | Unsettled | Circle]
 ) -> tuple[tuple[Swap, ...], Solution] | None:
-    """The best swaps within an offer in whole units; those that cannot be part of a route are left out."""
+    """The best swaps within an offer, in whole units; rows that cannot be part of a route are closed."""
     for _ in range(_MOST_STUCK):
         market, found = _solved(market, offer)
         done = flow(market, found)
@@ -107,16 +105,16 @@ def settled(
             break
         rows = done.rows
         if isinstance(done, Circle):
-            # Whatever else it is worth, a circle is none that the chain can make: do without the row that costs least.
-            ways = [market.without(rows[at : at + 1]) for at in range(len(rows))]
-            market = max(ways, key=lambda way: solve(way, offer).value)
+            # The chain cannot execute a circle, whatever it earns: close the row that costs least.
+            fewer = [market.without(rows[at : at + 1]) for at in range(len(rows))]
+            market = max(fewer, key=lambda one: solve(one, offer).value)
         else:
             market = market.without(rows)
     return None
 
 
 def _solved(market: Market, offer: Offer) -> tuple[Market, Solution]:
-    """The solution, and the market with the points of curves laid where they trade."""
+    """The solution, and the market with points of curves placed around its trades."""
     found = solve(market, offer)
     for _ in range(_MOST_FOCUSES):
         closer = market.focused(np.exp(found.log_prices))
@@ -130,9 +128,10 @@ def _solved(market: Market, offer: Offer) -> tuple[Market, Solution]:
 
 
 def apart(market: Market, swaps: Sequence[Swap], solution: Solution) -> Market | None:
-    """The market with one pair for each pool that these swaps use for more, None if there is no such pool.
+    """The market with only one open pair for each pool that these swaps use more than once; None if there is no such
+    pool.
 
-    The dual takes the pairs of a pool for pools of their own, but each pair's trade leaves less for the others.
+    The dual treats the pairs of a pool as separate pools, but a trade of one pair leaves less for the others.
     """
     worth = solution.flows.amounts_in * np.exp(solution.log_prices[market.token_in])
     keys = [swap.pool.key for swap in swaps]
@@ -145,14 +144,14 @@ def apart(market: Market, swaps: Sequence[Swap], solution: Solution) -> Market |
 
 
 def prices_in(market: Market, token: str) -> NDArray[np.float64]:
-    """About what a raw unit of each token is worth in raw units of one of them."""
+    """Approximate value of a raw unit of each token, in raw units of one token."""
     known = np.full(len(market.tokens), np.nan)
     known[market.index[token]] = 0.0
     return np.exp(market.near(known))
 
 
 def unreached(market: Market, tokens: Iterable[str], end: str) -> str | None:
-    """The first of some tokens that no pools connect with one, if there is such."""
+    """The first token that no pools connect to `end`, or None."""
     links = coo_array((np.ones(len(market)), (market.token_in, market.token_out)), (len(market.tokens),) * 2)
     _, island = connected_components(links, directed=False)
     for token in tokens:

@@ -1,4 +1,4 @@
-"""One swap of a plan, and what is left of the pools after some."""
+"""A single swap of a plan, and pool states after swaps."""
 
 from __future__ import annotations
 
@@ -13,10 +13,10 @@ __all__ = ["Swap", "pools_after"]
 
 @dataclass(frozen=True)
 class Swap:
-    """One swap on one pool; amounts are raw and exact as long as nobody else trades there."""
+    """One swap on one pool; amounts are raw, and exact if nobody else trades there."""
 
     pool: Pool
-    """As the legs before left it."""
+    """State after the earlier swaps."""
     token_in: str
     token_out: str
     amount_in_raw: int
@@ -24,11 +24,11 @@ class Swap:
 
     @cached_property
     def pool_after(self) -> Pool:
-        """The pool as this leg leaves it."""
+        """State after this swap."""
         return self.pool.swapped(self.token_in, self.token_out, self.amount_in_raw)[1]
 
 
 def pools_after(pools: Sequence[Pool], swaps: Sequence[Swap]) -> tuple[Pool, ...]:
-    """The pools once these legs have traded on them."""
+    """The pools after these swaps."""
     traded = {swap.pool.key: swap.pool_after for swap in swaps}
     return tuple(traded.get(pool.key, pool) for pool in pools)

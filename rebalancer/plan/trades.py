@@ -1,6 +1,7 @@
-"""The best trades within the vault's limits, in whole units, of swaps that earn their gas, beside single routes.
+"""Search for the best trades in whole units within the vault's limits: swaps that earn their gas, compared with single
+routes.
 
-Between the optimum, which is in floats and knows no gas (`optimum.py`), and the plan. Pure.
+The step between the optimum, which is in floats and without gas (`optimum.py`), and the plan. Pure.
 """
 
 from __future__ import annotations
@@ -27,92 +28,94 @@ from rebalancer.units import E18
 __all__ = ["Search", "Trades", "bound_e18"]
 
 _SMALLER = (0.0, 1e-10, 1e-9, 1e-8, 1e-7, 1e-6, 1e-5, 1e-4, 1e-3, 1e-2, 1e-1)
-"""By which part less is sold where whole units break a limit that floats held."""
+"""Reductions of the sales to try if whole units exceed a limit that floats satisfied."""
 
 _MUCH_LESS = 1e-3
-"""The part of what was meant to be bought by which less is too little."""
+"""Shortfall of purchases that is too large, as a fraction of the intended ones."""
 
 _MOST_NEARER = 5
-"""Times that the way between what fits and what does not is halved."""
+"""Bisection steps between the largest part that fits and the smallest that does not."""
 
 _NEARER = 1e-7
-"""The part of what fits that this way is worth it for."""
+"""Interval below which this bisection ends, as a fraction of the part that fits."""
 
 _MOST_STUCK = 16
-"""Times that swaps that cannot take their part are left out and the rest solved again."""
+"""Maximum number of times that swaps which cannot take their part are removed and the rest is solved again."""
 
 _SURE_STUCK = 4
-"""Of these, so many whatever the effort is: the optimum is nothing until it is carried out."""
+"""Number of these that are made even without effort left: an optimum is useless until it is in whole units."""
 
 _KEPT_FOR_SWAPS = 0.5
-"""Part of the effort that is not for orders."""
+"""Fraction of the effort reserved for work other than orders of tokens."""
 
 _KEPT_FOR_SINGLES = 0.3
-"""Part of the effort that is not for the second order of tokens in whole units."""
+"""Fraction of the effort reserved for work other than the second order of tokens in whole units."""
 
 _MOST_ORDERS = 6
-"""Times that tokens are put in another order, each better than the last."""
+"""Maximum number of improvements of the order of tokens."""
 
 _MOST_BESIDE = 4
-"""Orders beside one that are tried."""
+"""Number of neighbouring orders that are tried."""
 
 _MORE_BY_ORDER = 1e-7
-"""Part by which another order must be worth more."""
+"""Minimum gain of another order, as a fraction."""
 
 _MOST_MOVES = 3
-"""Times that purchases are made smaller because losses move the targets; the second loss is much like the first."""
+"""Maximum number of times that purchases are reduced because losses move the targets; later losses are almost equal."""
 
 _MORE = 1e-2
-"""By this part more than they do now, targets are taken to move."""
+"""Safety margin of the assumed move of targets, as a fraction."""
 
 _STEPS_OF_A_QUOTE = 1
-"""Steps that comparing a quote takes the time of."""
+"""Effort of a quote in steps."""
 
 _STEPS_OF_A_SWAP = 1
-"""Steps that settling a swap in whole units takes the time of."""
+"""Effort of settling a swap in whole units, in steps."""
 
 _CLOSE = 10**6
-"""One part in this many of what is sold is not looked at: a plan that is proved to be this near its bound is the best."""
+"""Part of the value sold that is ignored (one in this many): a plan proved to be this near its bound is the best."""
 
 _NEAR_BEST = 0.75
-"""Part of what a plan is worth from which single routes are a start for a better one, where gas counts."""
+"""Fraction of a plan's worth from which single routes are a starting point for a better plan, if gas matters."""
 
 _MUCH_GAS = 1e-2
-"""Part of what a plan is worth that its gas is at least where fewer swaps are sought from single routes on."""
+"""Fraction of a plan's worth that gas must exceed for a search for fewer swaps to start from single routes."""
 
 _LITTLE_GAS = 1e-4
-"""The same below which it is not sought what may go."""
+"""Fraction of a plan's worth below which gas is too small to remove swaps."""
 
 _MOST_ADDED = 4
-"""Times that pools are added to few, so many at once."""
+"""Maximum number of times that pools are added to a few."""
 
 _ADDED_AT_ONCE = 3
+"""Number of pools added each time."""
 
 _MOST_DROPS = 6
-"""Times that it is tried to do without the swaps that earn least."""
+"""Maximum number of attempts to remove the swaps that earn least."""
 
 _FAR_BELOW = 1 / 3
-"""The part of its gas below which a swap's profit is far below it."""
+"""Fraction of its gas below which a swap's profit is far too small."""
 
 
 @dataclass(frozen=True, slots=True)
 class Trades:
-    """Legs in order and what they come to.
+    """Swaps in order, and their totals.
 
-    `optimum` is what they were made from, `whole` that of all pools in the same order; single routes have neither (`Search.certified`).
+    `optimum` is their source, `whole` the optimum over all pools in the same order; single routes have neither (see
+    `Search.certified`).
     """
 
     swaps: tuple[Swap, ...]
     sales_raw: tuple[int, ...]
     buys_raw: tuple[int, ...]
     net_e18: int
-    """What is planned for, less the gas of the legs."""
+    """The objective less the gas of the swaps."""
     optimum: Optimum | None = None
     whole: Optimum | None = None
 
 
 class Search:
-    """Single routes, the optimum, whole units and gas, one after another for as long as effort is left."""
+    """Search over single routes, the optimum, whole units and gas, while effort is left."""
 
     def __init__(self, problem: Problem, effort: Effort) -> None:
         market = market_of(problem.pools)
@@ -120,9 +123,10 @@ class Search:
         self.terms = terms_of(problem, market)
 
     def found(self) -> list[Trades]:
-        """Trades within all limits, the best first. Single routes are always among them, or proved to be no better.
+        """Trades within all limits, the best first. They include single routes, unless those are proved to be no
+        better.
 
-        What is proved to be no better may still be accepted where the best is not: `alone` without a `top` finds it.
+        Trades that are no better may still be accepted when the best are not: `alone` without a `top` finds them.
         """
         if not len(self.market):
             return []
@@ -140,34 +144,36 @@ class Search:
         if singles:
             alone = max(singles, key=lambda one: one.net_e18)
             top = max(found, key=lambda one: one.net_e18)
-            # Where single routes are the best so far, their order of tokens is better than the optimum's was.
+            # If single routes are the best so far, their order of tokens is better than the optimum's.
             if alone is top or not self.effort.is_over():
                 found += self.from_single(alone, top)
         return sorted(found, key=lambda one: -one.net_e18)
 
     def alone(self, best: Optimum | None, top: Trades | None = None) -> list[Trades]:
-        """All that single routes gather, trade by trade; also of what an optimum sells, where targets or budgets make that less.
+        """All states of single routes, trade by trade; also for the sales of an optimum, if targets or budgets reduce
+        them.
 
-        Beside the `top` of what was found they may end early, where they can neither be better nor a start for what is.
+        With the `top` of the trades found, the search ends early if single routes can be neither better nor a starting
+        point.
         """
-        ways = [self.terms.sales_raw]
+        all_sales = [self.terms.sales_raw]
         if best is not None:
-            ways.append(best.terms.sales_raw)
+            all_sales.append(best.terms.sales_raw)
         beat_e18 = None
         if top is not None:
             start_e18 = int(top.net_e18 * _NEAR_BEST) if self.is_dear(top.net_e18, len(top.swaps)) else top.net_e18
             beat_e18 = min(start_e18, top.net_e18)
         found: list[Trades] = []
-        for sales in dict.fromkeys(ways):
+        for sales in dict.fromkeys(all_sales):
             for fitting in (False, True):
-                routes, environments = self.routes(sales, fitting=fitting, beat_e18=beat_e18)
-                found += environments
+                routes, gathered = self.routes(sales, fitting=fitting, beat_e18=beat_e18)
+                found += gathered
                 if not routes.was_capped:
-                    break  # fitted, they would be the same
+                    break  # with fitting, the trades would be the same
         return found
 
     def is_dear(self, net_e18: int, swaps: int) -> bool:
-        """Whether gas is so much of what trades are worth that fewer swaps may be worth more."""
+        """Whether gas is so large compared with the worth of trades that fewer swaps may be better."""
         return self.problem.hop_cost_e18 * swaps > _MUCH_GAS * net_e18
 
     def routes(
@@ -178,19 +184,19 @@ class Search:
         fitting: bool = True,
         beat_e18: int | None = None,
     ) -> tuple[SingleRoutes, list[Trades]]:
-        """Single routes one after another, behind what has begun."""
+        """Single routes one after another, after the swaps of `begun`."""
         routes = SingleRoutes(self.market)
         first = None
         if begun is not None:
             first = Gathered(begun.swaps, begun.sales_raw, begun.buys_raw, begun.net_e18)
         needs_raw = self.terms.needs_raw
-        environments = routes.trade(self.problem, sales_raw, needs_raw, first, fitting=fitting, beat_e18=beat_e18)
+        gathered = routes.trade(self.problem, sales_raw, needs_raw, first, fitting=fitting, beat_e18=beat_e18)
         self.effort.spend(_STEPS_OF_A_QUOTE * routes.quotes)
-        found = [Trades(one.swaps, one.sales_raw, one.buys_raw, one.net_e18) for one in environments]
+        found = [Trades(one.swaps, one.sales_raw, one.buys_raw, one.net_e18) for one in gathered]
         return routes, found
 
     def from_single(self, alone: Trades, top: Trades) -> list[Trades]:
-        """What can be made of the pools of single routes, where those are the best or come near it."""
+        """Improvements on the pools of single routes, if those are the best or nearly the best."""
         cost_e18 = self.problem.hop_cost_e18
         is_best = alone is top
         is_near = cost_e18 > 0 and (
@@ -203,7 +209,7 @@ class Search:
         return found + (self.from_few(whole, alone.swaps) if is_near and whole else [])
 
     def certified(self, trades: Trades) -> Trades:
-        """The trades with what bounds them."""
+        """The trades with their bounds."""
         if trades.whole is not None:
             return trades
         order = order_of_swaps(self.market, trades.swaps, self.terms.offer)
@@ -211,7 +217,7 @@ class Search:
         return replace(trades, optimum=whole, whole=whole)
 
     def from_few(self, whole: Optimum, swaps: Sequence[Swap]) -> list[Trades]:
-        """The best on the pools of some legs alone, and on those with what more earns its gas beside them."""
+        """The best trades on only the pools of some swaps, and with further pools that earn their gas."""
         market, found = whole.market, list[Trades]()
         pools = {pool.key: number for number, pool in enumerate(market.pools)}
         used = {(pools[swap.pool.key], market.index[swap.token_in], market.index[swap.token_out]) for swap in swaps}
@@ -238,7 +244,8 @@ class Search:
         return found
 
     def whole(self) -> list[Optimum]:
-        """The optimum over all pools that is no circle; where there are circles, those of two orders of tokens, the one that could be worth more first."""
+        """Optima over all pools without circles. If there are circles: those in two orders of tokens, the higher
+        potential first."""
         offer = self.terms.offer
         if not offer.sell_max.any() or not offer.buy_max.any() or self.terms.sold_max <= 0:
             return []
@@ -255,13 +262,14 @@ class Search:
         best = self.in_some_order(first, seen)
         if best is None or self.effort.is_over(_KEPT_FOR_SWAPS):
             return [best] if best else []
-        # The orders beside one are not all: what pools would trade at the basket's own prices leads to others.
+        # Neighbouring orders are not all: the flows at the basket's own prices lead to others.
         flows = self.market.flows(offer.prices)
         other = self.in_some_order(replace(first, flows=flows), seen)
         return sorted([best, other] if other else [best], key=lambda one: -self.could_be(one))
 
     def in_some_order(self, first: Solution, seen: set[bytes]) -> Optimum | None:
-        """The optimum in an order of tokens that keeps most of what flows, made better by others beside it; `seen` are the markets tried."""
+        """The optimum in an order of tokens that keeps most of the flow, improved by neighbouring orders; `seen` are
+        the markets tried."""
         order = order_of_flows(self.market, first, self.terms.offer)
         start = self.market.in_order(order).open_rows
         best = None if start in seen else self.in_order(order)
@@ -278,10 +286,10 @@ class Search:
                 if self.effort.is_over(_KEPT_FOR_SWAPS):
                     return best
                 seen.add(market.open_rows)
-                way = solve(market, best.terms.offer)
-                self.effort.spend(way.steps)
-                if way.value > value + _MORE_BY_ORDER * abs(value):
-                    again = self.near_targets(market, way)
+                candidate = solve(market, best.terms.offer)
+                self.effort.spend(candidate.steps)
+                if candidate.value > value + _MORE_BY_ORDER * abs(value):
+                    again = self.near_targets(market, candidate)
                     if again is not None and self.better(again, best):
                         best, order, value = again, other, again.solution.value
                         break
@@ -290,11 +298,11 @@ class Search:
         return best
 
     def better(self, one: Optimum, other: Optimum) -> bool:
-        """Whether one optimum is worth more than another, limits held."""
+        """Whether one optimum, within its limits, is worth more than another."""
         return self.worth(one) > self.worth(other)
 
     def worth(self, best: Optimum) -> float:
-        """What an optimum is worth at the first value of sales, whatever it was solved at."""
+        """Worth of an optimum at the original value of sales, whatever value it was solved with."""
         offer, solution = self.terms.offer, best.solution
         return float(offer.gain @ solution.bought - offer.cost @ solution.sold)
 
@@ -303,14 +311,15 @@ class Search:
         return self.near_targets(self.market.in_order(order))
 
     def without_limits(self, order: Sequence[int]) -> Optimum:
-        """The optimum in an order of tokens but for budgets and slippage: no plan within them is worth more."""
+        """The optimum in an order of tokens without budgets and slippage limit: an upper bound for plans within
+        them."""
         market = self.market.in_order(order)
         found = solve(market, replace(self.terms.offer, limits=()), focuses=1)
         self.effort.spend(found.steps)
         return Optimum(found, found.bound, None, found.market, self.terms)
 
     def near_targets(self, market: Market, first: Solution | None = None) -> Optimum | None:
-        """The optimum under which no asset crosses its target; `first` where it has been solved as it stands."""
+        """The optimum in which no asset crosses its target; `first` is a known solution of the market."""
         terms = self.terms
         best = optimum(market, terms, self.effort, first=first)
         for _ in range(_MOST_MOVES):
@@ -322,7 +331,7 @@ class Search:
         return best
 
     def carried_out(self, best: Optimum) -> list[Trades]:
-        """An optimum in whole units, without what does not earn its gas; none where that cannot be."""
+        """An optimum in whole units, without swaps that do not earn their gas; empty if impossible."""
         shared = _rows_that_share(best)
         could_be_e18 = self.could_be(best)
         if not len(shared) and not self.is_dear(could_be_e18, _swaps(best)):
@@ -341,7 +350,7 @@ class Search:
         fewer = self.earning(settled)
         found = [replace(one, whole=best) for one in ((fewer,) if fewer is settled else (fewer, settled))]
         if len(shared) and not self.effort.is_over():
-            # What is left may go by the other pairs of pools that several want.
+            # The remaining sales may use other pairs of pools that several swaps need.
             _, more = self.routes(best.terms.sales_raw, fewer)
             found += [replace(one, optimum=best, whole=best) for one in more[-1:]]
         return sorted(found, key=lambda one: -one.net_e18)
@@ -351,7 +360,7 @@ class Search:
         return optimum(best.market.without(rows), best.terms, self.effort, focuses=1)
 
     def settled(self, best: Optimum) -> Trades | None:
-        """The optimum in whole units; swaps that cannot take their part are left out."""
+        """The optimum in whole units; swaps that cannot take their part are removed."""
         for tries in range(_MOST_STUCK):
             rows = ordered_rows(best.market, best.solution)
             if not isinstance(rows, Unsettled):
@@ -371,12 +380,12 @@ class Search:
         return None
 
     def earning(self, found: Trades) -> Trades:
-        """Without the swaps that do not earn their gas.
+        """The trades without swaps that do not earn their gas.
 
-        A pool's profit at the dual's prices is the least that doing without it loses, so a pool whose
-        profit pays for its gas stays. Of the others those go together whose profit is far below it; where
-        that loses more than it saves, only half of them, and so on. Where gas is little, what was not worth a swap
-        before is not worth one now: the rest is solved alone, which is quicker.
+        A pool's profit at the dual's prices is a lower bound of the loss without it, so a pool whose profit covers its
+        gas stays. Of the others, those with a profit far below their gas are removed together. If that loses more than
+        it saves, only half of them are removed, and so on. If gas is small, rows that were not worth a swap before stay
+        closed: the remaining rows are solved alone, which is faster.
         """
         cost, best = self.problem.hop_cost_e18 / E18, found.optimum
         if not cost or best is None:
@@ -411,7 +420,8 @@ class Search:
         return found
 
     def lean(self, best: Optimum) -> Optimum:
-        """An optimum without the swaps that do not earn their gas, where gas is little: by `dispensable`, solved once more."""
+        """An optimum without swaps that do not earn their gas, for small gas: chosen by `dispensable` and solved
+        again."""
         cost = self.problem.hop_cost_e18 / E18
         for _ in range(_MOST_DROPS if cost else 0):
             rows = trading_rows(best.market, best.solution)
@@ -429,7 +439,7 @@ class Search:
         return best
 
     def could_be(self, best: Optimum) -> int:
-        """What an optimum is worth after the gas of its swaps, before it is settled in whole units."""
+        """Worth of an optimum after the gas of its swaps, before it is settled in whole units."""
         return bound_e18(self.worth(best)) - self.problem.hop_cost_e18 * _swaps(best)
 
 
@@ -438,9 +448,9 @@ def _swaps(best: Optimum) -> int:
 
 
 def _rows_that_share(best: Optimum) -> NDArray[np.intp]:
-    """All rows but the best of pools, of more than two tokens, that trade more than one pair at once.
+    """All rows except the best one of each pool that trades more than one of its pairs at once.
 
-    The dual takes their pairs for pools of their own, but each pair's trade leaves less for the others.
+    The dual treats the pairs of a pool as separate pools, but a trade of one pair leaves less for the others.
     """
     market, solution = best.market, best.solution
     rows = trading_rows(market, solution)
@@ -454,7 +464,7 @@ def _rows_that_share(best: Optimum) -> NDArray[np.intp]:
 
 
 def _is_proved(problem: Problem, found: Trades) -> bool:
-    """Whether the bound alone says that nothing else, in whatever order, is worth more by what is looked at."""
+    """Whether the bound proves that no other trades, in any order, are worth significantly more."""
     whole = found.whole
     if whole is None or not whole.market.is_whole:
         return False
@@ -464,10 +474,10 @@ def _is_proved(problem: Problem, found: Trades) -> bool:
 
 
 def _short_of_targets(problem: Problem, terms: Terms, solution: Solution) -> Terms | None:
-    """Terms under which no asset crosses its target, None if none does.
+    """Terms under which no asset crosses its target; None if no asset does.
 
-    What trades lose or gain moves all targets a little, and what was just enough is then too much.
-    Up to half of the dust it is let be: the vault allows all of it.
+    Losses and gains of trades move all targets slightly, so an exact trade is then too large. Up to half of the dust is
+    tolerated; the vault tolerates all of it.
     """
     if not problem.targets_e18:
         return None
@@ -481,7 +491,7 @@ def _short_of_targets(problem: Problem, terms: Terms, solution: Solution) -> Ter
     sales, needs = list(terms.sales_raw), list(terms.needs_raw)
     crossed = False
     for at, i in enumerate(terms.assets):
-        # Sold assets are crossed by a target that rises, bought ones by one that falls.
+        # A rising target crosses sold assets, a falling one crosses bought assets.
         moved = targets[at] * abs(lost) * (1 + _MORE)
         traded, limits, maxima = (
             (bought[at], needs, problem.needs_max_raw) if lost > 0 else (sold[at], sales, problem.sales_max_raw)
@@ -494,7 +504,7 @@ def _short_of_targets(problem: Problem, terms: Terms, solution: Solution) -> Ter
 
 
 def _within_limits(problem: Problem, best: Optimum, rows: Sequence[int]) -> Trades | Unsettled | None:
-    """The optimum's flow in whole units, as much of it as exact quotes find within all limits."""
+    """The optimum's flow in whole units, as large as exact quotes find within all limits."""
     fits: tuple[float, Trades] | None = None
     too_much = np.inf
     sold = float(best.solution.sold @ best.terms.hi)
@@ -512,7 +522,7 @@ def _within_limits(problem: Problem, best: Optimum, rows: Sequence[int]) -> Trad
         too_much = part
     if fits is None:
         return None
-    # Of next to nothing, floats know balances less exactly than exact quotes do.
+    # For tiny amounts, floats know balances less precisely than exact quotes.
     short = _short_of(best, fits[1])
     if not np.isfinite(too_much) and short > 1 + _MUCH_LESS:
         too_much = fits[0] * short**2
@@ -529,14 +539,14 @@ def _within_limits(problem: Problem, best: Optimum, rows: Sequence[int]) -> Trad
 
 
 def _short_of(best: Optimum, trades: Trades) -> float:
-    """How many times what is bought of an asset an optimum meant to buy of it, at most."""
+    """Largest ratio of an asset's intended purchase to its actual one."""
     bought = best.solution.bought
     positions = zip(best.terms.assets, best.terms.positions, strict=True)
     return max(int(bought[position]) / max(1, trades.buys_raw[i]) for i, position in positions)
 
 
 def _in_whole_units(problem: Problem, best: Optimum, rows: Sequence[int], part: float) -> Trades | Unsettled | None:
-    """That part of an optimum's flow; None where it is nothing."""
+    """A fraction of an optimum's flow in whole units; None if it is zero."""
     terms, sold = best.terms, best.solution.sold
     sales: dict[str, int] = {}
     for i, position in zip(terms.assets, terms.positions, strict=True):
@@ -561,10 +571,10 @@ def _trades(problem: Problem, swaps: Sequence[Swap], sold: Mapping[str, int], bo
 
 
 def _profits(market: Market, solution: Solution) -> NDArray[np.float64]:
-    """What an arbitrageur earns on every row at the dual's prices."""
+    """Profit of an arbitrageur on every row at the dual's prices."""
     return market.profits(np.exp(solution.log_prices))
 
 
 def bound_e18(value: float) -> int:
-    """USD times 1e18 of a float; a bound that is none is as large as no basket is."""
+    """A float in USD as USD times 1e18. An infinite bound becomes larger than any basket."""
     return int(value * E18) if np.isfinite(value) else 1 << 200

@@ -1,26 +1,29 @@
-"""How much may the next unit lose now, and when is it better to wait? From the vault and its policy alone. Pure.
+"""Wait rule: how much the next unit may lose now, and when to wait for better prices. Depends only on the vault and its
+policy. Pure.
 
-A vault's slippage limit climbs from the moment a band was seen broken: it says what the vault would pay in the end
-rather than stay out of its band, not what a trade should cost. What it does cost depends on where arbitrageurs have left
-the pools, anywhere from nothing (a pool that stands one fee off on the good side) to twice its fee (on the bad one);
-and right after a break it is most often the bad one, because the very move that broke the band pushed the pools there. Every
-round of the oracle deals anew. Prices are as likely to go on as to come back, so waiting loses nothing on average but the
-time out of band, and a weight often comes home by itself.
+A vault's slippage limit rises from the time a band was seen broken. It is the price the vault would finally pay to
+return to its band, not the price a trade should cost. The actual cost depends on where arbitrageurs have left the
+pools: from zero (a pool that is one fee off in the good direction) to twice the pool's fee (in the bad direction).
+Right after a break the bad direction is more likely, because the move that broke the band also moved the pools. Every
+oracle round changes this. Prices continue or return with equal probability, so on average waiting costs only time out
+of band, and a weight often returns by itself.
 
-So this is a search with a deadline (an offer a round, none can be called back), and its answer is a price below which
-one accepts, low while there is time left. The rule here has its shape in the plainest form:
+This is a search with a deadline (one offer per round, without recall). Its solution is a price limit, which is low
+while there is time left. The rule here is the simplest form of it:
 
-    While the limit still climbs, the next unit may lose a third of it. Once the limit stands at its top, or a weight is
-    twice as far from its target as its band allows, or anyone may rebalance, it may lose all of it.
+    While the slippage limit rises, the next unit may lose a third of it. Once the limit is at its maximum, or a weight
+    is twice as far from its
+    target as its band allows, or anyone may rebalance, the next unit may lose the whole limit.
 
-The vault's own ramp is the keeper's patience: its owner sets it, all keepers see the same one, and a flat limit asks for none.
-Where execution is open to anyone, what the keeper does not take somebody else does, for all that the limit allows.
+The vault's ramp sets the keeper's patience: the owner chooses it, all keepers use the same one, and without a ramp
+there is no waiting. If execution is open to anyone, others take what the keeper leaves, up to the whole limit.
 
-Chosen on ten synthetic tapes (seeds 1 to 10, vaults of 2.75 million dollars, bands of 1 %, a ramp of an hour) among constant
-parts, straight and bent climbs, from a half to a sixth; checked on seeds 11 to 30 and the real rounds of April 2023 to January
-2024. Of what was sold it cost there 17.9 bps and 18.9, where trading at once cost 26.3 and 28.4; vaults were out of band for
-0.45 % and 0.35 % of the time instead of 0.10 %, never for longer than the ramp. A ramp of four hours: 12.5 and 12.1 bps, 0.6 %
-and 0.5 % of the time. With a ramp of an hour, a quarter costs no less than a third and leaves vaults outside twice as long.
+Chosen on ten synthetic tapes (seeds 1 to 10, vaults of 2.75 million dollars, bands of 1 %, a ramp of one hour) among
+constant fractions and linear and curved ramps, from a half to a sixth. Checked on seeds 11 to 30 and the real rounds of
+April 2023 to January 2024: trades cost 17.9 bps and 18.9 bps of the value sold, where immediate trades cost 26.3 and
+28.4. Vaults were out of band for 0.45 % and 0.35 % of the time instead of 0.10 %, never longer than the ramp. With a
+ramp of four hours: 12.5 and 12.1 bps, 0.6 % and 0.5 % of the time. With a ramp of one hour, a quarter costs the same as
+a third, and leaves vaults out of band twice as long.
 """
 
 from __future__ import annotations
@@ -34,22 +37,22 @@ from rebalancer.units import BPS, E18
 __all__ = ["WaitRule", "wait_rule"]
 
 _PART = 3
-"""One part in so many of the limit is what the next unit may lose while better prices are waited for."""
+"""Divisor of the slippage limit while waiting: the next unit may lose this fraction of it."""
 
 _FAR_BANDS = 2
-"""So many bands from its target, a weight is brought back at whatever the limit allows."""
+"""Distance from the target, in bands, from which the whole limit may be lost."""
 
 
 @dataclass(frozen=True, slots=True)
 class WaitRule:
-    """What the next unit may lose now, and if nothing better were waited for; fractions of 1e18 of the value sold."""
+    """Maximum loss of the next unit now, and without waiting; fractions of 1e18 of the value sold."""
 
     now_e18: int
     at_most_e18: int
 
 
 def wait_rule(policy: Policy, state: State, basket: Basket, weighed: Weighed, slippage_limit_e18: int) -> WaitRule:
-    """What may be paid at the basket's time, where the vault's limit is `slippage_limit_e18`. Rounded down."""
+    """The accepted losses at the basket's time, for a current limit of `slippage_limit_e18`. Rounded down."""
     top_e18 = policy.max_slippage_bps * (E18 // BPS)
     if slippage_limit_e18 >= top_e18:
         return WaitRule(top_e18, top_e18)

@@ -1,18 +1,17 @@
-"""Which swaps turn one token into a basket's shares, and shares back into one token?
+"""Swaps for zaps: one token into a basket's shares, and shares into one token.
 
-Pure. What goes in is the vault's books and the pools at one block, what comes out is the route and,
-to the unit, what the Zap contract does with it as long as nobody trades in between.
+Pure. Inputs are the vault's ledger and the pools at one block. Outputs are the route and the exact result of the Zap
+contract if nobody trades in between.
 
-A withdrawal is a sale (`sale.py`). A deposit buys, for S shares, of every asset what the vault asks for S
-shares, as cheap as the pools allow: the planner's convex problem (`dual.py`) once more. What that costs
-rises with S, so there is a largest S that the amount pays for; it is sought on exact quotes (`carry.py`).
+A withdrawal is a sale (`sale.py`). A deposit buys, for S shares, the amount of every asset that the vault requires, as
+cheaply as the pools allow: the planner's convex problem (`dual.py`) again. The cost rises with S, so there is a largest
+S that the amount pays for; it is found with exact quotes (`exact_flow.py`).
 
-Where the token that is paid is sold on a pool of Uniswap V3, the pool is asked for an amount out: whatever
-prices do meanwhile, nothing is left of what was bought, and what is not needed of the token that is paid
-comes back as it is. So that they may do something, a part of the amount is held back. All other swaps sell
-an amount instead.
+If the paid token is sold on a Uniswap V3 pool, the swap has an exact output: nothing purchased is left over if prices
+move, and the unused part of the paid token is returned. A part of the amount is held back for such moves. All other
+swaps have an exact input.
 
-Sequences are in basket order, amounts raw units, tokens lower-case addresses.
+Sequences are in basket order, amounts are raw units, tokens are lower-case addresses.
 """
 
 from __future__ import annotations
@@ -23,13 +22,7 @@ from dataclasses import dataclass
 import numpy as np
 from scipy.optimize import brentq
 
-from rebalancer.errors import (
-    BadAmount,
-    BadPlanInput,
-    DepositTooSmall,
-    LiquidityExhausted,
-    NoRoute,
-)
+from rebalancer.errors import BadAmount, BadPlanInput, DepositTooSmall, LiquidityExhausted, NoRoute
 from rebalancer.plan.baseline import SingleRoutes
 from rebalancer.plan.dual import Offer, Solution
 from rebalancer.plan.exact_flow import Circle, pulled, run
@@ -45,24 +38,24 @@ from rebalancer.venues.model import check_amount
 __all__ = ["VaultLedger", "ZapIn", "ZapOut", "plan_zap_in", "plan_zap_out"]
 
 _Purchase = Callable[[Mapping[str, int]], tuple[Swap, ...] | None]
-"""The legs that buy these amounts of tokens; None where the pools cannot give that much."""
+"""Function that returns the swaps which buy these amounts of tokens, or None if the pools cannot."""
 
 _PRECISION = 10**12
-"""Shares are found to one part in this many; what a closer look would add is less than gas."""
+"""Precision of the number of shares (one part in this many); more precision would gain less than gas costs."""
 
 _HOP_PART = 10**7
-"""A swap more has to bring at least one share in this many: it costs gas."""
+"""Minimum gain of a further swap in shares (one part in this many), because it costs gas."""
 
 _HEADROOM = 1_000
-"""The pools must have this part more to give than is bought."""
+"""Reserve that pools must have beyond the purchase (one part in this many)."""
 
 _DEAR = 8.0
-"""What is bought is worth this many times its price, and what may be sold this many times what there is: neither is to bind."""
+"""Factor on the worth of purchases and on the maximum sale, so that neither limit binds."""
 
 
 @dataclass(frozen=True, slots=True)
 class VaultLedger:
-    """What a vault holds of each token, its supply of shares with the fee's, and what entry and exit cost."""
+    """A vault's holdings of each token, its share supply including accrued fees, and its entry and exit fees."""
 
     tokens: tuple[str, ...]
     held_raw: tuple[int, ...]
@@ -71,17 +64,17 @@ class VaultLedger:
     exit_bps: int = 0
 
     def required_raw(self, shares: int) -> tuple[int, ...]:
-        """What minting these shares takes of each asset, rounded up: `previewMintInKind`."""
+        """Amount of each asset that minting these shares requires, rounded up: `previewMintInKind`."""
         part = shares * (BPS + self.entry_bps)
         return tuple(mul_div_up(held, part, self.supply * BPS) for held in self.held_raw)
 
     def given_raw(self, shares: int) -> tuple[int, ...]:
-        """What redeeming these shares gives of each asset, rounded down: `previewRedeemInKind`."""
+        """Amount of each asset that redeeming these shares returns, rounded down: `previewRedeemInKind`."""
         part = shares * (BPS - self.exit_bps)
         return tuple(mul_div_down(held, part, self.supply * BPS) for held in self.held_raw)
 
     def most_shares(self, amounts_raw: Sequence[int]) -> int:
-        """The most shares these amounts mint, rounded down: `Zap._mostShares`."""
+        """Maximum number of shares that these amounts mint, rounded down: `Zap._mostShares`."""
         all_required_raw = self.required_raw(self.supply)
         found = (
             mul_div_down(amount, self.supply, required)
@@ -93,10 +86,10 @@ class VaultLedger:
 
 @dataclass(frozen=True, slots=True)
 class ZapIn:
-    """A deposit of one token: up to `swapped_raw` of it goes through `route`, the rest is deposited as it is.
+    """A deposit of one token: at most `swapped_raw` of it goes through `route`, the rest is deposited directly.
 
-    `left_raw` is what comes back to the depositor of each asset, and `token_left_raw` of the token
-    itself, where it is no asset.
+    `left_raw` is the amount of each asset that returns to the depositor, `token_left_raw` that of the token itself if
+    it is not an asset.
     """
 
     token: str
@@ -112,7 +105,7 @@ class ZapIn:
 
 @dataclass(frozen=True, slots=True)
 class ZapOut:
-    """A withdrawal to one token: everything else that is redeemed goes through `route`, but dust."""
+    """A withdrawal to one token: all other redeemed tokens go through `route`, except dust."""
 
     token: str
     amount_out_raw: int
@@ -123,14 +116,14 @@ class ZapOut:
 def plan_zap_in(
     ledger: VaultLedger, pools: Sequence[Pool], token: str, amount_raw: int, slippage_bps: int = 0
 ) -> ZapIn:
-    """The deposit of up to an amount of one token that mints most shares.
+    """The deposit of at most `amount_raw` of one token that mints most shares.
 
-    The amount would still pay for them if all swaps cost `slippage_bps` more than now.
+    The amount would still suffice if all swaps cost `slippage_bps` more than now.
 
     Raises:
         BadAmount: the amount is not in 1 … 2^255 - 1.
         BadPlanInput: the vault holds nothing.
-        NoRoute: no pools lead from the token to an asset, or they cannot take that much.
+        NoRoute: no pools connect the token to an asset, or they cannot take the amount.
         DepositTooSmall: the amount does not buy a raw unit of every asset.
     """
     check_amount(amount_raw)
@@ -160,10 +153,10 @@ def plan_zap_in(
 
 
 def plan_zap_out(tokens: Sequence[str], amounts_raw: Sequence[int], pools: Sequence[Pool], token: str) -> ZapOut:
-    """The swaps of at least these amounts into one token. What there is more of is swapped with them.
+    """The swaps of at least these amounts into one token. Larger amounts are swapped completely, too.
 
     Raises:
-        NoRoute: no pools lead from an asset to the token, or they cannot take that much.
+        NoRoute: no pools connect an asset to the token, or they cannot take the amount.
     """
     token = token.lower()
     sales = {t: raw for t, raw in zip(tokens, amounts_raw, strict=True) if raw and t != token}
@@ -176,10 +169,10 @@ def plan_zap_out(tokens: Sequence[str], amounts_raw: Sequence[int], pools: Seque
 def _best_purchase(
     ledger: VaultLedger, pools: Sequence[Pool], token: str, amount_raw: int, slippage_bps: int
 ) -> tuple[Swap, ...]:
-    """The swaps that buy what most shares ask for, none where the token is all they ask for.
+    """Swaps that buy the assets for most shares; empty if only the token itself is required.
 
     Raises:
-        NoRoute: no pools lead from the token to an asset, or they cannot take that much.
+        NoRoute: no pools connect the token to an asset, or they cannot take the amount.
     """
     wanted = [t for t, held in zip(ledger.tokens, ledger.held_raw, strict=True) if held and t != token]
     if not wanted:
@@ -204,7 +197,7 @@ def _best_purchase(
 
 
 class _Buyer:
-    """Buys, with one token, what a number of shares asks for."""
+    """Purchases, with one token, of the assets that a number of shares requires."""
 
     def __init__(self, ledger: VaultLedger, market: Market, token: str, amount_raw: int, slippage_bps: int) -> None:
         self.ledger = ledger
@@ -215,41 +208,40 @@ class _Buyer:
         self.prices = prices_in(market, token)
 
     def worth(self, shares: int) -> float:
-        """What these shares ask for at spot prices, in raw units of the token."""
+        """Cost of the assets for these shares at spot prices, in raw units of the token."""
         required = zip(self.ledger.tokens, self.ledger.required_raw(shares), strict=True)
         return sum(raw * self._price(token) for token, raw in required)
 
     def best(self, purchase: _Purchase) -> tuple[Swap, ...] | None:
-        """The purchase for the most shares that can be paid for, to one part in `_PRECISION`; None if the pools run dry."""
+        """The purchase for the largest affordable number of shares, to one part in `_PRECISION`; None if the pools
+        cannot supply it."""
         supply = self.ledger.supply
         most = int(self.amount_raw * supply / self.worth(supply)) + 1
 
         def left(shares: float) -> int:
             return self.left_raw(int(shares), purchase)
 
-        # As the search sees it: a number of shares above 2^53 may not be one of its floats.
+        # Evaluated at a float, as in the search: an integer above 2^53 may have no equal float.
         while left(float(most)) >= 0:
             most *= 2
-        # Nothing left is enough: where that is so for a stretch, its end is what is sought.
+        # A remainder of 0 is affordable: on a stretch of zeros, the search must find its end.
         root = brentq(
-            lambda shares: left(shares) + 0.5,
-            *(0.0, float(most)),
-            xtol=most / _PRECISION,
-            rtol=1 / _PRECISION,
+            lambda shares: left(shares) + 0.5, *(0.0, float(most)), xtol=most / _PRECISION, rtol=1 / _PRECISION
         )
         shares, back = int(root), 1
-        # The root is near the edge on either side of it, and the edge may be a step.
+        # The root is near the limit on either side, and the limit may be a step.
         while left(shares) < 0:
             shares = max(0, shares - back)
             back = max(2 * back, most // _PRECISION)
-        # Where the pools run dry before the money does, what they would still give is not worth its price.
+        # If the pools run dry before the amount is spent, the last units are too expensive.
         more = shares + max(1, 2 * shares // _HEADROOM) if shares else most
         if self.swaps(more, purchase) is None:
             return None
         return self.swaps(shares, purchase)
 
     def left_raw(self, shares: int, purchase: _Purchase) -> int:
-        """What is left of the amount after buying for these shares at the dearest; below 0 if it is too little."""
+        """Remainder of the amount after buying for these shares at the worst prices; negative if it does not
+        suffice."""
         swaps = self.swaps(shares, purchase)
         if swaps is None:
             return -self.amount_raw
@@ -258,7 +250,7 @@ class _Buyer:
         return self.amount_raw - needed - required.get(self.token, 0)
 
     def swaps(self, shares: int, purchase: _Purchase) -> tuple[Swap, ...] | None:
-        """The purchase for these shares as the chain makes it; None where the pools cannot give that much."""
+        """The purchase for these shares as the chain executes it; None if the pools cannot supply it."""
         required = {
             token: raw
             for token, raw in zip(self.ledger.tokens, self.ledger.required_raw(shares), strict=True)
@@ -271,7 +263,7 @@ class _Buyer:
         return run(self.market, swaps, passed, _by_out(swaps, self.token))
 
     def shares_of(self, swaps: Sequence[Swap]) -> int:
-        """The most shares that these swaps and the rest of the amount mint."""
+        """Maximum number of shares from these swaps and the remainder of the amount."""
         amounts = _bought(swaps) | {self.token: self.amount_raw - _sum_in(swaps, self.token)}
         return self.ledger.most_shares([amounts.get(token, 0) for token in self.ledger.tokens])
 
@@ -283,7 +275,7 @@ class _Buyer:
 
 
 class _Together:
-    """Purchases of all assets at once, as cheap as the market allows."""
+    """Purchases of all assets together, as cheaply as the market allows."""
 
     def __init__(self, buyer: _Buyer, market: Market) -> None:
         self.buyer = buyer
@@ -291,7 +283,7 @@ class _Together:
         self.last: Solution | None = None
 
     def __call__(self, required_raw: Mapping[str, int]) -> tuple[Swap, ...] | None:
-        """The legs that buy these amounts; None where the pools cannot give that much."""
+        """Swaps that buy these amounts; None if the pools cannot supply them."""
         market, token, prices = self.market, self.buyer.token, self.buyer.prices
         sell_max, buy_max = np.zeros((2, len(prices)))
         for asset, raw in required_raw.items():
@@ -310,7 +302,7 @@ class _Together:
 
 
 def _routes(buyer: _Buyer, wanted: Sequence[str]) -> list[list[Swap]]:
-    """One route for each asset, the best for about what is spent on it; none where one has none."""
+    """The best route for each asset, for approximately its part of the amount; empty if an asset has no route."""
     routes, supply = SingleRoutes(buyer.market), buyer.ledger.supply
     required = dict(zip(buyer.ledger.tokens, buyer.ledger.required_raw(supply), strict=True))
     found = []
@@ -322,7 +314,7 @@ def _routes(buyer: _Buyer, wanted: Sequence[str]) -> list[list[Swap]]:
 
 
 def _alone(routes: Sequence[Sequence[Swap]], required_raw: Mapping[str, int]) -> tuple[Swap, ...] | None:
-    """Purchases one after another along routes; None where a pool cannot give that much."""
+    """Purchases along routes, one after another; None if a pool cannot supply an amount."""
     swaps: list[Swap] = []
     after: dict[str, Pool] = {}
     for route in routes:
@@ -341,7 +333,7 @@ def _alone(routes: Sequence[Sequence[Swap]], required_raw: Mapping[str, int]) ->
 
 
 def _by_out(swaps: Sequence[Swap], paid: str) -> set[str]:
-    """The pools, by their keys, that are asked for an amount out: those that can be, that take the token paid, and once."""
+    """Keys of pools with an exact output: those that support it, take the paid token, and are used once."""
     keys = [swap.pool.key for swap in swaps]
     return {
         swap.pool.key
@@ -351,7 +343,7 @@ def _by_out(swaps: Sequence[Swap], paid: str) -> set[str]:
 
 
 def _purchase_hops(swaps: Sequence[Swap], assets: Sequence[str], paid: str) -> list[Hop]:
-    """Purchases one after another. What they leave of the token that is paid is not theirs to spend."""
+    """Hops of purchases in order. They spend only their own amounts of the paid token."""
     found: list[Hop] = []
     by_out = _by_out(swaps, paid)
     for swap, hop in zip(swaps, route_hops(swaps, dict.fromkeys((*assets, paid), 1)), strict=True):
@@ -364,6 +356,6 @@ def _sum_in(swaps: Sequence[Swap], token: str) -> int:
 
 
 def _bought(swaps: Sequence[Swap]) -> dict[str, int]:
-    """What is there of each token after the swaps, beyond what was there before."""
+    """Change of each bought token's balance by the swaps."""
     tokens = {swap.token_out for swap in swaps}
     return {token: sum_out(swaps, token) - _sum_in(swaps, token) for token in tokens}

@@ -1,4 +1,5 @@
-"""Venues: wei-exact quoting of their pools from snapshots, and all else that is to be known of each, without I/O."""
+"""Venues: exact quotes of their pools from snapshots, and all venue-specific knowledge (reading, logs, hops, files),
+without I/O."""
 
 from __future__ import annotations
 

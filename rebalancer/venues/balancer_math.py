@@ -1,12 +1,12 @@
-"""Balancer V2's fixed-point powers, to the unit and to the direction of every rounding.
+"""Powers in Balancer V2's fixed-point arithmetic, with identical results, including each rounding.
 
-`pow_e18` and `pow_up` equal LogExpMath.pow and FixedPoint.powUp of Balancer's solidity-utils wherever
-those do not revert; `tests/contract/test_balancer_quotes.py` holds pools built
-on them against published bytecode. The constants are e^(2^k) at the digits the contract keeps, which
-are fewer than the truth has; they and the number of terms of each series decide the last units.
+`pow_e18` and `pow_up` equal LogExpMath.pow and FixedPoint.powUp of Balancer's solidity-utils for all inputs that do not
+revert; `tests/contract/test_balancer_quotes.py` compares pools that use them with the published bytecode. The constants
+are e^(2^k) with the contract's number of digits, which is lower than exact; they and the number of terms of each series
+determine the last units.
 
-Conventions: 18-decimals fixed point in and out. Solidity divides towards zero, Python downwards: signs
-are therefore taken off first, which is the same, as every step is odd in its argument.
+Inputs and outputs have 18 decimals. Solidity divides toward zero, Python downward. So signs are removed first, which
+gives the same result because every step is odd in its argument.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ _WHOLE_POWERS = (
     (128 * E18, 38877084059945950922200000000000000000000000000000000000),
     (64 * E18, 6235149080811616882910000000),
 )
-"""(x, e^x without decimals), x of 18 decimals."""
+"""(x, e^x without decimals); x has 18 decimals."""
 
 _POWERS = (
     (32 * _E20, 7896296018268069516100000000000000),
@@ -35,7 +35,7 @@ _POWERS = (
     (_E20 // 8, 113314845306682631683),
     (_E20 // 16, 106449445891785942956),
 )
-"""(x, e^x), both of 20 decimals; `_exp` needs no more than the first eight."""
+"""(x, e^x), both with 20 decimals; `_exp` needs only the first eight."""
 
 _EXP_POWERS = _POWERS[:8]
 _EXP_TERMS = range(2, 13)
@@ -43,7 +43,7 @@ _LN_ODDS = (3, 5, 7, 9, 11)
 _LN_NEAR_ONE_ODDS = (3, 5, 7, 9, 11, 13, 15)
 
 _NEAR_ONE = (E18 - 10**17, E18 + 10**17)
-"""Between these the logarithm is taken with 36 decimals."""
+"""Between these, the logarithm is computed with 36 decimals."""
 
 _LARGEST_EXPONENT, _SMALLEST_EXPONENT = 130 * E18, -41 * E18
 
@@ -69,9 +69,9 @@ def div_up_e18(a: int, b: int) -> int:
 
 
 def pow_up(x_e18: int, y_e18: int, *, shortcuts: bool) -> int:
-    """x^y and the largest error that `pow_e18` can have made, the only power that swaps take.
+    """x^y plus the maximum error of `pow_e18`. Swaps use only this power.
 
-    `shortcuts`: exponents of 1, 2 and 4 are multiplied out, as libraries from 2022 on do.
+    `shortcuts`: exponents of 1, 2 and 4 are computed by multiplication, as in libraries since 2022.
     """
     if shortcuts and y_e18 in (E18, _TWO, _FOUR):
         if y_e18 == E18:
@@ -86,7 +86,7 @@ def pow_e18(x_e18: int, y_e18: int) -> int:
     """x^y, as e^(y * ln x).
 
     Raises:
-        OverflowError: the contract reverts, because y * ln x is not in -41 … 130.
+        OverflowError: the contract reverts, because y * ln x is outside -41 … 130.
     """
     if y_e18 == 0:
         return E18
@@ -107,7 +107,7 @@ def pow_e18(x_e18: int, y_e18: int) -> int:
 
 
 def _exp(x: int) -> int:
-    """e^x of a number that is not negative."""
+    """e^x for x ≥ 0."""
     first = 1
     for power, value in _WHOLE_POWERS:
         if x >= power:
@@ -128,7 +128,7 @@ def _exp(x: int) -> int:
 
 
 def _ln(a: int) -> int:
-    """ln a of a number that is at least 1."""
+    """ln a for a ≥ 1."""
     total = 0
     for power, value in _WHOLE_POWERS:
         if a >= value * E18:
@@ -145,13 +145,13 @@ def _ln(a: int) -> int:
 
 
 def _ln_near_one(difference_e36: int, sum_e36: int) -> int:
-    """The size of ln x with 36 decimals, from |x - 1| and x + 1."""
+    """|ln x| with 36 decimals, from |x - 1| and x + 1."""
     z = difference_e36 * _E36 // sum_e36
     return 2 * _odd_series(z, _E36, _LN_NEAR_ONE_ODDS)
 
 
 def _odd_series(z: int, one: int, odds: tuple[int, ...]) -> int:
-    """z + z^3 / 3 + z^5 / 5 + … over the odds given, half of ln((1 + z) / (1 - z))."""
+    """z + z^3 / 3 + z^5 / 5 + … over the given odd exponents: half of ln((1 + z) / (1 - z))."""
     square = z * z // one
     total = power = z
     for odd in odds:

@@ -1,16 +1,19 @@
-"""A weighted pool of Balancer V3: its state, exact quotes both ways, reader, logs, hop and snapshot.
+"""Weighted pool of Balancer V3: state, exact quotes in both directions, reader, logs, hop and snapshot.
 
-Quotes equal Vault.swap. The Vault scales amounts to 18 decimals, applies the rate of each token, takes the fee from what goes in (exact
-in) or adds it on top (exact out), and rounds each step in its own favour; the weighted product is the pool's (`balancer_math`, the powers
-of 2022). A swap brings no more than 30 % of what the pool holds, or takes no more when given by what comes out. A swap below the Vault's
-minimum trade amount (1e6 of 18 decimals) is refused on chain: `quote_in` gives 0 for it.
+Quotes equal Vault.swap. The Vault scales amounts to 18 decimals, applies each token's rate, takes the fee from the
+input (exact in) or adds it (exact out), and rounds each step in its own favour; the weighted product is the pool's
+(`balancer_math`, powers of 2022). An exact input is limited to 30 % of the balance of the input token, an exact output
+to 30 % of that of the output token. The chain refuses a swap below the Vault's minimum trade amount (1e6 with 18
+decimals): `quote_in` returns 0 for it.
 
-Pools have one of two forms. Those of 2026 (npm's 1.0.0) count a unit more of what comes in and let no balance fall below a minimum
-(`min_balances_e18`); the earlier ones do neither. The reader compares the form with the pool's own `onSwap`.
+Pools have one of two forms. Those of 2026 (npm's 1.0.0) add one unit to the balance of the input token, and keep every
+balance above a minimum (`min_balances_e18`); earlier pools do neither. The reader compares the form with the pool's own
+`onSwap`.
 
-The aggregate fee (protocol and pool creator) is a part of the swap fee and leaves the balances at once. Balances are those after the
-yield fee that is due at the block's rates, as Vault.getPoolData gives them. A pool with hooks around swaps is refused: they may change
-amounts or the fee. So is one that is not initialized: the Vault has no data of it.
+The aggregate fee (protocol and pool creator) is a part of the swap fee and leaves the balances immediately. Balances
+are those after the yield fee due at the block's rates, as in Vault.getPoolData. Pools with hooks around swaps are
+rejected, because hooks may change amounts or the fee. Pools that are not initialized are rejected, too: the Vault has
+no data of them.
 """
 
 from __future__ import annotations
@@ -25,12 +28,12 @@ from typing import ClassVar, Self
 from rebalancer.abi import Call, Contract, Event
 from rebalancer.errors import BadPoolSnapshot, LiquidityExhausted, UnsupportedPool
 from rebalancer.route import Hop, address_bytes, to_caller_flag
-from rebalancer.units import E18, div_up
+from rebalancer.units import E18, PIPS, div_up
 from rebalancer.venues.balancer_math import div_up_e18, mul_down_e18, mul_up_e18, pow_up
+from rebalancer.venues.balancer_weighted import balances_at_prices
 from rebalancer.venues.fields import Snapshot, flag_of, int_of, ints_of, text_of, tokens_of
 from rebalancer.venues.model import (
     ETHER_ADDRESS,
-    PIPS,
     LogSource,
     PoolBase,
     PoolRef,
@@ -38,19 +41,9 @@ from rebalancer.venues.model import (
     Token,
     address_key,
     check_amount,
-    raw_price,
     refs_of,
 )
-from rebalancer.venues.reading import (
-    At,
-    Reading,
-    Venue,
-    answered,
-    each,
-    interface_of,
-    probes,
-    tokens_read,
-)
+from rebalancer.venues.reading import At, Reading, Venue, answered, each, interface_of, probes, tokens_read
 
 __all__ = ["VENUE", "BalancerV3RatedPool", "BalancerV3WeightedPool", "balancer_v3_hop"]
 
@@ -58,10 +51,10 @@ _MAX_RATIO_E18 = 3 * 10**17
 """WeightedMath's _MAX_IN_RATIO and _MAX_OUT_RATIO."""
 
 _MIN_WEIGHT_E18 = 10**16
-"""WeightedPool's _MIN_WEIGHT; it keeps every power within what LogExpMath can do."""
+"""WeightedPool's _MIN_WEIGHT; it keeps every power within the range of LogExpMath."""
 
 _MAX_BALANCE = 2**128 - 1
-"""Largest balance that PackedTokenBalance holds, raw and of 18 decimals."""
+"""Largest balance in PackedTokenBalance, both raw and with 18 decimals."""
 
 _MAX_TOKENS = 8
 _MAX_DECIMALS = 18
@@ -69,7 +62,7 @@ _WITH_RATE = 1
 _EXACT_IN = 0
 
 _NUMBER = 10
-"""In RouteExecutor."""
+"""Venue number in RouteExecutor."""
 
 _POOL = interface_of(
     "Balancer V3 pool",
@@ -103,22 +96,22 @@ _VAULT = interface_of(
 
 
 def balancer_v3_hop(vault: str, pool: str, amount_raw: int, token_in: str, token_out: str, *, to_caller: bool) -> Hop:
-    """A swap on any pool of Balancer V3. Body: Vault (20), pool (20)."""
+    """A swap on any Balancer V3 pool. Body: Vault (20), pool (20)."""
     body = address_bytes(vault) + address_bytes(pool)
     return Hop(_NUMBER, amount_raw, token_in, token_out, body, to_caller_flag(to_caller))
 
 
 @dataclass(frozen=True)
 class BalancerV3WeightedPool(PoolBase):
-    """One state of one pool; satisfies `PoolState`.
+    """One state of one pool; implements `PoolState`.
 
-    All sequences are in the order of `tokens`, which is the Vault's. `balances` are raw; `rates_e18`, `weights_e18`, `fee_e18`,
-    `aggregate_fee_e18` (the part of the swap fee that leaves the pool) and `min_trade_e18` are of 18 decimals, and so is
-    `min_balances_e18`, which is empty for a pool of the earlier form. `in_recovery`: no aggregate fee is taken. `is_paused` also covers a
-    pause of the whole Vault; that has no log of the pool's, and the end of a pause by time has none at all.
+    All sequences are in the Vault's order of `tokens`. `balances` are raw; `rates_e18`, `weights_e18`, `fee_e18`,
+    `aggregate_fee_e18` (the part of the swap fee that leaves the pool), `min_trade_e18` and `min_balances_e18` (empty
+    for the earlier form) have 18 decimals. `in_recovery`: no aggregate fee is taken. `is_paused` includes a pause of
+    the whole Vault, which emits no log for the pool, and a pause may end by time without any log.
 
     Raises:
-        BadPoolSnapshot: the state contradicts itself.
+        BadPoolSnapshot: the state is inconsistent.
     """
 
     MAY_DRIFT: ClassVar[frozenset[str]] = frozenset({"is_paused"})
@@ -144,27 +137,27 @@ class BalancerV3WeightedPool(PoolBase):
             object.__setattr__(self, field, address_key(getattr(self, field)))
         count = len(self.tokens)
         if not 2 <= count <= _MAX_TOKENS or len({t.address for t in self.tokens}) != count:
-            raise BadPoolSnapshot(f"a pool has 2 to {_MAX_TOKENS} tokens, all of them different")
+            raise BadPoolSnapshot(f"a pool must have 2 to {_MAX_TOKENS} different tokens")
         if {len(self.balances), len(self.rates_e18), len(self.weights_e18)} != {count}:
-            raise BadPoolSnapshot(f"{count} tokens need as many balances, rates and weights")
+            raise BadPoolSnapshot(f"there must be one balance, rate and weight for each of {count} tokens")
         if len(self.min_balances_e18) not in (0, count) or min(self.min_balances_e18, default=0) < 0:
-            raise BadPoolSnapshot("there is a minimum, not below 0, for each balance or for none")
+            raise BadPoolSnapshot("minimum balances must be 0 or more, and given for all tokens or for none")
         if any(token.decimals > _MAX_DECIMALS for token in self.tokens):
             raise BadPoolSnapshot(f"a token has more than {_MAX_DECIMALS} decimals")
         if min(self.rates_e18) <= 0 or min(self.balances) < 0:
-            raise BadPoolSnapshot("rates are above 0, balances not below")
+            raise BadPoolSnapshot("rates must be above 0, and balances 0 or more")
         if max(*self.balances, *self._live_e18) > _MAX_BALANCE:
-            raise BadPoolSnapshot("a balance, raw or of 18 decimals, has more than 128 bits")
+            raise BadPoolSnapshot("a balance, raw or with 18 decimals, has more than 128 bits")
         if min(self.weights_e18) < _MIN_WEIGHT_E18 or sum(self.weights_e18) != E18:
-            raise BadPoolSnapshot("weights are 1 % or more each and add up to 1e18")
+            raise BadPoolSnapshot("each weight must be 1 % or more, and their sum 1e18")
         if not 0 <= self.fee_e18 < E18 or not 0 <= self.aggregate_fee_e18 <= E18:
-            raise BadPoolSnapshot("the fee is below 1e18, its aggregate part no more than 1e18")
+            raise BadPoolSnapshot("the fee must be below 1e18, and its aggregate part at most 1e18")
         if self.min_trade_e18 < 0:
             raise BadPoolSnapshot(f"min_trade {self.min_trade_e18} is below 0")
 
     @property
     def key(self) -> str:
-        """Its address."""
+        """The pool's address."""
         return self.address
 
     @property
@@ -174,7 +167,7 @@ class BalancerV3WeightedPool(PoolBase):
 
     @property
     def fee_pips(self) -> int:
-        """The part of the input the pool keeps, in millionths, rounded down."""
+        """Fee on the input, in millionths, rounded down."""
         return self.fee_e18 * PIPS // E18
 
     def quote_in(self, token_in: str, token_out: str, amount_raw: int) -> int:
@@ -190,7 +183,7 @@ class BalancerV3WeightedPool(PoolBase):
         """See `Pool.quote_out`. Equals amountIn of Vault.swap, exact out.
 
         Raises:
-            LiquidityExhausted: also for an amount below the minimum of the Vault, which it refuses however much goes in.
+            LiquidityExhausted: also for an amount below the Vault's minimum trade, which no input can buy.
         """
         check_amount(amount_raw)
         i, j = refs_of(self.address, self.tokens, token_in, token_out)
@@ -201,7 +194,7 @@ class BalancerV3WeightedPool(PoolBase):
         return cost[0]
 
     def swapped(self, token_in: str, token_out: str, amount_raw: int) -> tuple[int, Self]:
-        """See `Pool.swapped`. What goes in stays but for the aggregate part of its fee."""
+        """See `Pool.swapped`. The input stays in the pool, except the aggregate part of its fee."""
         out = self.quote_in(token_in, token_out, amount_raw)
         if out == 0 and not self._is_enough(token_in, token_out, amount_raw):
             return 0, self
@@ -212,14 +205,14 @@ class BalancerV3WeightedPool(PoolBase):
         return out, replace(self, balances=tuple(balances))
 
     def spot_price(self, token_in: str, token_out: str) -> Fraction:
-        """See `Pool.spot_price`. Balances by weights; 0 where the pool cannot trade."""
+        """See `Pool.spot_price`. Balances divided by weights; 0 if the pool cannot trade."""
         i, j = refs_of(self.address, self.tokens, token_in, token_out)
         if not self._is_open(i, j):
             return Fraction(0)
         return Fraction(self.balances[j] * self.weights_e18[i], self.balances[i] * self.weights_e18[j])
 
     def flow_to(self, token_in: str, token_out: str, marginal: float) -> tuple[int, int]:
-        """See `Pool.flow_to`. In closed form, as of a weighted pool of Balancer V2: rates cancel out."""
+        """See `Pool.flow_to`. In closed form, as for a weighted Balancer V2 pool: rates cancel out."""
         curve = self.shape(token_in, token_out)
         if curve.most == 0:
             return 0, 0
@@ -230,7 +223,7 @@ class BalancerV3WeightedPool(PoolBase):
             if best <= marginal:
                 return 0, 0
             growth = math.expm1(math.log(best / marginal) / (1 + exponent))
-            # No further than twice the most: growth past all floats must not become an int.
+            # Limited to twice the maximum: a growth beyond the float range must not become an int.
             amount_raw = min(int(min(balance_in * growth / kept, 2.0 * most)), most)
         else:
             i, j = refs_of(self.address, self.tokens, token_in, token_out)
@@ -267,7 +260,7 @@ class BalancerV3WeightedPool(PoolBase):
 
     @property
     def log_sources(self) -> tuple[LogSource, ...]:
-        """The Vault, which logs all that moves a pool with the pool's address."""
+        """The Vault: all its logs that change a pool name the pool's address."""
         return (LogSource(self.vault, _VAULT, "0x" + self.address[2:].rjust(64, "0")),)
 
     def moved(self, events: Sequence[Event]) -> Self:
@@ -306,17 +299,11 @@ class BalancerV3WeightedPool(PoolBase):
         return replace(self, balances=tuple(balance + delta for balance, delta in rows))
 
     def at_prices(self, prices_e8: Sequence[int]) -> Self:
-        """See `Pool.at_prices`. Each balance is worth its weight beside the first token's, rounded down."""
-        first = self.tokens[0]
-        balances = [self.balances[0]]
-        for index, token in enumerate(self.tokens[1:], start=1):
-            beside = Fraction(self.weights_e18[index], self.weights_e18[0])
-            price = raw_price(first, token, prices_e8[0], prices_e8[index])
-            balances.append(int(self.balances[0] * price * beside))
-        return replace(self, balances=tuple(balances))
+        """See `Pool.at_prices`. Each balance gets the value of its weight relative to the first token, rounded down."""
+        return replace(self, balances=balances_at_prices(self.tokens, self.balances, self.weights_e18, prices_e8))
 
     def to_json(self) -> dict[str, object]:
-        """The snapshot that `rebalancer.venues.load` reads back as an equal pool."""
+        """A snapshot that `rebalancer.venues.load` reads back as an equal pool."""
         return {
             "chain_id": self.chain_id,
             "block": self.block,
@@ -338,13 +325,13 @@ class BalancerV3WeightedPool(PoolBase):
 
     @cached_property
     def _factors(self) -> tuple[int, ...]:
-        """What makes raw units 18 decimals at the token's rate, of 18 decimals itself."""
+        """Factors that scale raw units to 18 decimals at the token's rate; the factors have 18 decimals themselves."""
         rows = zip(self.tokens, self.rates_e18, strict=True)
         return tuple(10 ** (_MAX_DECIMALS - token.decimals) * rate for token, rate in rows)
 
     @cached_property
     def _factors_up(self) -> tuple[int, ...]:
-        """The same for what comes out, by the rate that the Vault rounds up there: a unit more, unless it is whole."""
+        """Factors for outputs, with the rate rounded up by the Vault: one unit more, unless it is whole."""
         rows = zip(self.tokens, self.rates_e18, strict=True)
         return tuple(10 ** (_MAX_DECIMALS - token.decimals) * (rate + (rate % E18 > 0)) for token, rate in rows)
 
@@ -355,59 +342,59 @@ class BalancerV3WeightedPool(PoolBase):
 
     @cached_property
     def _most_in_of(self) -> dict[tuple[int, int], int]:
-        """What `_most_in` has found."""
+        """Cached results of `_most_in`."""
         return {}
 
     @property
     def _extra(self) -> int:
-        """Units that the pool counts beside its balance of what comes in."""
+        """Units that the pool adds to the balance of the input token."""
         return 1 if self.min_balances_e18 else 0
 
     def _min_balance_e18(self, index: int) -> int:
         return self.min_balances_e18[index] if self.min_balances_e18 else 0
 
     def _is_open(self, i: int, j: int) -> bool:
-        """Whether a swap of some size may go through, as far as what goes in matters."""
+        """Whether any swap is possible, as far as the input is concerned."""
         if self.is_paused or not (self._live_e18[i] and self._live_e18[j]):
             return False
         return self._live_e18[i] + self._extra >= self._min_balance_e18(i)
 
     def _aggregate_of(self, fee_raw: int) -> int:
-        """What leaves the pool of a swap fee."""
+        """The part of a swap fee that leaves the pool."""
         return 0 if self.in_recovery else mul_down_e18(fee_raw, self.aggregate_fee_e18)
 
     def _given_e18(self, i: int, amount_raw: int) -> int:
         return mul_down_e18(amount_raw, self._factors[i])
 
     def _fee_e18(self, i: int, amount_raw: int) -> int:
-        """The fee of an amount that goes in, rounded up."""
+        """Fee of an input, rounded up."""
         return mul_up_e18(self._given_e18(i, amount_raw), self.fee_e18)
 
     def _net_e18(self, i: int, amount_raw: int) -> int:
-        """What the pool sees of an amount: less its fee."""
+        """An input less its fee, as the pool sees it."""
         return self._given_e18(i, amount_raw) - self._fee_e18(i, amount_raw)
 
     def _stays(self, i: int, amount_raw: int, fee_e18: int) -> int:
-        """What a balance grows by: less the aggregate part of the fee, which leaves the pool at once."""
+        """Growth of a balance by an input, less the aggregate part of the fee."""
         return amount_raw - self._aggregate_of(fee_e18 * E18 // self._factors[i])
 
     def _is_enough(self, token_in: str, token_out: str, amount_raw: int) -> bool:
-        """Whether neither side is below the Vault's minimum trade amount."""
+        """Whether both sides reach the Vault's minimum trade amount."""
         i, j = refs_of(self.address, self.tokens, token_in, token_out)
         net = self._net_e18(i, amount_raw)
         return net >= self.min_trade_e18 and self._out_e18(i, j, net) >= self.min_trade_e18
 
     def _out_e18(self, i: int, j: int, net_e18: int) -> int:
-        """What the pool answers, exact in, without its checks."""
+        """The pool's answer for an exact input, without its checks."""
         balance_e18 = self._live_e18[i] + self._extra
         base = div_up_e18(balance_e18, balance_e18 + net_e18)
         exponent = self.weights_e18[i] * E18 // self.weights_e18[j]
         kept = pow_up(base, exponent, shortcuts=True)
-        # What the error margin makes larger than one pays nothing.
+        # If the error margin makes the power larger than one, the output is zero.
         return mul_down_e18(self._live_e18[j], max(0, E18 - kept))
 
     def _in_e18(self, i: int, j: int, out_e18: int) -> int:
-        """What the pool answers, exact out, without its checks."""
+        """The pool's answer for an exact output, without its checks."""
         balance_e18 = self._live_e18[j]
         base = div_up_e18(balance_e18, balance_e18 - out_e18)
         exponent = div_up_e18(self.weights_e18[j], self.weights_e18[i])
@@ -415,7 +402,7 @@ class BalancerV3WeightedPool(PoolBase):
         return mul_up_e18(self._live_e18[i] + self._extra, grown - E18)
 
     def _out(self, i: int, j: int, amount_raw: int) -> int:
-        """Raw units out of an amount that the pool can take; 0 of one that the Vault refuses as too small."""
+        """Raw output for an amount within the pool's limit; 0 if the Vault refuses it as too small."""
         net = self._net_e18(i, amount_raw)
         if net < self.min_trade_e18:
             return 0
@@ -423,7 +410,8 @@ class BalancerV3WeightedPool(PoolBase):
         return out * E18 // self._factors_up[j] if out >= self.min_trade_e18 else 0
 
     def _cost(self, i: int, j: int, amount_raw: int) -> tuple[int, int] | None:
-        """Raw units in for an amount that the pool can give, and the fee of 18 decimals; None where the Vault refuses it as too small."""
+        """Raw input for an output within the pool's limit, and the fee with 18 decimals; None if the Vault refuses it
+        as too small."""
         out = mul_up_e18(amount_raw, self._factors_up[j])
         if out < self.min_trade_e18:
             return None
@@ -434,19 +422,19 @@ class BalancerV3WeightedPool(PoolBase):
         return div_up_e18(net + fee, self._factors[i]), fee
 
     def _room(self, i: int) -> int:
-        """Raw units by which a balance can grow within 128 bits, raw and of 18 decimals."""
+        """Raw units by which a balance can grow within 128 bits, both raw and with 18 decimals."""
         largest = ((_MAX_BALANCE + 1) * E18 - 1) // self._factors[i]
         return min(largest, _MAX_BALANCE) - self.balances[i]
 
     def _most_in(self, i: int, j: int) -> int:
-        """The largest raw amount that the pool takes."""
+        """Largest raw input."""
         if (i, j) not in self._most_in_of:
             self._most_in_of[i, j] = self._find_most_in(i, j) if self._is_open(i, j) else 0
         return self._most_in_of[i, j]
 
     def _find_most_in(self, i: int, j: int) -> int:
         net = mul_down_e18(self._live_e18[i] + self._extra, _MAX_RATIO_E18)
-        # The fee is rounded up, so what is left falls short of amount * (1 - fee) by less than one unit.
+        # The fee is rounded up, so the net input is less than one unit below amount * (1 - fee).
         given = (net * E18 + E18 - 1) // (E18 - self.fee_e18)
         most = ((given + 1) * E18 - 1) // self._factors[i]
         room = self._room(i)
@@ -460,7 +448,7 @@ class BalancerV3WeightedPool(PoolBase):
         return _last(most, fits)
 
     def _most_out(self, i: int, j: int) -> int:
-        """The largest raw amount that the pool gives."""
+        """Largest raw output."""
         if not self._is_open(i, j):
             return 0
         live = self._live_e18[j]
@@ -475,7 +463,7 @@ class BalancerV3WeightedPool(PoolBase):
 
 
 class BalancerV3RatedPool(BalancerV3WeightedPool):
-    """A pool with a rate provider: its rates change without a log, so that it is read at every block."""
+    """A pool with a rate provider. Its rates change without a log, so it is read at every block."""
 
     LOGS_ARE_COMPLETE: ClassVar[bool] = False
     MAY_DRIFT: ClassVar[frozenset[str]] = frozenset({"is_paused", "rates_e18", "balances"})
@@ -487,7 +475,7 @@ class BalancerV3RatedPool(BalancerV3WeightedPool):
 
 
 def _last(most: int, is_possible: Callable[[int], bool]) -> int:
-    """The largest number from 0 to `most` that is possible, where none above an impossible one is."""
+    """The largest number from 0 to `most` that is possible. Above an impossible number, no number is possible."""
     if is_possible(most):
         return most
     low, high = 0, most
@@ -498,7 +486,7 @@ def _last(most: int, is_possible: Callable[[int], bool]) -> int:
 
 
 def _float_down(number: int) -> float:
-    """The nearest float that is not above."""
+    """The nearest float that is not larger."""
     near = float(number)
     return near if int(near) <= number else math.nextafter(near, 0.0)
 
@@ -525,7 +513,7 @@ def _load(snapshot: Snapshot) -> BalancerV3WeightedPool:
 
 
 def _read(at: At, ref: PoolRef) -> Reading[BalancerV3WeightedPool]:
-    """A pool without hooks around swaps, whose own answers are those of the formula."""
+    """Read a pool without hooks around swaps, and compare its own quotes with the formula."""
     pool = _POOL.at(ref.address)
     names = ("getVault", "getNormalizedWeights", "getMinTokenBalances")
     answers = yield [at.ask(pool, name) for name in names]
@@ -534,10 +522,7 @@ def _read(at: At, ref: PoolRef) -> Reading[BalancerV3WeightedPool]:
     minimums = answered(pool, "getMinTokenBalances", answers[2]) or ()
     own = ("getPoolData", "getPoolConfig", "getHooksConfig", "isPoolPaused")
     all_pools = ("isVaultPaused", "getMinimumTradeAmount")
-    answers = yield [
-        *(at.ask(vault, name, ref.address) for name in own),
-        *(at.ask(vault, name) for name in all_pools),
-    ]
+    answers = yield [*(at.ask(vault, name, ref.address) for name in own), *(at.ask(vault, name) for name in all_pools)]
     data, config, hooks, *flags = (
         vault.result(name, answer) for name, answer in zip((*own, *all_pools), answers, strict=True)
     )
@@ -548,7 +533,7 @@ def _read(at: At, ref: PoolRef) -> Reading[BalancerV3WeightedPool]:
     _, fee, aggregate_fee, *_, in_recovery = config
     tokens = yield from tokens_read(at, assets)
     pool_paused, vault_paused, min_trade = flags
-    paper = _load(
+    model = _load(
         {
             **at.head("Balancer V3 " + "/".join(token.symbol for token in tokens)),
             "address": ref.address,
@@ -567,36 +552,32 @@ def _read(at: At, ref: PoolRef) -> Reading[BalancerV3WeightedPool]:
         }
     )
     known_scales = tuple(10 ** (_MAX_DECIMALS - token.decimals) for token in tokens)
-    if tuple(scales) != known_scales or tuple(live) != paper._live_e18:
-        raise UnsupportedPool(f"Balancer V3 that scale their balances otherwise ({ref.address})")
-    yield from _check(at, pool, paper)
-    return paper
+    if tuple(scales) != known_scales or tuple(live) != model._live_e18:
+        raise UnsupportedPool(f"Balancer V3 with a different scaling of balances ({ref.address})")
+    yield from _check(at, pool, model)
+    return model
 
 
-def _check(at: At, pool: Contract, paper: BalancerV3WeightedPool) -> Reading[None]:
-    """The pool's own answers, exact in, for parts of its balances; by them a pool of another formula or form is recognized."""
-    # A pause is the Vault's affair.
-    running = replace(paper, is_paused=False)
+def _check(at: At, pool: Contract, model: BalancerV3WeightedPool) -> Reading[None]:
+    """Compare the pool's own quotes, exact in, for parts of its balances. This detects a pool of another formula or
+    form."""
+    # The pool itself ignores a pause: the Vault enforces it.
+    running = replace(model, is_paused=False)
     swaps = [(i, j, amount, running._net_e18(i, amount)) for i, j, amount in probes(running, every_pair=True)]
     answers = yield [
         _as_vault(
-            at.ask(
-                pool,
-                "onSwap",
-                (_EXACT_IN, net, list(paper._live_e18), i, j, ETHER_ADDRESS, b""),
-            ),
-            paper.vault,
+            at.ask(pool, "onSwap", (_EXACT_IN, net, list(model._live_e18), i, j, ETHER_ADDRESS, b"")), model.vault
         )
         for i, j, _, net in swaps
     ]
     for (i, j, amount, net), answer in zip(swaps, answers, strict=True):
         expected = running._out_e18(i, j, net) if amount <= running._most_in(i, j) else None
         if answered(pool, "onSwap", answer) != expected:
-            raise UnsupportedPool(f"Balancer V3 that answer otherwise than weighted ones ({paper.address})")
+            raise UnsupportedPool(f"Balancer V3 with quotes that differ from weighted pools ({model.address})")
 
 
 def _as_vault(call: Call, vault: str) -> Call:
-    """The call as the Vault makes it: earlier pools answer nobody else."""
+    """The call with the Vault as sender: earlier pools accept no other sender."""
     method, (message, block) = call
     return method, ({**message, "from": vault}, block)
 

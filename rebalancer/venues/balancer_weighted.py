@@ -1,12 +1,12 @@
-"""A weighted pool of Balancer V2 on paper: what any swap pays, to the unit, and the pool it leaves behind.
+"""Weighted pool of Balancer V2: state, exact quotes of any swap, and the resulting state.
 
-Quotes are what the pool's onSwap answers, and so what Vault.swap pays: the fee off what goes in (or on
-top of what must go in), both sides scaled to 18 decimals, then the weighted product by fixed-point
-powers whose largest error is always charged to the trader (`balancer_math`). No swap may bring more than
-30 % of what the pool holds, or take more.
+Quotes equal the pool's onSwap, and so Vault.swap: the fee is taken from the input (or added to it), both sides are
+scaled to 18 decimals, and the weighted product uses fixed-point powers whose maximum error is always charged to the
+trader (`balancer_math`). An exact input is limited to 30 % of the balance of the input token, an exact output to 30 %
+of that of the output token.
 
-The powers of pools deployed since 2022 multiply exponents of 1, 2 and 4 out (`pow_version` "v2"); those
-before do not ("v1").
+Pools deployed since 2022 compute exponents of 1, 2 and 4 by multiplication (`pow_version` "v2"); earlier pools do not
+("v1").
 """
 
 from __future__ import annotations
@@ -20,13 +20,8 @@ from functools import cached_property
 from rebalancer.abi import Event
 from rebalancer.errors import BadPoolSnapshot, LiquidityExhausted, UnsupportedPool
 from rebalancer.route import Hop, address_bytes, to_caller_flag
-from rebalancer.units import E18, div_up
-from rebalancer.venues.balancer_math import (
-    div_up_e18,
-    mul_down_e18,
-    mul_up_e18,
-    pow_up,
-)
+from rebalancer.units import E18, PIPS, div_up
+from rebalancer.venues.balancer_math import div_up_e18, mul_down_e18, mul_up_e18, pow_up
 from rebalancer.venues.fields import Snapshot, int_of, ints_of, text_of, tokens_of
 from rebalancer.venues.model import (
     ETHER_ADDRESS,
@@ -40,18 +35,7 @@ from rebalancer.venues.model import (
     raw_price,
     refs_of,
 )
-from rebalancer.venues.reading import (
-    At,
-    Reading,
-    Venue,
-    answered,
-    each,
-    interface_of,
-    probes,
-    quotes_of,
-    tokens_read,
-)
-from rebalancer.venues.uniswap_v3_math import PIPS
+from rebalancer.venues.reading import At, Reading, Venue, answered, each, interface_of, probes, quotes_of, tokens_read
 
 __all__ = [
     "BALANCER_POOL",
@@ -60,23 +44,24 @@ __all__ = [
     "VENUE",
     "BalancerWeightedPool",
     "balancer_hop",
+    "balances_at_prices",
 ]
 
 POW_VERSIONS = ("v1", "v2")
-"""Without and with shortcuts for exponents of 1, 2 and 4."""
+"""Powers without and with shortcuts for exponents of 1, 2 and 4."""
 
 _MAX_RATIO_E18 = 3 * 10**17
 """WeightedMath's _MAX_IN_RATIO and _MAX_OUT_RATIO."""
 
 _MIN_WEIGHT_E18 = 10**16
-"""WeightedMath's _MIN_WEIGHT; it keeps every power within what LogExpMath can do."""
+"""WeightedMath's _MIN_WEIGHT; it keeps every power within the range of LogExpMath."""
 
 _MAX_BALANCE_RAW = 2**112 - 1
 _MAX_DECIMALS = 18
 _POOL_ID_DIGITS = 64
 
 _NUMBER = 5
-"""In RouteExecutor."""
+"""Venue number in RouteExecutor."""
 
 BALANCER_POOL = interface_of(
     "Balancer pool",
@@ -102,20 +87,19 @@ BALANCER_VAULT = interface_of(
 
 
 def balancer_hop(vault: str, pool_id: str, amount_raw: int, token_in: str, token_out: str, *, to_caller: bool) -> Hop:
-    """A swap on any pool of Balancer V2; `pool_id` is 0x and 64 digits. Body: Vault (20), pool id (32)."""
+    """A swap on any Balancer V2 pool; `pool_id` is 0x and 64 digits. Body: Vault (20), pool id (32)."""
     body = address_bytes(vault) + bytes.fromhex(pool_id.removeprefix("0x"))
     return Hop(_NUMBER, amount_raw, token_in, token_out, body, to_caller_flag(to_caller))
 
 
 @dataclass(frozen=True)
 class BalancerWeightedPool(PoolBase):
-    """One state of one pool; satisfies `PoolState`.
+    """One state of one pool; implements `PoolState`.
 
-    `balances` (raw) and `weights_e18` are in the order of `tokens`, which is the Vault's; `fee_e18` is a
-    fraction of 1e18.
+    `balances` (raw) and `weights_e18` are in the Vault's order of `tokens`; `fee_e18` is a fraction of 1e18.
 
     Raises:
-        BadPoolSnapshot: the state contradicts itself.
+        BadPoolSnapshot: the state is inconsistent.
     """
 
     address: str
@@ -138,24 +122,24 @@ class BalancerWeightedPool(PoolBase):
             raise BadPoolSnapshot(f"pool_id {self.pool_id} does not begin with the pool's address")
         count = len(self.tokens)
         if count < 2 or len({token.address for token in self.tokens}) != count:
-            raise BadPoolSnapshot("a pool has two tokens or more, all of them different")
+            raise BadPoolSnapshot("a pool must have two or more different tokens")
         if len(self.balances) != count or len(self.weights_e18) != count:
-            raise BadPoolSnapshot(f"{count} tokens need as many balances and weights")
+            raise BadPoolSnapshot(f"there must be one balance and weight for each of {count} tokens")
         for token, balance in zip(self.tokens, self.balances, strict=True):
             if token.decimals > _MAX_DECIMALS:
                 raise BadPoolSnapshot(f"{token.symbol} has more than {_MAX_DECIMALS} decimals")
             if not 0 <= balance <= _MAX_BALANCE_RAW:
                 raise BadPoolSnapshot(f"balance {balance} is not in 0 … 2^112 - 1")
         if min(self.weights_e18) < _MIN_WEIGHT_E18 or sum(self.weights_e18) != E18:
-            raise BadPoolSnapshot("weights are 1 % or more each and add up to 1e18")
+            raise BadPoolSnapshot("each weight must be 1 % or more, and their sum 1e18")
         if not 0 <= self.fee_e18 < E18:
             raise BadPoolSnapshot(f"fee {self.fee_e18} is not below 1e18")
         if self.pow_version not in POW_VERSIONS:
-            raise BadPoolSnapshot(f"pow_version {self.pow_version} is none of v1, v2")
+            raise BadPoolSnapshot(f"pow_version {self.pow_version} is not v1 or v2")
 
     @property
     def key(self) -> str:
-        """Its address; `pool_id` begins with it."""
+        """The pool's address; `pool_id` begins with it."""
         return self.address
 
     @property
@@ -165,11 +149,11 @@ class BalancerWeightedPool(PoolBase):
 
     @property
     def fee_pips(self) -> int:
-        """The part of the input the pool keeps, in millionths, rounded down."""
+        """Fee on the input, in millionths, rounded down."""
         return self.fee_e18 * PIPS // E18
 
     def quote_in(self, token_in: str, token_out: str, amount_raw: int) -> int:
-        """See `Pool.quote_in`. Equals what the pool's onSwap gives, given in."""
+        """See `Pool.quote_in`. Equals the pool's onSwap with a given input."""
         check_amount(amount_raw)
         i, j = refs_of(self.address, self.tokens, token_in, token_out)
         # FixedPoint.mulUp: the fee is rounded up.
@@ -180,12 +164,12 @@ class BalancerWeightedPool(PoolBase):
         base = div_up_e18(balance_e18, balance_e18 + net_e18)
         exponent = self.weights_e18[i] * E18 // self.weights_e18[j]
         kept = pow_up(base, exponent, shortcuts=self._has_shortcuts)
-        # What the error margin makes larger than one pays nothing.
+        # If the error margin makes the power larger than one, the output is zero.
         out_e18 = mul_down_e18(self._balances_e18[j], max(0, E18 - kept))
         return out_e18 // self._scales[j]
 
     def quote_out(self, token_in: str, token_out: str, amount_raw: int) -> int:
-        """See `Pool.quote_out`. Equals what the pool's onSwap gives, given out."""
+        """See `Pool.quote_out`. Equals the pool's onSwap with a given output."""
         check_amount(amount_raw)
         i, j = refs_of(self.address, self.tokens, token_in, token_out)
         out_e18 = amount_raw * self._scales[j]
@@ -200,7 +184,7 @@ class BalancerWeightedPool(PoolBase):
         return div_up_e18(net_raw, E18 - self.fee_e18)
 
     def swapped(self, token_in: str, token_out: str, amount_raw: int) -> tuple[int, BalancerWeightedPool]:
-        """See `Pool.swapped`. The whole of what goes in stays, the fee with it."""
+        """See `Pool.swapped`. The whole input stays in the pool, including the fee."""
         out = self.quote_in(token_in, token_out, amount_raw)
         i, j = refs_of(self.address, self.tokens, token_in, token_out)
         balances = list(self.balances)
@@ -209,14 +193,14 @@ class BalancerWeightedPool(PoolBase):
         return out, replace(self, balances=tuple(balances))
 
     def spot_price(self, token_in: str, token_out: str) -> Fraction:
-        """See `Pool.spot_price`. Balances by weights; 0 where the pool is empty."""
+        """See `Pool.spot_price`. Balances divided by weights; 0 if the pool is empty."""
         i, j = refs_of(self.address, self.tokens, token_in, token_out)
         if self.balances[i] == 0:
             return Fraction(0)
         return Fraction(self.balances[j] * self.weights_e18[i], self.balances[i] * self.weights_e18[j])
 
     def flow_to(self, token_in: str, token_out: str, marginal: float) -> tuple[int, int]:
-        """See `Pool.flow_to`. In closed form: with e = weight in / weight out and k what the fee leaves,
+        """See `Pool.flow_to`. In closed form, with e = weight in / weight out and k = 1 - fee:
 
         out(x) = out * (1 - (in / (in + k x))^e), so (in + k x) / in = (price * k / marginal)^(1 / (1 + e)).
         """
@@ -233,13 +217,13 @@ class BalancerWeightedPool(PoolBase):
             if best <= marginal:
                 return 0, 0
             growth = math.expm1(math.log(best / marginal) / (1 + exponent))
-            # No further than twice the most: growth past all floats must not become an int.
+            # Limited to twice the maximum: a growth beyond the float range must not become an int.
             amount_raw = min(int(min(balance_in * growth / kept, 2.0 * most)), most)
         out = -balance_out * math.expm1(-exponent * math.log1p(amount_raw * kept / balance_in))
         return amount_raw, int(out)
 
     def shape(self, token_in: str, token_out: str) -> PowerCurve:
-        """See `Pool.shape`. What `flow_to` is made of."""
+        """See `Pool.shape`. The curve of `flow_to`."""
         i, j = refs_of(self.address, self.tokens, token_in, token_out)
         if not self._is_open(i, j):
             return PowerCurve(0.0, 0.0, 0.0, 0.0, 0.0)
@@ -266,11 +250,8 @@ class BalancerWeightedPool(PoolBase):
 
     @property
     def log_sources(self) -> tuple[LogSource, ...]:
-        """The pool for its fee, the Vault for its balances."""
-        return (
-            LogSource(self.address, BALANCER_POOL),
-            LogSource(self.vault, BALANCER_VAULT, self.pool_id),
-        )
+        """The pool for its fee, and the Vault for its balances."""
+        return (LogSource(self.address, BALANCER_POOL), LogSource(self.vault, BALANCER_VAULT, self.pool_id))
 
     def moved(self, events: Sequence[Event]) -> BalancerWeightedPool:
         """See `PoolState.moved`."""
@@ -292,17 +273,11 @@ class BalancerWeightedPool(PoolBase):
         return replace(self, balances=tuple(balances), fee_e18=fee_e18)
 
     def at_prices(self, prices_e8: Sequence[int]) -> BalancerWeightedPool:
-        """See `Pool.at_prices`. Each balance is worth its weight beside the first token's, rounded down."""
-        first = self.tokens[0]
-        balances = [self.balances[0]]
-        for index, token in enumerate(self.tokens[1:], start=1):
-            beside = Fraction(self.weights_e18[index], self.weights_e18[0])
-            price = raw_price(first, token, prices_e8[0], prices_e8[index])
-            balances.append(int(self.balances[0] * price * beside))
-        return replace(self, balances=tuple(balances))
+        """See `Pool.at_prices`. Each balance gets the value of its weight relative to the first token, rounded down."""
+        return replace(self, balances=balances_at_prices(self.tokens, self.balances, self.weights_e18, prices_e8))
 
     def to_json(self) -> dict[str, object]:
-        """The snapshot that `rebalancer.venues.load` reads back as an equal pool."""
+        """A snapshot that `rebalancer.venues.load` reads back as an equal pool."""
         return {
             "chain_id": self.chain_id,
             "block": self.block,
@@ -319,7 +294,7 @@ class BalancerWeightedPool(PoolBase):
 
     @cached_property
     def _scales(self) -> tuple[int, ...]:
-        """What makes raw units 18 decimals."""
+        """Factors that scale raw units to 18 decimals."""
         return tuple(10 ** (_MAX_DECIMALS - token.decimals) for token in self.tokens)
 
     @cached_property
@@ -331,19 +306,30 @@ class BalancerWeightedPool(PoolBase):
         return self.pow_version != POW_VERSIONS[0]
 
     def _is_open(self, i: int, j: int) -> bool:
-        """An empty pool divides by zero and refuses any swap."""
+        """Whether the pool trades: an empty pool divides by zero and reverts."""
         return self.balances[i] > 0 and self.balances[j] > 0
 
     def _most_e18(self, index: int) -> int:
         return mul_down_e18(self._balances_e18[index], _MAX_RATIO_E18)
 
     def _most_in(self, i: int, j: int) -> int:
-        """The largest raw amount that is no more than the ratio allows once its fee is off."""
+        """Largest raw input whose net amount is within the ratio."""
         if not self._is_open(i, j):
             return 0
         net_raw = self._most_e18(i) // self._scales[i]
-        # The fee is rounded up, so what is left falls short of amount * (1 - fee) by less than one unit.
+        # The fee is rounded up, so the net input is less than one unit below amount * (1 - fee).
         return (net_raw * E18 + E18 - 1) // (E18 - self.fee_e18)
+
+
+def balances_at_prices(
+    tokens: Sequence[Token], balances: Sequence[int], weights_e18: Sequence[int], prices_e8: Sequence[int]
+) -> tuple[int, ...]:
+    """Raw balances of a weighted pool at these prices, for an unchanged balance of the first token; rounded down."""
+    found = [balances[0]]
+    for token, weight, price_e8 in zip(tokens[1:], weights_e18[1:], prices_e8[1:], strict=True):
+        price = raw_price(tokens[0], token, prices_e8[0], price_e8)
+        found.append(int(balances[0] * price * Fraction(weight, weights_e18[0])))
+    return tuple(found)
 
 
 def _load(snapshot: Snapshot) -> BalancerWeightedPool:
@@ -363,7 +349,7 @@ def _load(snapshot: Snapshot) -> BalancerWeightedPool:
 
 
 def _fee_e18(text: str) -> int:
-    """A fee written as a fraction, "3/1000"."""
+    """A fee from a fraction such as "3/1000"."""
     try:
         fee = Fraction(text) * E18
     except (ValueError, ZeroDivisionError):
@@ -374,40 +360,41 @@ def _fee_e18(text: str) -> int:
 
 
 def _read(at: At, ref: PoolRef) -> Reading[BalancerWeightedPool]:
-    """A weighted pool, by the mathematics that its answers show."""
+    """Read a weighted pool, and detect its version of the powers from its quotes."""
     pool = BALANCER_POOL.at(ref.address)
     names = ("getPoolId", "getVault", "getNormalizedWeights", "getSwapFeePercentage")
     answers = yield [at.ask(pool, name) for name in names]
-    its_id, vault_address, weights, fee = (
+    pool_id, vault_address, weights, fee = (
         pool.result(name, answer) for name, answer in zip(names, answers, strict=True)
     )
     vault = BALANCER_VAULT.at(vault_address)
-    answers = yield [at.ask(vault, "getPoolTokens", its_id)]
+    answers = yield [at.ask(vault, "getPoolTokens", pool_id)]
     assets, balances, _ = vault.result("getPoolTokens", answers[0])
     tokens = yield from tokens_read(at, assets)
     snapshot = {
         **at.head("Balancer " + "/".join(token.symbol for token in tokens)),
         "address": ref.address,
-        "pool_id": "0x" + bytes(its_id).hex(),
+        "pool_id": "0x" + bytes(pool_id).hex(),
         "vault": vault_address,
         "tokens": [token.to_json() for token in tokens],
         "balances": list(balances),
         "fee": f"{fee}/{10**18}",
         "weights": list(weights),
     }
-    known = [_load({**snapshot, "pow_version": version}) for version in ("v2", "v1")]
-    # Nothing tells which powers a pool takes but what it answers, and only pairs whose weights stand 1:1, 2:1 or 4:1 answer differently.
-    swaps = probes(known[0], every_pair=True)
+    versions = [_load({**snapshot, "pow_version": version}) for version in ("v2", "v1")]
+    # Only quotes show the version of the powers, and only pairs with weights 1:1, 2:1 or 4:1 have different quotes.
+    swaps = probes(versions[0], every_pair=True)
     funds = (ETHER_ADDRESS, False, ETHER_ADDRESS, False)
     answers = yield [
-        at.ask(vault, "queryBatchSwap", 0, [(its_id, i, j, amount, b"")], list(assets), funds) for i, j, amount in swaps
+        at.ask(vault, "queryBatchSwap", 0, [(pool_id, i, j, amount, b"")], list(assets), funds)
+        for i, j, amount in swaps
     ]
-    reported = [answered(vault, "queryBatchSwap", answer) for answer in answers]
-    chain = [-deltas[j] if deltas else None for deltas, (_, j, _) in zip(reported, swaps, strict=True)]
-    for paper in known:
-        if chain == quotes_of(paper, paper.quote_in, swaps):
-            return paper
-    raise UnsupportedPool(f"Balancer that is not weighted, {ref.address}")
+    changes = [answered(vault, "queryBatchSwap", answer) for answer in answers]
+    quotes = [-deltas[j] if deltas else None for deltas, (_, j, _) in zip(changes, swaps, strict=True)]
+    for model in versions:
+        if quotes == quotes_of(model, model.quote_in, swaps):
+            return model
+    raise UnsupportedPool(f"Balancer pool that is not weighted, {ref.address}")
 
 
 VENUE = Venue(

@@ -1,4 +1,5 @@
-"""Curve's venue: how its pools are told apart, read and saved. Their mathematics: `curve_stable` and `curve_crypto`."""
+"""Curve venue: detection, reading and snapshots of its pools. Their mathematics is in `curve_stable` and
+`curve_crypto`."""
 
 from __future__ import annotations
 
@@ -65,10 +66,10 @@ CURVE = interface_of(
 _MAX_COINS = 8
 _CURVE_ETHER = "0x" + "ee" * 20
 _TRICRYPTO_MULTIPLIER, _TRICRYPTO2_MULTIPLIER = 100, 10_000
-"""What the first tricrypto (which tells A_precise) and all later ones multiply A by."""
+"""Multipliers of A in the first tricrypto, which has A_precise, and in later ones."""
 
 _NG_MATH = {(3, "v2.0.0"): "ng", (2, "v2.0.0"): "ng", (2, "v2.1.0"): "ng-v2.1.0"}
-"""Coins and the version that the mathematics contract tells → how snapshots name it."""
+"""Number of coins and version of the mathematics contract → name in snapshots."""
 
 _CURVE_SCALARS = (
     *("A", "A_precise", "fee", "admin_fee", "gamma", "D", "mid_fee", "out_fee", "fee_gamma"),
@@ -78,18 +79,18 @@ _CURVE_SCALARS = (
 _CURVE_LISTS = ("coins", "balances", "price_scale(uint256)", "admin_balances")
 _RECEIVED = "exchange_received"
 _CODE_ADDRESS = "0x" + "c0de" * 10
-"""Where a coin's own code stands while it is asked through other code."""
+"""Address of a coin's own code while the coin's address has a substitute."""
 _LENDER = "0x" + "1e" * 20
-"""Who asks in a call that lends code."""
+"""Sender of calls with substituted code."""
 
 
 def _load(snapshot: Snapshot) -> CurveStablePool | CurveCryptoPool:
-    """Of the two kinds only one has a gamma. What the contract said of itself must be so."""
+    """Load a pool: only crypto pools have gamma. Inconsistent snapshots are rejected."""
     lending, version = snapshot.get("use_lending"), _math_version(snapshot)
     if isinstance(lending, list) and any(lending):
-        raise UnsupportedPool("Curve that lends its coins")
+        raise UnsupportedPool("Curve pool that lends its coins")
     if snapshot.get("offpeg_fee_multiplier") and version == "v1":
-        raise UnsupportedPool("Curve older than stableswap-ng that charges more off the peg")
+        raise UnsupportedPool("Curve pool older than stableswap-ng with a higher fee off the peg")
     if snapshot.get("gamma") is not None:
         return _load_crypto(snapshot)
     pool = CurveStablePool(
@@ -108,19 +109,16 @@ def _load(snapshot: Snapshot) -> CurveStablePool | CurveCryptoPool:
         name=text_of(snapshot, "name"),
     )
     if "virtual_price" in snapshot and "lp_token_total_supply" in snapshot:
-        quoted, supply = (
-            int_of(snapshot, "virtual_price"),
-            int_of(snapshot, "lp_token_total_supply"),
-        )
+        quoted, supply = (int_of(snapshot, "virtual_price"), int_of(snapshot, "lp_token_total_supply"))
         if pool.invariant * E18 // max(supply, 1) != quoted:
-            raise BadPoolSnapshot(f"virtual_price {quoted} is not that of these balances")
+            raise BadPoolSnapshot(f"virtual_price {quoted} does not match these balances")
     return pool
 
 
 def _load_crypto(snapshot: Snapshot) -> CurveCryptoPool:
     version, tokens = _math_version(snapshot), tokens_of(snapshot)
     if version == "v1" and len(tokens) == 2:
-        raise UnsupportedPool("Curve of two coins older than twocrypto-ng")
+        raise UnsupportedPool("Curve pool of two coins older than twocrypto-ng")
     shares = () if version == "v1" else ("virtual_price", "total_supply")
     virtual_price_e18, total_supply = (int_of(snapshot, key) for key in shares) if shares else (0, 0)
     pool = CurveCryptoPool(
@@ -144,12 +142,12 @@ def _load_crypto(snapshot: Snapshot) -> CurveCryptoPool:
         name=text_of(snapshot, "name"),
     )
     if "fee" in snapshot and int_of(snapshot, "fee") != pool.fee_e10:
-        raise BadPoolSnapshot(f"fee {snapshot['fee']} is not {pool.fee_e10}, that of these balances")
+        raise BadPoolSnapshot(f"fee {snapshot['fee']} does not match these balances, {pool.fee_e10}")
     if pool.is_ramping:
-        # The contract computes D again before every swap, whatever it has stored.
+        # The contract computes D again before every swap, so the stored D is ignored.
         return replace(pool, d=pool.fresh_d)
     if abs(pool.d - pool.fresh_d) > pool.d_slack:
-        raise BadPoolSnapshot(f"d {pool.d} is not that of these balances, {pool.fresh_d}")
+        raise BadPoolSnapshot(f"d {pool.d} does not match these balances, {pool.fresh_d}")
     return pool
 
 
@@ -158,7 +156,7 @@ def _math_version(snapshot: Snapshot) -> str:
 
 
 def _read(at: At, ref: PoolRef) -> Reading[CurvePool]:
-    """A stable or a tricrypto pool, whose answers are those of the one on paper."""
+    """Read a stable or crypto pool, and compare its quotes with ours."""
     address = ref.address
     pool = CURVE.at(address)
     listed = [(name, k) for name in _CURVE_LISTS for k in range(_MAX_COINS)]
@@ -171,7 +169,7 @@ def _read(at: At, ref: PoolRef) -> Reading[CurvePool]:
             lists[name].append(value)
     coins = [coin for coin in lists["coins"] if coin != ETHER_ADDRESS]
     if _CURVE_ETHER in coins:
-        raise UnsupportedPool(f"Curve that holds ether, {address}")
+        raise UnsupportedPool(f"Curve pool that holds ether, {address}")
     tokens = yield from tokens_read(at, coins)
     snapshot: dict[str, Any] = {
         **at.head("Curve " + "/".join(token.symbol for token in tokens)),
@@ -180,28 +178,28 @@ def _read(at: At, ref: PoolRef) -> Reading[CurvePool]:
         "balances": lists["balances"][: len(tokens)],
     }
     if quoted["gamma"] is None:
-        paper = _load(snapshot | _told_stable(at, quoted))
+        model = _load(snapshot | _stable_fields(at, quoted))
     else:
-        parts = yield from _told_crypto(at, address, len(tokens), quoted)
-        # With two coins there is one price, which is told without a number.
+        parts = yield from _crypto_fields(at, address, len(tokens), quoted)
+        # A pool of two coins has one price, without an index.
         one = quoted["price_scale()"]
         scale = lists["price_scale(uint256)"] if one is None else [one]
-        paper = _load({**snapshot, "price_scale": scale[: len(tokens) - 1], **parts})
-    swaps = probes(paper)
-    kind = "int128" if isinstance(paper, CurveStablePool) else "uint256"
+        model = _load({**snapshot, "price_scale": scale[: len(tokens) - 1], **parts})
+    swaps = probes(model)
+    kind = "int128" if isinstance(model, CurveStablePool) else "uint256"
     view = f"get_dy({kind},{kind},uint256)"
     answers = yield [at.ask(pool, view, *swap) for swap in swaps]
-    expected = quotes_of(paper, paper.get_dy, swaps)
+    expected = quotes_of(model, model.get_dy, swaps)
     for quote, answer in zip(expected, answers, strict=True):
         if (answered(pool, view, answer) or 0) != (quote or 0):
-            raise UnsupportedPool(f"Curve of other mathematics, {address}")
-    if isinstance(paper, CurveStablePool) and paper.math_version == "ng":
-        yield from _check_exchange(at, pool, paper, lists["admin_balances"])
-    return paper
+            raise UnsupportedPool(f"Curve pool with unknown mathematics, {address}")
+    if isinstance(model, CurveStablePool) and model.math_version == "ng":
+        yield from _check_exchange(at, pool, model, lists["admin_balances"])
+    return model
 
 
-def _told_stable(at: At, quoted: Mapping[str, Any]) -> dict[str, Any]:
-    """Only pools of stableswap-ng tell the rates they store."""
+def _stable_fields(at: At, quoted: Mapping[str, Any]) -> dict[str, Any]:
+    """Snapshot fields of a stable pool. Only stableswap-ng pools return their stored rates."""
     found = {
         "a_coefficient": quoted["A"],
         "fee": quoted["fee"],
@@ -218,14 +216,14 @@ def _told_stable(at: At, quoted: Mapping[str, Any]) -> dict[str, Any]:
     }
 
 
-def _told_crypto(at: At, address: str, count: int, quoted: Mapping[str, Any]) -> Reading[dict[str, Any]]:
-    """Only pools of tricrypto-ng and twocrypto-ng tell which mathematics they use."""
+def _crypto_fields(at: At, address: str, count: int, quoted: Mapping[str, Any]) -> Reading[dict[str, Any]]:
+    """Snapshot fields of a crypto pool. Only tricrypto-ng and twocrypto-ng pools return their mathematics contract."""
     precise, ends_at = quoted["A_precise"], quoted["future_A_gamma_time"] or 0
     found = {
         "a_coefficient": quoted["A"] if precise is None else precise,
         "a_multiplier": _TRICRYPTO2_MULTIPLIER if precise is None else _TRICRYPTO_MULTIPLIER,
         "d": quoted["D"],
-        # The first ones compute D again until the first swap after the ramp, too.
+        # The first pools also compute D again until the first swap after the ramp.
         "is_ramping": ends_at > 0,
         **{name: quoted[name] for name in ("gamma", "mid_fee", "out_fee", "fee_gamma")},
     }
@@ -235,7 +233,7 @@ def _told_crypto(at: At, address: str, count: int, quoted: Mapping[str, Any]) ->
     answers = yield [at.ask(mathematics, "version")]
     version = answered(mathematics, "version", answers[0])
     if (count, version) not in _NG_MATH:
-        raise UnsupportedPool(f"Curve of mathematics {safe_text(str(version), 16)}, {address}")
+        raise UnsupportedPool(f"Curve pool with unknown mathematics {safe_text(str(version), 16)}, {address}")
     return found | {
         "math_version": _NG_MATH[count, version],
         "virtual_price": quoted["virtual_price"],
@@ -244,40 +242,42 @@ def _told_crypto(at: At, address: str, count: int, quoted: Mapping[str, Any]) ->
     }
 
 
-def _check_exchange(at: At, pool: Contract, paper: CurveStablePool, owed: Sequence[int]) -> Reading[None]:
-    """What the pool itself pays, which its get_dy leaves to a contract of its factory.
+def _check_exchange(at: At, pool: Contract, model: CurveStablePool, owed: Sequence[int]) -> Reading[None]:
+    """Compare the pool's own payments; its get_dy is computed by another contract of its factory.
 
-    `exchange_received` takes what has come in since the pool last looked. So the first coin's code is lent to the call
-    with more in the pool's balance; all else of the coin is as it is. Pools of coins whose balances change by
-    themselves have no such function, and their state moves without a log.
+    `exchange_received` takes the tokens that have arrived since the pool's last update. So the call substitutes the
+    first coin's code by code that
+    reports a larger balance of the pool and delegates everything else to the original. Pools of coins whose balances
+    change by themselves have no
+    such function, and their state changes without a log.
     """
-    coin = paper.tokens[0].address
+    coin = model.tokens[0].address
     (code,) = yield [("eth_getCode", (coin, {"blockHash": at.block.hash}))]
     calls: list[Call] = []
-    amounts = [max(paper.balances[0] // part, 1) for part in PROBE_PARTS]
+    amounts = [max(model.balances[0] // part, 1) for part in PROBE_PARTS]
     for amount in amounts:
-        held = paper.balances[0] + sum(owed[:1]) + amount
+        held = model.balances[0] + sum(owed[:1]) + amount
         method, (message, block) = at.ask(pool, _RECEIVED, 0, 1, amount, 0)
         lent = with_balance(coin, code, held)
         calls.append((method, ({**message, "from": _LENDER}, block, lent)))
     answers = yield calls
     paid = [answered(pool, _RECEIVED, answer) for answer in answers]
     if None in paid:
-        raise UnsupportedPool(f"Curve that holds coins whose balances change by themselves ({pool.address})")
-    ends = coin, paper.tokens[1].address
-    if paid != [paper.quote_in(*ends, amount) for amount in amounts]:
-        raise UnsupportedPool(f"Curve of other mathematics, {pool.address}")
+        raise UnsupportedPool(f"Curve pool with coins whose balances change by themselves ({pool.address})")
+    ends = coin, model.tokens[1].address
+    if paid != [model.quote_in(*ends, amount) for amount in amounts]:
+        raise UnsupportedPool(f"Curve pool with unknown mathematics, {pool.address}")
 
 
 def with_balance(coin: str, code: str, held: int) -> dict[str, dict[str, str]]:
-    """The state override of a call in which everybody holds `held` of a coin, whose own `code` answers all else."""
+    """State override in which every account holds `held` of a coin; the coin's own `code` answers all other calls."""
     lent = "".join(
         (
-            "60003560e01c6370a0823114604557",  # the selector is balanceOf's: go to 0x45
-            "3660006000376000600036600073",  # copy the calldata, and with it
-            f"{_CODE_ADDRESS[2:]}5af4",  # delegate the call
-            "3d600060003e6040573d6000fd",  # on failure revert with what was returned
-            "5b3d6000f3",  # 0x40: return it
+            "60003560e01c6370a0823114604557",  # if the selector is balanceOf's, jump to 0x45
+            "3660006000376000600036600073",  # copy the calldata
+            f"{_CODE_ADDRESS[2:]}5af4",  # delegate the call with it
+            "3d600060003e6040573d6000fd",  # on failure, revert with the returned data
+            "5b3d6000f3",  # 0x40: return the data
             f"5b7f{held:064x}60005260206000f3",  # 0x45: return the balance
         )
     )
@@ -286,10 +286,7 @@ def with_balance(coin: str, code: str, held: int) -> dict[str, dict[str, str]]:
 
 VENUE = Venue(
     name="curve",
-    kinds=(
-        *("Curve 3pool", "Curve stableswap-ng"),
-        *("Curve tricrypto", "Curve tricrypto-ng", "Curve twocrypto-ng"),
-    ),
+    kinds=(*("Curve 3pool", "Curve stableswap-ng"), *("Curve tricrypto", "Curve tricrypto-ng", "Curve twocrypto-ng")),
     snapshot_key="a_coefficient",
     load=_load,
     read=each(_read),

@@ -1,21 +1,20 @@
-"""A pool of Curve's for coins of different worth on paper: what any swap pays, and the pool it leaves behind.
+"""Pool of Curve for coins of different values: state, exact quotes of any swap, and the resulting state.
 
-Served are three coins by the mathematics of tricrypto and tricrypto2 (`math_version` "v1") and of tricrypto-ng ("ng"),
-and two coins by those of twocrypto-ng, versions v2.0.0 ("ng") and v2.1.0 ("ng-v2.1.0"): A, gamma, a price scale for
-every coin but the first, and a fee that rises from `mid_fee_e10` to `out_fee_e10` as the pool leaves its balance.
-`quote_in` is what `exchange` pays. The pools of 2023 refuse a swap by which their shares gain nothing, which `get_dy`
-does not tell: it is quoted as 0.
+Supported are three coins with the mathematics of tricrypto and tricrypto2 (`math_version` "v1") and of tricrypto-ng
+("ng"), and two coins with those of twocrypto-ng, versions v2.0.0 ("ng") and v2.1.0 ("ng-v2.1.0"). The state has A,
+gamma, a price scale for every coin except the first, and a fee that rises from `mid_fee_e10` to `out_fee_e10` as the
+pool leaves its balance. `quote_in` is the payment of `exchange`. Pools of 2023 revert if the value of their shares does
+not grow, which `get_dy` does not show: `quote_in` returns 0 for such a swap.
 
-What is held, and by what: 240 swaps of each kind in random states pay, refuse and lead to the D that their public
-sources did, unit for unit, compiled by Vyper (tests/vectors/curve.json and curve_ng.json; no compiled pool is
-published, so no test runs one); newton_D, the fee and the virtual price at the block of a mainnet snapshot of the first
-tricrypto are what the contract said there; a snapshot whose fee or D contradicts it is refused; `rebalancer pool
-snapshot` compares get_dy with the chain before it saves; round trips gain nothing, D never falls, quotes rise with the
-amount.
+Evidence: 240 swaps of each kind in random states give the same payments, refusals and D as the public sources compiled
+by Vyper (tests/vectors/curve.json and curve_ng.json; no compiled pool is published, so no test runs one). newton_D, the
+fee and the virtual price at the block of a mainnet snapshot of the first tricrypto match the contract. A snapshot with
+a fee or D that contradicts it is rejected. `rebalancer pool snapshot` compares get_dy with the chain before it saves.
+Round trips gain nothing, D never falls, quotes rise with the amount.
 
-After a swap the contract may also move its price scale toward its moving average, if it has earned enough
-to afford that. Snapshots hold nothing of that average: `swapped` leaves the scale where it is, so a second
-swap of the same block is quoted as if it had not moved.
+After a swap, the contract may also move its price scale toward its moving average, if it has earned enough. Snapshots
+do not contain that average: `swapped` keeps the scale, so a second swap in the same block is quoted as if the scale had
+not moved.
 """
 
 from __future__ import annotations
@@ -31,28 +30,12 @@ from scipy.optimize import brentq
 
 from rebalancer.errors import BadPoolSnapshot, LiquidityExhausted
 from rebalancer.route import Hop
-from rebalancer.units import E18
+from rebalancer.units import E18, PIPS
 from rebalancer.venues.curve_cubic import A_MULTIPLIER, cubic_d, cubic_mean, cubic_y
 from rebalancer.venues.curve_flow import Curve
-from rebalancer.venues.curve_math import (
-    MAX_D,
-    MIN_D,
-    Refused,
-    crypto_d,
-    crypto_y,
-    least_in,
-    most_in,
-    reduction_e18,
-)
+from rebalancer.venues.curve_math import MAX_D, MIN_D, Refused, crypto_d, crypto_y, least_in, most_in, reduction_e18
 from rebalancer.venues.curve_stable import FEE_ONE, curve_hop
-from rebalancer.venues.curve_two import (
-    TWO_LIMITS,
-    Limits,
-    two_d,
-    two_mean,
-    two_reduction_e18,
-    two_y,
-)
+from rebalancer.venues.curve_two import TWO_LIMITS, Limits, two_d, two_mean, two_reduction_e18, two_y
 from rebalancer.venues.model import (
     MAX_AMOUNT_RAW,
     NO_EVENTS,
@@ -65,26 +48,25 @@ from rebalancer.venues.model import (
     raw_price,
     refs_of,
 )
-from rebalancer.venues.uniswap_v3_math import PIPS
 
 __all__ = ["CurveCryptoPool"]
 
 _KINDS = ((3, "v1"), (3, "ng"), (2, "ng"), (2, "ng-v2.1.0"))
-"""Coins and mathematics: tricrypto, tricrypto-ng, and two versions of twocrypto-ng."""
+"""Number of coins and mathematics: tricrypto, tricrypto-ng, and two versions of twocrypto-ng."""
 
 _MAX_DECIMALS = 18
 _LARGEST_SHARE = 100
-"""No scaled balance may pass this many times D."""
+"""Largest ratio of a scaled balance to D."""
 
 _ROUNDS = 60
 
 _WITHDRAWALS = 100
-"""So many withdrawals in a row without a swap may have rounded D."""
+"""Number of consecutive withdrawals without a swap whose rounding of D is tolerated."""
 
 
 class _Swap(NamedTuple):
-    """What `exchange` leads to: raw out, D and the price of a share as they are then; or that it reverts, as it
-    buys less than nothing or the pool's shares would gain nothing by it."""
+    """Result of `exchange`: raw output, and the new D and share price. `reverts`: the output would be negative, or the
+    value of shares would not grow."""
 
     out_raw: int
     d: int
@@ -94,16 +76,16 @@ class _Swap(NamedTuple):
 
 @dataclass(frozen=True)
 class CurveCryptoPool(PoolBase):
-    """One state of one pool; satisfies `PoolState`.
+    """One state of one pool; implements `PoolState`.
 
-    `balances` are raw, in the order of `tokens`, which is the pool's; `price_scale_e18` are the prices of
-    the other coins in the first; `a_coefficient` is A times 27 (of two coins 4) times `a_multiplier`; `gamma` and
-    `fee_gamma` are of 1e18, fees of 1e10, `d` of 18 decimals. `virtual_price_e18` is what a share was worth when the
-    pool last looked, and `total_supply` all shares: of the pools of 2023, 0 where they are not known. While
-    `is_ramping`, A and gamma change with time.
+    `balances` are raw, in the pool's order of `tokens`. `price_scale_e18` are the prices of the other coins in the
+    first one. `a_coefficient` is A times 27 (two coins: 4) times `a_multiplier`. `gamma` and `fee_gamma` are of 1e18,
+    fees of 1e10, `d` has 18 decimals. `virtual_price_e18` is the share price at the pool's last update, and
+    `total_supply` the number of shares: both only of pools of 2023, 0 if unknown. While `is_ramping`, A and gamma
+    change with time.
 
     Raises:
-        BadPoolSnapshot: the state contradicts itself.
+        BadPoolSnapshot: the state is inconsistent.
     """
 
     LOGS_ARE_COMPLETE: ClassVar[bool] = False
@@ -136,25 +118,27 @@ class CurveCryptoPool(PoolBase):
                 + ", ".join(f"{version} of {coins}" for coins, version in _KINDS)
             )
         if len({token.address for token in self.tokens}) != count:
-            raise BadPoolSnapshot("its coins are not all different")
+            raise BadPoolSnapshot("coins must be different")
         if len(self.balances) != count or len(self.price_scale_e18) != count - 1:
-            raise BadPoolSnapshot("as many balances as coins are needed, and a price less")
+            raise BadPoolSnapshot("there must be one balance per coin, and one price less")
         if any(token.decimals > _MAX_DECIMALS for token in self.tokens):
-            raise BadPoolSnapshot(f"no coin may have more than {_MAX_DECIMALS} decimals")
+            raise BadPoolSnapshot(f"a coin has more than {_MAX_DECIMALS} decimals")
         if min(self.balances) < 0 or min(self.price_scale_e18) <= 0 or self.d < 0:
-            raise BadPoolSnapshot("balances and d are not negative, prices are positive")
+            raise BadPoolSnapshot("balances and d must be 0 or more, and prices above 0")
         if min(self.a_coefficient, self.a_multiplier, self.gamma) <= 0 or self.fee_gamma < 0:
-            raise BadPoolSnapshot("a_coefficient, a_multiplier and gamma are positive")
+            raise BadPoolSnapshot("a_coefficient, a_multiplier and gamma must be above 0")
         if self._is_ng and self.a_multiplier != A_MULTIPLIER:
-            raise BadPoolSnapshot(f"a_multiplier of such a pool is {A_MULTIPLIER}")
+            raise BadPoolSnapshot(f"a_multiplier of such a pool must be {A_MULTIPLIER}")
         if min(self.virtual_price_e18, self.total_supply) < 0:
-            raise BadPoolSnapshot("virtual_price and total_supply are not negative")
+            raise BadPoolSnapshot("virtual_price and total_supply must be 0 or more")
         if not 0 <= self.mid_fee_e10 <= self.out_fee_e10 < FEE_ONE:
-            raise BadPoolSnapshot(f"fees {self.mid_fee_e10} and {self.out_fee_e10} do not rise below 10^10")
+            raise BadPoolSnapshot(
+                f"fees {self.mid_fee_e10} and {self.out_fee_e10} are not in ascending order below 10^10"
+            )
 
     @property
     def key(self) -> str:
-        """Its address."""
+        """The pool's address."""
         return self.address
 
     @property
@@ -164,12 +148,12 @@ class CurveCryptoPool(PoolBase):
 
     @property
     def fee_pips(self) -> int:
-        """The least part of the output the pool keeps, in millionths, rounded down."""
+        """Minimum fee on the output, in millionths, rounded down."""
         return self.mid_fee_e10 * PIPS // FEE_ONE
 
     @property
     def fee_e10(self) -> int:
-        """The fee in the state the pool is in (fee()).
+        """Current fee, as fee() of the contract.
 
         Raises:
             BadPoolSnapshot: the pool is empty.
@@ -179,11 +163,11 @@ class CurveCryptoPool(PoolBase):
         return self._fee(self._xp)
 
     def quote_in(self, token_in: str, token_out: str, amount_raw: int) -> int:
-        """See `Pool.quote_in`. What `exchange` pays."""
+        """See `Pool.quote_in`. Equals the payment of `exchange`."""
         return self._swap(token_in, token_out, amount_raw)[2].out_raw
 
     def get_dy(self, token_in: str, token_out: str, amount_raw: int) -> int:
-        """What the pool's view of that name answers; 0 where it reverts.
+        """Result of the pool's view get_dy; 0 if it reverts.
 
         Raises:
             BadAmount, UnknownToken: as `quote_in`.
@@ -197,12 +181,13 @@ class CurveCryptoPool(PoolBase):
 
     @property
     def moves(self) -> bool:
-        """Whether it changes without a log: while A or gamma do."""
+        """Whether the state changes without a log: while A or gamma change."""
         return self.is_ramping
 
     @cached_property
     def fresh_d(self) -> int:
-        """D as the contract works it out from the balances, whatever it has stored; 0 where they are out of its range."""
+        """D computed by the contract's method from the balances, regardless of the stored D; 0 if they are out of its
+        range."""
         try:
             return self._invariant(self._xp)
         except (Refused, ZeroDivisionError):
@@ -210,16 +195,17 @@ class CurveCryptoPool(PoolBase):
 
     @property
     def d_slack(self) -> int:
-        """How far from `fresh_d` the D that the contract has stored may be.
+        """Maximum distance of the contract's stored D from `fresh_d`.
 
-        Its Newton steps end where they are smaller than a part of 10^14, and it lets D shrink in proportion where
-        providers withdraw, whose amounts it rounds by a unit of each coin.
+        Newton's method ends at steps below a part of 10^14. Withdrawals reduce D in proportion, and round their amounts
+        by a unit of each coin.
         """
         units = sum(self._scaled(k, _WITHDRAWALS) for k in range(len(self.tokens)))
         return self.d // 10**12 + max(100, units)
 
     def quote_out(self, token_in: str, token_out: str, amount_raw: int) -> int:
-        """See `Pool.quote_out`. The pool has no such swap: it is the least amount whose `quote_in` is enough."""
+        """See `Pool.quote_out`. The pool has no exact-output swap: this is the least amount whose `quote_in`
+        suffices."""
         check_amount(amount_raw)
         i, j = refs_of(self.address, self.tokens, token_in, token_out)
         xp = list(self._xp)
@@ -236,7 +222,7 @@ class CurveCryptoPool(PoolBase):
         raise LiquidityExhausted(self.address, self.tokens[j].address, amount_raw, possible)
 
     def swapped(self, token_in: str, token_out: str, amount_raw: int) -> tuple[int, CurveCryptoPool]:
-        """See `Pool.swapped`; D grows by the fee, and the price scale stays."""
+        """See `Pool.swapped`. D grows by the fee, and the price scale does not change."""
         i, j, swap = self._swap(token_in, token_out, amount_raw)
         if swap.reverts:
             return 0, self
@@ -248,7 +234,7 @@ class CurveCryptoPool(PoolBase):
         return swap.out_raw, after
 
     def spot_price(self, token_in: str, token_out: str) -> Fraction:
-        """See `Pool.spot_price`. Exact at the D it has; 0 where the pool is empty."""
+        """See `Pool.spot_price`. Exact for the stored D; 0 if the pool is empty."""
         i, j = refs_of(self.address, self.tokens, token_in, token_out)
         if self.d == 0 or 0 in self._xp:
             return Fraction(0)
@@ -262,10 +248,10 @@ class CurveCryptoPool(PoolBase):
         return slope * self._scales[i] / self._scales[j]
 
     def flow_to(self, token_in: str, token_out: str, marginal: float) -> tuple[int, int]:
-        """See `Pool.flow_to`: the amount whose yield above `marginal` a unit is largest.
+        """See `Pool.flow_to`: the amount with the largest yield above `marginal` per unit.
 
-        The fee falls while a swap brings the pool into balance, so that its price may first rise. Then
-        nothing flows until the whole of that way pays.
+        The fee falls while a swap balances the pool, so the marginal output may first rise. Then nothing flows until
+        the whole rising part pays.
         """
         i, j = refs_of(self.address, self.tokens, token_in, token_out)
         if self.d == 0 or 0 in self._xp:
@@ -278,10 +264,11 @@ class CurveCryptoPool(PoolBase):
         return int((x - curve.x0) / self._scales_f[i]), int(out / self._scales_f[j])
 
     def points(self, token_in: str, token_out: str, growths: Sequence[float]) -> list[tuple[float, float, float]]:
-        """Where the curve leads: raw (in, out, what the next unit in yields), in floats, where so many parts of the balance have gone in.
+        """Points of the curve: raw (input, output, marginal output) in floats, at inputs that are these fractions of
+        the balance.
 
-        Growths ascend; those beyond what the contract lets go in are left out. The yield may rise at first, as the fee
-        falls. Empty where the pool is empty.
+        Growths ascend; those beyond the contract's limit are omitted. The marginal output may first rise because the
+        fee falls. Empty if the pool is empty.
 
         Raises:
             UnknownToken: the pool does not trade the pair.
@@ -302,7 +289,8 @@ class CurveCryptoPool(PoolBase):
         return found
 
     def first_unit(self, token_in: str, token_out: str) -> float:
-        """What the next raw unit in yields after the fee, about: `spot_price` less the fee, in floats. 0 where the pool is empty."""
+        """Approximate output of the first raw unit after the fee: `spot_price` less the fee, in floats. 0 if the pool
+        is empty."""
         i, j = refs_of(self.address, self.tokens, token_in, token_out)
         if self.d == 0 or 0 in self._xp:
             return 0.0
@@ -316,14 +304,15 @@ class CurveCryptoPool(PoolBase):
         return next(float(balance) for one, balance in held if one.address == token)
 
     def most_per_unit(self, token_in: str, token_out: str) -> float:
-        """No less than what a raw unit in yields after the fee, however much goes in, in floats. 0 where the pool is empty."""
+        """Upper bound of the output per raw input unit after the fee, in floats. 0 if the pool is empty."""
         i, j = refs_of(self.address, self.tokens, token_in, token_out)
         if self.d == 0 or 0 in self._xp:
             return 0.0
         return self._curve(i, j).most_marginal * self._scales_f[i] / self._scales_f[j]
 
-    def hop(self, token_in: str, token_out: str, amount_raw: int, *, to_caller: bool) -> Hop:  # noqa: ARG002 (as every pool takes it)
-        """See `Pool.hop`. The executor keeps the result: the pool pays nobody else, and to send it on costs more."""
+    def hop(self, token_in: str, token_out: str, amount_raw: int, *, to_caller: bool) -> Hop:  # noqa: ARG002 (protocol)
+        """See `Pool.hop`. The executor keeps the result: the pool pays only its caller, and a further transfer costs
+        more."""
         i, j = refs_of(self.address, self.tokens, token_in, token_out)
         ends = self.tokens[i].address, self.tokens[j].address
         return curve_hop(self.address, amount_raw, *ends, i, j, unsigned=True)
@@ -341,25 +330,26 @@ class CurveCryptoPool(PoolBase):
 
     @property
     def log_sources(self) -> tuple[LogSource, ...]:
-        """The pool itself, whatever it logs."""
+        """The pool itself, with all its logs."""
         return (LogSource(self.address, NO_EVENTS),)
 
     def at_prices(self, prices_e8: Sequence[int]) -> CurveCryptoPool:
         """See `Pool.at_prices`.
 
-        Its price scale moves as the prices have; scaled balances, and so D and fee, stay. What a share was worth is another price's.
+        The price scale moves with the prices; scaled balances, and so D and the fee, stay. The share price is reset,
+        because it belongs to other prices.
         """
         balances, scales = list(self.balances), list(self.price_scale_e18)
-        for place, token in enumerate(self.tokens[1:], start=1):
+        for k, token in enumerate(self.tokens[1:], start=1):
             inside = self.spot_price(token.address, self.tokens[0].address)
-            outside = raw_price(token, self.tokens[0], prices_e8[place], prices_e8[0])
+            outside = raw_price(token, self.tokens[0], prices_e8[k], prices_e8[0])
             grown = outside / inside
-            scales[place - 1] = int(scales[place - 1] * grown)
-            balances[place] = int(balances[place] / grown)
+            scales[k - 1] = int(scales[k - 1] * grown)
+            balances[k] = int(balances[k] / grown)
         return replace(self, balances=tuple(balances), price_scale_e18=tuple(scales), virtual_price_e18=0)
 
     def to_json(self) -> dict[str, object]:
-        """The snapshot that `rebalancer.venues.load` reads back as an equal pool."""
+        """A snapshot that `rebalancer.venues.load` reads back as an equal pool."""
         return {
             "chain_id": self.chain_id,
             "block": self.block,
@@ -387,7 +377,7 @@ class CurveCryptoPool(PoolBase):
 
     @cached_property
     def _scales(self) -> tuple[Fraction, ...]:
-        """What a raw unit of each coin is in scaled units of the first."""
+        """Scaled units of the first coin per raw unit of each coin."""
         prices = (E18, *self.price_scale_e18)
         return tuple(
             Fraction(precision * price, E18) for precision, price in zip(self._precisions, prices, strict=True)
@@ -399,7 +389,7 @@ class CurveCryptoPool(PoolBase):
 
     @cached_property
     def _xp(self) -> tuple[int, ...]:
-        """Balances scaled to the first coin's worth (xp)."""
+        """Balances scaled to the value of the first coin (xp)."""
         return tuple(self._scaled(k, balance) for k, balance in enumerate(self.balances))
 
     @cached_property
@@ -411,7 +401,7 @@ class CurveCryptoPool(PoolBase):
         return {}
 
     def _curve(self, i: int, j: int) -> _Curve:
-        """Of that direction, made once a state."""
+        """The curve of a direction, created once per state."""
         if (i, j) not in self._curves:
             self._curves[i, j] = _Curve(self, i, j)
         return self._curves[i, j]
@@ -425,7 +415,7 @@ class CurveCryptoPool(PoolBase):
         return TWO_LIMITS[self.math_version] if len(self.tokens) == 2 else None
 
     def _balance(self, xp: Sequence[int], j: int) -> tuple[int, int]:
-        """What coin j has where the invariant holds, and from what D is then found."""
+        """Balance of coin j at which the invariant holds, and the starting value for D after it."""
         if limits := self._two_limits:
             return two_y(xp, self.a_coefficient, self.gamma, self.d, j, limits)
         if self._is_ng:
@@ -441,7 +431,7 @@ class CurveCryptoPool(PoolBase):
 
     @property
     def _shares(self) -> tuple[float, float]:
-        """The least and the most that a scaled balance may be of D."""
+        """Least and largest ratio of a scaled balance to D."""
         if limits := self._two_limits:
             least, most = limits.shares(self.gamma)
             return least / (2 * E18), most / (2 * E18)
@@ -472,7 +462,7 @@ class CurveCryptoPool(PoolBase):
             ) from None
 
     def _most_in(self, i: int, j: int) -> int:
-        """The most that can go in before a balance is too far from D; 0 where the pool refuses any swap."""
+        """Largest input before a balance is too far from D; 0 if the pool refuses every swap."""
         if self.d == 0 or 0 in self._xp:
             return 0
         if (i, j) not in self._mosts:
@@ -483,10 +473,10 @@ class CurveCryptoPool(PoolBase):
         return self._mosts[i, j]
 
     def _exchange(self, i: int, j: int, amount_raw: int) -> _Swap:
-        """CurveCryptoSwap.exchange without a least amount out, and tweak_price as far as D.
+        """CurveCryptoSwap.exchange without a minimum output, and tweak_price as far as D.
 
         Raises:
-            Refused: it reverts, as the pool has not enough left.
+            Refused: it reverts, because the pool has not enough left.
         """
         if self.d == 0 or 0 in self._xp:
             raise Refused
@@ -502,7 +492,8 @@ class CurveCryptoPool(PoolBase):
         return _Swap(out, d, price)
 
     def _sold(self, i: int, j: int, amount_raw: int) -> tuple[int, list[int], int]:
-        """What comes out (below 0 where less than nothing), the scaled balances before the fee, and what D is found from."""
+        """Output (negative if less than nothing comes out), scaled balances before the fee, and the starting value for
+        D."""
         xp = list(self._xp)
         xp[i] = self._scaled(i, self.balances[i] + amount_raw)
         y, k0 = self._balance(xp, j)
@@ -514,7 +505,7 @@ class CurveCryptoPool(PoolBase):
         return out - self._fee(xp) * out // FEE_ONE, xp, k0
 
     def _virtual_price_e18(self, d: int) -> int:
-        """What a share of the pool is worth at that D; shares are `total_supply`."""
+        """Value of a share at this D, for `total_supply` shares."""
         if not MIN_D <= d <= MAX_D:
             raise Refused
         count = len(self.tokens)
@@ -523,14 +514,14 @@ class CurveCryptoPool(PoolBase):
 
 
 class _Curve(Curve):
-    """y over x with the other coins fixed, in floats of scaled units."""
+    """y as a function of x with the other coins fixed, in floats of scaled units."""
 
     def __init__(self, pool: CurveCryptoPool, i: int, j: int) -> None:
         fixed = [float(x) for k, x in enumerate(pool._xp) if k not in (i, j)]
         self._d, self._fixed = float(pool.d), sum(fixed)
         self._least, self._most = (share * self._d for share in pool._shares)
         self._count = len(pool._xp)
-        # K0 is this times x / D times y / D.
+        # K0 = this * (x / D) * (y / D).
         self._others = self._count**2 * math.prod(self._count * x / self._d for x in fixed)
         self._ann = pool.a_coefficient / pool.a_multiplier
         self._gamma = pool.gamma / E18
@@ -543,7 +534,7 @@ class _Curve(Curve):
 
     @cached_property
     def furthest(self) -> float:
-        """As far as the contract lets x and y go from D."""
+        """Largest x at which the contract accepts the distances of x and y from D."""
         least, high = self._least, self._most
         if self._y(high) >= least:
             return high
@@ -568,9 +559,9 @@ class _Curve(Curve):
         return weight * over + k - 1, weight * x / d + pull, weight * y / d + pull
 
     def _y(self, x: float) -> float:
-        """The root of F, by Newton's method from the last point, within bounds that hold it.
+        """The root of F by Newton's method from the last point, within bounds that contain it.
 
-        Where S is D, F is below 0; where k is 1, S is no less than D, and F not below 0; it rises between.
+        Where S = D, F is below 0. Where k = 1, S is at least D and F is at least 0. F rises in between.
         """
         d, ann, gamma = self._d, self._ann, self._gamma
         low = max(d - x - self._fixed, 0.0)
@@ -580,7 +571,7 @@ class _Curve(Curve):
         for _ in range(_ROUNDS):
             if not low < y < high:
                 y = (low + high) / 2
-            # As `_forces`, which would take twice as long to call.
+            # Inlined `_forces`, because the call would take twice as long.
             k = k_by_y * y
             off = gamma + 1 - k
             weight = ann * k * (gamma / off) ** 2
@@ -592,7 +583,7 @@ class _Curve(Curve):
             else:
                 high = y
             step = y * force / slope if slope > 0 else 0.0
-            # A step that leaves the bounds, or is none, is replaced by halving.
+            # Bisection replaces a step of zero, or one that leaves the bounds.
             after = y - step
             if not low <= after <= high or step == 0:
                 after = y if force == 0 else (low + high) / 2
@@ -603,7 +594,7 @@ class _Curve(Curve):
         return y
 
     def _fee(self, x: float, y: float) -> tuple[float, float, float]:
-        """The fee, and on the way to it the product over the mean and how near that is to balance."""
+        """The fee, the distance from balance (1: balanced), and the product over the mean it is computed from."""
         total = x + y + self._fixed
         k = self._others * (x / total) * (y / total) * (self._d / total) ** (self._count - 2)
         near = self._fee_gamma / (self._fee_gamma + 1 - k) if self._fee_gamma else k
@@ -614,7 +605,7 @@ class _Curve(Curve):
         return self.at(x)[1]
 
     def at(self, x: float) -> tuple[float, float]:
-        """(out, marginal) there."""
+        """(output, marginal output) at x."""
         y = self._y(x)
         _, by_x, by_y = self._forces(x, y)
         slope = by_x / by_y * y / x

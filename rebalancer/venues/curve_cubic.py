@@ -1,12 +1,12 @@
-"""The integer arithmetic of tricrypto-ng, to the unit: Curve's three-coin pools since 2023.
+"""Integer arithmetic of tricrypto-ng, Curve's three-coin pools since 2023, with identical results.
 
-`cubic_y`, `cubic_d`, `cube_root` and `cubic_mean` equal get_y, newton_D, cbrt and geometric_mean of its
-mathematics contract, version v2.0.0 (CurveCryptoMathOptimized3.vy of curvefi/tricrypto-ng). With K0 as the
-unknown the invariant is a cubic a K0^3 + b K0^2 + c K0 + d = 0; the contract solves it in closed form, scaled so
-that words of 256 bits hold every step, and falls back on Newton's method where the closed form has no root.
+`cubic_y`, `cubic_d`, `cube_root` and `cubic_mean` equal get_y, newton_D, cbrt and geometric_mean of the mathematics
+contract, version v2.0.0 (CurveCryptoMathOptimized3.vy of curvefi/tricrypto-ng). With K0 as the unknown, the invariant
+is a cubic a K0^3 + b K0^2 + c K0 + d = 0. The contract solves it in closed form, scaled so that every step fits into
+words of 256 bits, and uses Newton's method if the closed form has no root.
 
-Every division truncates as the contract's does, and every product that the contract checks is checked here: what
-it reverts on is `Refused`. Divisions it does not check give 0 where the divisor is 0, as the machine does.
+Every division truncates as in the contract, and every product that the contract checks is checked here: where it
+reverts, `Refused` is raised. Unchecked divisions by 0 give 0, as in the EVM.
 """
 
 from __future__ import annotations
@@ -17,16 +17,7 @@ from math import isqrt
 from rebalancer.units import E18
 from rebalancer.venues.curve_math import MAX_D, MIN_D, Refused, crypto_y, is_share, word
 
-__all__ = [
-    "A_MULTIPLIER",
-    "cube_root",
-    "cubic_d",
-    "cubic_mean",
-    "cubic_y",
-    "over",
-    "signed",
-    "wrapped",
-]
+__all__ = ["A_MULTIPLIER", "cube_root", "cubic_d", "cubic_mean", "cubic_y", "over", "signed", "wrapped"]
 
 A_MULTIPLIER = 10_000
 _COINS = 3
@@ -38,17 +29,18 @@ _MIN_ANN, _MAX_ANN = 27 * A_MULTIPLIER // 100, 27 * A_MULTIPLIER * 1_000
 _WORD = 2**256
 _MAX_SIGNED = 2**255 - 1
 _LARGEST_UNSCALED = 115792089237316195423570985008687907853269
-"""The largest number that 10^36 times fits a word: larger ones are rooted with fewer decimals."""
+"""The largest number that fits into a word after multiplication by 10^36; roots of larger numbers have fewer
+decimals."""
 
 _ROOT_ROUNDS = 7
 _NEWTON_ROUNDS = 255
 
 _DIVIDERS = (*((10**above, 10 ** (above - 18)) for above in range(48, 23, -4)), (10**20, 100))
-"""(What |3ac/b - b| is above, what all four coefficients are divided by then), largest first."""
+"""(Lower limit of |3ac/b - b|, divisor of all four coefficients above it), largest first."""
 
 
 def cube_root(x: int) -> int:
-    """The cube root of x, both of 18 decimals, after the contract's seven rounds of Newton's method."""
+    """The cube root of x, both with 18 decimals, after the contract's seven Newton iterations."""
     if x >= _LARGEST_UNSCALED * E18:
         scaled, factor = x, 10**12
     elif x >= _LARGEST_UNSCALED:
@@ -74,9 +66,9 @@ def cubic_mean(values: Sequence[int]) -> int:
 
 
 def cubic_y(xp: Sequence[int], ann: int, gamma: int, d: int, j: int) -> tuple[int, int]:
-    """(the scaled balance of coin j that makes the invariant `d` with what the others hold, K0 there).
+    """(The scaled balance of coin j that gives the invariant `d` with the other balances, K0 there).
 
-    K0 is 0 where Newton's method found the balance.
+    K0 is 0 if Newton's method found the balance.
 
     Raises:
         Refused: a parameter or a balance is out of the contract's range, or a word overflows.
@@ -111,7 +103,7 @@ def cubic_y(xp: Sequence[int], ann: int, gamma: int, d: int, j: int) -> tuple[in
 
 
 def _coefficients(one: int, other: int, ann: int, gamma: int, d: int) -> tuple[int, int, int, int]:
-    """Of the cubic in K0, scaled to the contract's precision."""
+    """Coefficients of the cubic in K0, scaled to the contract's precision."""
     squared = gamma * gamma
     a = _ONE_E36 // 27
     b = _ONE_E36 // 9 + 2 * E18 * gamma // 27 - signed(d * d // one * squared * ann) // 729 // A_MULTIPLIER // other
@@ -143,10 +135,10 @@ def _coefficients(one: int, other: int, ann: int, gamma: int, d: int) -> tuple[i
 
 
 def cubic_d(xp: Sequence[int], ann: int, gamma: int, k0: int = 0) -> int:
-    """D of scaled balances; `k0` is what `cubic_y` found on the way to them, from which the contract begins.
+    """D of scaled balances. `k0` is the K0 from `cubic_y`, from which the contract begins.
 
     Raises:
-        Refused: the balances are too far apart, a word overflows, or it did not converge.
+        Refused: the balances are too far apart, a word overflows, or the iteration does not converge.
     """
     x, y, z = ordered = sorted(xp, reverse=True)
     if not 0 < x < (_WORD - 1) // E18 * 27:
@@ -185,10 +177,10 @@ def _first_d(ordered: Sequence[int], k0: int) -> int:
 
 
 def signed(value: int) -> int:
-    """The value itself.
+    """The value, checked as a signed word of 256 bits.
 
     Raises:
-        Refused: it is none of a word of 256 bits with a sign.
+        Refused: it does not fit.
     """
     if not -_MAX_SIGNED - 1 <= value <= _MAX_SIGNED:
         raise Refused
@@ -196,16 +188,16 @@ def signed(value: int) -> int:
 
 
 def over(value: int, by: int) -> int:
-    """The quotient towards 0, as the machine divides signed words; 0 over 0 too."""
+    """The quotient rounded toward 0, as in the EVM's signed division; 0 if the divisor is 0."""
     quotient = abs(value) // abs(by) if by else 0
     return quotient if (value < 0) == (by < 0) else -quotient
 
 
 def wrapped(value: int) -> int:
-    """The word with a sign that the machine keeps of a product which the contract does not check."""
+    """The signed word that the EVM keeps of an unchecked product."""
     return (value + _MAX_SIGNED + 1) % _WORD - _MAX_SIGNED - 1
 
 
 def _bare(value: int, by: int) -> int:
-    """The quotient of words that the contract does not check."""
+    """The quotient of words in an unchecked division; 0 if the divisor is 0."""
     return value // by if by else 0

@@ -1,7 +1,7 @@
-"""How far a swap on one of Curve's pools pays, in floats, where its fee changes with the balances.
+"""Extent of a swap on a Curve pool whose fee changes with the balances, in floats.
 
-The fee falls while a swap brings the pool into balance, so that its price may first rise. Then nothing flows
-until the whole of that way pays.
+The fee falls while a swap balances the pool, so the marginal output may first rise. Then nothing flows until the whole
+rising part pays.
 """
 
 from __future__ import annotations
@@ -13,16 +13,17 @@ from scipy.optimize import brentq
 __all__ = ["Curve"]
 
 _FIRST_STEP = 1 / 64
-"""Prices are looked for this far ahead first, then each time twice as far."""
+"""First search step, as a fraction of the balance; each further step is twice as long."""
 
 _SAMPLES = 24
-"""Better prices may lie ahead: looked for at so many places."""
+"""Number of samples in the search for better prices further ahead."""
 
 
 class Curve(ABC):
-    """What comes out over what is in, both scaled, with all other coins fixed; the pool has `x0` of what goes in.
+    """Output as a function of the input balance, both scaled, with all other coins fixed. The initial input balance is
+    `x0`.
 
-    `most_marginal` is no less than what a unit yields on average, however much goes in.
+    `most_marginal` is an upper bound of the average output per unit, for every input.
     """
 
     x0: float
@@ -31,18 +32,18 @@ class Curve(ABC):
     @property
     @abstractmethod
     def furthest(self) -> float:
-        """The largest balance that the pool can be brought to; `x0` where it takes nothing."""
+        """The largest balance that the pool can reach; `x0` if it accepts no input."""
 
     @abstractmethod
     def out(self, x: float) -> float:
-        """What comes out between the start and x, after the fee."""
+        """Output between the start and x, after the fee."""
 
     @abstractmethod
     def marginal(self, x: float) -> float:
-        """What the next unit yields at x, with what it does to the fee of all."""
+        """Marginal output at x, including its effect on the fee of the whole swap."""
 
     def flow(self, target: float) -> tuple[float, float]:
-        """(x, what has come out) after the swap whose yield above `target` a unit is largest; the start where none pays."""
+        """(x, output) of the swap with the largest yield above `target` per unit; the start if no swap pays."""
         if self.most_marginal <= target or self.furthest <= self.x0:
             return self.x0, 0.0
         x = self._x_where(target)
@@ -50,7 +51,7 @@ class Curve(ABC):
         return (self.x0, 0.0) if out <= target * (x - self.x0) else (x, out)
 
     def _x_where(self, target: float) -> float:
-        """The furthest x at which the next unit still yields `target`; the start where there is none."""
+        """The largest x with a marginal output of at least `target`; the start if there is none."""
 
         def excess(x: float) -> float:
             return self.marginal(x) - target

@@ -1,15 +1,14 @@
-"""Curve's integer arithmetic: the invariants of its two kinds of pool and what solves them, to the unit.
+"""Integer arithmetic of Curve: the invariants of its two kinds of pools and their solvers, with identical results.
 
-`stable_d` and `stable_y` equal get_D and get_y of the pool of DAI, USDC and USDT (3pool) and of all pools
-whose A is a whole number; `crypto_d`, `crypto_y`, `geometric_mean` and `reduction_e18` equal newton_D,
-newton_y, geometric_mean and reduction_coefficient of the mathematics contract of tricrypto (mainnet's
-0x656Dd75d…, three coins); `ng_stable_d` and `ng_stable_y` equal get_D and get_y of CurveStableSwapNG.vy
-(curvefi/stableswap-ng). The sources are public; no npm package carries them compiled, so equality is
-held not by running them but as `curve_stable` and `curve_crypto` say.
+`stable_d` and `stable_y` equal get_D and get_y of the pool of DAI, USDC and USDT (3pool), and of all pools with a
+whole-number A. `crypto_d`, `crypto_y`, `geometric_mean` and `reduction_e18` equal newton_D, newton_y, geometric_mean
+and reduction_coefficient of tricrypto's mathematics contract (mainnet 0x656Dd75d…, three coins). `ng_stable_d` and
+`ng_stable_y` equal get_D and get_y of CurveStableSwapNG.vy (curvefi/stableswap-ng). The sources are public, but no npm
+package has them compiled. So tests do not run them; see `curve_stable` and `curve_crypto` for the evidence of equality.
 
-The iterations are part of the answer: each ends where the contract's does, one unit off the true root or
-not. Words are of 256 bits: what would overflow one, or fails one of the contract's own checks, is
-`Refused`. Balances here are scaled to a common unit of 18 decimals, as the contracts call xp.
+The iterations are part of the result: each ends where the contract's does, even one unit off the true root. Words have
+256 bits: an overflow, or a failed check of the contract, raises `Refused`. Balances here are scaled to a common unit of
+18 decimals (xp in the contracts).
 """
 
 from __future__ import annotations
@@ -41,22 +40,22 @@ __all__ = [
 ]
 
 MATH_VERSIONS = ("v1", "ng")
-"""Of Curve's pools: 3pool's and the first tricryptos', and those of 2023."""
+"""Mathematics of stable pools: 3pool's, and that of 2023. Crypto pools use the same names."""
 
 A_PRECISION = 100
-"""What stableswap-ng multiplies A by."""
+"""Multiplier of A in stableswap-ng."""
 
 _MAX_HALF_WORD = 2**128 - 1
 
 _MAX_WORD = 2**256 - 1
 _ROUNDS = 255
-"""Rounds of Newton's method before the contracts give up (tricrypto) or take what they have (3pool)."""
+"""Newton iterations after which the contracts give up (tricrypto) or use the last value (3pool)."""
 
 _SECANTS = 12
-"""A guess at an amount is bettered so many times at most before it is searched from."""
+"""Maximum number of secant steps that improve a guess before the search."""
 
 _MIN_SHARE_E18, _MAX_SHARE_E18 = 10**16, 10**20
-"""tricrypto wants every scaled balance between a hundredth of D and a hundred times D."""
+"""Range of a scaled balance in tricrypto: a hundredth of D to a hundred times D."""
 
 MIN_D, MAX_D = 10**17, 10**33
 
@@ -66,10 +65,10 @@ class Refused(Exception):  # noqa: N818 - it is what the contract would have don
 
 
 def word(value: int) -> int:
-    """The value itself.
+    """The value, checked as an unsigned word of 256 bits.
 
     Raises:
-        Refused: it is none of a word of 256 bits without a sign.
+        Refused: it does not fit.
     """
     if not 0 <= value <= _MAX_WORD:
         raise Refused
@@ -77,7 +76,7 @@ def word(value: int) -> int:
 
 
 def stable_d(xp: Sequence[int], amplification: int) -> int:
-    """D of scaled balances; 0 of an empty pool.
+    """D of scaled balances; 0 for an empty pool.
 
     Raises:
         Refused: one coin is missing, or a word overflows.
@@ -102,7 +101,7 @@ def stable_d(xp: Sequence[int], amplification: int) -> int:
 
 
 def stable_y(xp: Sequence[int], i: int, j: int, x: int, amplification: int, d: int) -> int:
-    """The scaled balance of coin j at which D stays what it is once that of coin i is `x`.
+    """The scaled balance of coin j that keeps D when the balance of coin i becomes `x`.
 
     Raises:
         Refused: a word overflows.
@@ -128,10 +127,11 @@ def stable_y(xp: Sequence[int], i: int, j: int, x: int, amplification: int, d: i
 
 
 def ng_stable_d(xp: Sequence[int], ann: int) -> int:
-    """D of scaled balances by stableswap-ng; `ann` is A times the coins times `A_PRECISION`; 0 of an empty pool.
+    """D of scaled balances in stableswap-ng; 0 for an empty pool. `ann` is A times the number of coins times
+    `A_PRECISION`.
 
     Raises:
-        Refused: one coin is missing, a word overflows, or it did not converge.
+        Refused: a coin is missing, a word overflows, or the iteration does not converge.
     """
     total = sum(xp)
     if total == 0:
@@ -156,10 +156,10 @@ def ng_stable_d(xp: Sequence[int], ann: int) -> int:
 
 
 def ng_stable_y(xp: Sequence[int], i: int, j: int, x: int, ann: int, d: int) -> int:
-    """`stable_y` by stableswap-ng; `ann` as `ng_stable_d` has it.
+    """`stable_y` of stableswap-ng; `ann` as in `ng_stable_d`.
 
     Raises:
-        Refused: a coin is missing, a word overflows, or it did not converge.
+        Refused: a coin is missing, a word overflows, or the iteration does not converge.
     """
     count = len(xp)
     c, total = d, 0
@@ -186,7 +186,7 @@ def ng_stable_y(xp: Sequence[int], i: int, j: int, x: int, ann: int, d: int) -> 
 
 
 def check_ng_prices(xp: Sequence[int], ann: int, d: int) -> None:
-    """Refuse a swap after which stableswap-ng cannot note its prices, though it could pay (_get_p).
+    """Refuse a swap after which stableswap-ng cannot compute its prices (_get_p), although it could pay.
 
     Raises:
         Refused: a word overflows.
@@ -209,7 +209,7 @@ def geometric_mean(values: Sequence[int]) -> int:
     """The geometric mean of three scaled amounts.
 
     Raises:
-        Refused: it did not converge.
+        Refused: the iteration does not converge.
     """
     ordered = sorted(values, reverse=True)
     count, d = len(ordered), ordered[0]
@@ -225,7 +225,7 @@ def geometric_mean(values: Sequence[int]) -> int:
 
 
 def reduction_e18(xp: Sequence[int], fee_gamma: int) -> int:
-    """How near the pool is to balance: 1e18 where it is, towards 0 where it is not."""
+    """Distance of the pool from balance: 1e18 if balanced, toward 0 otherwise."""
     total, count = sum(xp), len(xp)
     near = E18
     for x in xp:
@@ -234,10 +234,10 @@ def reduction_e18(xp: Sequence[int], fee_gamma: int) -> int:
 
 
 def crypto_d(xp: Sequence[int], ann: int, multiplier: int, gamma: int) -> int:
-    """D of scaled balances; `ann` is A times 3^3 times `multiplier`, `gamma` of 18 decimals.
+    """D of scaled balances; `ann` is A times 3^3 times `multiplier`, `gamma` has 18 decimals.
 
     Raises:
-        Refused: the balances are too far apart, or it did not converge.
+        Refused: the balances are too far apart, or the iteration does not converge.
     """
     ordered = sorted(xp, reverse=True)
     if not 10**9 <= ordered[0] <= MAX_D or ordered[-1] * E18 // ordered[0] < 10**11:
@@ -270,10 +270,10 @@ def crypto_d(xp: Sequence[int], ann: int, multiplier: int, gamma: int) -> int:
 
 
 def crypto_y(xp: Sequence[int], ann: int, multiplier: int, gamma: int, d: int, j: int) -> int:
-    """The scaled balance of coin j that makes the invariant `d` with what the others hold.
+    """The scaled balance of coin j that gives the invariant `d` with the balances of the others.
 
     Raises:
-        Refused: a balance is too far from D, or it did not converge.
+        Refused: a balance is too far from D, or the iteration does not converge.
     """
     count = len(xp)
     others = sorted((x for k, x in enumerate(xp) if k != j), reverse=True)
@@ -293,21 +293,15 @@ def crypto_y(xp: Sequence[int], ann: int, multiplier: int, gamma: int, d: int, j
 
 
 def newton_y(
-    start: int,
-    others: int,
-    k0_others: int,
-    count: int,
-    parameters: tuple[int, int, int],
-    d: int,
-    limit: int,
+    start: int, others: int, k0_others: int, count: int, parameters: tuple[int, int, int], d: int, limit: int
 ) -> int:
-    """A scaled balance by Newton's method from a start, up to steps below `limit` or a part of 10^14.
+    """A scaled balance by Newton's method from a start, until steps are below `limit` or a part of 10^14.
 
-    `others` is what all the others hold, `k0_others` the part of K0 that is theirs, and `parameters` are A times
-    `count` to its own power times a multiplier, that multiplier, and gamma.
+    `others` is the sum of all other balances, `k0_others` their factor of K0, and `parameters` are (A times `count` to
+    the power `count` times a multiplier, that multiplier, gamma).
 
     Raises:
-        Refused: it did not converge.
+        Refused: the iteration does not converge.
     """
     ann, multiplier, gamma = parameters
     y = start
@@ -337,20 +331,20 @@ def newton_y(
 
 
 def _distance(gamma: int, k0: int) -> int:
-    """|gamma + 1 - K0| and a unit, which keeps it from being 0."""
+    """|gamma + 1 - K0| plus one unit, so that it is never 0."""
     return abs(gamma + E18 - k0) + 1
 
 
 def is_share(x: int, d: int) -> bool:
-    """Whether a scaled balance is near enough to D."""
+    """Whether a scaled balance is in the allowed range around D."""
     return _MIN_SHARE_E18 <= x * E18 // d <= _MAX_SHARE_E18
 
 
 def least_in(quote: Callable[[int], int], wanted_raw: int, guess_raw: int) -> int:
-    """The least amount that is `Refused` or whose quote is at least `wanted_raw`; there must be one.
+    """The least amount that is `Refused` or whose quote is at least `wanted_raw`. There must be such an amount.
 
-    Curve's pools are not asked for amounts out, so this is found by trying, outward from a guess. Their
-    quotes rise but for a unit here and there: it is least among the amounts around it.
+    Curve pools have no quotes for exact outputs, so the amount is found by trial, outward from a guess. Quotes rise
+    except for single units: the result is the least among the amounts around it.
     """
 
     def is_enough(amount_raw: int) -> bool:
@@ -378,7 +372,7 @@ def least_in(quote: Callable[[int], int], wanted_raw: int, guess_raw: int) -> in
 
 
 def _nearer(quote: Callable[[int], int], wanted_raw: int, guess_raw: int) -> int:
-    """A guess bettered by secants, as far as that goes."""
+    """A guess improved by secant steps while they help."""
     before, quoted_before = 0, 0
     for _ in range(_SECANTS):
         try:
@@ -395,7 +389,8 @@ def _nearer(quote: Callable[[int], int], wanted_raw: int, guess_raw: int) -> int
 
 
 def most_in(quote: Callable[[int], object], refused_raw: int, guess_raw: int = 0) -> int:
-    """The largest amount below `refused_raw` that is not `Refused`, found by halving, from around a guess on; 0 if all are."""
+    """The largest amount below `refused_raw` that is not `Refused`, by bisection, starting near a guess; 0 if there is
+    none."""
 
     def is_taken(amount_raw: int) -> bool:
         try:

@@ -1,17 +1,17 @@
-"""A StableSwap pool of Curve on paper: what any swap pays, and the pool it leaves behind.
+"""StableSwap pool of Curve: state, exact quotes of any swap, and the resulting state.
 
-Served are plain pools of the kind of 3pool (`math_version` "v1"), whose A is a whole number and whose coins count
-at fixed rates, and those of stableswap-ng ("ng"), whose fee rises as two coins part and whose rates may come from
-outside. `quote_in` is what `exchange` pays; 3pool's `get_dy` takes the fee after scaling down instead of before, and
-may differ by a unit.
+Supported are plain pools of the kind of 3pool (`math_version` "v1"), with a whole-number A and fixed rates of the
+coins, and pools of stableswap-ng ("ng"), whose fee rises as two coins diverge and whose rates may come from other
+contracts. `quote_in` is the payment of `exchange`; 3pool's `get_dy` takes the fee after scaling down instead of before,
+and may differ by a unit.
 
-What is held, and by what: 240 swaps in random states of 3pool and as many of stableswap-ng pay, refuse and leave
-what their public sources did, unit for unit, compiled by Vyper (tests/vectors/curve.json and curve_ng.json; no
-compiled pool is published, so no test runs one); D at the block of a mainnet snapshot is what get_virtual_price said
-there, and a snapshot that contradicts it is refused; `rebalancer pool snapshot` compares get_dy with the chain before
-it saves; round trips gain nothing, D never falls, quotes rise with the amount.
+Evidence: 240 swaps of 3pool and as many of stableswap-ng in random states give the same payments, refusals and new
+states as the public sources compiled by Vyper (tests/vectors/curve.json and curve_ng.json; no compiled pool is
+published, so no test runs one). D at the block of a mainnet snapshot matches get_virtual_price, and a snapshot that
+contradicts it is rejected. `rebalancer pool snapshot` compares get_dy with the chain before it saves. Round trips gain
+nothing, D never falls, quotes rise with the amount.
 
-A swap that buys less than nothing, which its rounding can, reverts; one that buys nothing is taken all the same.
+A swap whose output would be negative because of rounding reverts; a swap with an output of zero is executed.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ from scipy.optimize import brentq
 
 from rebalancer.errors import BadPoolSnapshot, LiquidityExhausted
 from rebalancer.route import Hop, address_bytes, number_bytes, to_caller_flag
-from rebalancer.units import E18
+from rebalancer.units import E18, PIPS
 from rebalancer.venues.curve_flow import Curve
 from rebalancer.venues.curve_math import (
     A_PRECISION,
@@ -53,26 +53,25 @@ from rebalancer.venues.model import (
     check_amount,
     refs_of,
 )
-from rebalancer.venues.uniswap_v3_math import PIPS
 
 __all__ = ["FEE_ONE", "CurveStablePool", "curve_hop"]
 
 FEE_ONE = 10**10
-"""One, as Curve counts fees."""
+"""The fee of 100 % in Curve's units."""
 
 _MAX_WORD = 2**256 - 1
 _MAX_COINS = 8
 _MAX_A = 10**6
 _FIRST_GROWTH, _FURTHEST_GROWTH = 1 / 64, 32.0
-"""Prices are looked for from the balance times e to the first of these up to e to the second; there is next
-to nothing left to buy beyond."""
+"""Search range of prices: balances from e to the first number, to e to the second, times the current balance. Almost
+nothing is left to buy beyond."""
 
 _LARGEST_GROWTH = 2.0**20
-"""The same where the fee changes with the balances."""
+"""Search limit if the fee changes with the balances, as a multiple of the balance."""
 
 
 _NUMBER, _UNSIGNED = 6, 16
-"""In RouteExecutor, and the flag of pools that count their coins with uint256."""
+"""Venue number in RouteExecutor, and the flag of pools that index their coins with uint256."""
 
 
 def curve_hop(
@@ -86,14 +85,15 @@ def curve_hop(
     unsigned: bool,
     to_caller: bool = False,
 ) -> Hop:
-    """A swap of coin i for coin j on a pool of Curve; `unsigned` for those of the crypto kind. Body: pool (20), i (1), j (1)."""
+    """A swap of coin i for coin j on a Curve pool; `unsigned` for crypto pools. Body: pool (20), i (1), j (1)."""
     body = address_bytes(pool) + number_bytes(i, 1, "coin") + number_bytes(j, 1, "coin")
     flags = to_caller_flag(to_caller) | (_UNSIGNED if unsigned else 0)
     return Hop(_NUMBER, amount_raw, token_in, token_out, body, flags)
 
 
 class _Swap(NamedTuple):
-    """What `exchange` does: raw out, and what stays less for the owner; or that it reverts."""
+    """Result of `exchange`: raw output, and the owner's part of the fee, which leaves the balances; or that it
+    reverts."""
 
     out_raw: int
     admin_raw: int
@@ -102,15 +102,15 @@ class _Swap(NamedTuple):
 
 @dataclass(frozen=True)
 class CurveStablePool(PoolBase):
-    """One state of one pool; satisfies `PoolState`.
+    """One state of one pool; implements `PoolState`.
 
-    `balances` are raw, in the order of `tokens`, which is the pool's; fees are of 1e10, `admin_fee_e10`
-    of the fee. `rates` scale a raw amount to 18 decimals, times 1e18; without them decimals decide.
-    Those of stableswap-ng have `a_coefficient` times 100, and `offpeg_fee_multiplier_e10` times the fee
-    where two coins are far apart. While `is_ramping`, A changes with time.
+    `balances` are raw, in the pool's order of `tokens`. Fees are of 1e10; `admin_fee_e10` is a part of the fee. `rates`
+    scale a raw amount to 18 decimals, times 1e18; by default they follow from decimals. In stableswap-ng,
+    `a_coefficient` is A times 100, and the fee rises to `offpeg_fee_multiplier_e10` times the fee when two coins are
+    far apart. While `is_ramping`, A changes with time.
 
     Raises:
-        BadPoolSnapshot: the state contradicts itself.
+        BadPoolSnapshot: the state is inconsistent.
     """
 
     LOGS_ARE_COMPLETE: ClassVar[bool] = False
@@ -134,12 +134,12 @@ class CurveStablePool(PoolBase):
         object.__setattr__(self, "address", address_key(self.address))
         count = len(self.tokens)
         if not 2 <= count <= _MAX_COINS or len({t.address for t in self.tokens}) != count:
-            raise BadPoolSnapshot(f"a pool has 2 to {_MAX_COINS} coins, all of them different")
+            raise BadPoolSnapshot(f"a pool must have 2 to {_MAX_COINS} different coins")
         if not self.rates:
             rates = tuple(10 ** (36 - token.decimals) for token in self.tokens if token.decimals <= 36)
             object.__setattr__(self, "rates", rates)
         if len(self.balances) != count or len(self.rates) != count or min(self.rates) <= 0:
-            raise BadPoolSnapshot(f"{count} coins need as many balances and rates above 0")
+            raise BadPoolSnapshot(f"there must be one balance and one rate above 0 for each of {count} coins")
         if min(self.balances) < 0:
             raise BadPoolSnapshot(f"balance {min(self.balances)} is negative")
         if self.math_version not in MATH_VERSIONS:
@@ -148,16 +148,16 @@ class CurveStablePool(PoolBase):
         if not scale <= self.a_coefficient <= _MAX_A * scale:
             raise BadPoolSnapshot(f"a_coefficient {self.a_coefficient} is not in {scale} … {_MAX_A * scale}")
         if self.offpeg_fee_multiplier_e10 and not self._is_ng:
-            raise BadPoolSnapshot("only pools of stableswap-ng charge more off the peg")
+            raise BadPoolSnapshot("only pools of stableswap-ng have a higher fee off the peg")
         if not 0 <= self.offpeg_fee_multiplier_e10 * self.fee_e10 <= FEE_ONE * FEE_ONE:
-            raise BadPoolSnapshot(f"offpeg_fee_multiplier {self.offpeg_fee_multiplier_e10} makes a fee above all")
+            raise BadPoolSnapshot(f"with offpeg_fee_multiplier {self.offpeg_fee_multiplier_e10}, the fee exceeds 100 %")
         for fee in (self.fee_e10, self.admin_fee_e10):
             if not 0 <= fee <= FEE_ONE:
                 raise BadPoolSnapshot(f"fee {fee} is not in 0 … 10^10")
 
     @property
     def key(self) -> str:
-        """Its address."""
+        """The pool's address."""
         return self.address
 
     @property
@@ -167,12 +167,12 @@ class CurveStablePool(PoolBase):
 
     @property
     def fee_pips(self) -> int:
-        """The part of the output the pool keeps, in millionths, rounded down; the least where it rises off the peg."""
+        """Fee on the output, in millionths, rounded down; the minimum if it rises off the peg."""
         return self.fee_e10 * PIPS // FEE_ONE
 
     @cached_property
     def invariant(self) -> int:
-        """D, of 18 decimals (get_D); 0 where the pool is empty or out of range."""
+        """D with 18 decimals (get_D); 0 if the pool is empty or out of range."""
         try:
             return self._d(self.a_coefficient)
         except Refused:
@@ -180,15 +180,16 @@ class CurveStablePool(PoolBase):
 
     @property
     def moves(self) -> bool:
-        """Whether it changes without a log: while A does, and where rates come from outside."""
+        """Whether the state changes without a log: while A changes, or if rates come from other contracts."""
         return self.is_ramping or self.rates != self._plain_rates
 
     def quote_in(self, token_in: str, token_out: str, amount_raw: int) -> int:
-        """See `Pool.quote_in`. What `exchange` pays."""
+        """See `Pool.quote_in`. Equals the payment of `exchange`."""
         return self._swap(token_in, token_out, amount_raw)[2].out_raw
 
     def quote_out(self, token_in: str, token_out: str, amount_raw: int) -> int:
-        """See `Pool.quote_out`. The pool has no such swap: it is the least amount whose `quote_in` is enough."""
+        """See `Pool.quote_out`. The pool has no exact-output swap: this is the least amount whose `quote_in`
+        suffices."""
         check_amount(amount_raw)
         i, j = refs_of(self.address, self.tokens, token_in, token_out)
         most = self._best_in(i, j)
@@ -210,7 +211,7 @@ class CurveStablePool(PoolBase):
         return found if quote(found) >= amount_raw else most
 
     def get_dy(self, token_in: str, token_out: str, amount_raw: int) -> int:
-        """What the pool's view of that name answers; 0 where it reverts because nothing comes out.
+        """Result of the pool's view get_dy; 0 if it reverts because the output is zero.
 
         Raises:
             as `quote_in`.
@@ -238,7 +239,7 @@ class CurveStablePool(PoolBase):
         return swap.out_raw, replace(self, balances=tuple(balances))
 
     def spot_price(self, token_in: str, token_out: str) -> Fraction:
-        """See `Pool.spot_price`. Exact at the whole-number D; 0 where the pool is empty."""
+        """See `Pool.spot_price`. Exact for the whole-number D; 0 if the pool is empty."""
         i, j = refs_of(self.address, self.tokens, token_in, token_out)
         d = self.invariant
         if d == 0:
@@ -252,7 +253,7 @@ class CurveStablePool(PoolBase):
         return slope * self.rates[i] / self.rates[j]
 
     def flow_to(self, token_in: str, token_out: str, marginal: float) -> tuple[int, int]:
-        """See `Pool.flow_to`. The curve's slope is solved for; what it yields there is in closed form."""
+        """See `Pool.flow_to`. The slope of the curve is solved numerically; the output has a closed form."""
         i, j = refs_of(self.address, self.tokens, token_in, token_out)
         if self.invariant == 0:
             return 0, 0
@@ -287,9 +288,10 @@ class CurveStablePool(PoolBase):
         return min(int(x0 * growth / scale_in), most), int((y0 - curve.y(x)) * kept / scale_out)
 
     def points(self, token_in: str, token_out: str, growths: Sequence[float]) -> list[tuple[float, float, float]]:
-        """Where the curve leads: raw (in, out, what the next unit in yields), in floats, where so many parts of the balance have gone in.
+        """Points of the curve: raw (input, output, marginal output) in floats, at inputs that are these fractions of
+        the balance.
 
-        Growths ascend. Empty where the pool is empty.
+        Growths ascend. Empty if the pool is empty.
 
         Raises:
             UnknownToken: the pool does not trade the pair.
@@ -312,14 +314,15 @@ class CurveStablePool(PoolBase):
         return next(float(balance) for one, balance in held if one.address == token)
 
     def most_per_unit(self, token_in: str, token_out: str) -> float:
-        """No less than what a raw unit in yields after the fee, however much goes in, in floats. 0 where the pool is empty."""
+        """Upper bound of the output per raw input unit after the fee, in floats. 0 if the pool is empty."""
         i, j = refs_of(self.address, self.tokens, token_in, token_out)
         if self.invariant == 0:
             return 0.0
         return self._fee_curve(i, j).most_marginal * self.rates[i] / self.rates[j]
 
-    def hop(self, token_in: str, token_out: str, amount_raw: int, *, to_caller: bool) -> Hop:  # noqa: ARG002 (as every pool takes it)
-        """See `Pool.hop`. The executor keeps the result: the pool pays nobody else, and to send it on costs more."""
+    def hop(self, token_in: str, token_out: str, amount_raw: int, *, to_caller: bool) -> Hop:  # noqa: ARG002 (protocol)
+        """See `Pool.hop`. The executor keeps the result: the pool pays only its caller, and a further transfer costs
+        more."""
         i, j = refs_of(self.address, self.tokens, token_in, token_out)
         ends = self.tokens[i].address, self.tokens[j].address
         return curve_hop(self.address, amount_raw, *ends, i, j, unsigned=False)
@@ -336,11 +339,11 @@ class CurveStablePool(PoolBase):
 
     @property
     def log_sources(self) -> tuple[LogSource, ...]:
-        """The pool itself, whatever it logs."""
+        """The pool itself, with all its logs."""
         return (LogSource(self.address, NO_EVENTS),)
 
     def to_json(self) -> dict[str, object]:
-        """The snapshot that `rebalancer.venues.load` reads back as an equal pool."""
+        """A snapshot that `rebalancer.venues.load` reads back as an equal pool."""
         return {
             "chain_id": self.chain_id,
             "block": self.block,
@@ -372,7 +375,7 @@ class CurveStablePool(PoolBase):
 
     @property
     def _plain_rates(self) -> tuple[int, ...]:
-        """What rates are where decimals alone decide."""
+        """The rates that follow from decimals alone."""
         return tuple(10 ** (36 - token.decimals) for token in self.tokens if token.decimals <= 36)
 
     def _d(self, a_coefficient: int) -> int:
@@ -386,7 +389,7 @@ class CurveStablePool(PoolBase):
         return stable_y(self._xp, i, j, x, a_coefficient, d)
 
     def _fee_e10(self, i: int, j: int, x: int, y: int) -> int:
-        """Between the balances before a swap and x and y after it (_dynamic_fee).
+        """Fee of a swap from the current balances to x and y (_dynamic_fee).
 
         Raises:
             Refused: a word overflows.
@@ -399,20 +402,20 @@ class CurveStablePool(PoolBase):
         return multiplier * self.fee_e10 // (near + FEE_ONE)
 
     def _limit(self, i: int) -> int:
-        """What can go in at most before the amount itself overflows a word; 0 where the pool refuses any swap."""
+        """Largest input whose own value does not overflow a word; 0 if the pool refuses every swap."""
         if self.invariant == 0:
             return 0
         return min((_MAX_WORD - self._xp[i]) // self.rates[i] // 2, MAX_AMOUNT_RAW - self.balances[i])
 
     def _most_in(self, i: int, j: int) -> int:
-        """The most that can go in before a word overflows; 0 where the pool refuses any swap."""
+        """Largest input without an overflow of a word; 0 if the pool refuses every swap."""
         limit = self._limit(i)
         if not self._is_ng or limit == 0:
             return limit
         return most_in(lambda dx: self._exchange(i, j, dx), limit)
 
     def _best_in(self, i: int, j: int) -> int:
-        """What brings the most out: the most, unless the fee rises by more than comes out with it."""
+        """The input with the largest output: the largest input, unless the fee rises by more than the output."""
         if (i, j) not in self._bests:
             best = most = self._most_in(i, j)
             if self._fee_varies and most:
@@ -430,7 +433,7 @@ class CurveStablePool(PoolBase):
         return {}
 
     def _fee_curve(self, i: int, j: int) -> _FeeCurve:
-        """Of that direction, made once a state."""
+        """The curve of a direction, created once per state."""
         if (i, j) not in self._fee_curves:
             self._fee_curves[i, j] = _FeeCurve(self, i, j)
         return self._fee_curves[i, j]
@@ -447,7 +450,7 @@ class CurveStablePool(PoolBase):
         raise LiquidityExhausted(self.address, self.tokens[i].address, amount_raw, most)
 
     def _exchange(self, i: int, j: int, amount_raw: int) -> _Swap:
-        """`exchange` without a least amount out.
+        """`exchange` without a minimum output.
 
         Raises:
             Refused: a word overflows.
@@ -467,7 +470,7 @@ class CurveStablePool(PoolBase):
 
 
 class _Curve(NamedTuple):
-    """y over x with all other coins fixed, in floats of scaled units."""
+    """y as a function of x with all other coins fixed, in floats of scaled units."""
 
     ann: float
     linear: float
@@ -486,7 +489,7 @@ class _Curve(NamedTuple):
         return cls(ann, sum(others) + d / ann - d, product / ann, product)
 
     def y(self, x: float) -> float:
-        """The positive root of y^2 + b y = c / x, in the form that does not cancel."""
+        """The positive root of y^2 + b y = c / x, in the form without cancellation."""
         b, c = self.linear + x, self.constant / x
         root = math.sqrt(b * b + 4 * c)
         return 2 * c / (b + root) if b > 0 else (root - b) / 2
@@ -498,7 +501,7 @@ class _Curve(NamedTuple):
 
 
 class _FeeCurve(Curve):
-    """The same with the fee, which rises as the two coins part."""
+    """The curve with the fee, which rises as the two coins diverge."""
 
     def __init__(self, pool: CurveStablePool, i: int, j: int) -> None:
         self._curve = _Curve.of(pool, i, j)
@@ -511,12 +514,12 @@ class _FeeCurve(Curve):
 
     @property
     def furthest(self) -> float:
-        """There is next to nothing left to buy beyond."""
+        """Almost nothing is left to buy beyond."""
         return self.x0 * _LARGEST_GROWTH
 
     @property
     def peak(self) -> float:
-        """Where the most has come out."""
+        """The x with the largest output."""
         return self._x_where(0.0)
 
     def out(self, x: float) -> float:
@@ -528,7 +531,7 @@ class _FeeCurve(Curve):
         return self.at(x)[1]
 
     def at(self, x: float) -> tuple[float, float]:
-        """(out, marginal) there."""
+        """(output, marginal output) at x."""
         y = self._curve.y(x)
         slope = self._curve.slope(x, y)
         fee, fee_by_x = self._fee(x, y, slope)
@@ -536,7 +539,7 @@ class _FeeCurve(Curve):
         return gross * (1 - fee), slope * (1 - fee) - gross * fee_by_x
 
     def _fee(self, x: float, y: float, slope: float) -> tuple[float, float]:
-        """The fee of a swap to x and y, and by how much it rises with x."""
+        """The fee of a swap to x and y, and its derivative by x."""
         if not self._steep:
             return self._least_fee, 0.0
         one, other = self.x0 + x, self.y0 + y

@@ -1,9 +1,9 @@
-"""The integer arithmetic of twocrypto-ng, to the unit: Curve's two-coin pools since 2023.
+"""Integer arithmetic of twocrypto-ng, Curve's two-coin pools since 2023, with identical results.
 
-`two_y`, `two_d`, `two_mean` and `two_reduction_e18` equal get_y and newton_D of its mathematics contracts of the
-versions v2.0.0 and v2.1.0 (CurveCryptoMathOptimized2.vy of curvefi/twocrypto-ng), and the geometric mean and the
-part of the fee that the pool itself works out. As with three coins (`curve_cubic`) K0 is the root of a cubic.
-The two versions differ in how far from balance they let a pool go.
+`two_y` and `two_d` equal get_y and newton_D of the mathematics contracts, versions v2.0.0 and v2.1.0
+(CurveCryptoMathOptimized2.vy of curvefi/twocrypto-ng). `two_mean` and `two_reduction_e18` equal the geometric mean and
+the part of the fee that the pool computes. As with three coins (`curve_cubic`), K0 is the root of a cubic. The two
+versions differ in how far from balance a pool may go.
 """
 
 from __future__ import annotations
@@ -21,23 +21,23 @@ __all__ = ["TWO_LIMITS", "Limits", "two_d", "two_mean", "two_reduction_e18", "tw
 _MIN_GAMMA = 10**10
 _MIN_ANN, _MAX_ANN = 4 * A_MULTIPLIER // 10, 4 * A_MULTIPLIER * 1_000
 _NARROW_GAMMA = 2 * 10**16
-"""Above it version v2.1.0 keeps balances nearer to each other."""
+"""Above this gamma, version v2.1.0 restricts the range of balances."""
 
 _SCALE = 10**32
 _ROUNDS = 255
 
 _DIVIDERS = (*((10**above, 10 ** (above - 18)) for above in range(48, 23, -2)), (10**20, 100))
-"""(What the smallest of three terms is above, what the coefficients are divided by then), largest first."""
+"""(Lower limit of the smallest of three terms, divisor of the coefficients above it), largest first."""
 
 
 class Limits(NamedTuple):
-    """Of one version: the largest gamma, and the least and most that a scaled balance may be of D, of 18 decimals."""
+    """Limits of a version: the largest gamma, and the ranges of a scaled balance relative to D, with 18 decimals."""
 
     max_gamma: int
     is_narrow: bool
 
     def shares(self, gamma: int) -> tuple[int, int]:
-        """Of twice what is sold over D."""
+        """Range of twice the sold balance over D."""
         most = 100 * E18
         if not self.is_narrow:
             return 2 * 10**16, 2 * most
@@ -46,7 +46,7 @@ class Limits(NamedTuple):
         return E18 * E18 // most, most
 
     def bought(self, gamma: int) -> tuple[int, int]:
-        """Of what is bought over D, once the closed form has found it."""
+        """Range of the bought balance over D, after the closed form."""
         if not self.is_narrow:
             return 10**16 - 1, 100 * E18
         _, most = self.shares(gamma)
@@ -54,18 +54,18 @@ class Limits(NamedTuple):
 
     @property
     def after(self) -> tuple[int, int]:
-        """Of all over the new D."""
+        """Range of all balances over the new D."""
         return (5 * 10**15, 50 * E18) if self.is_narrow else (10**16 - 1, 100 * E18)
 
 
 TWO_LIMITS = {"ng": Limits(2 * 10**15, False), "ng-v2.1.0": Limits(199 * 10**15, True)}
-"""By the version of the mathematics, as snapshots have it."""
+"""Limits by the version of the mathematics, as in snapshots."""
 
 
 def two_y(xp: Sequence[int], ann: int, gamma: int, d: int, j: int, limits: Limits) -> tuple[int, int]:
-    """(the scaled balance of coin j that makes the invariant `d` with what the other holds, K0 there).
+    """(The scaled balance of coin j that gives the invariant `d` with the other balance, K0 there).
 
-    K0 is 0 where Newton's method found the balance.
+    K0 is 0 if Newton's method found the balance.
 
     Raises:
         Refused: a parameter or a balance is out of the contract's range, or a word overflows.
@@ -110,7 +110,7 @@ def two_y(xp: Sequence[int], ann: int, gamma: int, d: int, j: int, limits: Limit
 
 
 def _terms(x: int, ann: int, gamma: int, d: int) -> tuple[int, int, int, int, int, int]:
-    """The coefficients of the cubic in K0, and what tells by how much they must be scaled down."""
+    """Coefficients of the cubic in K0, and the terms that determine the divisor."""
     weight = signed(ann * gamma * gamma)
     b = signed(d * weight) // (4 * 10**8) // x - 3 * _SCALE - 2 * gamma * 10**14
     c = (
@@ -129,10 +129,10 @@ def _terms(x: int, ann: int, gamma: int, d: int) -> tuple[int, int, int, int, in
 
 
 def two_d(xp: Sequence[int], ann: int, gamma: int, limits: Limits, k0: int = 0) -> int:
-    """D of scaled balances; `k0` is what `two_y` found on the way to them, from which the contract begins.
+    """D of scaled balances. `k0` is the K0 from `two_y`, from which the contract begins.
 
     Raises:
-        Refused: the balances are too far apart, a word overflows, or it did not converge.
+        Refused: the balances are too far apart, a word overflows, or the iteration does not converge.
     """
     _check(ann, gamma, limits)
     x, y = max(xp), min(xp)
@@ -180,10 +180,10 @@ def two_mean(values: Sequence[int]) -> int:
 
 
 def two_reduction_e18(xp: Sequence[int], fee_gamma: int) -> int:
-    """How near the pool is to balance: 1e18 where it is, towards 0 where it is not.
+    """Distance of the pool from balance: 1e18 if balanced, toward 0 otherwise.
 
     Raises:
-        Refused: nothing can be divided.
+        Refused: a divisor is 0.
     """
     total = sum(xp)
     if total == 0:

@@ -1,18 +1,19 @@
-"""A vault of ERC-4626 on paper: what a deposit of its asset and a redemption of its shares pay, to the unit, at the rate of a block.
+"""ERC-4626 vault as a pool: exact quotes of deposits of its asset and redemptions of its shares, at the rate of a
+block.
 
-Quotes are those of OpenZeppelin's ERC4626 (5.x), whatever its offset of decimals: assets times (supply + 10^offset) / (total + 1) and
-back, both down. They have no price impact, and end at the vault's own limits. A vault is compared as it is read: previewDeposit and
-previewRedeem have to answer as on paper, and a redemption of shares that are lent to the call has to pay it. One with another mathematics
-or a fee is refused, and so is one whose shares' balances are kept where they cannot be lent. Where every redemption reverts, whatever
-maxRedeem returns, as Ethena's sUSDe does during its cooldown, only deposits are quoted. A deposit cannot be tried so; what it pays is
-what previewDeposit says.
+Quotes equal OpenZeppelin's ERC4626 (5.x) with any offset of decimals: assets times (supply + 10^offset) / (total + 1)
+and back, both rounded down. There is no price impact, and the vault's own limits apply. The reader compares the vault
+with these formulas: previewDeposit and previewRedeem, and a simulated redemption of shares that the call lends to an
+account. A vault with other mathematics or a fee is rejected, and so is a vault whose balances are stored where they
+cannot be overridden. If every redemption reverts whatever maxRedeem returns, as in Ethena's sUSDe during its cooldown,
+only deposits are quoted. Deposits cannot be simulated; the quote follows previewDeposit.
 
-`max_deposit` and `max_redeem` are what maxDeposit and maxRedeem tell an account that nobody has, and that holds all shares for the call:
-0 where the vault is paused, and no more than it can pay out. Beyond them a quote is refused. They promise no rate. Who sends the vault
-assets raises its rate, and who holds nearly all shares of a small vault can so make another's deposit buy nothing (the virtual shares make
-that cost them more than it brings). Quotes follow what was read at the block; whoever trades later is safe by the least amount that the
-executor's caller demands, not by this. So a share token belongs in a basket only if its vault has an offset or a supply that nobody can
-drain.
+`max_deposit` and `max_redeem` are maxDeposit and maxRedeem for an unused account that holds all shares in the call: 0
+if the vault is paused, and at most what it can pay. A quote beyond them is refused. They do not guarantee the rate.
+Anyone can raise the rate by sending assets to the vault, and a holder of nearly all shares of a small vault can make
+another account's deposit buy nothing (because of the virtual shares, this costs more than it gains). Quotes use the
+state of the block; later trades are protected by the minimum output that the executor's caller demands, not by this
+module. So a basket should contain a share token only if its vault has an offset, or a supply that cannot be drained.
 """
 
 from __future__ import annotations
@@ -43,43 +44,35 @@ from rebalancer.venues.model import (
     check_amount,
     refs_of,
 )
-from rebalancer.venues.reading import (
-    PROBE_PARTS,
-    At,
-    Reading,
-    Venue,
-    answered,
-    each,
-    interface_of,
-    tokens_read,
-)
+from rebalancer.venues.reading import PROBE_PARTS, At, Reading, Venue, answered, each, interface_of, tokens_read
 
 __all__ = ["VENUE", "ERC4626Pool", "WrapPool", "share_vault_hop"]
 
 _NUMBER = 8
-"""In RouteExecutor."""
+"""Venue number in RouteExecutor."""
 
 _MAX_WORD = 2**256 - 1
 _MAX_OFFSET = 30
-"""Largest offset of decimals that is believed."""
+"""Largest accepted offset of decimals."""
 
 _FALL = 1e-7
-"""Part by which the price falls over a stretch: next to nothing, and enough for floats to tell where on it one is, to a part in 10^8."""
+"""Fall of the price over a stretch, as a fraction: negligible, but enough for floats to locate a point to one part in
+10^8."""
 
 _SPARED = 1e-7
-"""Part of a limit that a stretch leaves, so that no float is above it."""
+"""Fraction of a limit that a stretch leaves, so that no float exceeds the limit."""
 
 _LEAST_DEEP = 10**6
-"""Whole tokens that a stretch is laid out for at least."""
+"""Minimum size of a stretch in whole tokens."""
 
 _HOLDER = "0x" + "1f" * 20
-"""An account that nobody has."""
+"""An unused account."""
 
 _NAMESPACE = int.from_bytes(keccak(text="openzeppelin.storage.ERC20")) - 1
 _ERC7201_BALANCES = int.from_bytes(keccak(_NAMESPACE.to_bytes(32))) & ~0xFF
 _BALANCES_AT = (*range(12), 51, 101, 151, _ERC7201_BALANCES)
-"""Slots in which a mapping of balances is looked for: the first ones (OpenZeppelin's ERC-20 has 0, solmate's 3, sUSDe, behind its roles, 4),
-those of OpenZeppelin's upgradeable contracts of version 4, and that of version 5."""
+"""Slots of the mapping of balances that are tried: the first ones (OpenZeppelin's ERC-20 uses 0, solmate 3, sUSDe 4,
+after its roles), those of OpenZeppelin's upgradeable contracts version 4, and that of version 5."""
 
 _SHARES = interface_of(
     "ERC-4626 vault",
@@ -98,15 +91,16 @@ _SHARES = interface_of(
 
 
 def share_vault_hop(vault: str, amount_raw: int, token_in: str, token_out: str, *, to_caller: bool) -> Hop:
-    """A deposit into an ERC-4626 vault, or a redemption where `token_in` is the vault. Body: vault (20)."""
+    """A deposit into an ERC-4626 vault, or a redemption if `token_in` is the vault. Body: vault (20)."""
     flags = to_caller_flag(to_caller)
     return Hop(_NUMBER, amount_raw, token_in, token_out, address_bytes(vault), flags)
 
 
 class WrapPool(PoolBase):
-    """What turns a token into another at a rate that no trade moves, up to a limit: place 0 is what is wrapped, 1 the wrapper.
+    """A pool that converts between a token (index 0) and its wrapper (index 1) at a rate that no trade changes, up to a
+    limit.
 
-    A pool says by `_rate` what it pays, by `_out` what that is in whole units, by `_most_in` how much it takes.
+    Subclasses define `_rate`, the exact output `_out`, and the maximum input `_most_in`.
     """
 
     LOGS_ARE_COMPLETE: ClassVar[bool] = False
@@ -119,19 +113,19 @@ class WrapPool(PoolBase):
 
     @abstractmethod
     def _rate(self, i: int) -> tuple[int, int]:
-        """What comes out for the token at a place, as a numerator and a denominator above 0."""
+        """Output per input for the token at an index, as a numerator and a denominator above 0."""
 
     @abstractmethod
     def _out(self, i: int, amount_raw: int) -> int:
-        """What comes out, down; 0 for 0, and no less for more."""
+        """Output, rounded down; 0 for 0, and not decreasing."""
 
     @abstractmethod
     def _most_in(self, i: int) -> int:
-        """The most that may go in."""
+        """Maximum input."""
 
     @property
     def key(self) -> str:
-        """Its address."""
+        """The wrapper's address."""
         return self.address
 
     @property
@@ -141,17 +135,17 @@ class WrapPool(PoolBase):
 
     @property
     def fee_pips(self) -> int:
-        """None."""
+        """Always 0."""
         return 0
 
     @property
     def moves(self) -> bool:
-        """See `PoolState.moves`: rates follow what the wrapper holds, which no log of it tells."""
+        """See `PoolState.moves`: rates follow the wrapper's holdings, which its logs do not show."""
         return True
 
     @property
     def log_sources(self) -> tuple[LogSource, ...]:
-        """The wrapper, whatever it logs."""
+        """The wrapper, with all its logs."""
         return (LogSource(self.address, NO_EVENTS),)
 
     def quote_in(self, token_in: str, token_out: str, amount_raw: int) -> int:
@@ -171,7 +165,8 @@ class WrapPool(PoolBase):
         possible = self._out(i, most)
         if amount_raw > possible:
             raise LiquidityExhausted(self.address, self.tokens[j].address, amount_raw, possible)
-        # {in} = {out} * {in} / {out}. Up: nothing less is enough, and each further rounding down costs a little more.
+        # {in} = {out} * {in} / {out}. Up: a smaller amount does not suffice, and each further rounding down adds a
+        # little.
         given, taken = self._rate(i)
         low = -(-amount_raw * taken // given)
         high, step = low, 1
@@ -187,12 +182,12 @@ class WrapPool(PoolBase):
         return high
 
     def spot_price(self, token_in: str, token_out: str) -> Fraction:
-        """See `Pool.spot_price`. 0 where nothing may go in."""
+        """See `Pool.spot_price`. 0 if no input is accepted."""
         i, _ = refs_of(self.address, self.tokens, token_in, token_out)
         return Fraction(*self._rate(i)) if self._most_in(i) else Fraction(0)
 
     def flow_to(self, token_in: str, token_out: str, marginal: float) -> tuple[int, int]:
-        """See `Pool.flow_to`. All that may go in, or nothing."""
+        """See `Pool.flow_to`. The maximum input, or nothing."""
         i, _ = refs_of(self.address, self.tokens, token_in, token_out)
         if marginal >= float(self.spot_price(token_in, token_out)):
             return 0, 0
@@ -200,10 +195,11 @@ class WrapPool(PoolBase):
         return most, self._out(i, most)
 
     def shape(self, token_in: str, token_out: str) -> Stretches:
-        """See `Pool.shape`. One stretch from the rate on, over which the price falls next to nothing.
+        """See `Pool.shape`. One stretch beginning at the rate, with a negligible fall of the price.
 
-        It ends just before the limit, or where the wrapper has doubled: what is more than that is beyond what floats can tell beside
-        it. It never says more than is paid, so that to go round never seems to gain, and less by no more than a part in 10^7.
+        It ends just before the limit, or where the wrapper's holdings have doubled, because floats cannot represent
+        more precisely. It never promises more than is paid, so a round trip never seems to gain, and it is at most one
+        part in 10^7 lower.
         """
         i, _ = refs_of(self.address, self.tokens, token_in, token_out)
         given, taken = self._rate(i)
@@ -217,21 +213,22 @@ class WrapPool(PoolBase):
         liquidity = most * (1 - _SPARED) / (end - start)
         return Stretches(spot, 1.0, (start, end), (liquidity, 0.0))
 
-    def arbitraged(self, prices_e8: Sequence[int]) -> Self:  # noqa: ARG002 (as every pool takes it)
-        """See `Pool.arbitraged`: no trade moves its rate."""
+    def arbitraged(self, prices_e8: Sequence[int]) -> Self:  # noqa: ARG002 (protocol)
+        """See `Pool.arbitraged`: no trade changes the rate."""
         return self
 
     def _all_of(self, i: int) -> int:
-        """About how much of the token at a place there is to turn: the denominator of a rate, where that is a whole."""
+        """Approximate total of the token at an index; by default the denominator of the rate."""
         return self._rate(i)[1]
 
 
 @dataclass(frozen=True)
 class ERC4626Pool(WrapPool):
-    """One state of one vault; satisfies `PoolState`. `tokens` are the asset and the share, whose address is the vault's.
+    """One state of one vault; implements `PoolState`. `tokens` are the asset and the share, whose address is the
+    vault's.
 
     Raises:
-        BadPoolSnapshot: the state contradicts itself.
+        BadPoolSnapshot: the state is inconsistent.
     """
 
     MAY_DRIFT: ClassVar[frozenset[str]] = frozenset({"total_assets", "total_supply", "max_deposit", "max_redeem"})
@@ -251,7 +248,7 @@ class ERC4626Pool(WrapPool):
         object.__setattr__(self, "address", address_key(self.address))
         asset, share = self.tokens
         if share.address != self.address or asset.address == self.address:
-            raise BadPoolSnapshot("the second token, and it alone, is the vault itself")
+            raise BadPoolSnapshot("only the second token must be the vault itself")
         for value in (self.total_assets, self.total_supply, self.max_deposit, self.max_redeem):
             if not 0 <= value <= _MAX_WORD:
                 raise BadPoolSnapshot(f"{value} is not in 0 … 2^256 - 1")
@@ -259,7 +256,8 @@ class ERC4626Pool(WrapPool):
             raise BadPoolSnapshot(f"decimals_offset {self.decimals_offset} is not in 0 … {_MAX_OFFSET}")
 
     def swapped(self, token_in: str, token_out: str, amount_raw: int) -> tuple[int, ERC4626Pool]:
-        """See `Pool.swapped`. What was deposited is not taken to be free for redemption, nor what was redeemed to make room."""
+        """See `Pool.swapped`. Conservative: a deposit does not raise the redeemable amount, and a redemption does not
+        raise the deposit limit."""
         out = self.quote_in(token_in, token_out, amount_raw)
         if token_in.lower() == self.address:
             return out, replace(
@@ -293,7 +291,7 @@ class ERC4626Pool(WrapPool):
         return PoolRef(self.address, tuple(token.address for token in self.tokens), 0, VENUE.name)
 
     def to_json(self) -> dict[str, object]:
-        """The snapshot that `rebalancer.venues.load` reads back as an equal pool."""
+        """A snapshot that `rebalancer.venues.load` reads back as an equal pool."""
         return {
             "chain_id": self.chain_id,
             "block": self.block,
@@ -308,7 +306,7 @@ class ERC4626Pool(WrapPool):
         }
 
     def _rate(self, i: int) -> tuple[int, int]:
-        # The vault counts a unit and 10^offset shares more than it has, which nobody holds.
+        # The vault adds virtual amounts: one unit of assets and 10^offset shares.
         shares, assets = self.total_supply + 10**self.decimals_offset, self.total_assets + 1
         return (assets, shares) if i else (shares, assets)
 
@@ -320,7 +318,7 @@ class ERC4626Pool(WrapPool):
         if i:
             return min(self.max_redeem, self.total_supply, MAX_AMOUNT_RAW)
         shares, assets = self._rate(0)
-        # What it holds afterwards, and the shares then, are words.
+        # The total assets and shares after the deposit must fit into words.
         room = min(_MAX_WORD - assets, ((_MAX_WORD - shares + 1) * assets - 1) // shares)
         return max(min(self.max_deposit, MAX_AMOUNT_RAW, room), 0)
 
@@ -328,7 +326,7 @@ class ERC4626Pool(WrapPool):
 def _load(snapshot: Snapshot) -> ERC4626Pool:
     tokens = tokens_of(snapshot)
     if len(tokens) != 2:
-        raise BadPoolSnapshot("a vault has two tokens: its asset and its share")
+        raise BadPoolSnapshot("a vault must have two tokens: its asset and its share")
     return ERC4626Pool(
         address=text_of(snapshot, "address"),
         tokens=(tokens[0], tokens[1]),
@@ -344,21 +342,19 @@ def _load(snapshot: Snapshot) -> ERC4626Pool:
 
 
 def _read(at: At, ref: PoolRef) -> Reading[ERC4626Pool]:
-    """A vault whose answers are those of the one on paper."""
+    """Read a vault, and compare its answers with the formulas."""
     vault = _SHARES.at(ref.address)
     names = ("asset", "totalAssets", "totalSupply")
-    # Each slot in question holds its own place in the list, counted from 1, so that the balance tells which one is read.
+    # Each candidate slot is overridden with its own index in the list, counted from 1, so the balance shows which slot
+    # is read.
     marks = _in_slots(vault, dict(zip(_BALANCES_AT, range(1, len(_BALANCES_AT) + 1), strict=True)))
-    answers = yield [
-        *(at.ask(vault, name) for name in names),
-        _as_holder(at.ask(vault, "balanceOf", _HOLDER), marks),
-    ]
+    answers = yield [*(at.ask(vault, name) for name in names), _as_holder(at.ask(vault, "balanceOf", _HOLDER), marks)]
     asset, total_assets, total_supply = (
         vault.result(name, answer) for name, answer in zip(names, answers[:3], strict=True)
     )
     mark = answered(vault, "balanceOf", answers[3])
     if mark is None or not 0 < mark <= len(_BALANCES_AT):
-        raise UnsupportedPool(f"ERC-4626 whose shares cannot be lent ({ref.address})")
+        raise UnsupportedPool(f"ERC-4626 vault whose balances cannot be overridden ({ref.address})")
     tokens = yield from tokens_read(at, (asset, ref.address))
     lent = _in_slots(vault, {_BALANCES_AT[mark - 1]: total_supply})
     answers = yield [
@@ -367,8 +363,8 @@ def _read(at: At, ref: PoolRef) -> Reading[ERC4626Pool]:
         _as_holder(at.ask(vault, "balanceOf", _HOLDER), lent),
     ]
     if answered(vault, "balanceOf", answers[2]) != total_supply:
-        raise UnsupportedPool(f"ERC-4626 whose shares cannot be lent, {ref.address}")
-    paper = _load(
+        raise UnsupportedPool(f"ERC-4626 vault whose balances cannot be overridden, {ref.address}")
+    model = _load(
         {
             **at.head(f"ERC-4626 {tokens[0].symbol}/{tokens[1].symbol}"),
             "address": ref.address,
@@ -380,25 +376,26 @@ def _read(at: At, ref: PoolRef) -> Reading[ERC4626Pool]:
             "max_redeem": vault.result("maxRedeem", answers[1]),
         }
     )
-    pays_out = yield from _check(at, vault, paper, lent)
-    return paper if pays_out else replace(paper, max_redeem=0)
+    pays_out = yield from _check(at, vault, model, lent)
+    return model if pays_out else replace(model, max_redeem=0)
 
 
-def _check(at: At, vault: Contract, paper: ERC4626Pool, lent: dict[str, Any]) -> Reading[bool]:
-    """Try previews of parts of what is there and of a whole token, and redemptions of as much as may be redeemed; False where each of
-    those reverts.
+def _check(at: At, vault: Contract, model: ERC4626Pool, lent: dict[str, Any]) -> Reading[bool]:
+    """Compare previews of parts of the holdings and of a whole token, and simulated redemptions within the limit.
+
+    Returns False if every redemption reverts.
 
     Raises:
-        UnsupportedPool: an answer is another than on paper.
+        UnsupportedPool: an answer differs from the formulas.
     """
-    asset, share = paper.tokens
-    wholes = [{1, 10**token.decimals} for token in paper.tokens]
-    for whole, held in zip(wholes, (paper.total_assets, paper.total_supply), strict=True):
+    asset, share = model.tokens
+    wholes = [{1, 10**token.decimals} for token in model.tokens]
+    for whole, held in zip(wholes, (model.total_assets, model.total_supply), strict=True):
         whole |= {max(held // part, 1) for part in PROBE_PARTS}
-    most = paper._most_in(1)
+    most = model._most_in(1)
     required = [("previewDeposit", 0, amount) for amount in sorted(wholes[0])]
     required += [("previewRedeem", 1, amount) for amount in sorted(wholes[1])]
-    redeemed = sorted(amount for amount in wholes[1] if paper._out(1, amount) and amount <= most)
+    redeemed = sorted(amount for amount in wholes[1] if model._out(1, amount) and amount <= most)
     calls = [at.ask(vault, name, amount) for name, _, amount in required]
     calls += [_as_holder(at.ask(vault, "redeem", amount, _HOLDER, _HOLDER), lent) for amount in redeemed]
     required += [("redeem", 1, amount) for amount in redeemed]
@@ -408,15 +405,15 @@ def _check(at: At, vault: Contract, paper: ERC4626Pool, lent: dict[str, Any]) ->
     pays_out = not redeemed or any(paid is not None for paid in found[previews:])
     compared = len(required) if pays_out else previews
     for (name, i, amount), paid in zip(required[:compared], found, strict=False):
-        if paid != paper._out(i, amount):
+        if paid != model._out(i, amount):
             raise UnsupportedPool(
-                f"ERC-4626 of other mathematics ({name} of {share.symbol} for {asset.symbol}, {vault.address})"
+                f"ERC-4626 vault with unknown mathematics ({name} of {share.symbol} for {asset.symbol}, {vault.address})"
             )
     return pays_out
 
 
 def _in_slots(vault: Contract, shares: Mapping[int, int]) -> dict[str, Any]:
-    """The state override of a call in which an account that nobody has holds shares of a vault, by the slot of the balances."""
+    """State override in which an unused account holds shares of a vault, by the slot of the balances."""
     holder = bytes(12) + bytes.fromhex(_HOLDER[2:])
     words = {"0x" + keccak(holder + slot.to_bytes(32)).hex(): f"0x{held:064x}" for slot, held in shares.items()}
     return {vault.address: {"stateDiff": words}}

@@ -1,8 +1,7 @@
-"""Fields of a pool's snapshot, each of the type it must have.
+"""Typed access to the fields of a pool snapshot.
 
-A snapshot is JSON: one pool's complete state at one block.
-
-Every function raises BadPoolSnapshot where the field is missing or of another type.
+A snapshot is JSON: one pool's complete state at one block. Every function raises BadPoolSnapshot if a field is missing
+or has another type.
 """
 
 from __future__ import annotations
@@ -13,17 +12,7 @@ from rebalancer.errors import BadPoolSnapshot
 from rebalancer.texts import LONGEST_SYMBOL, safe_text
 from rebalancer.venues.model import Token
 
-__all__ = [
-    "Snapshot",
-    "field_of",
-    "flag_of",
-    "int_of",
-    "ints_of",
-    "object_of",
-    "text_of",
-    "token_of",
-    "tokens_of",
-]
+__all__ = ["Snapshot", "field_of", "flag_of", "int_of", "ints_of", "object_of", "text_of", "token_of", "tokens_of"]
 
 Snapshot = Mapping[str, object]
 
@@ -31,9 +20,7 @@ Snapshot = Mapping[str, object]
 def token_of(snapshot: Snapshot, key: str) -> Token:
     token = object_of(snapshot, key)
     return Token(
-        text_of(token, "address"),
-        safe_text(text_of(token, "symbol"), LONGEST_SYMBOL),
-        int_of(token, "decimals"),
+        text_of(token, "address"), safe_text(text_of(token, "symbol"), LONGEST_SYMBOL), int_of(token, "decimals")
     )
 
 
@@ -79,7 +66,7 @@ def text_of(snapshot: Snapshot, key: str) -> str:
 
 
 def flag_of(snapshot: Snapshot, key: str) -> bool:
-    """Whether something is so; it is not where nothing is said."""
+    """A boolean field; False if it is missing."""
     value = snapshot.get(key, False)
     if not isinstance(value, bool):
         raise BadPoolSnapshot(f"{key} is neither true nor false")

@@ -1,11 +1,10 @@
-"""What every pool is to the rest of the package, whichever venue it is of.
+"""Common interface and base types of all pools.
 
-The planner sees only `Pool`: it names tokens by address, quotes in raw units, and can be traded
-on paper. Nothing here does I/O.
+The planner sees only `Pool`: it names tokens by address, quotes in raw units, and simulates trades. Nothing here does
+I/O.
 
-Conventions: addresses are kept in lower case (callers may pass any case); amounts are raw units;
-a price is output per input, both raw. An amount of 0 is refused with `BadAmount`, as `swap` of a
-Uniswap pool refuses it on chain: a trade of nothing is a mistake of the caller, not a quote of 0.
+Addresses are in lower case (callers may pass any case); amounts are raw units; a price is output per input, both raw.
+An amount of 0 raises `BadAmount`, as a Uniswap pool's `swap` reverts: a trade of nothing is a mistake of the caller.
 """
 
 from __future__ import annotations
@@ -23,6 +22,7 @@ from numpy.typing import NDArray
 from rebalancer.abi import Event, Interface
 from rebalancer.errors import BadAmount, BadPoolSnapshot, UnknownToken
 from rebalancer.route import Hop
+from rebalancer.units import PIPS
 
 __all__ = [
     "EMPTY_SIDE",
@@ -44,22 +44,19 @@ __all__ = [
 ]
 
 MAX_AMOUNT_RAW = 2**255 - 1
-"""Largest amount that a signed 256-bit word, which venues take amounts in, can carry."""
+"""Largest amount of a signed 256-bit word, the type of amounts in venues."""
 
 ETHER_ADDRESS = "0x" + "0" * 40
-"""What Uniswap V4 calls ether; no token can have it."""
-
-PIPS = 1_000_000
-"""Parts that fees are counted in."""
+"""Address of ether in Uniswap V4; no token can have it."""
 
 _ADDRESS = re.compile(r"0x[0-9a-f]{40}")
 
 
 def address_key(address: str) -> str:
-    """The lower-case form under which this package compares addresses.
+    """The lower-case form of an address, used for all comparisons.
 
     Raises:
-        BadPoolSnapshot: it is not 0x and 40 hexadecimal digits.
+        BadPoolSnapshot: the text is not 0x and 40 hexadecimal digits.
     """
     key = address.lower()
     if not _ADDRESS.fullmatch(key):
@@ -68,24 +65,24 @@ def address_key(address: str) -> str:
 
 
 def check_amount(amount_raw: object) -> None:
-    """Refuse what no venue can be asked for: nothing, less than nothing, more than a word holds.
+    """Check that an amount is valid for every venue.
 
     Raises:
-        BadAmount: not an int in 1 … 2^255 - 1.
+        BadAmount: it is not an int in 1 … 2^255 - 1.
     """
     if not isinstance(amount_raw, int) or not 0 < amount_raw <= MAX_AMOUNT_RAW:
         raise BadAmount(amount_raw)
 
 
 def raw_price(token: Token, other: Token, price_e8: int, other_price_e8: int) -> Fraction:
-    """Raw units of `other` that a raw unit of `token` is worth, at these prices of a whole one."""
+    """Raw units of `other` per raw unit of `token`, given the prices of whole tokens."""
     # {raw other/raw} = {usd/token} / {raw/token} * {raw other/other} / {usd/other}
     return Fraction(price_e8 * 10**other.decimals, other_price_e8 * 10**token.decimals)
 
 
 @dataclass(frozen=True, slots=True)
 class Token:
-    """An ERC-20 as a pool knows it; `address` is kept in lower case."""
+    """An ERC-20 token of a pool; `address` is in lower case."""
 
     address: str
     symbol: str
@@ -97,23 +94,23 @@ class Token:
             raise BadPoolSnapshot(f"{self.symbol} cannot have {self.decimals} decimals")
 
     def to_json(self) -> dict[str, object]:
-        """As snapshots hold it."""
+        """The token in a snapshot."""
         return {"address": self.address, "symbol": self.symbol, "decimals": self.decimals}
 
 
 def refs_of(pool: str, tokens: Sequence[Token], token_in: str, token_out: str) -> tuple[int, int]:
-    """Where the two tokens, in any case, stand among a pool's.
+    """Indices of two tokens (in any case) among a pool's tokens.
 
     Raises:
-        UnknownToken: one of them is not among them, or both are the same.
+        UnknownToken: a token is not in the pool, or both are the same.
     """
     sold, bought = token_in.lower(), token_out.lower()
     i = j = -1
-    for place, token in enumerate(tokens):
+    for k, token in enumerate(tokens):
         if token.address == sold:
-            i = place
+            i = k
         elif token.address == bought:
-            j = place
+            j = k
     if i < 0 or j < 0:
         raise UnknownToken(pool, token_in, token_out)
     return i, j
@@ -121,11 +118,12 @@ def refs_of(pool: str, tokens: Sequence[Token], token_in: str, token_out: str) -
 
 @dataclass(frozen=True, slots=True)
 class PoolRef:
-    """Where a pool is, and what it is of: enough to read it. `venue` is a venue's name.
+    """Reference to a pool, sufficient to read it. `venue` is the venue's name.
 
-    Tokens by address and in the pool's order, where Uniswap V4's ether is address zero; they may be missing where the pool tells them.
-    `address` is PoolManager's for Uniswap V4, whose pools are told by `fee_pips`, in millionths, and `tick_spacing`; of Uniswap V2,
-    whose pairs do not tell their fee, `fee_pips` is that. `key` is the pool's (`Pool.key`), its address where nothing else is said.
+    `tokens` are addresses in the pool's order, with address zero for ether in Uniswap V4; they may be missing if the
+    pool returns them. For Uniswap V4, `address` is the PoolManager's, and `fee_pips` (millionths) and `tick_spacing`
+    identify the pool. For Uniswap V2, `fee_pips` is the fee, which pairs do not return. `key` is `Pool.key`, by default
+    the address.
     """
 
     address: str
@@ -143,7 +141,7 @@ class PoolRef:
 
 @dataclass(frozen=True, slots=True)
 class LogSource:
-    """A contract whose logs move a pool: all of them, or those whose first topic after the event's is `topic`."""
+    """A contract whose logs change a pool: all its logs, or those with `topic` as their first indexed field."""
 
     address: str
     interface: Interface
@@ -151,17 +149,17 @@ class LogSource:
 
 
 NO_EVENTS = Interface.of("any contract", ())
-"""Of a contract of which it matters only that it logs."""
+"""Interface of a contract whose logs are only counted, not decoded."""
 
 
 @dataclass(frozen=True, slots=True)
 class Stretches:
-    """One direction of a pool whose liquidity L is constant from price to price, for the planner, in floats.
+    """One direction of a pool with constant liquidity L between prices, for the planner, in floats.
 
-    A stretch takes L (s - s0) / k and gives L (1 / s0 - 1 / s), where s is the root of inputs per output and k is what the fee
-    leaves. `starts` are where stretches begin, as s, in walking order, the first at the pool's own price; `liquidity` is
-    theirs, 0 where nothing is left. `spot` is log(output per input, raw) before the fee. `given` is what comes out before each
-    begins, where stretches are no more than near to that.
+    A stretch takes L (s - s0) / k and gives L (1 / s0 - 1 / s), where s is the square root of inputs per output and k
+    is what the fee leaves. `starts` are the starts of stretches, as s, in trading order; the first is the pool's
+    current price. `liquidity` is that of each stretch, 0 at the end. `spot` is log(output per input, raw) before the
+    fee. `given` is the exact output before each stretch, if the stretches only approximate it.
     """
 
     spot: float
@@ -172,13 +170,15 @@ class Stretches:
 
 
 EMPTY_SIDE = Stretches(-math.inf, 1.0, (1.0,), (0.0,))
-"""Of a pool that trades nothing."""
+"""Side of a pool that cannot trade."""
 
 
 @dataclass(frozen=True, slots=True)
 class PowerCurve:
-    """One direction of a pool that gives b_out (1 - (b_in / (b_in + k x)) ^ e) for x, in floats: raw balances, e, what the fee leaves, the
-    most that may go in; all 0 where it is empty."""
+    """One direction of a pool with the output b_out (1 - (b_in / (b_in + k x)) ^ e) for x, in floats.
+
+    The fields are raw balances, e, k (what the fee leaves), and the maximum input; all are 0 if the pool is empty.
+    """
 
     balance_in: float
     balance_out: float
@@ -188,35 +188,35 @@ class PowerCurve:
 
 
 class Pool(Protocol):
-    """The state of one pool at one block, as the planner sees it. Immutable: a swap gives a new pool."""
+    """State of one pool at one block, as the planner sees it. Immutable: a swap returns a new pool."""
 
     BUYS_EXACTLY: ClassVar[bool]
-    """Whether its hops may name what comes out (`Hop.buying`)."""
+    """Whether its hops may have an exact output (`Hop.buying`)."""
 
     @property
     def address(self) -> str:
-        """Where it is deployed, in lower case."""
+        """Address of the deployed contract, in lower case."""
 
     @property
     def key(self) -> str:
-        """What tells it from all other pools of its chain, in lower case: its address, or its id where pools share one."""
+        """Unique identifier on its chain, in lower case: the address, or an id if pools share a contract."""
 
     @property
     def tokens(self) -> tuple[Token, ...]:
-        """What it trades, in the pool's own order."""
+        """Tokens in the pool's own order."""
 
     @property
     def holder(self) -> str:
-        """The contract that holds its tokens: its own, or one that several pools share."""
+        """The contract that holds its tokens: the pool, or a contract that several pools share."""
 
     @property
     def fee_pips(self) -> int:
-        """The part of a trade it keeps, in millionths: down where its fee is finer, the least where it varies."""
+        """Fee in millionths: rounded down if it is finer, the minimum if it varies."""
 
     def quote_in(self, token_in: str, token_out: str, amount_raw: int) -> int:
-        """Raw units of `token_out` that come out when exactly `amount_raw` of `token_in` goes in.
+        """Raw output of `token_out` for exactly `amount_raw` of `token_in`.
 
-        0 means that it is too little to buy a whole unit; some pools refuse such a swap on chain, others keep what went in.
+        0 means that the amount is too small to buy a raw unit; some pools revert then, others keep the input.
 
         Raises:
             BadAmount: `amount_raw` is not in 1 … 2^255 - 1.
@@ -225,7 +225,7 @@ class Pool(Protocol):
         """
 
     def quote_out(self, token_in: str, token_out: str, amount_raw: int) -> int:
-        """Raw units of `token_in` that must go in for exactly `amount_raw` of `token_out`.
+        """Raw input of `token_in` for exactly `amount_raw` of `token_out`.
 
         Raises:
             BadAmount: `amount_raw` is not in 1 … 2^255 - 1.
@@ -234,12 +234,12 @@ class Pool(Protocol):
         """
 
     def swapped(self, token_in: str, token_out: str, amount_raw: int) -> tuple[int, Self]:
-        """What comes out for `amount_raw` in, and the pool as that swap leaves it.
+        """Output for `amount_raw`, and the pool after that swap.
 
-        Where nothing comes out and the chain refuses the swap, that is the pool itself.
+        If the output is zero and the chain refuses the swap, the pool is unchanged.
 
         Raises:
-            as `quote_in`.
+            As `quote_in`.
         """
 
     def spot_price(self, token_in: str, token_out: str) -> Fraction:
@@ -250,29 +250,29 @@ class Pool(Protocol):
         """
 
     def flow_to(self, token_in: str, token_out: str, marginal: float) -> tuple[int, int]:
-        """The trade after which one more unit in would yield `marginal` units out, fee included.
+        """The trade after which one more input unit would yield `marginal` output units, including the fee.
 
-        Returns raw (in, out): (0, 0) when the pool's next unit already yields no more than that,
-        and the most that the pool can trade when `marginal` is 0. In falls as `marginal` rises.
-        In is exact up to the precision of the float; out is what the pool pays for that much in,
-        to within a raw unit a tick, or that precision again where the pool's maths has powers in
-        it. The planner uses it to aim and `quote_in` to hit.
+        Returns raw (input, output): (0, 0) if the pool's next unit yields no more than `marginal`, and the largest
+        possible trade if `marginal` is 0. The input falls as `marginal` rises. It is exact up to float precision. The
+        output is the pool's payment for that input, within one raw unit per tick, or within float precision if the
+        pool's formula has powers. The planner uses it to search; `quote_in` decides.
 
         Raises:
             UnknownToken: the pool does not trade the pair.
         """
 
     def hop(self, token_in: str, token_out: str, amount_raw: int, *, to_caller: bool) -> Hop:
-        """The hop that sells `amount_raw` (0: all the executor holds) of one token for another.
+        """The hop that sells `amount_raw` (0: the executor's whole balance) of one token for another.
 
-        `to_caller`: the result goes straight to the caller, where the venue does that at no more cost; otherwise the executor keeps it.
+        `to_caller`: send the result directly to the caller, if the venue can do so at no extra cost; otherwise the
+        executor keeps it.
 
         Raises:
             UnknownToken: the pool does not trade the pair.
         """
 
     def shape(self, token_in: str, token_out: str) -> Stretches | PowerCurve | None:
-        """One direction in a form that the planner solves many of at once; None where there is no such form (see `points`).
+        """One direction in a form that the planner solves in bulk; None if there is no such form (see `points`).
 
         Raises:
             UnknownToken: the pool does not trade the pair.
@@ -281,104 +281,107 @@ class Pool(Protocol):
     def points(
         self, token_in: str, token_out: str, growths: Sequence[float]
     ) -> list[tuple[float, float, float]] | None:
-        """Where a pool without such a form leads: raw (in, out, what the next unit in yields), where so many parts of its balance have
-        gone in, ascending; empty where it is empty. None: it tells by `flow_to` alone.
+        """Points of a curve without closed form: raw (input, output, marginal output) at inputs that are these
+        fractions of the balance, ascending.
+
+        Empty if the pool is empty. None if only `flow_to` describes the pool.
 
         Raises:
             UnknownToken: the pool does not trade the pair.
         """
 
     def balance_of(self, token: str) -> float:
-        """What `points` takes parts of, raw."""
+        """Raw balance of which `points` takes fractions."""
 
     def most_per_unit(self, token_in: str, token_out: str) -> float:
-        """No less than what a raw unit in yields, however much goes in.
+        """Upper bound of the output per raw input unit, for every input.
 
         Raises:
             UnknownToken: the pool does not trade the pair.
         """
 
     def first_unit(self, token_in: str, token_out: str) -> float:
-        """Raw `token_out` that the first raw unit of `token_in` brings, fee included.
+        """Raw `token_out` for the first raw unit of `token_in`, including the fee.
 
         Raises:
             UnknownToken: the pool does not trade the pair.
         """
 
     def at_prices(self, prices_e8: Sequence[int]) -> Self:
-        """A pool of another time as it would stand at these prices (USD * 1e8 a whole token, in the order of its tokens), as deep as it was.
+        """The pool as it would be at these prices (USD * 1e8 per whole token, in the order of its tokens), with
+        unchanged depth.
 
-        Ticked pools keep their liquidity's place around the price, the others' balances their values; pools of coins
-        that are worth the same stay as they are.
+        Pools with ticks move their liquidity with the price, other pools keep the values of their balances, and pools
+        of equally valued coins are unchanged.
 
         Raises:
-            BadPoolSnapshot: the prices are out of its range.
+            BadPoolSnapshot: the prices are out of the pool's range.
         """
 
     def arbitraged(self, prices_e8: Sequence[int]) -> Self | None:
-        """The pool after the arbitrage that pays at these prices, to the unit; itself where none does.
+        """The pool after the exact arbitrage that pays at these prices; unchanged if none pays.
 
-        None: it has no closed form, and is traded with until no more pays.
+        None if there is no closed form: the caller then trades until no swap pays.
         """
 
 
 class PoolState(Pool, Protocol):
-    """A pool as the chain has it: it can be read again, moved by its logs, and saved."""
+    """A pool as read from the chain: it can be read again, updated by logs, and saved."""
 
     LOGS_ARE_COMPLETE: ClassVar[bool]
-    """Whether its logs tell its new state (`moved`); otherwise they tell that it is to be read again."""
+    """Whether its logs contain its new state (`moved`); otherwise a log only means that it must be read again."""
 
     MAY_DRIFT: ClassVar[frozenset[str]]
     """Fields that may change without a log."""
 
     @property
     def chain_id(self) -> int:
-        """The chain it is on."""
+        """Id of its chain."""
 
     @property
     def block(self) -> int:
-        """The block that it was read at, or moved to."""
+        """Block of the state."""
 
     @property
     def name(self) -> str:
-        """What a snapshot calls it."""
+        """Name in a snapshot."""
 
     @property
     def kind(self) -> str:
-        """What people call such a pool; one of its venue's kinds."""
+        """Name of the kind of pool for people; one of its venue's kinds."""
 
     @property
     def ref(self) -> PoolRef:
-        """Enough to read it again."""
+        """Reference that suffices to read it again."""
 
     @property
     def log_sources(self) -> tuple[LogSource, ...]:
-        """Whose logs move it."""
+        """Sources of the logs that change it."""
 
     @property
     def moves(self) -> bool:
-        """Whether it changes without a log, so that it is read at every block."""
+        """Whether it changes without a log, so it must be read at every block."""
 
     def moved(self, events: Sequence[Event]) -> Self:
-        """The pool once these events, its own and in order, have happened; what is made is checked as any pool is.
+        """The pool after its own events, in order. The result is checked like any other state.
 
         Raises:
-            BadPoolSnapshot: no pool in that state can have gone through them.
+            BadPoolSnapshot: these events are impossible for this state.
         """
 
     def as_traded(self, weth: Token | None) -> Pool:
-        """The pool as routes see it: of the wrapped token where it holds ether, otherwise itself.
+        """The pool as routes see it: with the wrapped token if it holds ether, otherwise unchanged.
 
         Raises:
-            UnsupportedPool: it holds ether, and no wrapped token is known or it trades that for ether.
+            UnsupportedPool: it holds ether, and the wrapped token is unknown or is its other token.
         """
 
     def to_json(self) -> dict[str, Any]:
-        """The snapshot that `rebalancer.venues.load` reads back as an equal pool."""
+        """A snapshot that `rebalancer.venues.load` reads back as an equal pool."""
 
 
 class PoolBase:
-    """What most pools have in common."""
+    """Defaults shared by most pools."""
 
     BUYS_EXACTLY: ClassVar[bool] = False
     LOGS_ARE_COMPLETE: ClassVar[bool] = True
@@ -390,8 +393,8 @@ class PoolBase:
         return False
 
     def moved(self, events: Sequence[Event]) -> Self:
-        """See `PoolState.moved`: this one is read again instead."""
-        raise NotImplementedError(f"{len(events)} logs of a pool whose logs do not tell its state")
+        """See `PoolState.moved`: this pool is read again instead."""
+        raise NotImplementedError(f"{len(events)} logs of a pool whose logs do not contain its state")
 
     def shape(self, token_in: str, token_out: str) -> Stretches | PowerCurve | None:  # noqa: ARG002 (as every pool takes it)
         """See `Pool.shape`."""
@@ -411,11 +414,11 @@ class PoolBase:
         raise NotImplementedError(token)
 
     def first_unit(self: Pool, token_in: str, token_out: str) -> float:
-        """See `Pool.first_unit`: the price before the fee, less the fee."""
+        """See `Pool.first_unit`: the spot price less the fee."""
         return float(self.spot_price(token_in, token_out)) * (1 - self.fee_pips / PIPS)
 
     def most_per_unit(self: Pool, token_in: str, token_out: str) -> float:
-        """See `Pool.most_per_unit`: the first unit's, as none after it yields more."""
+        """See `Pool.most_per_unit`: the output of the first unit, because no later unit yields more."""
         return float(self.spot_price(token_in, token_out)) * (1 - self.fee_pips / PIPS)
 
     def at_prices(self, prices_e8: Sequence[int]) -> Self:  # noqa: ARG002 (as every pool takes it)

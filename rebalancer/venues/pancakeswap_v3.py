@@ -1,7 +1,7 @@
-"""A pool of PancakeSwap V3: Uniswap V3's mathematics under another callback, another `slot0` and a longer Swap event.
+"""Pool of PancakeSwap V3: Uniswap V3's mathematics with another callback, another `slot0` and a longer Swap event.
 
-Of what a swap pays in fees, the protocol's share is larger than on Uniswap and may differ by direction; no quote changes by it.
-Held against the published pool (npm `@pancakeswap/v3-core` 1.0.2), run by tests.
+The protocol's part of the fee is larger than on Uniswap and may differ by direction, but no quote depends on it. Tests
+compare it with the published pool (npm `@pancakeswap/v3-core` 1.0.2).
 """
 
 from __future__ import annotations

@@ -1,6 +1,6 @@
-"""How a pool is read, as data: questions that a reader yields, and what it makes of their answers.
+"""Readers of pools as generators: they yield calls, receive the answers, and return the pools.
 
-A reader yields calls, is sent their answers, and returns what it read; it does no I/O of its own. `rebalancer.chain.pools` asks them.
+A reader does no I/O of its own; `rebalancer.chain.pools` makes the calls.
 """
 
 from __future__ import annotations
@@ -13,12 +13,7 @@ from typing import Any, Protocol, TypeVar
 
 from rebalancer.abi import Call, Contract, Interface
 from rebalancer.block import Block
-from rebalancer.errors import (
-    ContractMissing,
-    ContractReverted,
-    LiquidityExhausted,
-    RpcRejected,
-)
+from rebalancer.errors import ContractMissing, ContractReverted, LiquidityExhausted, RpcRejected
 from rebalancer.texts import LONGEST_SYMBOL, safe_text
 from rebalancer.venues.fields import Snapshot
 from rebalancer.venues.model import ETHER_ADDRESS, PoolRef, PoolState, Token
@@ -40,18 +35,19 @@ __all__ = [
 
 Result = TypeVar("Result")
 Reading = Generator[list[Call], list[Any], Result]
-"""Yields calls, is sent their answers, returns what it read."""
+"""Generator that yields calls, receives their answers, and returns a result."""
 
 _ETHER = Token(ETHER_ADDRESS, "ETH", 18)
 _EVENT = re.compile(r"event (\w+)\((.*)\)")
 
 PROBE_PARTS = (1_000_000, 1_000, 20)
-"""Parts of a balance with which what the chain answers is compared with what it answers on paper."""
+"""Divisors of a balance: amounts at which the chain's quotes are compared with ours."""
 
 
 @dataclass(frozen=True)
 class At:
-    """What every reader needs. `lens` is UniswapV3Lens, where the chain has it; its code is lent to a call elsewhere."""
+    """Context of a read. `lens` is UniswapV3Lens if the chain has it; otherwise a call provides its code as a state
+    override."""
 
     block: Block
     chain_id: int
@@ -60,43 +56,44 @@ class At:
     lens_code: str
 
     def ask(self, contract: Contract, function: str, *args: Any) -> Call:
-        """The call of a function at the block."""
+        """A call of a function at the block."""
         return contract.request(function, *args, block=self.block.hash)
 
     def head(self, name: str) -> dict[str, Any]:
-        """What every snapshot begins with."""
+        """First fields of every snapshot."""
         return {"chain_id": self.chain_id, "block": self.block.number, "name": name}
 
 
 @dataclass(frozen=True, slots=True)
 class Venue:
-    """All that the rest of the program needs to know of a venue beside its pools (`PoolState`)."""
+    """Everything the program needs to know about a venue, except its pools (`PoolState`)."""
 
     name: str
-    """In addresses files, settings and logs."""
+    """Name in addresses files, settings and logs."""
     kinds: tuple[str, ...]
-    """What is served, by the names that people know."""
+    """Names of the supported kinds of pools, for people."""
     snapshot_key: str
-    """The key that only its snapshots have."""
+    """The key that identifies the venue's snapshots."""
     load: Callable[[Snapshot], PoolState]
-    """The pool in a snapshot; raises BadPoolSnapshot or UnsupportedPool."""
+    """Load a pool from a snapshot; raises BadPoolSnapshot or UnsupportedPool."""
     read: Callable[[At, Sequence[PoolRef]], Reading[Sequence[PoolState]]]
-    """Pools as the chain has them."""
+    """Read pools from the chain."""
     takes: Callable[[PoolRef], bool]
-    """Whether a pool of it can be told so."""
+    """Whether a reference identifies a pool of the venue."""
     mark: tuple[Interface, str] | None
-    """A view without arguments that its pools alone answer; None where pools have no address."""
+    """A view without arguments that only the venue's pools have; None if pools have no address."""
     fee_text: bool = True
-    """Whether its pools tell their fee."""
+    """Whether its pools return their fee."""
     reads_together: bool = False
-    """Whether one call reads all of its pools, so that one which cannot be read hides the others."""
+    """Whether one call reads all its pools, so that an unreadable pool fails the others, too."""
 
 
 def interface_of(name: str, lines: Iterable[str]) -> Interface:
-    """Of an outside contract, whose code is not shipped: `name(types) -> types` or `event name(type [indexed] name, …)`.
+    """Interface of an external contract, whose code is not packaged: `name(types) -> types` or `event name(type
+    [indexed] name, …)`.
 
     Raises:
-        ValueError: a line is neither.
+        ValueError: a line has neither form.
     """
     return Interface.of(name, [_entry(line) for line in lines])
 
@@ -114,16 +111,11 @@ def _entry(line: str) -> Mapping[str, Any]:
     name, paren, types = head.partition("(")
     if not (arrow and paren and name.isidentifier()):
         raise ValueError(f"{line!r} is neither a function nor an event")
-    return {
-        "type": "function",
-        "name": name,
-        "inputs": _parameters(types),
-        "outputs": _parameters(results),
-    }
+    return {"type": "function", "name": name, "inputs": _parameters(types), "outputs": _parameters(results)}
 
 
 def _parameters(types: str) -> list[dict[str, str]]:
-    """The types of a list, of which tuples are written with their types in parentheses."""
+    """Parameters from a list of types; a tuple is written as its types in parentheses."""
     found, depth = [""], 0
     for letter in types:
         depth += (letter == "(") - (letter == ")")
@@ -138,7 +130,7 @@ TOKEN = interface_of("ERC-20", ("symbol() -> string", "decimals() -> uint8"))
 
 
 def answered(contract: Contract, function: str, answer: Any) -> Any:
-    """What a function answered, or None where there is no such function."""
+    """Result of a function, or None if the contract has no such function."""
     try:
         return contract.result(function, answer)
     except (ContractReverted, ContractMissing, RpcRejected):
@@ -148,7 +140,7 @@ def answered(contract: Contract, function: str, answer: Any) -> Any:
 def each(
     read: Callable[[At, PoolRef], Reading[PoolState]],
 ) -> Callable[[At, Sequence[PoolRef]], Reading[Sequence[PoolState]]]:
-    """A reader of pools from a reader of one."""
+    """A reader of several pools, from a reader of one."""
 
     def read_all(at: At, refs: Sequence[PoolRef]) -> Reading[Sequence[PoolState]]:
         found = []
@@ -160,7 +152,7 @@ def each(
 
 
 def tokens_read(at: At, addresses: Iterable[str]) -> Reading[tuple[Token, ...]]:
-    """Tokens by address; who is not known is asked."""
+    """Tokens by address; unknown ones are read."""
     wanted = [address.lower() for address in addresses]
     unknown = [a for a in dict.fromkeys(wanted) if a not in at.tokens and a != ETHER_ADDRESS]
     found = {ETHER_ADDRESS: _ETHER, **at.tokens}
@@ -175,7 +167,7 @@ def tokens_read(at: At, addresses: Iterable[str]) -> Reading[tuple[Token, ...]]:
 
 
 def _symbol(contract: Contract, answer: Any) -> str:
-    """A symbol; some old tokens tell theirs in one word instead of a text."""
+    """A token's symbol; some old tokens return a bytes32 instead of a string."""
     try:
         found = str(contract.result("symbol", answer))
     except ContractMissing:
@@ -185,7 +177,7 @@ def _symbol(contract: Contract, answer: Any) -> str:
 
 
 class _Quoting(Protocol):
-    """A pool of balances that quotes."""
+    """A pool with balances and quotes."""
 
     @property
     def tokens(self) -> tuple[Token, ...]: ...
@@ -194,7 +186,8 @@ class _Quoting(Protocol):
 
 
 def probes(pool: _Quoting, *, every_pair: bool = False) -> list[tuple[int, int, int]]:
-    """(i, j, amount) of every ordered pair of neighbours, or of any two, by parts of what the pool holds."""
+    """(i, j, amount) for all ordered pairs of neighbours, or for all pairs, with parts of the pool's balances as
+    amounts."""
     count = len(pool.tokens)
     pairs = [(k, (k + 1) % count) for k in range(count)]
     if every_pair:
@@ -210,7 +203,7 @@ def probes(pool: _Quoting, *, every_pair: bool = False) -> list[tuple[int, int, 
 def quotes_of(
     pool: _Quoting, quote: Callable[[str, str, int], int], swaps: Iterable[tuple[int, int, int]]
 ) -> list[int | None]:
-    """What the pool answers on paper to each (i, j, amount); None where it refuses."""
+    """Our quote for each (i, j, amount); None if it is refused."""
     found: list[int | None] = []
     for i, j, amount in swaps:
         try:

@@ -1,4 +1,4 @@
-"""All venues, and what is found by them: the pool in a snapshot, the venue of a name. Adding a venue is one line here."""
+"""Registry of all venues, with lookups by snapshot and by name. A new venue needs one line here."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ VENUES: tuple[Venue, ...] = (
     slipstream.VENUE,
     uniswap_v3.VENUE,
     uniswap_v4.VENUE,
-    balancer_v3.VENUE,  # before V2, whose mark its pools answer, too
+    balancer_v3.VENUE,  # before V2, because its pools also have V2's mark
     balancer_weighted.VENUE,
     curve.VENUE,
     erc4626.VENUE,
@@ -38,7 +38,7 @@ VENUES: tuple[Venue, ...] = (
 )
 
 KINDS = tuple(kind for venue in VENUES for kind in venue.kinds)
-"""All that is served, by the names that people know."""
+"""Names of all supported kinds of pools, for people."""
 
 _BY_NAME: Mapping[str, Venue] = {venue.name: venue for venue in VENUES}
 
@@ -49,7 +49,7 @@ def venue_named(name: str) -> Venue:
     """The venue of a name.
 
     Raises:
-        UnsupportedPool: there is none.
+        UnsupportedPool: there is no such venue.
     """
     try:
         return _BY_NAME[name]
@@ -58,36 +58,36 @@ def venue_named(name: str) -> Venue:
 
 
 def check_ref(ref: PoolRef) -> PoolRef:
-    """The reference itself, if it tells a pool.
+    """The reference, if it identifies a pool.
 
     Raises:
-        ValueError: no pool of its venue is told so, or there is no such venue.
+        ValueError: it does not identify a pool of its venue, or there is no such venue.
     """
     venue = _BY_NAME.get(ref.venue)
     if venue is None or not venue.takes(ref) or (venue.mark and ref.key != ref.address):
-        raise ValueError(f"{ref.address} is not told as a pool of {ref.venue}")
+        raise ValueError(f"{ref.address} is not a valid reference to a pool of {ref.venue}")
     return ref
 
 
 def load(snapshot: Snapshot) -> PoolState:
-    """The pool in a snapshot, which is a JSON object.
+    """The pool in a snapshot (a JSON object).
 
     Raises:
-        BadPoolSnapshot: incomplete, or contradicting itself.
-        UnsupportedPool: of a kind that cannot be quoted.
+        BadPoolSnapshot: the snapshot is incomplete or inconsistent.
+        UnsupportedPool: pools of this kind cannot be quoted.
     """
     for venue in VENUES:
         if venue.snapshot_key in snapshot:
             return venue.load(snapshot)
     keys = ", ".join(venue.snapshot_key for venue in VENUES)
-    raise BadPoolSnapshot(f"no venue is told by its keys; one of {keys} is expected")
+    raise BadPoolSnapshot(f"no venue has its keys; one of {keys} is required")
 
 
 def of_class(pool: PoolState, kind: type[PoolClass]) -> PoolClass:
-    """The pool itself, where only one class will do.
+    """The pool, checked to be of one class.
 
     Raises:
-        UnsupportedPool: it is of another.
+        UnsupportedPool: it is of another class.
     """
     if not isinstance(pool, kind):
         raise UnsupportedPool(pool.kind)

@@ -1,10 +1,11 @@
-"""A pool of Slipstream (Aerodrome, Velodrome): Uniswap V3's mathematics at a fee that its factory tells.
+"""Pool of Slipstream (Aerodrome, Velodrome): Uniswap V3's mathematics with a fee from its factory.
 
-The fee may change at any block without a log (a module of the factory computes it), so the pool is read at every block. Staked
-liquidity earns rewards instead of fees; no quote changes by it. The callback is Uniswap V3's, and so is the hop.
+The fee may change at any block without a log, because a module of the factory computes it, so the pool is read at every
+block. Staked liquidity earns rewards instead of fees; no quote depends on it. The callback and the hop are those of
+Uniswap V3.
 
-Slipstream is on no registry: tests/vectors/slipstream.json holds what swaps on its public source, commit 193a6b8 compiled by solc
-0.7.6, paid on a local chain.
+No registry has Slipstream's code: tests/vectors/slipstream.json contains results of swaps on its public source, commit
+193a6b8 compiled by solc 0.7.6, on a local chain.
 """
 
 from __future__ import annotations
@@ -15,13 +16,7 @@ from typing import ClassVar
 
 from rebalancer.abi import Interface
 from rebalancer.venues.reading import Venue, interface_of
-from rebalancer.venues.uniswap_v3 import (
-    V3_POOL,
-    UniswapV3Pool,
-    is_v3_ref,
-    loader_of,
-    read_by_lens,
-)
+from rebalancer.venues.uniswap_v3 import V3_POOL, UniswapV3Pool, is_v3_ref, loader_of, read_by_lens
 
 __all__ = ["VENUE", "SlipstreamPool"]
 
@@ -40,7 +35,7 @@ class SlipstreamPool(UniswapV3Pool):
 
     @property
     def moves(self) -> bool:
-        """Always: its fee may."""
+        """Always: the fee may change."""
         return True
 
 

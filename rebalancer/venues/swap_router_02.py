@@ -1,4 +1,4 @@
-"""Swaps along a path of Uniswap V3 pools through SwapRouter02: a hop without a pool of its own."""
+"""Swaps along a path of Uniswap V3 pools through SwapRouter02: a hop without a pool object."""
 
 from __future__ import annotations
 
@@ -9,17 +9,19 @@ from rebalancer.route import Hop, address_bytes, number_bytes, to_caller_flag
 __all__ = ["router_hop"]
 
 _VENUE = 2
-"""Its number in RouteExecutor."""
+"""Venue number in RouteExecutor."""
 
 
 def router_hop(router: str, amount_raw: int, path: Sequence[str], fees_pips: Sequence[int], *, to_caller: bool) -> Hop:
-    """k + 1 tokens, the first of them sold, and the fees of the k pools between them. Body: router (20), packed path (20 + 23 k).
+    """A swap along k + 1 tokens, the first of which is sold, and the fees of the k pools between them.
+
+    Body: router (20), packed path (20 + 23 k).
 
     Raises:
-        ValueError: fees and tokens do not fit together.
+        ValueError: the numbers of fees and tokens do not match.
     """
     if not fees_pips or len(path) != len(fees_pips) + 1:
-        raise ValueError(f"{len(fees_pips)} fees do not lie between {len(path)} tokens")
+        raise ValueError(f"{len(fees_pips)} fees do not match {len(path)} tokens")
     body = address_bytes(router) + address_bytes(path[0])
     for fee_pips, token in zip(fees_pips, path[1:], strict=True):
         body += number_bytes(fee_pips, 3, "fee") + address_bytes(token)

@@ -1,10 +1,10 @@
-"""A Uniswap V2 pair on paper: what any swap pays, to the unit, and the pair it leaves behind.
+"""Uniswap V2 pair: state, exact quotes of any swap, and the resulting state.
 
-Quotes are those of UniswapV2Library (getAmountOut, getAmountIn), which are also the most and the least
-that the pair's own check of its product lets pass, and what RouteExecutor asks a pair for. Forks
-differ in their fee alone; it is told in basis points, of what goes in.
+Quotes equal UniswapV2Library (getAmountOut, getAmountIn). They are also the maximum and the minimum that the pair's own
+check of its product allows, and the amounts that RouteExecutor uses. Forks differ only in their fee, in basis points of
+the input.
 
-On chain a pair refuses a swap out of which nothing comes, and to hold more than 2^112 - 1 of a token.
+On chain, a pair reverts if the output is zero, or if its balance of a token would exceed 2^112 - 1.
 """
 
 from __future__ import annotations
@@ -17,11 +17,10 @@ from fractions import Fraction
 from rebalancer.abi import Event
 from rebalancer.errors import BadPoolSnapshot, LiquidityExhausted
 from rebalancer.route import Hop, address_bytes, number_bytes, to_caller_flag
-from rebalancer.units import BPS, PIPS_PER_BPS
+from rebalancer.units import BPS, PIPS, PIPS_PER_BPS
 from rebalancer.venues.fields import Snapshot, int_of, ints_of, text_of, tokens_of
 from rebalancer.venues.model import (
     EMPTY_SIDE,
-    PIPS,
     LogSource,
     PoolBase,
     PoolRef,
@@ -36,10 +35,10 @@ from rebalancer.venues.reading import At, Reading, Venue, each, interface_of, to
 __all__ = ["MAX_RESERVE_RAW", "PAIR", "VENUE", "UniswapV2Pool", "pair_hop"]
 
 MAX_RESERVE_RAW = 2**112 - 1
-"""The pair keeps its reserves as uint112."""
+"""The pair stores its reserves as uint112."""
 
 _NUMBER = 3
-"""In RouteExecutor."""
+"""Venue number in RouteExecutor."""
 
 PAIR = interface_of(
     "Uniswap V2 pair",
@@ -53,20 +52,20 @@ PAIR = interface_of(
 
 
 def pair_hop(pair: str, amount_raw: int, token_in: str, token_out: str, *, to_caller: bool, fee_bps: int = 30) -> Hop:
-    """A swap on a pair of Uniswap V2 or of a fork. Body: pair (20), fee in basis points (2)."""
+    """A swap on a pair of Uniswap V2 or a fork. Body: pair (20), fee in basis points (2)."""
     body = address_bytes(pair) + number_bytes(fee_bps, 2, "fee")
     return Hop(_NUMBER, amount_raw, token_in, token_out, body, to_caller_flag(to_caller))
 
 
 @dataclass(frozen=True)
 class UniswapV2Pool(PoolBase):
-    """One state of one pair; satisfies `PoolState`.
+    """One state of one pair; implements `PoolState`.
 
-    `reserves` are getReserves's, of token0 and token1; what was sent to the pair and not yet synced
-    is not among them and changes no quote.
+    `reserves` are those of getReserves, for token0 and token1. Tokens that were sent to the pair but not synced are not
+    included and change no quote.
 
     Raises:
-        BadPoolSnapshot: the state contradicts itself.
+        BadPoolSnapshot: the state is inconsistent.
     """
 
     address: str
@@ -90,7 +89,7 @@ class UniswapV2Pool(PoolBase):
 
     @property
     def key(self) -> str:
-        """Its address."""
+        """The pair's address."""
         return self.address
 
     @property
@@ -105,7 +104,7 @@ class UniswapV2Pool(PoolBase):
 
     @property
     def fee_pips(self) -> int:
-        """The part of the input the pair keeps, in millionths."""
+        """Fee on the input, in millionths."""
         return self.fee_bps * PIPS_PER_BPS
 
     def quote_in(self, token_in: str, token_out: str, amount_raw: int) -> int:
@@ -123,7 +122,7 @@ class UniswapV2Pool(PoolBase):
         i, j = refs_of(self.address, self.tokens, token_in, token_out)
         most_in, reserve_in, reserve_out = self._most_in(i), self.reserves[i], self.reserves[j]
         if amount_raw < reserve_out:
-            # {in} = {in} * {out} / {out}; the library adds one whatever the division leaves.
+            # {in} = {in} * {out} / {out}; the library always adds one to the quotient.
             kept = (reserve_out - amount_raw) * (BPS - self.fee_bps)
             amount_in_raw = reserve_in * amount_raw * BPS // kept + 1
             if amount_in_raw <= most_in:
@@ -132,7 +131,7 @@ class UniswapV2Pool(PoolBase):
         raise LiquidityExhausted(self.address, self.tokens[j].address, amount_raw, possible)
 
     def swapped(self, token_in: str, token_out: str, amount_raw: int) -> tuple[int, UniswapV2Pool]:
-        """See `Pool.swapped`. The whole of what goes in stays, the fee with it."""
+        """See `Pool.swapped`. The whole input stays in the pair, including the fee."""
         out = self.quote_in(token_in, token_out, amount_raw)
         if out == 0:
             return 0, self
@@ -143,12 +142,13 @@ class UniswapV2Pool(PoolBase):
         return out, replace(self, reserves=reserves)
 
     def spot_price(self, token_in: str, token_out: str) -> Fraction:
-        """See `Pool.spot_price`. 0 where the pair is empty."""
+        """See `Pool.spot_price`. 0 if the pair is empty."""
         i, j = refs_of(self.address, self.tokens, token_in, token_out)
         return Fraction(self.reserves[j], self.reserves[i]) if self.reserves[i] else Fraction(0)
 
     def flow_to(self, token_in: str, token_out: str, marginal: float) -> tuple[int, int]:
-        """See `Pool.flow_to`. In closed form: out'(x) = k * in * out / (in + k * x)^2, with k what the fee leaves."""
+        """See `Pool.flow_to`. In closed form: out'(x) = k * in * out / (in + k * x)^2, where k is what the fee
+        leaves."""
         i, j = refs_of(self.address, self.tokens, token_in, token_out)
         most, reserve_in, reserve_out = self._most_in(i), self.reserves[i], self.reserves[j]
         if most == 0:
@@ -195,7 +195,7 @@ class UniswapV2Pool(PoolBase):
         return (LogSource(self.address, PAIR),)
 
     def moved(self, events: Sequence[Event]) -> UniswapV2Pool:
-        """See `PoolState.moved`. Each Sync tells both reserves."""
+        """See `PoolState.moved`. Each Sync contains both reserves."""
         pool = self
         for event in events:
             if event.name == "Sync":
@@ -204,7 +204,7 @@ class UniswapV2Pool(PoolBase):
         return pool
 
     def to_json(self) -> dict[str, object]:
-        """The snapshot that `rebalancer.venues.load` reads back as an equal pool."""
+        """A snapshot that `rebalancer.venues.load` reads back as an equal pool."""
         return {
             "chain_id": self.chain_id,
             "block": self.block,
@@ -216,11 +216,11 @@ class UniswapV2Pool(PoolBase):
         }
 
     def _most_in(self, i: int) -> int:
-        """The most of a token that can go in; 0 where the pair is empty and refuses any swap."""
+        """Maximum input of a token; 0 if the pair is empty and refuses every swap."""
         return MAX_RESERVE_RAW - self.reserves[i] if self.reserves[0] and self.reserves[1] else 0
 
     def _out(self, i: int, j: int, amount_raw: int) -> int:
-        # {out} = {in} * {out} / {in}. Down, as the pair does not pay a unit more.
+        # {out} = {in} * {out} / {in}. Down: the pair pays no fraction of a unit.
         after_fee = amount_raw * (BPS - self.fee_bps)
         return after_fee * self.reserves[j] // (self.reserves[i] * BPS + after_fee)
 
@@ -228,7 +228,7 @@ class UniswapV2Pool(PoolBase):
 def _load(snapshot: Snapshot) -> UniswapV2Pool:
     tokens, reserves = tokens_of(snapshot), ints_of(snapshot, "reserves")
     if len(tokens) != 2 or len(reserves) != 2:
-        raise BadPoolSnapshot("a pair has two tokens and two reserves")
+        raise BadPoolSnapshot("a pair must have two tokens and two reserves")
     return UniswapV2Pool(
         address=text_of(snapshot, "address"),
         token0=tokens[0],
@@ -242,7 +242,7 @@ def _load(snapshot: Snapshot) -> UniswapV2Pool:
 
 
 def _read(at: At, ref: PoolRef) -> Reading[UniswapV2Pool]:
-    """A pair; its fee is not to be read of it."""
+    """Read a pair. Its fee is not readable and comes from the reference."""
     pair = PAIR.at(ref.address)
     names = ("token0", "token1", "getReserves")
     answers = yield [at.ask(pair, name) for name in names]

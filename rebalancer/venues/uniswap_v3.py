@@ -1,13 +1,13 @@
-"""A Uniswap V3 pool on paper: what any swap pays, to the unit, and the pool it leaves behind.
+"""Uniswap V3 pool: state, exact quotes of any swap, and the resulting state.
 
-It answers as `UniswapV3Pool.swap` of v3-core 1.0.1 does without a price limit, and as QuoterV2
-does when the whole amount can be traded; when it cannot, it raises instead of quoting a part.
+Results equal `UniswapV3Pool.swap` of v3-core 1.0.1 without a price limit, and QuoterV2 if the whole amount can be
+traded; otherwise an error is raised instead of a quote for a part.
 
-How it is fast: a swap walks from one boundary to the next, where a boundary is an initialised
-tick or the edge of a 256-tick word of the bitmap (the contract stops, and rounds, there too).
-What a whole step between two boundaries takes and gives does not depend on the swap, so running
-sums are kept once for a set of ticks, in each direction, and shared by every state of the pool.
-A quote is then one step to the first boundary, one bisection, and one step from the last.
+Performance: a swap goes from one boundary to the next, where a boundary is an initialised tick or the edge of a
+256-tick word of the bitmap (the contract stops and rounds there, too). The input and output of a whole step between two
+boundaries do not depend on the swap. So running sums are computed once for a set of ticks, in each direction, and
+shared by all states of the pool. A quote is then one step to the first boundary, one bisection, and one step from the
+last boundary.
 """
 
 from __future__ import annotations
@@ -27,23 +27,14 @@ from numpy.typing import NDArray
 from rebalancer.abi import Event, Interface
 from rebalancer.errors import BadPoolSnapshot, LiquidityExhausted, UnknownToken
 from rebalancer.route import Hop, address_bytes, to_caller_flag
+from rebalancer.units import PIPS
 from rebalancer.venues.fields import Snapshot, int_of, object_of, text_of, token_of
-from rebalancer.venues.model import (
-    LogSource,
-    PoolBase,
-    PoolRef,
-    Stretches,
-    Token,
-    address_key,
-    check_amount,
-    refs_of,
-)
+from rebalancer.venues.model import LogSource, PoolBase, PoolRef, Stretches, Token, address_key, check_amount, refs_of
 from rebalancer.venues.reading import At, Reading, Venue, interface_of, tokens_read
 from rebalancer.venues.uniswap_v3_math import (
     MAX_SQRT_X96,
     MAX_TICK,
     MIN_SQRT_X96,
-    PIPS,
     Q96,
     arbitrage_bounds,
     full_step,
@@ -80,7 +71,7 @@ _WORD = 256
 
 
 class InitializedTick(NamedTuple):
-    """An initialised tick: all liquidity that starts or ends there, and what crossing up adds."""
+    """An initialised tick: the total liquidity that starts or ends there, and the change when it is crossed upward."""
 
     at: int
     gross: int
@@ -89,10 +80,10 @@ class InitializedTick(NamedTuple):
 
 @dataclass(frozen=True)
 class TickProfile:
-    """The liquidity of a pool over all prices; `ticks` ascend. Shared by all states of the pool.
+    """Liquidity of a pool over all prices; `ticks` ascend. Shared by all states of the pool.
 
     Raises:
-        BadPoolSnapshot: no pool of v3-core can hold these ticks.
+        BadPoolSnapshot: no v3-core pool can have these ticks.
     """
 
     fee_pips: int
@@ -120,12 +111,12 @@ class TickProfile:
             raise BadPoolSnapshot(f"liquidity_net of all ticks sums to {running}, not to 0")
 
     def to_json(self, block: int) -> dict[str, object]:
-        """`tick_data` of a snapshot at that block: tick → [gross, net, block]."""
+        """`tick_data` of a snapshot at this block: tick → [gross, net, block]."""
         return {str(at): [gross, net, block] for at, gross, net in self.ticks}
 
     @cached_property
     def indices(self) -> list[int]:
-        """The ticks alone, ascending."""
+        """The tick indices, ascending."""
         return [tick.at for tick in self.ticks]
 
     @cached_property
@@ -133,32 +124,32 @@ class TickProfile:
         return [0, *accumulate(tick.net for tick in self.ticks)]
 
     def liquidity_at(self, tick: int) -> int:
-        """Liquidity in force while the pool's tick is `tick`."""
+        """Active liquidity when the pool's tick is `tick`."""
         return self._running[bisect_right(self.indices, tick)]
 
     @cached_property
     def down(self) -> _Ladder:
-        """What walking down costs and pays, boundary by boundary."""
+        """Inputs and outputs of downward steps, boundary by boundary."""
         return _Ladder(self, down=True)
 
     @cached_property
     def up(self) -> _Ladder:
-        """What walking up costs and pays, boundary by boundary."""
+        """Inputs and outputs of upward steps, boundary by boundary."""
         return _Ladder(self, down=False)
 
 
 class _Ladder:
-    """All boundaries of one direction, in walking order, with running sums of whole steps.
+    """All boundaries of one direction in trading order, with running sums of whole steps.
 
-    `order[k]` is boundary k's tick and `depth[k]` its sqrt price, both negated when walking down
-    so that they ascend; `liquidity[k]` is in force beyond it; `total_in[k]` and `total_out[k]`
-    are what all whole steps from boundary 0 to boundary k take (with fee) and give.
+    `order[k]` is boundary k's tick and `depth[k]` its sqrt price, both negated in the downward direction so that they
+    ascend. `liquidity[k]` is active beyond it. `total_in[k]` and `total_out[k]` are the total input (with fee) and
+    output of all whole steps from boundary 0 to boundary k.
     """
 
     def __init__(self, profile: TickProfile, *, down: bool) -> None:
         self.down, self.fee_pips = down, profile.fee_pips
         ticks = _boundaries(profile, down=down)
-        # A swap without limit ends one above the lowest price or one below the highest.
+        # A swap without a limit ends one above the lowest price or one below the highest price.
         self.limit_x96 = MIN_SQRT_X96 + 1 if down else MAX_SQRT_X96 - 1
         if down:
             self.sqrt_x96 = [max(sqrt_at_tick(tick), self.limit_x96) for tick in ticks]
@@ -179,31 +170,32 @@ class _Ladder:
 
     @cached_property
     def floats(self) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-        """Where its stretches begin, as the root of inputs per output, and their liquidity; the same for all states that share it."""
+        """Starts of stretches (square root of inputs per output) and their liquidity; shared by all states of the
+        pool."""
         starts = np.array([sqrt_x96 / Q96 for sqrt_x96 in self.sqrt_x96], dtype=np.float64)
         liquidity = np.array([float(one) for one in self.liquidity], dtype=np.float64)
         return 1 / starts if self.down else starts, liquidity
 
     def whole(self, start_x96: int, end_x96: int, liquidity: int) -> tuple[int, int]:
-        """Raw (in with fee, out) of moving the price from start to end at this liquidity."""
+        """Raw (input with fee, output) of a move from start to end at this liquidity."""
         return full_step(start_x96, end_x96, liquidity, self.fee_pips, down=self.down)
 
     def first(self, tick: int) -> int:
-        """The boundary that a pool at `tick` walks to first; len(order) if there is none.
+        """The first boundary for a pool at `tick`; len(order) if there is none.
 
-        Walking down starts with the tick itself, walking up with the one above it.
+        Downward, this is the tick itself; upward, the one above it.
         """
         return bisect_left(self.order, -tick if self.down else tick + 1)
 
     def tick_beyond(self, k: int) -> int:
-        """The pool's tick once boundary k has been crossed."""
+        """The pool's tick after boundary k is crossed."""
         return -self.order[k] - 1 if self.down else self.order[k]
 
 
 def _boundaries(profile: TickProfile, *, down: bool) -> list[int]:
-    """Initialised ticks and, between the outermost of them, the edges of bitmap words.
+    """Initialised ticks and, between the outermost ones, the edges of bitmap words.
 
-    Walking down the bitmap search ends at the first tick of a word, walking up at the last.
+    Downward, the bitmap search ends at the first tick of a word, upward at the last.
     """
     if not profile.ticks:
         return []
@@ -215,7 +207,7 @@ def _boundaries(profile: TickProfile, *, down: bool) -> list[int]:
 
 
 class _End(NamedTuple):
-    """Where a swap ends: its other amount, the price, and the boundary it crossed last, if any."""
+    """End of a swap: its other amount, the price, and the last crossed boundary, if any."""
 
     amount_raw: int
     sqrt_x96: int
@@ -223,7 +215,7 @@ class _End(NamedTuple):
 
 
 _LENS_ADDRESS = "0x" + "1e" * 20
-"""Where the lens stands for a call it is lent to."""
+"""Address of the lens in calls with a state override."""
 
 V3_POOL = interface_of(
     "Uniswap V3 pool",
@@ -241,30 +233,30 @@ _LENS = interface_of(
 
 
 def v3_hop(pool: str, amount_raw: int, token_in: str, token_out: str, *, to_caller: bool) -> Hop:
-    """A swap on a pool of Uniswap V3. Body: pool (20)."""
+    """A swap on a Uniswap V3 pool. Body: pool (20)."""
     body = address_bytes(pool)
     return Hop(UniswapV3Pool.NUMBER, amount_raw, token_in, token_out, body, to_caller_flag(to_caller))
 
 
 @dataclass(frozen=True)
 class UniswapV3Pool(PoolBase):
-    """One state of one pool; satisfies `PoolState`.
+    """One state of one pool; implements `PoolState`.
 
-    `sqrt_price_x96`, `tick` and `liquidity` are slot0's and the pool's own. The tick may be one
-    below the price's when the price sits on a tick that a falling swap has just crossed.
+    `sqrt_price_x96`, `tick` and `liquidity` are those of slot0 and the pool. The tick may be one below the price's tick
+    if the price is exactly on a tick that a falling swap has crossed.
 
     Raises:
-        BadPoolSnapshot: the state contradicts itself.
+        BadPoolSnapshot: the state is inconsistent.
     """
 
     BUYS_EXACTLY: ClassVar[bool] = True
     KIND: ClassVar[str] = "Uniswap V3"
     VENUE_NAME: ClassVar[str] = "uniswap-v3"
     NUMBER: ClassVar[int] = 1
-    """Of the adapter in RouteExecutor."""
+    """Venue number in RouteExecutor."""
     EVENTS: ClassVar[Interface] = V3_POOL
     SNAPSHOT_KEY: ClassVar[str] = "pool"
-    """The key of a snapshot under which the address is."""
+    """The snapshot key of the address."""
 
     address: str
     token0: Token
@@ -285,14 +277,14 @@ class UniswapV3Pool(PoolBase):
         tick = tick_at_sqrt(self.sqrt_price_x96)
         just_crossed = self.tick == tick - 1 and self.sqrt_price_x96 == sqrt_at_tick(tick)
         if self.tick != tick and not just_crossed:
-            raise BadPoolSnapshot(f"tick {self.tick} is not that of the price, {tick}")
+            raise BadPoolSnapshot(f"tick {self.tick} does not match the price, which has tick {tick}")
         running = self.profile.liquidity_at(self.tick)
         if self.liquidity != running:
             raise BadPoolSnapshot(f"liquidity {self.liquidity} is not the sum of liquidity_net, {running}")
 
     @property
     def key(self) -> str:
-        """Its address."""
+        """The pool's address."""
         return self.address
 
     @property
@@ -307,12 +299,12 @@ class UniswapV3Pool(PoolBase):
 
     @property
     def fee_pips(self) -> int:
-        """The part of the input the pool keeps, in millionths."""
+        """Fee on the input, in millionths."""
         return self.profile.fee_pips
 
     @property
     def tick_spacing(self) -> int:
-        """Ticks between two that can hold liquidity."""
+        """Distance between ticks that can have liquidity."""
         return self.profile.tick_spacing
 
     def quote_in(self, token_in: str, token_out: str, amount_raw: int) -> int:
@@ -324,7 +316,7 @@ class UniswapV3Pool(PoolBase):
         return self._walk(self._ladder(token_in, token_out), amount_raw, exact_in=False).amount_raw
 
     def swapped(self, token_in: str, token_out: str, amount_raw: int) -> tuple[int, Self]:
-        """See `Pool.swapped`. The fee leaves no trace but in the price: it is the providers'."""
+        """See `Pool.swapped`. The fee goes to liquidity providers and affects only the price."""
         ladder = self._ladder(token_in, token_out)
         end = self._walk(ladder, amount_raw, exact_in=True)
         return end.amount_raw, self._after(ladder, end)
@@ -335,7 +327,7 @@ class UniswapV3Pool(PoolBase):
         return token1_per_token0 if self._is_down(token_in, token_out) else 1 / token1_per_token0
 
     def flow_to(self, token_in: str, token_out: str, marginal: float) -> tuple[int, int]:
-        """See `Pool.flow_to`. Rounded as one swap that ends exactly at the price would be."""
+        """See `Pool.flow_to`. Rounded like a single swap that ends exactly at the price."""
         ladder = self._ladder(token_in, token_out)
         end_x96 = self._sqrt_where(marginal, down=ladder.down)
         k = ladder.first(self.tick)
@@ -371,12 +363,7 @@ class UniswapV3Pool(PoolBase):
     @property
     def ref(self) -> PoolRef:
         """See `PoolState.ref`."""
-        return PoolRef(
-            self.address,
-            (self.token0.address, self.token1.address),
-            self.fee_pips,
-            self.VENUE_NAME,
-        )
+        return PoolRef(self.address, (self.token0.address, self.token1.address), self.fee_pips, self.VENUE_NAME)
 
     @property
     def log_sources(self) -> tuple[LogSource, ...]:
@@ -398,10 +385,9 @@ class UniswapV3Pool(PoolBase):
         return replace(self, **changes) if changes else self
 
     def to_json(self) -> dict[str, object]:
-        """The snapshot that `rebalancer.venues.load` reads back as an equal pool.
+        """A snapshot that `rebalancer.venues.load` reads back as an equal pool.
 
-        The pool's balances, which the files of mainnet also carry, are not part of what decides
-        a quote and are left out.
+        The pool's balances, which mainnet snapshot files also contain, do not affect quotes and are omitted.
         """
         return {
             "chain_id": self.chain_id,
@@ -421,7 +407,7 @@ class UniswapV3Pool(PoolBase):
         }
 
     def _is_down(self, token_in: str, token_out: str) -> bool:
-        """Whether selling `token_in` lets the price fall."""
+        """Whether a sale of `token_in` lowers the price."""
         pair = (token_in.lower(), token_out.lower())
         known = (self.token0.address, self.token1.address)
         if pair == known:
@@ -434,7 +420,7 @@ class UniswapV3Pool(PoolBase):
         return self.profile.down if self._is_down(token_in, token_out) else self.profile.up
 
     def _sqrt_where(self, marginal: float, *, down: bool) -> int:
-        """The sqrt price at which one more unit in yields `marginal` after the fee."""
+        """The sqrt price at which one more input unit yields `marginal` after the fee."""
         lowest, highest = self.profile.down.limit_x96, self.profile.up.limit_x96
         if marginal <= 0:
             return lowest if down else highest
@@ -443,7 +429,7 @@ class UniswapV3Pool(PoolBase):
         return min(max(int(math.ldexp(sqrt, 96)), lowest), highest)
 
     def _walk(self, ladder: _Ladder, amount_raw: int, *, exact_in: bool) -> _End:
-        """Walk until `amount_raw` has gone in, or has come out; the end carries the other side."""
+        """Move until `amount_raw` has gone in or come out; the result has the other amount."""
         check_amount(amount_raw)
         k = ladder.first(self.tick)
         if k == len(ladder.order) or self._is_past(ladder.limit_x96, down=ladder.down):
@@ -467,11 +453,7 @@ class UniswapV3Pool(PoolBase):
             return _End(first_other + other[last] - other[k], ladder.sqrt_x96[last], last)
         last -= 1
         end_x96, part = partial(
-            ladder.sqrt_x96[last],
-            ladder.liquidity[last],
-            goal - fixed[last],
-            self.fee_pips,
-            down=ladder.down,
+            ladder.sqrt_x96[last], ladder.liquidity[last], goal - fixed[last], self.fee_pips, down=ladder.down
         )
         return _End(first_other + other[last] - other[k] + part, end_x96, last)
 
@@ -488,24 +470,19 @@ class UniswapV3Pool(PoolBase):
         return LiquidityExhausted(self.address, token.address, required_raw, possible_raw)
 
     def _after(self, ladder: _Ladder, end: _End) -> Self:
-        """The pool where a swap ended; the tick follows the contract's three cases."""
+        """The pool after a swap; the tick follows the contract's three cases."""
         if end.crossed is None:
             start_x96, tick = self.sqrt_price_x96, self.tick
         else:
             start_x96, tick = ladder.sqrt_x96[end.crossed], ladder.tick_beyond(end.crossed)
-        # A tick at the very end of the range is never crossed: the price limit stops before it.
+        # A tick at the end of the range is never crossed: the price limit stops the swap before it.
         if end.sqrt_x96 != start_x96 or end.sqrt_x96 == ladder.limit_x96:
             tick = tick_at_sqrt(end.sqrt_x96)
-        return replace(
-            self,
-            sqrt_price_x96=end.sqrt_x96,
-            tick=tick,
-            liquidity=self.profile.liquidity_at(tick),
-        )
+        return replace(self, sqrt_price_x96=end.sqrt_x96, tick=tick, liquidity=self.profile.liquidity_at(tick))
 
 
 class _Ranged(Protocol):
-    """A pool whose liquidity lies between ticks."""
+    """A pool with liquidity between ticks."""
 
     @property
     def profile(self) -> TickProfile: ...
@@ -518,9 +495,10 @@ class _Ranged(Protocol):
 
 
 def moved_range(pool: _Ranged, events: Sequence[Event]) -> dict[str, Any]:
-    """The fields that events of Uniswap V3 or V4 change.
+    """The fields changed by events of Uniswap V3 or V4.
 
-    Swaps tell price, tick and liquidity; providing and withdrawing moves two ticks, and the liquidity between them.
+    Swaps contain price, tick and liquidity; adding or removing liquidity changes two ticks, and the active liquidity
+    between them.
     """
     sqrt_price_x96, tick, liquidity = pool.sqrt_price_x96, pool.tick, pool.liquidity
     ticks = {at: (gross, net) for at, gross, net in pool.profile.ticks}
@@ -542,16 +520,11 @@ def moved_range(pool: _Ranged, events: Sequence[Event]) -> dict[str, Any]:
                 liquidity += change
     left = tuple(InitializedTick(at, *ticks[at]) for at in sorted(ticks) if ticks[at] != (0, 0))
     profile = pool.profile if left == pool.profile.ticks else replace(pool.profile, ticks=left)
-    return {
-        "profile": profile,
-        "sqrt_price_x96": sqrt_price_x96,
-        "tick": tick,
-        "liquidity": liquidity,
-    }
+    return {"profile": profile, "sqrt_price_x96": sqrt_price_x96, "tick": tick, "liquidity": liquidity}
 
 
 def stretches_of(pool: _Ranged, fee_pips: int, *, down: bool) -> Stretches:
-    """A direction of the pool, from its present price on, at this fee."""
+    """Stretches of one direction, from the current price on, with this fee."""
     ladder = pool.profile.down if down else pool.profile.up
     starts, liquidity = ladder.floats
     price = pool.sqrt_price_x96 / Q96
@@ -566,11 +539,11 @@ def stretches_of(pool: _Ranged, fee_pips: int, *, down: bool) -> Stretches:
 
 
 def recentred_range(pool: _Ranged, sqrt_price_x96: int) -> dict[str, Any]:
-    """The fields of the pool moved to exactly this price, its liquidity keeping its place around the price.
+    """The fields of the pool moved to exactly this price, with its liquidity moved along.
 
-    All ticks move by the one multiple of the tick spacing that brings the pool's tick nearest to
-    that of the new price, so liquidity is off by at most half a spacing. Ticks at the ends of the
-    range stay there (what covered all prices still does) and no tick is moved beyond them.
+    All ticks move by the multiple of the tick spacing that brings the pool's tick nearest to that of the new price, so
+    liquidity is misplaced by at most half a spacing. Ticks at the ends of the range stay (liquidity over all prices
+    stays so), and no tick moves beyond them.
 
     Raises:
         BadPoolSnapshot: the price is outside the range of ticks.
@@ -585,26 +558,22 @@ def recentred_range(pool: _Ranged, sqrt_price_x96: int) -> dict[str, Any]:
         gross_there, net_there = moved.get(to, (0, 0))
         moved[to] = gross_there + gross, net_there + net
     ticks = tuple(
-        # What meets at an end and cancels out is liquidity moved out of the range: it is gone.
+        # Liquidity whose two ends meet at an end of the range has moved out of it and is dropped.
         InitializedTick(at, abs(net) if abs(at) == end else gross, net)
         for at, (gross, net) in sorted(moved.items())
         if net or abs(at) != end
     )
     profile = replace(pool.profile, ticks=ticks)
-    return {
-        "profile": profile,
-        "sqrt_price_x96": sqrt_price_x96,
-        "tick": tick,
-        "liquidity": profile.liquidity_at(tick),
-    }
+    return {"profile": profile, "sqrt_price_x96": sqrt_price_x96, "tick": tick, "liquidity": profile.liquidity_at(tick)}
 
 
 def pushed_range(
     pool: _Ranged, tokens: Sequence[Token], fees_pips: tuple[int, int], prices_e8: Sequence[int]
 ) -> dict[str, Any]:
-    """The fields of the pool after one swap that ends at the price where the next unit earns nothing (MarketDriver._push); none where no swap pays.
+    """The fields of the pool after one swap to the price where the next unit earns nothing (MarketDriver._push); empty
+    if no swap pays.
 
-    `fees_pips` are of a falling and of a rising swap.
+    `fees_pips` are the fees of a falling and of a rising swap.
     """
     prices, decimals = tuple(prices_e8), (tokens[0].decimals, tokens[1].decimals)
     _, most_x96 = arbitrage_bounds(prices[0], prices[1], *decimals, fees_pips[0])
@@ -617,26 +586,26 @@ def pushed_range(
 
 
 def _at_price(profile: TickProfile, sqrt_x96: int, *, down: bool) -> dict[str, Any]:
-    """After a swap that ends at exactly this price, which is none of its range's ends."""
+    """The fields after a swap that ends exactly at this price, inside the range."""
     tick = tick_at_sqrt(sqrt_x96)
     ladder = profile.down
-    place = ladder.first(tick)
-    is_boundary = place < len(ladder.order) and ladder.order[place] == -tick
+    k = ladder.first(tick)
+    is_boundary = k < len(ladder.order) and ladder.order[k] == -tick
     if down and sqrt_x96 == sqrt_at_tick(tick) and is_boundary:
         tick -= 1  # a falling swap that ends on a tick has crossed it
     return {"sqrt_price_x96": sqrt_x96, "tick": tick, "liquidity": profile.liquidity_at(tick)}
 
 
 def outside_x96(tokens: Sequence[Token], prices_e8: Sequence[int]) -> int:
-    """The sqrt price of a pool of two tokens at these prices."""
+    """The sqrt price of a pool of two tokens at these outside prices."""
     return sqrt_price_x96(prices_e8[0], prices_e8[1], tokens[0].decimals, tokens[1].decimals)
 
 
 def check_price(sqrt_price_x96: int) -> None:
-    """Refuse a price that no pool can have.
+    """Check that a price is possible.
 
     Raises:
-        BadPoolSnapshot: it is out of range.
+        BadPoolSnapshot: the price is out of range.
     """
     if not MIN_SQRT_X96 <= sqrt_price_x96 < MAX_SQRT_X96:
         raise BadPoolSnapshot(f"sqrt_price_x96 {sqrt_price_x96} is out of range")
@@ -644,12 +613,13 @@ def check_price(sqrt_price_x96: int) -> None:
 
 @lru_cache(maxsize=64)
 def profile_of(fee_pips: int, tick_spacing: int, ticks: tuple[InitializedTick, ...]) -> TickProfile:
-    """Snapshots of a pool block after block mostly share their ticks, and so all that follows."""
+    """A cached TickProfile: snapshots of consecutive blocks mostly have the same ticks, and so share all derived
+    tables."""
     return TickProfile(fee_pips, tick_spacing, ticks)
 
 
 def ticks_of(tick_data: Snapshot) -> tuple[InitializedTick, ...]:
-    """Tick → [liquidity_gross, liquidity_net, block], in any order."""
+    """Ticks from `tick_data`: tick → [liquidity_gross, liquidity_net, block], in any order."""
     ticks = []
     for index, row in tick_data.items():
         match row:
@@ -668,16 +638,14 @@ V3 = TypeVar("V3", bound=UniswapV3Pool)
 
 
 def loader_of(pools: type[V3], snapshot: Snapshot) -> V3:
-    """The pool in a snapshot of Uniswap V3 or of a fork."""
+    """Load a pool of Uniswap V3 or of a fork from a snapshot."""
     scalars = object_of(snapshot, "scalars")
     return pools(
         address=text_of(snapshot, pools.SNAPSHOT_KEY),
         token0=token_of(snapshot, "token0"),
         token1=token_of(snapshot, "token1"),
         profile=profile_of(
-            int_of(scalars, "fee"),
-            int_of(scalars, "tick_spacing"),
-            ticks_of(object_of(snapshot, "tick_data")),
+            int_of(scalars, "fee"), int_of(scalars, "tick_spacing"), ticks_of(object_of(snapshot, "tick_data"))
         ),
         sqrt_price_x96=int_of(scalars, "sqrt_price_x96"),
         tick=int_of(scalars, "tick"),
@@ -689,7 +657,7 @@ def loader_of(pools: type[V3], snapshot: Snapshot) -> V3:
 
 
 def read_by_lens(pools: type[V3], at: At, refs: Sequence[PoolRef]) -> Reading[Sequence[V3]]:
-    """Pools of Uniswap V3 or of a fork, by one call of the lens, its own or lent."""
+    """Read pools of Uniswap V3 or of a fork with one call of the lens, deployed or by state override."""
     addresses = [ref.address for ref in refs]
     lens = _LENS.at(at.lens or _LENS_ADDRESS)
     method, (message, block) = at.ask(lens, "read", list(addresses), 0)
@@ -727,7 +695,7 @@ def read_by_lens(pools: type[V3], at: At, refs: Sequence[PoolRef]) -> Reading[Se
 
 
 def is_v3_ref(ref: PoolRef) -> bool:
-    """Whether it tells a pool of two tokens and a fee."""
+    """Whether a reference has two tokens and a valid fee."""
     return len(ref.tokens) == 2 and 0 <= ref.fee_pips < PIPS
 
 

@@ -1,12 +1,11 @@
-"""Integer arithmetic of Uniswap V3, to the unit and to the direction of every rounding.
+"""Integer arithmetic of Uniswap V3, with identical results, including each rounding.
 
-The functions equal `TickMath`, `SqrtPriceMath` and `SwapMath` of v3-core 1.0.1 wherever those do
-not revert; `tests/contract/test_uniswap_v3_quotes.py` holds pools built on them against the
-deployed bytecode. Nothing here knows what a pool is.
+The functions equal `TickMath`, `SqrtPriceMath` and `SwapMath` of v3-core 1.0.1 for all inputs that do not revert;
+`tests/contract/test_uniswap_v3_quotes.py` compares pools that use them with the deployed bytecode. This module does not
+know pools.
 
-Conventions: a price is the square root of token1 per token0, both raw, times 2^96 (`sqrt_x96`);
-tick t stands for the price 1.0001^t; `down` says that the price falls, which is what selling
-token0 for token1 does (v3-core calls it zeroForOne).
+A price is the square root of token1 per token0, both raw, times 2^96 (`sqrt_x96`). Tick t is the price 1.0001^t. `down`
+means that the price falls, as in a sale of token0 for token1 (zeroForOne in v3-core).
 """
 
 from __future__ import annotations
@@ -16,14 +15,13 @@ from decimal import Decimal, localcontext
 from functools import lru_cache
 from math import isqrt
 
-from rebalancer.units import div_up
+from rebalancer.units import PIPS, div_up
 
 __all__ = [
     "MAX_SQRT_X96",
     "MAX_TICK",
     "MIN_SQRT_X96",
     "MIN_TICK",
-    "PIPS",
     "Q96",
     "amount0_delta",
     "amount1_delta",
@@ -36,13 +34,10 @@ __all__ = [
     "tick_at_sqrt",
 ]
 
-PIPS = 1_000_000
-"""Fee units in one: fees are given in millionths."""
-
 Q96 = 1 << 96
 
 MIN_TICK, MAX_TICK = -887_272, 887_272
-"""The ticks whose prices still fit: 1.0001^887272 is just below 2^128."""
+"""Range of ticks: 1.0001^887272 is just below 2^128."""
 
 _MAX_UINT256 = (1 << 256) - 1
 
@@ -59,7 +54,7 @@ _HALF_POWERS = _half_powers()
 
 @lru_cache(maxsize=1 << 16)
 def sqrt_at_tick(tick: int) -> int:
-    """sqrt(1.0001^tick) * 2^96, as TickMath.getSqrtRatioAtTick: Q128 products, then rounded up."""
+    """sqrt(1.0001^tick) * 2^96, as TickMath.getSqrtRatioAtTick: products in Q128, then rounded up."""
     if not MIN_TICK <= tick <= MAX_TICK:
         raise ValueError(f"tick {tick} is outside {MIN_TICK} … {MAX_TICK}")
     ratio, rest = 1 << 128, abs(tick)
@@ -81,10 +76,9 @@ _LOG_Q96 = 96 * math.log(2)
 
 
 def tick_at_sqrt(sqrt_x96: int) -> int:
-    """The greatest tick whose price is not above `sqrt_x96`, as TickMath.getTickAtSqrtRatio.
+    """The largest tick whose price is at most `sqrt_x96`, as TickMath.getTickAtSqrtRatio.
 
-    The logarithm only guesses: its error is below a millionth of a tick, and the two comparisons
-    decide.
+    The logarithm is only a guess with an error below a millionth of a tick; two comparisons decide.
     """
     if not MIN_SQRT_X96 <= sqrt_x96 < MAX_SQRT_X96:
         raise ValueError(f"sqrt price {sqrt_x96} is outside {MIN_SQRT_X96} … {MAX_SQRT_X96 - 1}")
@@ -113,10 +107,11 @@ def amount1_delta(a_x96: int, b_x96: int, liquidity: int, *, up: bool) -> int:
 
 
 def full_step(start_x96: int, end_x96: int, liquidity: int, fee_pips: int, *, down: bool) -> tuple[int, int]:
-    """Raw (in with fee, out) of moving the price the whole way: SwapMath with enough amount left.
+    """Raw (input with fee, output) of moving the price over the whole step: SwapMath with a sufficient remaining
+    amount.
 
-    The two kinds of swap agree here: an exact-in swap walks the whole way if and only if it has
-    at least this much in left, an exact-out swap if and only if it wants at least this much out.
+    Both kinds of swaps agree here: an exact-input swap makes the whole step if and only if at least this input remains,
+    an exact-output swap if and only if at least this output remains.
     """
     if down:
         net_in = amount0_delta(end_x96, start_x96, liquidity, up=True)
@@ -128,10 +123,10 @@ def full_step(start_x96: int, end_x96: int, liquidity: int, fee_pips: int, *, do
 
 
 def partial_step_in(start_x96: int, liquidity: int, amount_raw: int, fee_pips: int, *, down: bool) -> tuple[int, int]:
-    """(end price, raw out) of an exact-in step that stops short of its target.
+    """(End price, raw output) of an exact-input step that stops before its target.
 
-    The fee is whatever of `amount_raw` the move to the end price does not use, so all of it goes.
-    The end price is rounded against the trader: up when falling, down when rising.
+    The fee is the part of `amount_raw` that the move to the end price does not use, so the whole amount is used. The
+    end price is rounded against the trader: up when falling, down when rising.
     """
     net = amount_raw * (PIPS - fee_pips) // PIPS
     if down:
@@ -142,10 +137,10 @@ def partial_step_in(start_x96: int, liquidity: int, amount_raw: int, fee_pips: i
 
 
 def partial_step_out(start_x96: int, liquidity: int, amount_raw: int, fee_pips: int, *, down: bool) -> tuple[int, int]:
-    """(end price, raw in with fee) of an exact-out step that wants less than its target gives.
+    """(End price, raw input with fee) of an exact-output step that wants less than its target gives.
 
-    The end price is rounded against the trader: down when falling, up when rising. Above a
-    liquidity of 2^96 it can thereby be the target itself, which then counts as reached.
+    The end price is rounded against the trader: down when falling, up when rising. With a liquidity above 2^96, the
+    rounding can reach the target itself, which then counts as reached.
     """
     if down:
         end_x96 = start_x96 - div_up(amount_raw << 96, liquidity)
@@ -158,7 +153,7 @@ def partial_step_out(start_x96: int, liquidity: int, amount_raw: int, fee_pips: 
 
 
 def _price_after_token0_in(start_x96: int, liquidity: int, net: int) -> int:
-    """L / (L / price + net), rounded up, with the loss of precision where a word would overflow."""
+    """L / (L / price + net), rounded up, with the contract's lower precision if a word would overflow."""
     if net == 0:
         return start_x96
     scaled, product = liquidity << 96, net * start_x96
@@ -170,9 +165,9 @@ def _price_after_token0_in(start_x96: int, liquidity: int, net: int) -> int:
 def arbitrage_bounds(price0_e8: int, price1_e8: int, decimals0: int, decimals1: int, fee_pips: int) -> tuple[int, int]:
     """The pool's sqrt prices (* 2^96) between which no arbitrage pays, rounded down.
 
-    {token1/token0} = {usd/token0} / {usd/token1}. Buying token0 from the pool at price P costs
-    P / (1 - fee) and pays while that is below the outside price M; selling it brings P * (1 - fee).
-    So P rests between M * (1 - fee) and M / (1 - fee).
+    {token1/token0} = {usd/token0} / {usd/token1}. Buying token0 from the pool at price P costs P / (1 - fee) and pays
+    while this is below the outside price M; selling it brings P * (1 - fee). So P stays between M * (1 - fee) and M /
+    (1 - fee).
     """
     kept = PIPS - fee_pips
     return (
@@ -182,9 +177,10 @@ def arbitrage_bounds(price0_e8: int, price1_e8: int, decimals0: int, decimals1: 
 
 
 def sqrt_price_x96(price0: int, price1: int, decimals0: int, decimals1: int) -> int:
-    """The sqrt price (* 2^96) of a pool in which token0 is worth price0 and token1 price1.
+    """The sqrt price (* 2^96) of a pool, from the prices of both tokens.
 
-    Both are per whole token, in the same unit. Rounded down, and kept where a swap may aim at: inside both ends of the range.
+    Prices are per whole token, in the same unit. Rounded down, and limited to the prices that a swap can reach, inside
+    both ends of the range.
     """
     # {raw1/raw0} = {usd/token0} / {usd/token1} * {raw1/token1} / {raw0/token0}
     exact = isqrt((price0 * 10**decimals1 << 192) // (price1 * 10**decimals0))

@@ -1,12 +1,12 @@
-"""A Uniswap V4 pool without hooks on paper: what any swap pays, to the unit, and the pool it leaves behind.
+"""Uniswap V4 pool without hooks: state, exact quotes of any swap, and the resulting state.
 
-PoolManager of v4-core 1.0.2 walks ticks exactly as a pool of Uniswap V3 does, so that module's
-mathematics is used for all of it. What differs: pools have no address, only an id in the one
-PoolManager; a token may be ether itself, at address zero; the protocol may take a fee of its own,
-one a direction, ahead of the providers'; and no amount of a swap may pass 2^127 - 1 (`BadAmount`).
+PoolManager of v4-core 1.0.2 processes ticks exactly as a Uniswap V3 pool, so `uniswap_v3` does all computations.
+Differences: a pool has no address, only an id in the PoolManager. A token may be ether, at address zero. The protocol
+may take a fee of its own for each direction, before the providers' fee. No amount of a swap may exceed 2^127 - 1
+(`BadAmount`).
 
-A pool with hooks can do anything, so none is ever read as one of these. Of pools without, two kinds
-that V4 alone allows are refused: a spacing above 16,383 ticks, and a fee of 100 %.
+Pools with hooks are never read, because hooks can change anything. Of the pools without hooks, two kinds that only V4
+allows are rejected: a spacing above 16,383 ticks, and a fee of 100 %.
 """
 
 from __future__ import annotations
@@ -22,6 +22,7 @@ from eth_utils.crypto import keccak
 from rebalancer.abi import Contract, Event
 from rebalancer.errors import BadAmount, BadPoolSnapshot, UnknownToken, UnsupportedPool
 from rebalancer.route import Flags, Hop, address_bytes, number_bytes, to_caller_flag
+from rebalancer.units import PIPS
 from rebalancer.venues.fields import Snapshot, int_of, object_of, text_of, token_of
 from rebalancer.venues.model import (
     ETHER_ADDRESS,
@@ -46,32 +47,24 @@ from rebalancer.venues.uniswap_v3 import (
     stretches_of,
     ticks_of,
 )
-from rebalancer.venues.uniswap_v3_math import MAX_TICK, PIPS
+from rebalancer.venues.uniswap_v3_math import MAX_TICK
 
-__all__ = [
-    "MANAGER",
-    "VENUE",
-    "UniswapV4Pool",
-    "WrappedEtherPool",
-    "pool_id",
-    "v4_hop",
-    "v4_ref",
-]
+__all__ = ["MANAGER", "VENUE", "UniswapV4Pool", "WrappedEtherPool", "pool_id", "v4_hop", "v4_ref"]
 
 _BOOKED_BITS = 127
-"""PoolManager books what a swap takes and gives as int128."""
+"""PoolManager stores the amounts of a swap as int128."""
 
 _MAX_PROTOCOL_FEE_PIPS = 1_000
 
 _NUMBER = 4
-"""In RouteExecutor."""
+"""Venue number in RouteExecutor."""
 
 _SLOTS = 1_000
-"""Slots in one extsload: some two million gas and 32 kB of call data."""
+"""Slots per extsload: about two million gas and 32 kB of call data."""
 
 _POOLS_SLOT = 6
 _LIQUIDITY_AT, _TICKS_AT, _BITMAP_AT = 3, 4, 5
-"""PoolManager._pools, and members of Pool.State, by slot."""
+"""Slot of PoolManager._pools, and slots of members of Pool.State."""
 
 _WORD_BITS = 256
 
@@ -90,7 +83,7 @@ _NO_HOOKS = "0x" + "0" * 40
 
 
 def pool_id(token0: str, token1: str, fee_pips: int, tick_spacing: int) -> str:
-    """What PoolManager calls a pool without hooks: keccak of its key, 0x and 64 digits (PoolId.toId)."""
+    """Id of a pool without hooks in PoolManager: keccak of its key, 0x and 64 digits (PoolId.toId)."""
     words = int(token0, 16), int(token1, 16), fee_pips, tick_spacing, 0
     return "0x" + keccak(b"".join(word.to_bytes(32) for word in words)).hex()
 
@@ -108,7 +101,8 @@ def v4_hop(
     ether_in: bool = False,
     ether_out: bool = False,
 ) -> Hop:
-    """A swap on a pool of Uniswap V4; where the pool holds ether, its token here is WETH and `ether_…` is true.
+    """A swap on a Uniswap V4 pool. If the pool holds ether, its token here is WETH and `ether_in` or `ether_out` is
+    true.
 
     Body: PoolManager (20), fee (3), tick spacing (3, signed), hooks (20).
     """
@@ -120,20 +114,20 @@ def v4_hop(
 
 
 def v4_ref(manager: str, token0: str, token1: str, fee_pips: int, tick_spacing: int) -> PoolRef:
-    """A pool without hooks in its PoolManager; ether is address zero."""
-    its_id = pool_id(token0, token1, fee_pips, tick_spacing)
-    return PoolRef(manager, (token0, token1), fee_pips, VENUE.name, tick_spacing, its_id)
+    """Reference to a pool without hooks; ether is address zero."""
+    key = pool_id(token0, token1, fee_pips, tick_spacing)
+    return PoolRef(manager, (token0, token1), fee_pips, VENUE.name, tick_spacing, key)
 
 
 @dataclass(frozen=True)
 class UniswapV4Pool(PoolBase):
-    """One state of one pool; satisfies `PoolState`.
+    """One state of one pool; implements `PoolState`.
 
-    `profile` carries the providers' fee; `protocol_fees_pips` are the protocol's when token0 is
-    sold and when token1 is. The rest is as in `UniswapV3Pool`.
+    `profile` has the providers' fee; `protocol_fees_pips` are the protocol's fees for sales of token0 and of token1.
+    The rest is as in `UniswapV3Pool`.
 
     Raises:
-        BadPoolSnapshot: the state contradicts itself.
+        BadPoolSnapshot: the state is inconsistent.
     """
 
     manager: str
@@ -153,11 +147,11 @@ class UniswapV4Pool(PoolBase):
         for fee_pips in self.protocol_fees_pips:
             if not 0 <= fee_pips <= _MAX_PROTOCOL_FEE_PIPS:
                 raise BadPoolSnapshot(f"protocol fee {fee_pips} is not in 0 … {_MAX_PROTOCOL_FEE_PIPS} millionths")
-        _ = self._down, self._up  # which check the rest
+        _ = self._down, self._up  # they check the other fields
 
     @property
     def address(self) -> str:
-        """The PoolManager, where all pools are; `pool_id` tells them apart."""
+        """The PoolManager, which holds all pools; `pool_id` identifies the pool."""
         return self.manager
 
     @property
@@ -167,13 +161,13 @@ class UniswapV4Pool(PoolBase):
 
     @cached_property
     def pool_id(self) -> str:
-        """0x and 64 digits."""
+        """The pool's id: 0x and 64 digits."""
         tokens = self.token0.address, self.token1.address
         return pool_id(*tokens, self.profile.fee_pips, self.tick_spacing)
 
     @property
     def tokens(self) -> tuple[Token, Token]:
-        """token0 and token1; ether, at address zero, can only be the first."""
+        """token0 and token1; only token0 can be ether, at address zero."""
         return self.token0, self.token1
 
     @property
@@ -183,12 +177,12 @@ class UniswapV4Pool(PoolBase):
 
     @property
     def fee_pips(self) -> int:
-        """The part of the input that stays behind, in millionths; the smaller where directions differ."""
+        """Total fee on the input, in millionths; the smaller one if directions differ."""
         return min(self._down.fee_pips, self._up.fee_pips)
 
     @property
     def tick_spacing(self) -> int:
-        """Ticks between two that can hold liquidity."""
+        """Distance between ticks that can have liquidity."""
         return self.profile.tick_spacing
 
     def quote_in(self, token_in: str, token_out: str, amount_raw: int) -> int:
@@ -217,11 +211,11 @@ class UniswapV4Pool(PoolBase):
         """See `Pool.hop`.
 
         Raises:
-            UnsupportedPool: it holds ether, which routes know wrapped alone (see `WrappedEtherPool`).
+            UnsupportedPool: the pool holds ether, which routes support only in wrapped form (see `WrappedEtherPool`).
         """
         i, j = refs_of(self.key, self.tokens, token_in, token_out)
         if self.token0.address == ETHER_ADDRESS:
-            raise UnsupportedPool(f"{self.kind} with ether that is not wrapped")
+            raise UnsupportedPool(f"{self.kind} with unwrapped ether")
         ends = self.tokens[i].address, self.tokens[j].address
         return self.hop_as(*ends, amount_raw, to_caller=to_caller)
 
@@ -235,7 +229,7 @@ class UniswapV4Pool(PoolBase):
         ether_in: bool = False,
         ether_out: bool = False,
     ) -> Hop:
-        """The hop for tokens by the names that routes have for them."""
+        """The hop with the token names of routes."""
         return v4_hop(
             self.manager,
             amount_raw,
@@ -255,7 +249,8 @@ class UniswapV4Pool(PoolBase):
 
     @property
     def _fees_pips(self) -> tuple[int, int]:
-        """What a swap down and a swap up cost, the protocol's part included (ProtocolFeeLibrary), in millionths."""
+        """Total fees of a falling and of a rising swap, including the protocol's (ProtocolFeeLibrary), in
+        millionths."""
         fee_pips = self.profile.fee_pips
         down, up = (protocol + fee_pips - protocol * fee_pips // PIPS for protocol in self.protocol_fees_pips)
         return down, up
@@ -273,7 +268,7 @@ class UniswapV4Pool(PoolBase):
 
     @property
     def log_sources(self) -> tuple[LogSource, ...]:
-        """The PoolManager, by the pool's id."""
+        """The PoolManager, filtered by the pool's id."""
         return (LogSource(self.manager, MANAGER, self.pool_id),)
 
     def moved(self, events: Sequence[Event]) -> UniswapV4Pool:
@@ -294,16 +289,16 @@ class UniswapV4Pool(PoolBase):
         changes = pushed_range(self, self.tokens, self._fees_pips, prices_e8)
         return replace(self, **changes) if changes else self
 
-    def as_traded(self, weth: Token | None) -> Pool:  # type: ignore[override]  # another class, where it holds ether
+    def as_traded(self, weth: Token | None) -> Pool:  # type: ignore[override]  # another class if it holds ether
         """See `PoolState.as_traded`."""
         if self.token0.address != ETHER_ADDRESS:
             return self
         if weth is None:
-            raise UnsupportedPool(f"{self.kind} with ether that no known token wraps")
+            raise UnsupportedPool(f"{self.kind} with ether, without a known wrapped token")
         return WrappedEtherPool(self, weth)
 
     def to_json(self) -> dict[str, object]:
-        """The snapshot that `rebalancer.venues.load` reads back as an equal pool."""
+        """A snapshot that `rebalancer.venues.load` reads back as an equal pool."""
         return {
             "chain_id": self.chain_id,
             "block": self.block,
@@ -333,7 +328,7 @@ class UniswapV4Pool(PoolBase):
         return self._twin(self.protocol_fees_pips[1])
 
     def _twin(self, protocol_fee_pips: int) -> UniswapV3Pool:
-        """The pool of V3 that moves as this one does in a direction with that protocol fee."""
+        """The V3 pool with the same behaviour in the direction of that protocol fee."""
         return UniswapV3Pool(
             self.manager,
             self.token0,
@@ -350,14 +345,14 @@ class UniswapV4Pool(PoolBase):
 
 @lru_cache(maxsize=64)
 def _with_protocol_fee(profile: TickProfile, protocol_fee_pips: int) -> TickProfile:
-    """Shared by all states of a pool, as the profile itself is."""
-    # ProtocolFeeLibrary.calculateSwapFee: the providers' fee is of what the protocol leaves. Up.
+    """A profile with the total fee. Cached, so that all states of a pool share it."""
+    # ProtocolFeeLibrary.calculateSwapFee: the providers' fee applies to what the protocol leaves. Up.
     fees_pips = protocol_fee_pips + profile.fee_pips
     return replace(profile, fee_pips=fees_pips - protocol_fee_pips * profile.fee_pips // PIPS)
 
 
 def _booked(amount_raw: int, other_raw: int) -> int:
-    """The other side of a swap that PoolManager can book."""
+    """The other amount of a swap, if both fit into PoolManager's int128."""
     for raw in (amount_raw, other_raw):
         if raw >> _BOOKED_BITS:
             raise BadAmount(raw, _BOOKED_BITS)
@@ -366,15 +361,13 @@ def _booked(amount_raw: int, other_raw: int) -> int:
 
 @dataclass(frozen=True)
 class WrappedEtherPool:
-    """A Uniswap V4 pool that holds ether, traded for `weth`; satisfies `Pool`.
+    """A Uniswap V4 pool that holds ether, traded with `weth`; implements `Pool`.
 
-    It does not know ether itself: asking for it is `UnknownToken`.
-
-    Routes, vaults and plans know tokens only. RouteExecutor unwraps exactly what such a pool takes and wraps what it pays, one for one,
-    so the pool quotes WETH as it quotes ether.
+    Routes, vaults and plans use only tokens. RouteExecutor unwraps the pool's input and wraps its output, one for one,
+    so the pool quotes WETH as it quotes ether. The pool does not accept ether itself: it raises `UnknownToken`.
 
     Raises:
-        UnsupportedPool: the pool holds no ether, or holds the wrapped token beside it.
+        UnsupportedPool: the pool holds no ether, or its other token is the wrapped token.
     """
 
     BUYS_EXACTLY: ClassVar[bool] = False
@@ -386,7 +379,7 @@ class WrappedEtherPool:
         if self.pool.token0.address != ETHER_ADDRESS:
             raise UnsupportedPool(f"{self.pool.kind} without ether")
         if self.pool.token1.address == self.weth.address:
-            raise UnsupportedPool(f"{self.pool.kind} that already has wrapped ether")
+            raise UnsupportedPool(f"{self.pool.kind} of ether and wrapped ether")
 
     @property
     def address(self) -> str:
@@ -400,7 +393,7 @@ class WrappedEtherPool:
 
     @property
     def tokens(self) -> tuple[Token, Token]:
-        """The wrapped token in ether's place, which is the first, and the other."""
+        """The wrapped token in place of ether, and the other token."""
         return self.weth, self.pool.token1
 
     @property
@@ -410,29 +403,29 @@ class WrappedEtherPool:
 
     @property
     def fee_pips(self) -> int:
-        """As of the pool."""
+        """See `Pool.fee_pips`."""
         return self.pool.fee_pips
 
     def quote_in(self, token_in: str, token_out: str, amount_raw: int) -> int:
         """See `Pool.quote_in`."""
-        return self.pool.quote_in(*self._way(token_in, token_out), amount_raw)
+        return self.pool.quote_in(*self._inner(token_in, token_out), amount_raw)
 
     def quote_out(self, token_in: str, token_out: str, amount_raw: int) -> int:
         """See `Pool.quote_out`."""
-        return self.pool.quote_out(*self._way(token_in, token_out), amount_raw)
+        return self.pool.quote_out(*self._inner(token_in, token_out), amount_raw)
 
     def swapped(self, token_in: str, token_out: str, amount_raw: int) -> tuple[int, WrappedEtherPool]:
         """See `Pool.swapped`."""
-        out, after = self.pool.swapped(*self._way(token_in, token_out), amount_raw)
+        out, after = self.pool.swapped(*self._inner(token_in, token_out), amount_raw)
         return out, replace(self, pool=after)
 
     def spot_price(self, token_in: str, token_out: str) -> Fraction:
         """See `Pool.spot_price`."""
-        return self.pool.spot_price(*self._way(token_in, token_out))
+        return self.pool.spot_price(*self._inner(token_in, token_out))
 
     def flow_to(self, token_in: str, token_out: str, marginal: float) -> tuple[int, int]:
         """See `Pool.flow_to`."""
-        return self.pool.flow_to(*self._way(token_in, token_out), marginal)
+        return self.pool.flow_to(*self._inner(token_in, token_out), marginal)
 
     def hop(self, token_in: str, token_out: str, amount_raw: int, *, to_caller: bool) -> Hop:
         """See `Pool.hop`."""
@@ -442,13 +435,13 @@ class WrappedEtherPool:
 
     def shape(self, token_in: str, token_out: str) -> Stretches:
         """See `Pool.shape`."""
-        return self.pool.shape(*self._way(token_in, token_out))
+        return self.pool.shape(*self._inner(token_in, token_out))
 
     def points(
         self, token_in: str, token_out: str, growths: Sequence[float]
     ) -> list[tuple[float, float, float]] | None:
         """See `Pool.points`."""
-        return self.pool.points(*self._way(token_in, token_out), growths)
+        return self.pool.points(*self._inner(token_in, token_out), growths)
 
     def balance_of(self, token: str) -> float:
         """See `Pool.balance_of`."""
@@ -456,11 +449,11 @@ class WrappedEtherPool:
 
     def most_per_unit(self, token_in: str, token_out: str) -> float:
         """See `Pool.most_per_unit`."""
-        return self.pool.most_per_unit(*self._way(token_in, token_out))
+        return self.pool.most_per_unit(*self._inner(token_in, token_out))
 
     def first_unit(self, token_in: str, token_out: str) -> float:
         """See `Pool.first_unit`."""
-        return self.pool.first_unit(*self._way(token_in, token_out))
+        return self.pool.first_unit(*self._inner(token_in, token_out))
 
     def at_prices(self, prices_e8: Sequence[int]) -> WrappedEtherPool:
         """See `Pool.at_prices`."""
@@ -471,8 +464,8 @@ class WrappedEtherPool:
         inner = self.pool.arbitraged(prices_e8)
         return self if inner is self.pool else replace(self, pool=inner)
 
-    def _way(self, token_in: str, token_out: str) -> tuple[str, str]:
-        """The two as the pool names them."""
+    def _inner(self, token_in: str, token_out: str) -> tuple[str, str]:
+        """The two tokens with the pool's own addresses."""
         sold, bought, other = token_in.lower(), token_out.lower(), self.pool.token1.address
         if sold == self.weth.address and bought == other:
             return ETHER_ADDRESS, other
@@ -485,10 +478,10 @@ def _load(snapshot: Snapshot) -> UniswapV4Pool:
     scalars = object_of(snapshot, "scalars")
     token0, token1 = token_of(snapshot, "token0"), token_of(snapshot, "token1")
     fee_pips, spacing = int_of(scalars, "fee"), int_of(scalars, "tick_spacing")
-    # Hooks and fees that change are part of the id, so it tells that there are none.
+    # Hooks and dynamic fees are part of the id, so a matching id proves that there are none.
     bare = pool_id(token0.address, token1.address, fee_pips, spacing)
     if text_of(snapshot, "pool_id").lower() != bare:
-        raise BadPoolSnapshot(f"pool_id {snapshot['pool_id']} is not {bare}, that of such a pool without hooks")
+        raise BadPoolSnapshot(f"pool_id {snapshot['pool_id']} is not {bare}, the id of such a pool without hooks")
     return UniswapV4Pool(
         manager=text_of(snapshot, "pool_manager"),
         token0=token0,
@@ -497,10 +490,7 @@ def _load(snapshot: Snapshot) -> UniswapV4Pool:
         sqrt_price_x96=int_of(scalars, "sqrt_price_x96"),
         tick=int_of(scalars, "tick"),
         liquidity=int_of(scalars, "liquidity"),
-        protocol_fees_pips=(
-            int_of(scalars, "protocol_fee_zero_for_one"),
-            int_of(scalars, "protocol_fee_one_for_zero"),
-        ),
+        protocol_fees_pips=(int_of(scalars, "protocol_fee_zero_for_one"), int_of(scalars, "protocol_fee_one_for_zero")),
         chain_id=int_of(snapshot, "chain_id"),
         block=int_of(snapshot, "block"),
         name=text_of(snapshot, "name"),
@@ -508,14 +498,14 @@ def _load(snapshot: Snapshot) -> UniswapV4Pool:
 
 
 def _read(at: At, ref: PoolRef) -> Reading[UniswapV4Pool]:
-    """A pool without hooks, by its key in its manager."""
+    """Read a pool without hooks, by its key in its manager."""
     if not _takes(ref):
-        raise BadPoolSnapshot("a pool of Uniswap V4 is told by its key, not by an address")
+        raise BadPoolSnapshot("a Uniswap V4 pool is identified by its key, not by an address")
     manager, spacing = MANAGER.at(ref.address), ref.tick_spacing
     state = int.from_bytes(keccak(bytes.fromhex(ref.key[2:]) + _POOLS_SLOT.to_bytes(32)))
     slot0, liquidity = yield from _slots(at, manager, [state, state + _LIQUIDITY_AT])
     if slot0 == 0:
-        raise UnsupportedPool(f"Uniswap V4 that {ref.address} does not know, {ref.key}")
+        raise UnsupportedPool(f"Uniswap V4 pool that {ref.address} does not know, {ref.key}")
     last = MAX_TICK // spacing // _WORD_BITS + 1
     refs = range(-last, last + 1)
     words = yield from _slots(at, manager, [_mapped(word, state + _BITMAP_AT) for word in refs])
@@ -563,7 +553,7 @@ def _slots(at: At, manager: Contract, slots: Sequence[int]) -> Reading[list[int]
 
 
 def _mapped(key: int, slot: int) -> int:
-    """Where a Solidity mapping by a number keeps its value."""
+    """Storage slot of a Solidity mapping's value, by an integer key."""
     return int.from_bytes(keccak(key.to_bytes(32, signed=True) + slot.to_bytes(32)))
 
 

@@ -1,18 +1,20 @@
-"""Lido's wstETH on paper: what wrapping stETH and unwrapping pay at least, at the rate of a block.
+"""Lido's wstETH as a pool: guaranteed results of wrapping stETH and unwrapping, at the rate of a block.
 
-One wstETH is one share of stETH, and a share is worth pooled ether over shares, which an oracle moves once a day and no trade does. A
-transfer of stETH moves whole shares: its amount in shares, down, so that a wei or two of it stay behind. Quotes count every transfer
-that a hop of the executor needs, each with both roundings (getSharesByPooledEth, getPooledEthByShares):
+One wstETH is one share of stETH. The value of a share is pooled ether divided by shares; an oracle changes it once a
+day, and trades do not. A transfer of stETH moves whole shares: the amount is converted to shares, rounded down, so a
+wei or two stay behind. Quotes include every transfer that a hop of the executor needs, each with both roundings
+(getSharesByPooledEth, getPooledEthByShares):
 
     wrap      to the executor, which wraps the balance that arrived
-    unwrap    what unwrap says, to the executor, and its balance from there to the caller
+    unwrap    the amount that unwrap returns to the executor, and then its balance to the caller
 
-So a quote is what arrives where neither the executor nor the caller held stETH before, of all that the executor was sent. Where a hop
-names its amount, it wraps the shares that arrived, which are worth a wei more at most; dust of stETH beside what is traded may do the
-same. It is never less.
+A quote is the amount that arrives if the executor and the caller held no stETH before, and the executor's whole input
+is used. If a hop names its amount, it wraps the shares that arrived, which may be worth one wei more; existing dust of
+stETH can have the same effect. The result is never less.
 
-The rate is that of the ether and shares of Lido's own, without those minted for outside vaults (Lido V3), as stETH computes it; getters
-have to agree with it when it is read. No more can be unwrapped than is wrapped, nor wrapped than is not; while stETH is stopped, nothing.
+The rate uses the ether and shares of Lido itself, without those minted for external vaults (Lido V3), as in stETH; the
+reader checks it against the getters. The maximum unwrap is the wrapped amount, and the maximum wrap the unwrapped
+amount; both are 0 while stETH is stopped.
 """
 
 from __future__ import annotations
@@ -26,21 +28,12 @@ from rebalancer.units import E18
 from rebalancer.venues.erc4626 import WrapPool
 from rebalancer.venues.fields import Snapshot, flag_of, int_of, text_of, tokens_of
 from rebalancer.venues.model import MAX_AMOUNT_RAW, PoolRef, Token, address_key, refs_of
-from rebalancer.venues.reading import (
-    PROBE_PARTS,
-    At,
-    Reading,
-    Venue,
-    answered,
-    each,
-    interface_of,
-    tokens_read,
-)
+from rebalancer.venues.reading import PROBE_PARTS, At, Reading, Venue, answered, each, interface_of, tokens_read
 
 __all__ = ["VENUE", "WstETHPool", "wsteth_hop"]
 
 _NUMBER = 9
-"""In RouteExecutor."""
+"""Venue number in RouteExecutor."""
 
 _WSTETH = interface_of(
     "Lido's wstETH",
@@ -68,19 +61,20 @@ _STETH = interface_of(
 
 
 def wsteth_hop(wsteth: str, amount_raw: int, token_in: str, token_out: str, *, to_caller: bool = False) -> Hop:
-    """A wrap of stETH, or an unwrap where `token_in` is wstETH. Body: wstETH (20)."""
+    """A wrap of stETH, or an unwrap if `token_in` is wstETH. Body: wstETH (20)."""
     flags = to_caller_flag(to_caller)
     return Hop(_NUMBER, amount_raw, token_in, token_out, address_bytes(wsteth), flags)
 
 
 @dataclass(frozen=True)
 class WstETHPool(WrapPool):
-    """One state of wstETH; satisfies `PoolState`. `tokens` are stETH and wstETH.
+    """One state of wstETH; implements `PoolState`. `tokens` are stETH and wstETH.
 
-    A share is worth `pooled` / `shares`; of all shares, those of outside vaults too, `loose` are not in wstETH. `wrapped` is wstETH's supply.
+    A share is worth `pooled` / `shares`. `loose` are all shares outside wstETH, including those of external vaults.
+    `wrapped` is wstETH's supply.
 
     Raises:
-        BadPoolSnapshot: the state contradicts itself.
+        BadPoolSnapshot: the state is inconsistent.
     """
 
     MAY_DRIFT: ClassVar[frozenset[str]] = frozenset({"pooled", "shares", "loose", "wrapped", "is_stopped"})
@@ -100,7 +94,7 @@ class WstETHPool(WrapPool):
         object.__setattr__(self, "address", address_key(self.address))
         unwrapped, wrapper = self.tokens
         if wrapper.address != self.address or unwrapped.address == self.address:
-            raise BadPoolSnapshot("the second token, and it alone, is wstETH itself")
+            raise BadPoolSnapshot("only the second token must be wstETH itself")
         for value in (self.pooled, self.shares):
             if not 0 < value <= MAX_AMOUNT_RAW:
                 raise BadPoolSnapshot(f"{value} is not in 1 … 2^255 - 1")
@@ -109,7 +103,7 @@ class WstETHPool(WrapPool):
                 raise BadPoolSnapshot(f"{value} is not in 0 … 2^255 - 1")
 
     def swapped(self, token_in: str, token_out: str, amount_raw: int) -> tuple[int, WstETHPool]:
-        """See `Pool.swapped`. Shares change hands; the rate stays."""
+        """See `Pool.swapped`. Shares change owners; the rate does not change."""
         out = self.quote_in(token_in, token_out, amount_raw)
         if token_in.lower() == self.address:
             paid = self._shares_of(self._ether_of(amount_raw))
@@ -117,8 +111,9 @@ class WstETHPool(WrapPool):
             return out, replace(self, wrapped=wrapped, loose=self.loose + paid)
         return out, replace(self, wrapped=self.wrapped + out, loose=self.loose - out)
 
-    def hop(self, token_in: str, token_out: str, amount_raw: int, *, to_caller: bool) -> Hop:  # noqa: ARG002 (as every pool takes it)
-        """See `Pool.hop`. The executor keeps the result: wstETH pays nobody else, and to send it on costs more."""
+    def hop(self, token_in: str, token_out: str, amount_raw: int, *, to_caller: bool) -> Hop:  # noqa: ARG002 (protocol)
+        """See `Pool.hop`. The executor keeps the result: wstETH pays only its caller, and a further transfer costs
+        more."""
         i, j = refs_of(self.address, self.tokens, token_in, token_out)
         return wsteth_hop(self.address, amount_raw, self.tokens[i].address, self.tokens[j].address)
 
@@ -133,7 +128,7 @@ class WstETHPool(WrapPool):
         return PoolRef(self.address, tuple(token.address for token in self.tokens), 0, VENUE.name)
 
     def to_json(self) -> dict[str, object]:
-        """The snapshot that `rebalancer.venues.load` reads back as an equal pool."""
+        """A snapshot that `rebalancer.venues.load` reads back as an equal pool."""
         return {
             "chain_id": self.chain_id,
             "block": self.block,
@@ -148,15 +143,15 @@ class WstETHPool(WrapPool):
         }
 
     def _ether_of(self, shares: int) -> int:
-        """As getPooledEthByShares."""
+        """getPooledEthByShares."""
         return shares * self.pooled // self.shares
 
     def _shares_of(self, ether_raw: int) -> int:
-        """As getSharesByPooledEth."""
+        """getSharesByPooledEth."""
         return ether_raw * self.shares // self.pooled
 
     def _arrived(self, ether_raw: int) -> int:
-        """What a transfer of stETH leaves who had none with."""
+        """Balance after a transfer of stETH to an account without any."""
         return self._ether_of(self._shares_of(ether_raw))
 
     def _rate(self, i: int) -> tuple[int, int]:
@@ -176,7 +171,7 @@ class WstETHPool(WrapPool):
 def _load(snapshot: Snapshot) -> WstETHPool:
     tokens = tokens_of(snapshot)
     if len(tokens) != 2:
-        raise BadPoolSnapshot("wstETH has two tokens: stETH and itself")
+        raise BadPoolSnapshot("wstETH must have two tokens: stETH and itself")
     return WstETHPool(
         address=text_of(snapshot, "address"),
         tokens=(tokens[0], tokens[1]),
@@ -192,14 +187,14 @@ def _load(snapshot: Snapshot) -> WstETHPool:
 
 
 def _read(at: At, ref: PoolRef) -> Reading[WstETHPool]:
-    """wstETH whose getters answer as on paper."""
+    """Read wstETH, and compare its getters with the formulas."""
     wrapper = _WSTETH.at(ref.address)
     answers = yield [at.ask(wrapper, name) for name in ("stETH", "totalSupply")]
     steth = _STETH.at(wrapper.result("stETH", answers[0]))
     wrapped = wrapper.result("totalSupply", answers[1])
     tokens = yield from tokens_read(at, (steth.address, ref.address))
     names = ("getTotalPooledEther", "getTotalShares", "sharesOf")
-    # Only Lido V3 has the last two, and only what can be stopped the first.
+    # Only Lido V3 has the last two; the first exists only in versions that can be stopped.
     optional = ("isStopped", "getExternalEther", "getExternalShares")
     answers = yield [
         *(at.ask(steth, name, *([ref.address] if name == "sharesOf" else [])) for name in names),
@@ -209,7 +204,7 @@ def _read(at: At, ref: PoolRef) -> Reading[WstETHPool]:
     stopped, ether_outside, shares_outside = (
         answered(steth, name, answer) for name, answer in zip(optional, answers[3:], strict=True)
     )
-    paper = _load(
+    model = _load(
         {
             **at.head(f"Lido {tokens[1].symbol}"),
             "address": ref.address,
@@ -221,16 +216,16 @@ def _read(at: At, ref: PoolRef) -> Reading[WstETHPool]:
             "is_stopped": bool(stopped),
         }
     )
-    amounts = sorted({1, E18, *(max(paper.pooled // part, 1) for part in PROBE_PARTS)})
-    required: list[tuple[str, tuple[int, ...], int]] = [("stEthPerToken", (), paper._ether_of(E18))]
-    required += [("tokensPerStEth", (), paper._shares_of(E18))]
-    required += [("getWstETHByStETH", (amount,), paper._shares_of(amount)) for amount in amounts]
-    required += [("getStETHByWstETH", (amount,), paper._ether_of(amount)) for amount in amounts]
+    amounts = sorted({1, E18, *(max(model.pooled // part, 1) for part in PROBE_PARTS)})
+    required: list[tuple[str, tuple[int, ...], int]] = [("stEthPerToken", (), model._ether_of(E18))]
+    required += [("tokensPerStEth", (), model._shares_of(E18))]
+    required += [("getWstETHByStETH", (amount,), model._shares_of(amount)) for amount in amounts]
+    required += [("getStETHByWstETH", (amount,), model._ether_of(amount)) for amount in amounts]
     answers = yield [at.ask(wrapper, name, *given) for name, given, _ in required]
     for (name, _, expected), answer in zip(required, answers, strict=True):
         if answered(wrapper, name, answer) != expected:
-            raise UnsupportedPool(f"wstETH of other mathematics ({name}, {ref.address})")
-    return paper
+            raise UnsupportedPool(f"wstETH with unknown mathematics ({name}, {ref.address})")
+    return model
 
 
 VENUE = Venue(

@@ -76,7 +76,7 @@ _ALL = frozenset[str]()
 
 _STORMS: Mapping[Fault, tuple[Storm, tuple[float, ...]]] = {
     Fault.DELAY: (Storm(Fault.DELAY, "did not answer within", 6, 0.3), (1.5, 3.0)),
-    Fault.DROP: (Storm(Fault.DROP, "the connection broke off"), (0.2, 0.05, 0.6, 1.0)),
+    Fault.DROP: (Storm(Fault.DROP, "the connection was lost"), (0.2, 0.05, 0.6, 1.0)),
     Fault.CUT: (Storm(Fault.CUT, "broke off|not JSON|not a JSON"), (0.2, 0.05, 0.6)),
     Fault.TOO_MANY: (Storm(Fault.TOO_MANY, "HTTP 429"), (0.2, 0.05, 0.6)),
     Fault.BROKEN: (Storm(Fault.BROKEN, "HTTP 50"), (0.2, 0.05, 0.6)),

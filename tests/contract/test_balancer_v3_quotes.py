@@ -234,7 +234,7 @@ def test_pool_that_answers_otherwise_is_refused(balancer: BalancerV3) -> None:
 
     with (
         OneUnitOff(rpc.endpoint) as off,
-        pytest.raises(UnsupportedPool, match="answer otherwise than weighted ones"),
+        pytest.raises(UnsupportedPool, match="quotes that differ from weighted pools"),
     ):
         read_pools(off, [pool.ref], read_block(rpc), CHAIN_ID)
 

@@ -449,7 +449,7 @@ def test_feed_that_leaves_the_market_is_told_until_it_is_back(environment: DevEn
             keeper.tick()
 
     assert [set(one.off_market) for one in reported] == [set(), set(), {weth}, {weth}, set()]
-    assert reported[2].off_market[weth].startswith("WETH: the feed says 2,035 USD, and the listed")
+    assert reported[2].off_market[weth].startswith("WETH: the feed price is 2,035 USD; the listed")
     ours = [line["event"] for line in logs if line["event"].startswith("feed_")]
     assert ours == ["feed_off_market", "feed_back_at_market"]
 

@@ -216,6 +216,6 @@ def test_unsound_second_source_is_named_with_its_own_fault(scene: Scene) -> None
     world, block = scene.world, read_block(scene.world.chain.rpc)
     (reading,) = read_prices(world.chain.rpc, scene.hub.address, [world.weth.address], block, {})
 
-    assert reading.sentence == "its second source has a fault of its own: its source answers zero or less"
+    assert reading.sentence == "its second source has a fault: its source returns zero or a negative number"
     assert (reading.primary_fault, reading.second_fault) == (Fault.NONE, Fault.NOT_POSITIVE)
     assert reading.divergence_bps is None

@@ -179,7 +179,7 @@ def test_deliver_cut_off_while_sending_is_sent_again_byte_for_byte(
             return call(method, *params)
         if arrived:
             call(method, *params)
-        raise RpcUnreachable(chain.rpc.endpoint, "the connection broke off")
+        raise RpcUnreachable(chain.rpc.endpoint, "the connection was lost")
 
     monkeypatch.setattr(chain.rpc, "call", cut_off)
     with pytest.raises(RpcUnreachable):

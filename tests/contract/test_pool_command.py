@@ -105,7 +105,7 @@ def test_snapshot_of_what_is_no_pool_is_refused_and_writes_nothing(market: DevMa
     token = market.deployment.tokens[0].address
     refused = cli(token, "--out", file)
     assert refused.code == 12
-    assert "is of no known venue" in refused.sentence
+    assert "does not belong to a known venue" in refused.sentence
     v4 = UniswapV4.install(market.chain, market.chain.accounts[2])
     unknown = cli("0x" + "12" * 32, "--manager", v4.manager.address, "--out", file)
     assert unknown.code == 12

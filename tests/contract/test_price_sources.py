@@ -205,5 +205,5 @@ def test_a_stale_feed_behind_an_adapter_is_refused(world: World) -> None:
     source = exchanged(world, Random(4))
     world.chain.mine(at=world.chain.now() + HEARTBEAT + 60)
 
-    with pytest.raises(FeedUnsound, match="old and may be"):
+    with pytest.raises(FeedUnsound, match="old, and its heartbeat is"):
         PRICE_SOURCES["exchange_rate_feed"].read(world.chain.rpc, source, read_block(world.chain.rpc))

@@ -118,7 +118,7 @@ def test_send_cut_off_names_the_transaction_to_look_for(
     def cut_off(method: str, *params: object) -> object:
         answer = call(method, *params)
         if method == "eth_sendRawTransaction":
-            raise RpcUnreachable(chain.rpc.endpoint, "the connection broke off")
+            raise RpcUnreachable(chain.rpc.endpoint, "the connection was lost")
         return answer
 
     monkeypatch.setattr(chain.rpc, "call", cut_off)

@@ -411,9 +411,9 @@ def spoil(environment: DevEnvironment, answer: int | None) -> None:
 @pytest.mark.parametrize(
     ("answer", "fault", "why"),
     [
-        (0, "NotPositive", "its answer is 0, which is no price"),
-        (-5, "NotPositive", "its answer is -5, which is no price"),
-        (None, "Stale", " old and may be 1 h 15 min"),
+        (0, "NotPositive", "its answer is 0, which is not a price"),
+        (-5, "NotPositive", "its answer is -5, which is not a price"),
+        (None, "Stale", " old, and its heartbeat is 1 h 15 min"),
     ],
 )
 def test_price_that_is_none(

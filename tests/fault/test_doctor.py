@@ -313,8 +313,8 @@ def test_feed_that_left_the_market_is_found(settings: Settings, environment: Dev
     found = wrong(settings)
     assert list(found) == ["feeds"]
     assert found["feeds"].sentence == (
-        f"The feed {feed.address} of WETH is not what it is taken for: the feed says 1,700 USD, and the listed pools, "
-        "by depth and by the other feeds, 1,800 USD."
+        f"The feed {feed.address} of WETH is not what it is taken for: the feed price is 1,700 USD; the listed pools "
+        "and the other feeds imply 1,800 USD."
     )
 
 

@@ -147,11 +147,11 @@ def test_admin_that_is_nobody_is_refused_before_anything_is_sent(
 @pytest.mark.parametrize(
     ("answer_e8", "called", "message"),
     [
-        (112_000_000, "ETH / USD", "the feed says 1.12 USD, and the listed pools, by depth"),
-        (112_000_000, "a feed", "the feed says 1.12 USD, and the listed pools, by depth"),
+        (112_000_000, "ETH / USD", "the feed price is 1.12 USD; the listed pools"),
+        (112_000_000, "a feed", "the feed price is 1.12 USD; the listed pools"),
         (2_000 * 10**8, "ETH / BTC", "so it answers in BTC, not in USD"),
         (2_000 * 10**8, "BTC / USD", "it calls itself 'BTC / USD', not WETH / USD"),
-        (2_090 * 10**8, "ETH / USD", "the feed says 2,090 USD, and the listed pools, by depth"),
+        (2_090 * 10**8, "ETH / USD", "the feed price is 2,090 USD; the listed pools"),
     ],
 )
 def test_feed_of_another_unit_or_token_is_refused_in_one_sentence(
@@ -218,7 +218,7 @@ def test_owner_is_refused_the_same_feeds(
     before = sent(environment)
     ran = set_feed(wrong)
     assert ran.code == 16
-    assert "for WETH, the feed says 1.12 USD, and the listed pools" in ran.sentence
+    assert "for WETH, the feed price is 1.12 USD; the listed pools" in ran.sentence
     assert "not 'Ether'" in set_feed(right, "--description", "Ether").sentence
     assert sent(environment) == before
     assert set_feed(right).out.startswith("Done.")
@@ -247,7 +247,7 @@ def test_owner_is_refused_the_same_feeds_behind_an_adapter(
         return run(capsys, *where, *call, *arguments, *OWNER)
 
     before = sent(environment)
-    assert "for WETH, the feed says 1.12 USD, and the listed pools" in set_feed(wrong).sentence
+    assert "for WETH, the feed price is 1.12 USD; the listed pools" in set_feed(wrong).sentence
     assert "it calls itself 'BTC / USD', not WETH / USD" in set_feed(other).sentence
     assert sent(environment) == before
     owner.transact(pauser, "setOraclePaused", True)

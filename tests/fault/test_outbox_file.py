@@ -117,7 +117,7 @@ def test_pipe_is_no_outbox_and_no_lock(path: Path, ending: str) -> None:
     path.parent.mkdir()
     os.mkfifo(path.with_name(path.name + ending))
 
-    with pytest.raises(OutboxUnwritable, match="it is no regular file"):
+    with pytest.raises(OutboxUnwritable, match="it is not a regular file"):
         Outbox(path)
 
 

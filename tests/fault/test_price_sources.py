@@ -199,7 +199,7 @@ def test_prices_say_in_words_what_is_wrong_and_the_doctor_says_it_of_a_vault(
     assert "its two sources differ by 100 bps and may by 50" in apart
     owner.transact(second, "setFailing", True)
     silent = cli("prices", "--token", "WETH").out
-    assert "its second source has a fault of its own: its source does not answer" in " ".join(silent.split())
+    assert "its second source has a fault: its source does not answer" in " ".join(silent.split())
 
 
 @pytest.fixture
@@ -282,7 +282,7 @@ def test_feeds_through_adapters_go_from_the_file_to_the_chain(
         ('description = "STETH / USD"\n', "", 16, "it calls itself 'STETH / USD', not wstETH"),
         ("rate_decimals = 18", "rate_decimals = 28", 17, "28 is not from 0 to 27"),
         ('min_rate = "1.1"\n', "", 17, r"feeds\[8\].min_rate in .* it is missing"),
-        ('"stEthPerToken()"\nrate', '"rate(uint256)"\nrate', 17, "is no signature such as"),
+        ('"stEthPerToken()"\nrate', '"rate(uint256)"\nrate', 17, "is not a signature such as"),
         ("paused_by", "pausedby", 17, r"feeds\[7\].pausedby .*unknown key"),
         ('paused_by = "0x', 'quote = "0x', 17, r"feeds\[7\].quote .*has no feed in USD"),
     ],
@@ -319,7 +319,7 @@ def test_price_that_is_paused_is_refused_before_anything_is_sent(
     ran = deploy(cli, adapted_toml)
 
     assert ran.code == 16
-    assert f"{pauser.lower()} says that its price is paused" in ran.sentence
+    assert f"{pauser.lower()} reports that its price is paused" in ran.sentence
 
 
 @pytest.mark.parametrize(
@@ -336,7 +336,7 @@ def test_price_that_is_paused_is_refused_before_anything_is_sent(
         ("max_divergence_bps = 200", "max_divergence_bps = 2001", 17, "2001 is not from 1 to 2000"),
         ("window_seconds = 1800", "window_seconds = 599", 17, r"sources\[2\].window_seconds .*599"),
         ("window_seconds = 1800\n", "", 17, r"sources\[2\].window_seconds in .* it is missing"),
-        ('"stEthPerToken()"', '"stEthPerToken"', 17, "'stEthPerToken' is no signature such as"),
+        ('"stEthPerToken()"', '"stEthPerToken"', 17, "'stEthPerToken' is not a signature such as"),
         ("decimals = 18\n", "decimals = 28\n", 17, "28 is not from 0 to 27"),
         (
             "grace_seconds = 3600",
@@ -347,7 +347,7 @@ def test_price_that_is_paused_is_refused_before_anything_is_sent(
         ('quote = "0xbB', 'quote = "0x00', 17, "are not those of its checksum"),
         ('name = "BTC"\n', 'named = "BTC"\n', 17, r"feeds\[3\].named .* unknown key"),
         ("min_price = 10000", "min_price = 30001", 16, "outside 30001"),
-        ("window_seconds = 1800", "window_seconds = 9000000", 16, "does not look back 9000000 s"),
+        ("window_seconds = 1800", "window_seconds = 9000000", 16, "has no observations for the last 9000000 s"),
         ('"stEthPerToken()"', '"getRate()"', 16, "does not answer getRate"),
         (
             "max_divergence_bps = 50\n",
@@ -393,7 +393,7 @@ def test_pool_of_other_tokens_is_named(environment: DevEnvironment, cli: Cli, ch
 
     ran = deploy(cli, chain_toml)
 
-    assert f"the pool {other.address} is of " in ran.sentence
+    assert f"the tokens of the pool {other.address} are " in ran.sentence
     assert ran.code == 16
 
 

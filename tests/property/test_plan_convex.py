@@ -18,6 +18,7 @@ from numpy.typing import NDArray
 
 from rebalancer.plan.dual import Offer, Solution, solve
 from rebalancer.plan.market import Market
+from rebalancer.units import PIPS
 from rebalancer.venues import (
     BalancerWeightedPool,
     InitializedTick,
@@ -26,7 +27,7 @@ from rebalancer.venues import (
     Token,
     UniswapV3Pool,
 )
-from rebalancer.venues.uniswap_v3_math import MAX_TICK, PIPS, Q96, tick_at_sqrt
+from rebalancer.venues.uniswap_v3_math import MAX_TICK, Q96, tick_at_sqrt
 
 Floats = NDArray[np.float64]
 RAW = 10**18

@@ -14,14 +14,13 @@ from hypothesis import assume, given
 from hypothesis import strategies as st
 
 from rebalancer.errors import LiquidityExhausted
-from rebalancer.units import div_up
+from rebalancer.units import PIPS, div_up
 from rebalancer.venues import InitializedTick, TickProfile, Token, UniswapV3Pool, load, recentred
 from rebalancer.venues.uniswap_v3_math import (
     MAX_SQRT_X96,
     MAX_TICK,
     MIN_SQRT_X96,
     MIN_TICK,
-    PIPS,
     amount0_delta,
     amount1_delta,
     sqrt_at_tick,

@@ -124,7 +124,7 @@ def test_revert_with_a_message_is_named_error() -> None:
 
 def test_revert_by_panic_says_what_it_means() -> None:
     refusal = decode_revert(bytes.fromhex("4e487b71" + word(0x11)))
-    assert refusal.values == {"code": 0x11, "meaning": "a number overflowed"}
+    assert refusal.values == {"code": 0x11, "meaning": "arithmetic overflow"}
 
 
 def test_revert_with_a_custom_error_carries_its_numbers() -> None:

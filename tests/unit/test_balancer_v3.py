@@ -465,23 +465,23 @@ def test_load_with_any_key_missing_is_refused() -> None:
     ("changes", "why"),
     [
         ({"vault": "0x12"}, "not an address"),
-        ({"tokens": [token(A, 6)]}, "2 to 8 tokens"),
-        ({"tokens": [token(A, 6), token(A)]}, "all of them different"),
+        ({"tokens": [token(A, 6)]}, "2 to 8 different tokens"),
+        ({"tokens": [token(A, 6), token(A)]}, "2 to 8 different tokens"),
         ({"tokens": [token(A, 6), token(B, 19)]}, "more than 18 decimals"),
-        ({"balances": [1]}, "as many balances"),
-        ({"rates": [E18]}, "as many balances"),
-        ({"normalized_weights": [E18]}, "as many balances"),
-        ({"min_balances": [1]}, "for each balance or for none"),
-        ({"min_balances": [1, -1]}, "not below 0"),
-        ({"balances": [-1, 1]}, "balances not below"),
-        ({"rates": [0, E18]}, "rates are above 0"),
+        ({"balances": [1]}, "one balance, rate and weight"),
+        ({"rates": [E18]}, "one balance, rate and weight"),
+        ({"normalized_weights": [E18]}, "one balance, rate and weight"),
+        ({"min_balances": [1]}, "given for all tokens or for none"),
+        ({"min_balances": [1, -1]}, "must be 0 or more, and given"),
+        ({"balances": [-1, 1]}, "and balances 0 or more"),
+        ({"rates": [0, E18]}, "rates must be above 0"),
         ({"balances": [1, 2**128]}, "more than 128 bits"),
         ({"balances": [2**128 - 1, 1]}, "more than 128 bits"),
         ({"balances": [1, 2**127], "rates": [E18, 2 * E18]}, "more than 128 bits"),
-        ({"normalized_weights": [E18 - 10**16 + 1, 10**16 - 1]}, "1 % or more"),
-        ({"normalized_weights": [E18 // 2, E18 // 2 - 1]}, "add up to 1e18"),
-        ({"fee": E18}, "fee is below 1e18"),
-        ({"fee": -1}, "fee is below 1e18"),
+        ({"normalized_weights": [E18 - 10**16 + 1, 10**16 - 1]}, "must be 1 % or more"),
+        ({"normalized_weights": [E18 // 2, E18 // 2 - 1]}, "and their sum 1e18"),
+        ({"fee": E18}, "fee must be below 1e18"),
+        ({"fee": -1}, "fee must be below 1e18"),
         ({"aggregate_fee": E18 + 1}, "aggregate part"),
         ({"aggregate_fee": -1}, "aggregate part"),
         ({"min_trade": -1}, "min_trade -1"),
@@ -621,7 +621,7 @@ def test_pool_that_scales_otherwise_is_refused() -> None:
         (balances, in_18, rates, [factors[0] * 10, factors[1]]),
         (balances, [in_18[0] - 1, in_18[1]], rates, factors),
     ):
-        with pytest.raises(UnsupportedPool, match="scale their balances otherwise"):
+        with pytest.raises(UnsupportedPool, match="a different scaling of balances"):
             read(OneV3Pool(one, getPoolData=(*head, *changed)))
 
 
@@ -630,10 +630,10 @@ def test_pool_of_another_form_or_formula_is_refused(minimums: list[int]) -> None
     """The two forms differ by a unit of what is counted, which small balances show."""
     one = pool(balances=[10**3, 10**9], tokens=[token(A, 18), token(B)], min_balances=[])
     assert read(OneV3Pool(one)) is not None
-    with pytest.raises(UnsupportedPool, match="answer otherwise than weighted ones"):
+    with pytest.raises(UnsupportedPool, match="quotes that differ from weighted pools"):
         read(OneV3Pool(one, getMinTokenBalances=[1, 1]))
     other = pool(min_balances=minimums)
-    with pytest.raises(UnsupportedPool, match="answer otherwise than weighted ones"):
+    with pytest.raises(UnsupportedPool, match="quotes that differ from weighted pools"):
         read(OneV3Pool(other, onSwap=12_345))
 
 

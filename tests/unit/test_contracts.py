@@ -278,7 +278,7 @@ def test_a_string_comes_out_safe_to_show(node: Node, vault: BoundContract, raw: 
         ("0x9811e0c7", "ZeroShares", {}),
         ("0xe450d38c" + word(1) + word(3) + word(4), "ERC20InsufficientBalance", None),
         ("0x08c379a0" + word(32) + word(2) + "6e6f".ljust(64, "0"), "Error", {"message": "no"}),
-        ("0x4e487b71" + word(0x11), "Panic", {"code": 17, "meaning": "a number overflowed"}),
+        ("0x4e487b71" + word(0x11), "Panic", {"code": 17, "meaning": "arithmetic overflow"}),
         ("0x4e487b71" + word(0x99), "Panic", {"code": 0x99, "meaning": "unknown"}),
         ("0xdeadbeef", "UnknownError", {"data": "0xdeadbeef"}),
         ("0x4e", "UnknownError", {"data": "0x4e"}),

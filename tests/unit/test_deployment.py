@@ -238,5 +238,5 @@ def test_pool_is_told_as_its_venue_wants(
     if right:
         assert check_ref(ref) is ref
         return
-    with pytest.raises(ValueError, match=f"{C} is not told as a pool of {venue}"):
+    with pytest.raises(ValueError, match=f"{C} is not a valid reference to a pool of {venue}"):
         check_ref(ref)

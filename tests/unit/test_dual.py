@@ -18,7 +18,7 @@ from rebalancer.plan.effort import Effort
 from rebalancer.plan.market import Market, market_of
 from rebalancer.plan.optimum import optimum, terms_of
 from rebalancer.plan.sale import prices_in
-from rebalancer.units import E18
+from rebalancer.units import E18, PIPS
 from rebalancer.venues import (
     BalancerWeightedPool,
     InitializedTick,
@@ -32,7 +32,7 @@ from rebalancer.venues import (
     synthetic,
 )
 from rebalancer.venues.model import ETHER_ADDRESS
-from rebalancer.venues.uniswap_v3_math import MAX_TICK, PIPS, Q96, tick_at_sqrt
+from rebalancer.venues.uniswap_v3_math import MAX_TICK, Q96, tick_at_sqrt
 from scripts._bench_markets import market as market_of_seed
 from tests.unit.pairs import FEE_PIPS, RAW, A, B, C, pair
 from tests.unit.test_flow_to_swaps import ThreeTokens

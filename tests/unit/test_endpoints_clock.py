@@ -310,7 +310,7 @@ def test_who_asked_to_be_left_alone_is_not_asked_and_the_time_is_named(clock: Cl
         rpc.call("eth_call")
 
     assert raised.value.endpoint == f"{ONE} and 1 more"
-    assert raised.value.reason == "it asked to be left alone"
+    assert raised.value.reason == "it requested a pause"
     assert raised.value.retry_seconds == 50.0
     assert len(one.requested) == len(two.requested) == 1
     assert clock.slept == []

@@ -84,7 +84,7 @@ def test_only_pools_of_uniswap_v3_and_its_fork_are_bought_from_exactly() -> None
 
 
 def test_hop_on_a_pool_of_ether_that_is_not_wrapped_is_unsupported() -> None:
-    with pytest.raises(UnsupportedPool, match="with ether"):
+    with pytest.raises(UnsupportedPool, match="with unwrapped ether"):
         ether_pool().hop(NO_HOOKS, A, 0, to_caller=True)
 
 
@@ -105,8 +105,8 @@ def test_hop_by_the_router_names_the_ends_of_its_path() -> None:
     ("path", "fees", "why"),
     [
         ((A, "0xB", C), (500, 500), "'0xB' is not an address"),
-        ((A, B), (500, 500), "2 fees do not lie between 2 tokens"),
-        ((A,), (), "0 fees do not lie between 1 tokens"),
+        ((A, B), (500, 500), "2 fees do not match 2 tokens"),
+        ((A,), (), "0 fees do not match 1 tokens"),
         ((A, B), (2**24,), "fee 16777216 does not fit 3 bytes"),
         ((A, B), (-1,), "fee -1 does not fit 3 bytes"),
     ],
@@ -133,7 +133,7 @@ def test_hop_by_a_call_says_who_spends_and_where_the_amount_goes() -> None:
     [
         ({"amount_offset": 5}, "36 bytes have no room for an amount at 5"),
         ({"amount_offset": -1}, "no room for an amount at -1"),
-        ({"paid_first": True}, "nobody is named who is to be paid first"),
+        ({"paid_first": True}, "paid_first requires a spender"),
         ({"ether_in": True, "spender": POOL}, "paid in ether has no spender"),
         ({"spender": "nobody"}, "'nobody' is not an address"),
     ],

@@ -49,9 +49,7 @@ def test_feed_in_another_unit_is_named_with_both_prices(token: Token, factor: tu
 def test_sentence_says_what_feed_and_pools_say() -> None:
     (found,) = off_market({**MARKET, WETH.address: 112 * E18 // 100}, POOLS)
 
-    assert found.sentence == (
-        "the feed says 1.12 USD, and the listed pools, by depth and by the other feeds, 2,000 USD"
-    )
+    assert found.sentence == ("the feed price is 1.12 USD; the listed pools and the other feeds imply 2,000 USD")
 
 
 def test_shallow_pool_that_is_off_outvotes_nobody() -> None:

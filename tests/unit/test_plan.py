@@ -107,12 +107,12 @@ def value(amounts_raw: tuple[int, ...]) -> float:
         ({"sales_max_raw": (1,)}, "sales_max_raw has 1 entries"),
         ({"hi_e18": ()}, "hi_e18 has 0 entries"),
         ({"tokens": (ETHER.address,) * 3}, "named twice"),
-        ({"sales_max_raw": (-1, 0, 0)}, "asset 0 has an amount below 0"),
-        ({"needs_max_raw": (0, 0, -5)}, "asset 2 has an amount below 0"),
+        ({"sales_max_raw": (-1, 0, 0)}, "asset 0 has a negative amount"),
+        ({"needs_max_raw": (0, 0, -5)}, "asset 2 has a negative amount"),
         ({"sales_max_raw": (5, 5, 0)}, "asset 1 is both in surplus and in deficit"),
-        ({"prices_e18": (0, 0, 0)}, "asset 0 has no price"),
-        ({"lo_e18": (E18, 0, E18)}, "asset 1 has no price"),
-        ({"hi_e18": (1, 1, 1)}, "asset 0 has no price"),
+        ({"prices_e18": (0, 0, 0)}, "the prices of asset 0 are not"),
+        ({"lo_e18": (E18, 0, E18)}, "the prices of asset 1 are not"),
+        ({"hi_e18": (1, 1, 1)}, "the prices of asset 0 are not"),
     ],
 )
 def test_plan_of_input_that_contradicts_itself_is_refused(changes: dict[str, Any], why: str) -> None:
@@ -131,7 +131,7 @@ def test_plan_without_a_way_says_no_route(pools: tuple[Pool, ...]) -> None:
     found = refused(pools=pools)
 
     assert found.reason is Reason.NO_ROUTE
-    assert "no known pool leads" in found.text
+    assert "no known pool connects" in found.text
 
 
 def test_plan_with_nothing_to_trade_for_says_so() -> None:
@@ -139,7 +139,7 @@ def test_plan_with_nothing_to_trade_for_says_so() -> None:
     found = refused(on_target, needs_max_raw=(0, 0, 0))
 
     assert found.reason is Reason.NO_ROUTE
-    assert "nothing is in surplus" in found.text
+    assert "no asset is in surplus" in found.text
 
 
 @pytest.mark.parametrize("budget", [{"sold_max_e18": 0}, {"loss_max_e18": 0}], ids=str)
@@ -423,7 +423,7 @@ def test_plan_of_a_raw_unit_still_asks_for_one() -> None:
 
 def test_plan_too_small_to_buy_a_raw_unit_says_so() -> None:
     found = refused(sales_max_raw=(10**8, 0, 0), needs_max_raw=(0, 0, 1))
-    assert "too little to buy a raw unit" in found.text
+    assert "too small to buy a raw unit" in found.text
 
 
 def test_plan_budgets_of_a_vault_are_parts_of_its_worth() -> None:
@@ -573,7 +573,7 @@ def test_plan_with_data_on_l1_counts_it_and_says_so() -> None:
     dear = plan_rebalance(replace(charged, l1_wei_per_byte=10**16))
     assert isinstance(dear, NoPlan)
     assert dear.reason is Reason.NOT_WORTH_GAS
-    assert dear.text.endswith("of gas, L1 data and tip")
+    assert dear.text.endswith("in gas, L1 data and tip")
 
 
 def test_plan_leaves_out_the_swap_that_does_not_earn_its_bytes_on_l1() -> None:

@@ -155,7 +155,7 @@ def test_plan_may_cost_all_that_bringing_home_is_worth_and_not_a_unit_more() -> 
             assert found.reason is Reason.NOT_WORTH_GAS
             assert found.refused is not None
             assert found.refused.sales_raw == free.sales_raw
-            assert found.text.endswith("of gas and tip")
+            assert found.text.endswith("in gas and tip")
             assert f"would lose ${free.settlement.loss_e18 / E18:,.2f} and cost" in found.text
 
 
@@ -192,8 +192,8 @@ def test_better_prices_are_waited_for_unless_that_costs_all_there_is_to_be_saved
     assert found.refused == at_once
     assert at_once.settlement is not None
     sold, loss = at_once.settlement.sold_e18 / E18, at_once.settlement.loss_e18 / E18
-    assert f"bringing ${sold:,.2f} home would lose ${loss:,.2f} now" in found.text
-    assert "30.0 bps a unit" in found.text
+    assert f"a rebalance of ${sold:,.2f} would lose ${loss:,.2f} now" in found.text
+    assert "30.0 bps per unit" in found.text
 
     cheap = {"gas_price_wei": 1, "native_price_e18": E18}
     to_save = -waiting().benefit_e18(at_once.sales_raw, at_once.expected_buys_raw)
@@ -253,7 +253,7 @@ def test_plan_with_one_side_empty_has_nothing_to_trade_for(empty: str) -> None:
     nothing: dict[str, Any] = {empty: (0, 0, 0)}
     found = plan_rebalance(replace(problem, **nothing))
     assert isinstance(found, NoPlan)
-    assert "nothing is in surplus" in found.text
+    assert "no asset is in surplus" in found.text
 
 
 def test_sale_of_just_its_minimum_is_made_and_of_less_is_not() -> None:

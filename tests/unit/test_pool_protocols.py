@@ -369,17 +369,17 @@ def test_pair_of_a_fork_takes_its_own_fee() -> None:
         ({"pool_id": POOL}, "does not begin with the pool's address"),
         ({"vault": "0x1"}, "not an address"),
         ({"tokens": [token(A, 19), token(B)]}, "more than 18 decimals"),
-        ({"balances": [1]}, "as many balances and weights"),
+        ({"balances": [1]}, "one balance and weight"),
         ({"balances": [1, 2**112]}, "is not in 0 … 2\\^112 - 1"),
-        ({"weights": [E18, 0]}, "1 % or more each"),
-        ({"weights": [E18 // 2, E18 // 2 - 1]}, "add up to 1e18"),
+        ({"weights": [E18, 0]}, "must be 1 % or more"),
+        ({"weights": [E18 // 2, E18 // 2 - 1]}, "and their sum 1e18"),
         ({"fee": "1"}, "is not below 1e18"),
         ({"fee": "-1/2"}, "is not below 1e18"),
         ({"fee": "a"}, "is not a fraction"),
         ({"fee": "1/0"}, "is not a fraction"),
         ({"fee": "1/3"}, "more than 18 decimals"),
         ({"fee": 3}, "fee is not a text"),
-        ({"pow_version": "v3"}, "pow_version v3 is none of"),
+        ({"pow_version": "v3"}, "pow_version v3 is not v1 or v2"),
     ],
 )
 def test_load_a_weighted_pool_that_contradicts_itself_is_refused(changes: Json, why: str) -> None:
@@ -430,14 +430,14 @@ def test_powers_by_hand() -> None:
 @pytest.mark.parametrize(
     ("changes", "why"),
     [
-        ({"balances": [1]}, "as many balances and rates"),
+        ({"balances": [1]}, "one balance and one rate"),
         ({"balances": [1, -1]}, "balance -1 is negative"),
-        ({"rates": [E18]}, "as many balances and rates"),
-        ({"rates": [E18, 0]}, "rates above 0"),
+        ({"rates": [E18]}, "one balance and one rate"),
+        ({"rates": [E18, 0]}, "one rate above 0"),
         ({"a_coefficient": 0}, "a_coefficient 0 is not in"),
         ({"fee": 10**10 + 1}, "fee 10000000001 is not in"),
         ({"admin_fee": -1}, "fee -1 is not in"),
-        ({"virtual_price": E18 + 1, "lp_token_total_supply": 2_000 * E18}, "is not that of these"),
+        ({"virtual_price": E18 + 1, "lp_token_total_supply": 2_000 * E18}, "does not match these"),
     ],
 )
 def test_load_a_stable_pool_that_contradicts_itself_is_refused(changes: Json, why: str) -> None:
@@ -449,7 +449,7 @@ def test_load_a_stable_pool_that_contradicts_itself_is_refused(changes: Json, wh
     ("changes", "why"),
     [
         ({"use_lending": [True]}, "lends its coins"),
-        ({"offpeg_fee_multiplier": 2}, "charges more off the peg"),
+        ({"offpeg_fee_multiplier": 2}, "a higher fee off the peg"),
         (two_ng(math_version="v1"), "two coins older than twocrypto-ng"),
     ],
 )
@@ -463,8 +463,8 @@ def test_load_a_curve_pool_of_another_kind_is_unsupported(changes: Json, why: st
     [
         ({"math_version": "v9"}, "math_version 'v9' is not one of"),
         ({"a_coefficient": 99}, "a_coefficient 99 is not in 100"),
-        ({"offpeg_fee_multiplier": -1}, "makes a fee above all"),
-        ({"offpeg_fee_multiplier": 10**14 + 1}, "makes a fee above all"),
+        ({"offpeg_fee_multiplier": -1}, "the fee exceeds 100 %"),
+        ({"offpeg_fee_multiplier": 10**14 + 1}, "the fee exceeds 100 %"),
         ({"is_ramping": 1}, "is_ramping is neither true nor false"),
     ],
 )
@@ -476,17 +476,17 @@ def test_load_a_pool_of_stableswap_ng_that_contradicts_itself_is_refused(changes
 @pytest.mark.parametrize(
     ("changes", "why"),
     [
-        ({"balances": [1, 2]}, "as many balances as coins"),
-        ({"price_scale": [1]}, "and a price less"),
+        ({"balances": [1, 2]}, "one balance per coin"),
+        ({"price_scale": [1]}, "and one price less"),
         ({"tokens": [token(A, 19), token(B), token(C)]}, "more than 18 decimals"),
-        ({"balances": [1, 1, -1]}, "not negative"),
-        ({"d": -1}, "not negative"),
-        ({"price_scale": [1, 0]}, "prices are positive"),
-        ({"gamma": 0}, "gamma are positive"),
+        ({"balances": [1, 1, -1]}, "must be 0 or more"),
+        ({"d": -1}, "must be 0 or more"),
+        ({"price_scale": [1, 0]}, "and prices above 0"),
+        ({"gamma": 0}, "gamma must be above 0"),
         ({"a_multiplier": 0}, "a_multiplier"),
-        ({"out_fee": 1}, "do not rise"),
-        ({"fee": 4_000_001}, "fee 4000001 is not 4000000"),
-        ({"balances": [0, 5, 5]}, "is not that of these balances, 0"),
+        ({"out_fee": 1}, "not in ascending order"),
+        ({"fee": 4_000_001}, "fee 4000001 does not match these balances, 4000000"),
+        ({"balances": [0, 5, 5]}, "does not match these balances, 0"),
         ({"math_version": "v9", "virtual_price": 1, "total_supply": 1}, "'v9' of 3 coins is not"),
         ({"math_version": "ng", "virtual_price": 1, "total_supply": 1}, "a_multiplier of such a"),
     ],
@@ -503,7 +503,7 @@ def test_tricrypto_with_a_d_that_is_not_that_of_its_balances_is_refused(
     """A file with 999 thousandths of D would pay 13 % more on paper than the pool does."""
     d = kind()["d"]
     for wrong in (d * 999 // 1_000, d * 1_001 // 1_000, d - d // 10**6, 0):
-        with pytest.raises(BadPoolSnapshot, match=f"d {wrong} is not that of these balances"):
+        with pytest.raises(BadPoolSnapshot, match=f"d {wrong} does not match these balances"):
             load(kind(d=wrong))
 
 
@@ -707,7 +707,7 @@ def test_pool_without_ether_or_of_ether_and_weth_has_no_such_view() -> None:
     plain = replace(ether_pool(), token0=Token("0x" + "0" * 39 + "1", "ONE", 18))
     with pytest.raises(UnsupportedPool, match="without ether"):
         WrappedEtherPool(plain, Token(B, "WETH", 18))
-    with pytest.raises(UnsupportedPool, match="already has wrapped ether"):
+    with pytest.raises(UnsupportedPool, match="of ether and wrapped ether"):
         WrappedEtherPool(ether_pool(), Token(A, "WETH", 18))
 
 

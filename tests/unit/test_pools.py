@@ -142,9 +142,9 @@ def test_load_with_a_key_missing_is_refused(path: tuple[str, ...]) -> None:
     ("changes", "why"),
     [
         ({"liquidity": LIQUIDITY + 1}, "is not the sum of liquidity_net"),
-        ({"tick": 1}, "tick 1 is not that of the price, 0"),
-        ({"tick": -2}, "tick -2 is not that of the price, 0"),
-        ({"sqrt_price_x96": Q96 + 1, "tick": -1}, "tick -1 is not that of the price, 0"),
+        ({"tick": 1}, "tick 1 does not match the price, which has tick 0"),
+        ({"tick": -2}, "tick -2 does not match the price, which has tick 0"),
+        ({"sqrt_price_x96": Q96 + 1, "tick": -1}, "tick -1 does not match the price, which has tick 0"),
         ({"sqrt_price_x96": MIN_SQRT_X96 - 1}, "out of range"),
         ({"sqrt_price_x96": MAX_SQRT_X96}, "out of range"),
         ({"fee": 1_000_000}, "fee 1000000 is not in"),
@@ -209,7 +209,7 @@ def test_load_a_file_that_is_missing_is_refused(tmp_path: Path) -> None:
 def test_load_an_unknown_shape_says_what_is_expected() -> None:
     with pytest.raises(
         BadPoolSnapshot,
-        match=f"one of {', '.join(venue.snapshot_key for venue in VENUES)} is expected",
+        match=f"one of {', '.join(venue.snapshot_key for venue in VENUES)} is required",
     ):
         load({"liquidity": [1, 2]})
 
@@ -643,5 +643,5 @@ def test_real_pool_recentred_quotes_alike_around_the_new_price(
 
 @pytest.mark.real
 def test_real_pool_with_a_wrong_price_is_refused(real_pool: UniswapV3Pool) -> None:
-    with pytest.raises(BadPoolSnapshot, match="is not that of the price"):
+    with pytest.raises(BadPoolSnapshot, match="does not match the price"):
         replace(real_pool, sqrt_price_x96=real_pool.sqrt_price_x96 * 2)

@@ -215,7 +215,7 @@ def test_pools_come_in_the_order_given_and_each_with_its_own_failure() -> None:
         ContractReverted,
         BadPoolSnapshot,
     ]
-    assert "told by its key" in str(found[4])
+    assert "identified by its key" in str(found[4])
     # One call for both of Uniswap V3, and then one for each, as one that cannot be read hides the other.
     lenses = [call for call in rpc.problem if call[1][0]["to"] == A and len(call[1][0]["data"]) > 10]
     assert len(lenses) == 3
@@ -238,7 +238,7 @@ def test_venue_is_told_by_what_an_address_answers(name: str, value: Any, venue: 
 
     assert find_venue(rpc, C, BLOCK).name == venue
     assert rpc.batches == [sum(one.mark is not None for one in VENUES)]
-    with pytest.raises(UnsupportedPool, match=f"{A} is of no known venue"):
+    with pytest.raises(UnsupportedPool, match=f"{A} does not belong to a known venue"):
         find_venue(rpc, A, BLOCK)
 
 
@@ -538,5 +538,5 @@ def test_weighted_pool_is_read_with_the_powers_that_its_answers_show(version: st
     parts = (1_000_000, 1_000, 20)
     assert problem == [(i, j, max(pool.balances[i] // part, 1)) for i, j in pairs for part in parts]
     rpc, _ = balancer_chain(pool, odd=1)
-    with pytest.raises(UnsupportedPool, match="Balancer that is not weighted"):
+    with pytest.raises(UnsupportedPool, match="Balancer pool that is not weighted"):
         read_pools(rpc, [ref], BLOCK, 3, tokens=known)

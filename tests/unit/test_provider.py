@@ -158,7 +158,7 @@ def test_another_number_of_answers_than_of_questions_is_none(answers: Any) -> No
         over(Batching(answers)).batch([("a", ()), ("b", ())])
 
     assert raised.value.endpoint == "http://node.example:8545"
-    assert raised.value.reason == "another number of answers than of questions"
+    assert raised.value.reason == "the number of answers differs from the number of requests"
 
 
 def test_what_their_provider_raises_is_a_lost_endpoint_without_its_secrets() -> None:

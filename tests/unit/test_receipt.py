@@ -137,9 +137,9 @@ def test_contract_that_is_not_told_follows_from_sender_and_nonce() -> None:
 @pytest.mark.parametrize(
     ("sent", "reason"),
     [
-        (None, "a mined receipt of a transaction that it does not know"),
+        (None, "it has a mined receipt, but not its transaction"),
         *(
-            (SENT | odd, "neither its receipt nor its transaction tells the gas")
+            (SENT | odd, "neither the receipt nor the transaction contains the gas")
             for odd in ({"gas": None}, {"gasPrice": None}, {"from": None})
         ),
     ],
@@ -444,7 +444,7 @@ def test_of_several_the_median_is_taken_of_each_part_and_of_two_the_higher() -> 
     with pytest.raises(L1FeeUnknown, match="Error"):
         l1_fees.read_l1_fees(requested)
     requested.voting = []
-    with pytest.raises(L1FeeUnknown, match="nobody was asked") as raised:
+    with pytest.raises(L1FeeUnknown, match="no endpoint was read") as raised:
         l1_fees.read_l1_fees(requested)
     assert raised.value.chain_id == 10
 

@@ -43,7 +43,7 @@ def test_encode_addresses_in_any_case_reads_back_lower() -> None:
         (replace(HOP, token_out=""), "'' is not an address"),
         (replace(HOP, venue=256), "venue 256 does not fit 1 bytes"),
         (replace(HOP, flags=256), "flags 256 does not fit 1 bytes"),
-        (replace(HOP, body=b"1" * 2**16), "a body's length 65536 does not fit 2 bytes"),
+        (replace(HOP, body=b"1" * 2**16), "body length 65536 does not fit 2 bytes"),
     ],
 )
 def test_encode_what_does_not_fit_is_refused(hop: Hop, why: str) -> None:

@@ -195,7 +195,7 @@ def test_one_answer_to_many_questions_is_none() -> None:
     with pytest.raises(RpcMalformed) as raised:
         rpc.batch(calls(2))
 
-    assert (raised.value.endpoint, raised.value.reason) == (URL, "one answer to many questions")
+    assert (raised.value.endpoint, raised.value.reason) == (URL, "it sent one answer to a batch of requests")
     assert rpc.sizes == [2]
 
 
@@ -497,7 +497,7 @@ def test_a_body_that_is_no_object_is_refused_without_asking_in_pieces(reported: 
     finally:
         server.stop()
 
-    assert raised.value.reason == "the body is not a JSON object"
+    assert raised.value.reason == "the body is not a JSON object or list"
     assert len(server.bodies) == 1
 
 

@@ -478,7 +478,7 @@ def test_a_feed_off_the_market_is_told_by_its_symbol_once_a_minute_until_it_is_b
         clock.now += 0.1
         found = feeds.check(BLOCK, [BEFORE])
         assert set(found) == {ETHER.address}
-        assert found[ETHER.address].startswith("WETH: the feed says 2,200 USD")
+        assert found[ETHER.address].startswith("WETH: the feed price is 2,200 USD")
         clock.now += 60
         assert feeds.check(BLOCK, [BEFORE]) == found
         node.usd[ETHER] = 2_000

@@ -110,7 +110,7 @@ def test_plan_that_costs_too_much_now_awaits_a_price_and_names_what_it_would_be(
 
     assert isinstance(found, NoPlan)
     assert found.reason is Reason.AWAITS_PRICE
-    assert "25.0 bps a unit" in found.text
+    assert "25.0 bps per unit" in found.text
     assert found.refusal is None
     assert found.refused == plan_rebalance(problem(ALMOST_FAR, 0, early).at_once)
 
