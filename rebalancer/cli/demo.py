@@ -1,4 +1,4 @@
-"""`rebalancer demo`: a vault's whole life on a local chain."""
+"""`rebalancer demo`: a vault on a local chain, from deposit to withdrawal."""
 
 from __future__ import annotations
 
@@ -76,8 +76,8 @@ def demo(
 ) -> None:
     """Run a vault from deposit to withdrawal on a local chain, and report it.
 
-    Deposits, a market, a keeper that rebalances whenever a weight leaves its band, a withdrawal; then a
-    table, a chart and a record of every rebalance.
+    Deposits, replays a market while a keeper rebalances each time a weight leaves its band, and withdraws. Prints a
+    table of results; writes charts and a record of every tick and rebalance.
     """
     run_demo(
         DemoOptions(

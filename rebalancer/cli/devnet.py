@@ -1,4 +1,4 @@
-"""`rebalancer devnet`: a local chain with a market and a vault on it, for as long as it is wanted."""
+"""`rebalancer devnet`: a local chain with a market and a vault, until Ctrl-C."""
 
 from __future__ import annotations
 
@@ -38,20 +38,20 @@ from rebalancer.venues import UniswapV3Pool, of_class
 __all__ = ["devnet"]
 
 _POCKET_USD = 1_000_000
-"""What every actor is given of each token, to play with."""
+"""Value of each token that every test account receives, in USD."""
 
 _BUILD_SECONDS = 3_600
-"""The chain begins this long before its tape, so that building never runs into it."""
+"""The chain starts this long before its tape, so that the set-up ends before the first round."""
 
 _REFRESH_SECONDS = 600.0
-"""While the market stands still its feeds repeat their answers this often, or they would go stale."""
+"""After the tape, the feeds repeat their answers at this interval, so that they do not become stale."""
 
 _USDC_FEED = "USDC/USD"
 _ETH_FEED = "ETH/USD"
 _DAY_SECONDS = 86_400
 
 _OF_THE_SETTINGS = ""
-"""What `--fork` stands for where it names no address."""
+"""Value of `--fork` without a URL."""
 
 
 @click.command()
@@ -120,8 +120,8 @@ _OF_THE_SETTINGS = ""
 @click.option(
     "--rate-assets",
     is_flag=True,
-    help="A vault of WETH, wstETH, USDe and sUSDe instead, whose wrappers are priced by rate times feed and can be wrapped and unwrapped. "
-    "Of the tape only ETH/USD is played.",
+    help="Create a vault of WETH, wstETH, USDe and sUSDe instead. The keeper can wrap and unwrap wstETH and sUSDe, which are "
+    "priced by rate times feed. Of the tape, only ETH/USD is replayed.",
 )
 @json_option
 @click.pass_obj
@@ -143,12 +143,12 @@ def devnet(
 ) -> None:
     """Run a local chain with Uniswap, price feeds, the system and a vault, until Ctrl-C.
 
-    Writes the addresses file, though never over one that no devnet made, and plays a tape of oracle rounds, after which the market stands still.
-    With --json one object is printed once the chain is ready.
+    Writes the addresses file, but never over a file that a devnet did not write. Replays a tape of oracle rounds; after
+    its end, prices do not change. With --json, prints one object when the chain is ready.
     """
     settings = read_settings(options)
     if rate_assets and (pools or fork_url is not None):
-        raise click.UsageError("--rate-assets makes its own pools; leave out --pool and --fork")
+        raise click.UsageError("--rate-assets creates its own pools: omit --pool and --fork.")
     if fork_url == _OF_THE_SETTINGS:
         fork_url = settings.rpc_url.get_secret_value()
     file = settings.deployment
@@ -173,26 +173,26 @@ def devnet(
             if rate_assets:
                 eth_usd_e8 = tape.first_prices_e8.get(_ETH_FEED)
                 if eth_usd_e8 is None:
-                    raise MarketMismatch("feed of WETH", "one named on the tape", None)
+                    raise MarketMismatch("feed of WETH", "a feed of the tape", None)
                 rates = build_rate_environment(chain, band_bps=band_bps, eth_usd_e8=eth_usd_e8)
                 environment = rates.environment
             else:
                 snapshots = [of_class(load_pool(path), UniswapV3Pool) for path in pools]
                 environment = build_environment(chain, tape.first_prices_e8, snapshots, band_bps=band_bps)
-            _fill_pockets(environment)
+            _fund_accounts(environment)
             replace(environment.deployment, rpc_url=node.url).save(file)
         _report(environment, node, file, as_json)
         steps = _Steps(environment.market, shown, rates)
         if speed:
             _play(steps, tape, speed, shown, stopped)
-        shown.print("The market stands still. Ctrl-C ends the chain.")
+        shown.print("Prices do not change any more. Press Ctrl-C to stop the chain.")
         while not stopped.wait(_REFRESH_SECONDS):
             steps.step(environment.market.prices_e8, chain.now() + 1)
 
 
 @contextmanager
 def _until_signalled() -> Iterator[threading.Event]:
-    """An event that SIGINT and SIGTERM set; a second one interrupts."""
+    """An event that SIGINT or SIGTERM sets. A second signal raises KeyboardInterrupt."""
     stopped = threading.Event()
 
     def on_signal(_number: int, _frame: object) -> None:
@@ -216,7 +216,7 @@ def _tape(folder: Path | None, seed: int, days: float, since: str | None, until:
     return tape if since is None and until is None else tape.cut(since, until)
 
 
-def _fill_pockets(environment: DevEnvironment) -> None:
+def _fund_accounts(environment: DevEnvironment) -> None:
     for actor in Actor:
         for token in environment.deployment.tokens:
             amount_raw = raw_for_usd(environment.market, token.symbol, _POCKET_USD)
@@ -224,7 +224,7 @@ def _fill_pockets(environment: DevEnvironment) -> None:
 
 
 def _play(market: _Steps, tape: Tape, speed: float, shown: Console, stopped: threading.Event) -> None:
-    """Play the tape at so many steps a second; people's transactions come in between."""
+    """Replay the tape at `speed` steps per second. Transactions of users are mined between the steps."""
     steps = list(tape.steps())
     columns = (
         TextColumn("{task.description}"),
@@ -244,7 +244,7 @@ def _play(market: _Steps, tape: Tape, speed: float, shown: Console, stopped: thr
 
 
 class _Steps:
-    """The market's steps. Who plays with the chain may break the market (pause a token, empty a pool): that ends neither, and is said once."""
+    """Steps of the market. A user of the chain can make a step fail (pause a token, drain a pool): this is reported once."""
 
     def __init__(self, market: DevMarket, shown: Console, rates: RateEnvironment | None = None) -> None:
         self.market = market
@@ -254,7 +254,7 @@ class _Steps:
         self._earned_at: int | None = None
 
     def step(self, prices_e8: Mapping[str, int], at: int) -> None:
-        """Play one, or say why it cannot be played."""
+        """Apply one step of the tape, or report why it failed."""
         refusal = ""
         try:
             if self.rates is not None:
@@ -263,11 +263,11 @@ class _Steps:
         except ContractReverted as refused:
             refusal = str(refused)
         if refusal and refusal != self._refusal:
-            self.shown.print(f"No price or pool moves for now. {refusal}", soft_wrap=True)
+            self.shown.print(f"The market step failed; prices and pools do not change. {refusal}", soft_wrap=True)
         self._refusal = refusal
 
     def _prices_at_rates_e8(self, rates: RateEnvironment, prices_e8: Mapping[str, int], at: int) -> dict[str, int]:
-        """Prices of the wrappers at the newest price of ether; once a day both earn."""
+        """Prices of all tokens at the newest price of ether. Once a day, both wrapped tokens earn their yield."""
         if self._earned_at is None:
             self._earned_at = at
         elif at - self._earned_at >= _DAY_SECONDS:
@@ -289,23 +289,23 @@ def _report(environment: DevEnvironment, node: Node, file: Path, as_json: bool) 
             }
         )
         return
-    table = WholeTable(title=f"A local chain at {node.url}", title_justify="left")
-    for heading in ("who", "--account", "address"):
+    table = WholeTable(title=f"Local chain at {node.url}", title_justify="left")
+    for heading in ("role", "--account", "address"):
         table.add_column(heading)
     for actor in Actor:
         table.add_row(actor.name.lower().replace("_", " "), str(actor.value), actor.address)
     out = console()
     out.print(table)
-    out.print(f"Everyone has ${_POCKET_USD:,} of each of ", end="")
+    out.print(f"Each account has ${_POCKET_USD:,} of each of ", end="")
     out.print(", ".join(token.symbol for token in environment.deployment.tokens), end=", and ether.\n")
-    out.print(f"The vault is {environment.vault}; {file} names all addresses. In another terminal:\n")
+    out.print(f"Vault: {environment.vault}. {file} contains all addresses. In another terminal:\n")
     for line in _hints(node, file, environment):
         out.print(f"  {line}", soft_wrap=True)
     out.print()
 
 
 def _hints(node: Node, file: Path, environment: DevEnvironment) -> list[str]:
-    """What the other commands must be told, as lines of .env, and what to try."""
+    """Environment variables that the other commands need, and commands to try."""
     dollar = environment.deployment.token("USDC") or environment.deployment.listed("USDe")
     hints = [f"REBALANCER_RPC_URL={node.url}", f"REBALANCER_DEPLOYMENT={file}"]
     return [
@@ -321,6 +321,6 @@ def _report_fork(node: Node, as_json: bool) -> None:
         print_json({"rpc_url": node.url, "chain_id": node.settings.chain_id})
         return
     out = console()
-    out.print(f"A fork at {node.url}, with chain id {node.settings.chain_id}. To deploy onto it:")
+    out.print(f"Fork at {node.url}, chain ID {node.settings.chain_id}. To deploy to it:")
     out.print(f"  rebalancer --rpc-url {node.url} deploy --chain chain.toml", soft_wrap=True)
-    out.print("Ctrl-C ends it.")
+    out.print("Press Ctrl-C to stop the chain.")

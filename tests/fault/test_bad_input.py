@@ -428,7 +428,7 @@ def test_price_that_is_none(
     spoil(environment, answer)
     before = environment.chain.block()["hash"]
 
-    deployed = cli("deploy", "--anew", *OWNER)
+    deployed = cli("deploy", "--redeploy", *OWNER)
     assert why in deployed.sentence
     assert deployed.code == 16
     created = cli("vault", "create", "--spec", spec(), *OWNER)

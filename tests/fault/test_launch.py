@@ -375,7 +375,7 @@ def test_second_system_is_at_other_addresses(environment: DevEnvironment, deploy
 
     Deployment.load(file).with_vault(environment.vault).save(file)
 
-    assert deploy("--anew").code == 0
+    assert deploy("--redeploy").code == 0
 
     assert Deployment.load(file).vaults == ()
     second = Deployment.load(file).contracts

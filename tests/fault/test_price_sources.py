@@ -468,7 +468,7 @@ def test_second_system_of_a_real_chain_needs_its_file_again(
     assert deploy(cli, chain_toml).code == 0
     before = environment.chain.block()["hash"]
 
-    ran = cli("deploy", "--anew", *OWNER)
+    ran = cli("deploy", "--redeploy", *OWNER)
 
     assert "--chain: name the TOML file of this chain's price sources" in ran.sentence
     assert environment.chain.block()["hash"] == before

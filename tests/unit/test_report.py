@@ -197,7 +197,7 @@ def test_summary_adds_up_what_the_records_say() -> None:
 
     assert (summary.ticks, summary.rebalances, summary.seconds) == (2, 3, 7_200)
     assert (summary.max_drift_before_bps, summary.max_drift_after_bps) == (400, 251)
-    assert (summary.left_outside, summary.over_limit, summary.unforeseen) == (1, 1, 1)
+    assert (summary.left_outside, summary.over_limit, summary.mismatches) == (1, 1, 1)
     assert summary.sold_value_e18 == 500 * E18
     assert summary.loss_e18 == 12 * E18 // 10
     assert summary.loss_of_sold_bps == pytest.approx(24)  # 1.2 of 500
