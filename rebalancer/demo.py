@@ -1,8 +1,8 @@
 """Demo of a vault from deposit to withdrawal, on a local chain of its own.
 
-It starts a local chain, builds the market and a vault, deposits from a user's wallet (in kind, and one token through the zap),
-replays a tape of oracle rounds with the keeper evaluating every block, and withdraws. It records every tick and rebalance;
-the table and the charts at the end are made from the record alone.
+It starts a local chain, builds the market and a vault, deposits from a user's wallet (in kind, and one token through
+the zap), replays a tape of oracle rounds with the keeper evaluating every block, and withdraws. It records every tick
+and rebalance; the table and the charts at the end are made from the record alone.
 """
 
 from __future__ import annotations
@@ -79,8 +79,8 @@ _CHART_KINDS = ("png", "svg")
 class DemoOptions:
     """Options of a demo.
 
-    `tape` is a folder of rounds; None draws a synthetic market of `days` from `seed`. `pools` are snapshot files. `since` and
-    `until` cut the tape (unix seconds or ISO dates). `csv`: the record is also written as two tables.
+    `tape` is a folder of rounds; None draws a synthetic market of `days` from `seed`. `pools` are snapshot files.
+    `since` and `until` cut the tape (unix seconds or ISO dates). `csv`: the record is also written as two tables.
     """
 
     tape: Path | None = None

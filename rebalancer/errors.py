@@ -1,8 +1,8 @@
 """Error tree: every expected failure of the package, by area.
 
-An error declares its fields like a dataclass, and a template: one sentence with field names in braces, with the problem, a
-colon and the remedy. Errors are equal if their fields are equal, and can be copied and pickled. `exit_code` is the exit code of
-the command line for this error.
+An error declares its fields like a dataclass, and a template: one sentence with field names in braces, with the
+problem, a colon and the remedy. Errors are equal if their fields are equal, and can be copied and pickled. `exit_code`
+is the exit code of the command line for this error.
 """
 
 from __future__ import annotations
@@ -191,8 +191,8 @@ class RpcRejected(ChainError):
 class RpcMalformed(ChainError):
     endpoint: str
     reason: str
-    template = """The RPC endpoint {endpoint} sent an answer that is not JSON-RPC ({reason:clause}): check that the address
-    is that of an Ethereum node."""
+    template = """The RPC endpoint {endpoint} sent an answer that is not JSON-RPC ({reason:clause}): check that the
+    address is that of an Ethereum node."""
 
 
 class WrongChain(ChainError):
@@ -476,8 +476,9 @@ class PoolDiverged(PoolError):
     pool: str
     block: int
     why: str
-    template = """The cached state of pool {pool} differs from the chain at block {block} ({why:clause}): the keeper does not
-    trade on it until it has read it again; run `rebalancer pool retry` to do that at once, and report this."""
+    template = """The cached state of pool {pool} differs from the chain at block {block} ({why:clause}): the keeper
+    does not trade on it until it has read it again; run `rebalancer pool retry` to do that at once, and report
+    this."""
 
 
 # --- lab: records of a run, and charts ------------------------------------------
@@ -494,8 +495,8 @@ class RecordsMissing(LabError):
 
 class RecordInUse(LabError):
     path: Path
-    template = """Another keeper writes the record {path}: give each keeper its own keeper.record_file, or stop the other
-    one."""
+    template = """Another keeper writes the record {path}: give each keeper its own keeper.record_file, or stop the
+    other one."""
     exit_code = 14  # the same as for an outbox in use
 
 
@@ -698,8 +699,8 @@ class KeystoreMissing(SignerError):
 class KeystoreUnreadable(SignerError):
     path: Path
     why: str
-    template = """The keystore {path} cannot be used ({why:clause}): name an encrypted JSON keystore, such as `ape accounts
-    generate` or geth creates."""
+    template = """The keystore {path} cannot be used ({why:clause}): name an encrypted JSON keystore, such as `ape
+    accounts generate` or geth creates."""
 
 
 class WrongPassword(SignerError):
@@ -732,8 +733,8 @@ class SignedOtherwise(SignerError):
     field: str
     requested: object
     signed: object
-    template = """The signer signed a different transaction ({field} is {signed:value}, not {requested:value}): do not use
-    this signer until you know why; it may be broken or hostile."""
+    template = """The signer signed a different transaction ({field} is {signed:value}, not {requested:value}): do not
+    use this signer until you know why; it may be broken or hostile."""
 
 
 # --- send: limits of a key ----------------------------------------------------------------------
@@ -765,8 +766,8 @@ class SpendLimitReached(LimitError):
 class L1FeeUnknown(LimitError):
     chain_id: int
     why: str
-    template = """The L1 data fee of chain {chain_id} cannot be read ({why:clause}), so nothing is sent: try again later, or
-    use another endpoint."""
+    template = """The L1 data fee of chain {chain_id} cannot be read ({why:clause}), so nothing is sent: try again
+    later, or use another endpoint."""
 
 
 class CallNotAllowed(LimitError):
@@ -810,8 +811,8 @@ class OutboxInUse(OutboxError):
 
 class OutboxUnreadable(OutboxError):
     why: str
-    template = """The outbox {path} cannot be read ({why:clause}): check on the chain that nothing is pending, then move the
-    file away."""
+    template = """The outbox {path} cannot be read ({why:clause}): check on the chain that nothing is pending, then
+    move the file away."""
 
 
 class OutboxMissing(OutboxError):
@@ -821,14 +822,14 @@ class OutboxMissing(OutboxError):
 
 class OutboxUnwritable(OutboxError):
     why: str
-    template = """The outbox {path} cannot be written ({why:clause}): free disk space or correct its permissions, then start
-    again."""
+    template = """The outbox {path} cannot be written ({why:clause}): free disk space or correct its permissions, then
+    start again."""
 
 
 class SpendingUnwritable(OutboxError):
     why: str
-    template = """The daily spending of the keys cannot be kept in {path} ({why:clause}): set keeper.spending_file to a file that
-    can be written."""
+    template = """The daily spending of the keys cannot be kept in {path} ({why:clause}): set keeper.spending_file to
+    a file that can be written."""
 
 
 # --- fleet: state that machines share ------------------------------------------------------------
@@ -845,16 +846,16 @@ class SharedStateUnreachable(ChainError):
 
     redis: str
     reason: str
-    template = """The fleet's Redis {redis} cannot be reached ({reason:clause}), so nothing is signed or sent: check that it
-    runs and that the address is right."""
+    template = """The fleet's Redis {redis} cannot be reached ({reason:clause}), so nothing is signed or sent: check
+    that it runs and that the address is right."""
     exit_code = 24
 
 
 class LeaseLost(FleetError):
     lease: str
     why: str
-    template = """This machine does not hold the lease {lease} ({why:clause}), so it signs and sends nothing: start it again
-    to wait for the lease, as another machine may hold it."""
+    template = """This machine does not hold the lease {lease} ({why:clause}), so it signs and sends nothing: start it
+    again to wait for the lease, as another machine may hold it."""
     exit_code = 25
 
 
@@ -886,8 +887,8 @@ class MessageUnreadable(FleetError):
 
     what: str
     why: str
-    template = """Another machine sent an invalid {what} ({why:clause}): run one version of this program on all machines of
-    the fleet, and check which other programs write to this Redis."""
+    template = """Another machine sent an invalid {what} ({why:clause}): run one version of this program on all
+    machines of the fleet, and check which other programs write to this Redis."""
 
 
 # --- plan: routes and splits -------------------------------------------------------------------
@@ -1131,8 +1132,8 @@ class LaunchStopped(ActionError):
 
 class LaunchDiffers(ActionError):
     why: str
-    template = """This account has already deployed a system that differs from the request ({why:clause}): use that system,
-    or deploy another one with --redeploy."""
+    template = """This account has already deployed a system that differs from the request ({why:clause}): use that
+    system, or deploy another one with --redeploy."""
 
 
 class AdminUnknown(ActionError):
@@ -1221,12 +1222,12 @@ class WatchError(RebalancerError):
 class ListenFailed(WatchError):
     where: str
     why: str
-    template = """The keeper cannot listen at {where} ({why:clause}): stop the other keeper there, or set keeper.listen to
-    another host:port or to "off"."""
+    template = """The keeper cannot listen at {where} ({why:clause}): stop the other keeper there, or set
+    keeper.listen to another host:port or to "off"."""
 
 
 class NoKeeperAnswers(WatchError):
     where: str
     why: str
-    template = """No keeper answers at {where} ({why:clause}): start one with `rebalancer keeper run`, or give its address
-    with --url."""
+    template = """No keeper answers at {where} ({why:clause}): start one with `rebalancer keeper run`, or give its
+    address with --url."""

@@ -34,7 +34,8 @@ from_block_option = click.option(
     "--from-block",
     type=click.IntRange(0),
     show_default="from the addresses file, or 0",
-    help="First block to search for role events. Set it to a block before the deployment if the node limits the range of log queries.",
+    help="First block to search for role events. Set it to a block before the deployment if the node limits the "
+    "range of log queries.",
 )
 
 role_option = click.option(
@@ -234,7 +235,7 @@ def grant(
 @json_option
 @click.pass_obj
 def revoke(options: Any, role: str, holder: str, account: int | None, as_json: bool) -> None:
-    """Revoke a role from an account. Guardians revoke KEEPER at once; admins revoke all other roles after their delay."""
+    """Revoke a role from an account. Guardians revoke KEEPER at once; admins revoke other roles after their delay."""
     with Session.open(options) as session:
         wanted = Role[role.upper()]
         if wanted is Role.ADMIN:

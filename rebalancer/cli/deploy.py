@@ -193,7 +193,7 @@ def _survey(session: Session, path: Path | None, redeploy: bool) -> _World:
     if path is None:
         if not file.exists():
             why = (
-                "give a TOML file with this chain's tokens, pools and price sources, in the form of chain.example.toml; "
+                "give a TOML file with this chain's tokens, pools and price sources, as in chain.example.toml; "
                 f"there is no addresses file at {file} to read them from"
             )
             raise ConfigError("--chain", "", why)
@@ -230,7 +230,7 @@ def _survey(session: Session, path: Path | None, redeploy: bool) -> _World:
 
 
 def _salt(rpc: Rpc, found: Deployment, file: Path, deployer: str, redeploy: bool) -> int:
-    """The salt of the unfinished launch; without one, the salt of the account's first launch, or with `redeploy` its next.
+    """The salt of the unfinished launch; without one, that of the account's first launch, or with `redeploy` its next.
 
     Raises:
         LaunchOfAnother: another account started the unfinished launch.

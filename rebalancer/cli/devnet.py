@@ -68,8 +68,8 @@ _OF_THE_SETTINGS = ""
     is_flag=False,
     flag_value=_OF_THE_SETTINGS,
     metavar="[URL]",
-    help="Fork a live chain, with its own market and vaults, instead of creating new ones. Without a URL, fork the chain at "
-    "rpc_url. Other users can see command lines: put a URL that contains a key in .env.",
+    help="Fork a live chain, with its own market and vaults, instead of creating new ones. Without a URL, fork "
+    "the chain at rpc_url. Other users can see command lines: put a URL that contains a key in .env.",
 )
 @click.option(
     "--pool",
@@ -120,8 +120,8 @@ _OF_THE_SETTINGS = ""
 @click.option(
     "--rate-assets",
     is_flag=True,
-    help="Create a vault of WETH, wstETH, USDe and sUSDe instead. The keeper can wrap and unwrap wstETH and sUSDe, which are "
-    "priced by rate times feed. Of the tape, only ETH/USD is replayed.",
+    help="Create a vault of WETH, wstETH, USDe and sUSDe instead. The keeper can wrap and unwrap wstETH and sUSDe, "
+    "which are priced by rate times feed. Of the tape, only ETH/USD is replayed.",
 )
 @json_option
 @click.pass_obj
@@ -244,7 +244,7 @@ def _play(market: _Steps, tape: Tape, speed: float, shown: Console, stopped: thr
 
 
 class _Steps:
-    """Steps of the market. A user of the chain can make a step fail (pause a token, drain a pool): this is reported once."""
+    """Steps of the market. If a user makes a step fail (pauses a token, drains a pool), it is reported once."""
 
     def __init__(self, market: DevMarket, shown: Console, rates: RateEnvironment | None = None) -> None:
         self.market = market

@@ -1,7 +1,7 @@
 """Formats of numbers and results, for people and for programs.
 
-Programs get JSON with stable keys and every integer as a string, because many JSON readers lose digits above 2^53. People
-get exact decimals and tables, in color on a terminal.
+Programs get JSON with stable keys and every integer as a string, because many JSON readers lose digits above 2^53.
+People get exact decimals and tables, in color on a terminal.
 """
 
 from __future__ import annotations
@@ -42,7 +42,7 @@ _PLAIN_WIDTH = 140
 
 
 class _WholeConsole(Console):
-    """A console that breaks lines only between words. A hash that is longer than a line stays whole, so it can be copied."""
+    """A console that breaks lines only between words: a hash longer than a line stays whole and can be copied."""
 
     def print(self, *objects: Any, **options: Any) -> None:
         options.setdefault("crop", False)
@@ -70,7 +70,7 @@ class WholeTable(Table):
             yield from self._lines(options.max_width)
 
     def _fits(self, width: int) -> bool:
-        """Whether every column can be as wide as its longest word. Sets the columns' widths if the table must be narrowed."""
+        """Whether every column can be as wide as its longest word. Sets the columns' widths if space is short."""
         _, right, _, left = self.padding
         borders = len(self.columns) + 1 if self.box else 0
         edges = 0 if self.pad_edge else left + right

@@ -58,8 +58,8 @@ def run(
     """Evaluate the vaults in every new block, and rebalance those that are outside their bands.
 
     Without --vault, manages all vaults in the settings or the addresses file. The first Ctrl-C finishes the current
-    tick; a second aborts it. Exit codes: 0 stopped by a signal, 130 aborted, 20 to 23 stopped by itself, others could not
-    start. Logs go to standard error; --json prints one line on standard output for each decision.
+    tick; a second aborts it. Exit codes: 0 stopped by a signal, 130 aborted, 20 to 23 stopped by itself, others could
+    not start. Logs go to standard error; --json prints one line on standard output for each decision.
     """
     chains = read_chains(options)
     set_up_logs(*chains)

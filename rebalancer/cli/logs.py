@@ -22,8 +22,8 @@ _LONGEST_VALUE = 4_000
 def set_up_logs(settings: Settings, *others: Settings) -> None:
     """Send the program's logs to standard error, with the format and the minimum level of the settings.
 
-    Secrets of these settings and of `others` (the settings of other chains) are removed from each line, even if a node or a
-    library wrote them.
+    Secrets of these settings and of `others` (the settings of other chains) are removed from each line, even if a node
+    or a library wrote them.
     """
     style = settings.log_format
     if style == "auto":

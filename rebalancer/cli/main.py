@@ -1,8 +1,8 @@
 """Program `rebalancer`: its commands, the options before the command, error messages and exit codes.
 
-Commands are imported when they run, so that help and shell completion are fast. Every expected failure, including an error of
-the operating system, prints one sentence on standard error (an object with --json) and exits with the code of its error
-class. 130 means that the user aborted the command, 70 that this program has a bug.
+Commands are imported when they run, so that help and shell completion are fast. Every expected failure, including an
+error of the operating system, prints one sentence on standard error (an object with --json) and exits with the code of
+its error class. 130 means that the user aborted the command, 70 that this program has a bug.
 """
 
 from __future__ import annotations

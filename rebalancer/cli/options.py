@@ -39,7 +39,7 @@ class _Address(click.ParamType):
 
 
 def address_option(name: str, help_text: str, default: str | None = None) -> Callable[[F], F]:
-    """An option that takes an address. `default` describes the value used without the option; None makes it required."""
+    """An option that takes an address. `default` describes the value without the option; None makes it required."""
     return click.option(
         name,
         type=_Address(),

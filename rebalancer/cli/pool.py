@@ -106,9 +106,9 @@ def snapshot(
 def retry(options: Any, as_json: bool) -> None:
     """Read every pool in the addresses file, and make the keeper on this machine retry the pools that it excludes.
 
-    A keeper excludes a pool while its swaps revert, while its state cannot be read, and after its state differed from its
-    event logs. The keeper retries it at growing intervals; this command makes it retry in the next tick. For a keeper on
-    another machine, or a fleet worker, send SIGHUP (`systemctl reload rebalancer`). Sends no transaction.
+    A keeper excludes a pool while its swaps revert, while its state cannot be read, and after its state differed from
+    its event logs. The keeper retries it at growing intervals; this command makes it retry in the next tick. For a
+    keeper on another machine, or a fleet worker, send SIGHUP (`systemctl reload rebalancer`). Sends no transaction.
     """
     with Session.open(options) as session:
         block, refs = read_block(session.rpc), session.deployment.pools

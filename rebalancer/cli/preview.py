@@ -28,7 +28,7 @@ class OnlyPreviewed(Exception):  # noqa: N818 (not an error: the dry run is comp
 
 
 def confirmer(session: Session, dry_run: bool, yes: bool, as_json: bool) -> Confirm:
-    """A function that receives each preview before a transaction: it shows it, asks for confirmation, or ends a dry run.
+    """A function that receives each preview before a transaction: it shows it, asks to confirm, or ends a dry run.
 
     Raises:
         UsageError: a confirmation is necessary, and standard input is not a terminal.

@@ -77,7 +77,7 @@ def _where(listen: str) -> str:
         raise NoKeeperAnswers("any address", "keeper.listen is off in the settings")
     host, _, port = listen.rpartition(":")
     # A keeper that listens on all addresses also listens on loopback.
-    return f"http://{ {'0.0.0.0': '127.0.0.1', '[::]': '[::1]'}.get(host, host) }:{port}"  # noqa: S104 (a request, not a bind)
+    return f"http://{ {'0.0.0.0': '127.0.0.1', '[::]': '[::1]'}.get(host, host) }:{port}"  # noqa: S104 (no bind)
 
 
 def _ask(where: str) -> State:

@@ -107,7 +107,7 @@ def cancel(
 @json_option
 @click.pass_obj
 def clear(options: Any, yes: bool, account: int | None, as_json: bool) -> None:
-    """Fill missing nonces below those of the journal, and replace pending transactions that the journal does not contain.
+    """Fill missing nonces below those of the journal, and replace pending transactions that are not in the journal.
 
     Each nonce costs the gas of a transfer of 0 ether to the sender. A replaced transaction has no effect.
     """

@@ -98,7 +98,8 @@ def unsigned_options(address: click.ParamType) -> Callable[[F], F]:
         metavar="FILE",
         expose_value=False,
         callback=_note(_FILE),
-        help="Send nothing and need no key. Write the calls to FILE, and next to it a file for Safe's Transaction Builder.",
+        help="Send nothing and need no key. Write the calls to FILE, and next to it a file for Safe's Transaction "
+        "Builder.",
     )
     sender = click.option(
         "--from",
@@ -123,7 +124,7 @@ valid_option = click.option(
 
 
 def refuses_unsigned(what: str, instead: str) -> Callable[[F], F]:
-    """The same options for a command that no contract account can send: they raise an error that names the alternative."""
+    """The same options for a command that no contract account can send: they raise an error with the alternative."""
 
     def refuse(_ctx: click.Context, _param: click.Parameter, value: Any) -> None:
         if value is not None:

@@ -1,7 +1,7 @@
 """Environment on a local chain: market, system, and a vault of WETH, WBTC and USDC.
 
-`rebalancer devnet`, `rebalancer demo` and tests use it. All accounts are test accounts whose keys are public: `Actor` lists
-them, and the market sends its own transactions from the node's last account.
+`rebalancer devnet`, `rebalancer demo` and tests use it. All accounts are test accounts whose keys are public: `Actor`
+lists them, and the market sends its own transactions from the node's last account.
 """
 
 from __future__ import annotations

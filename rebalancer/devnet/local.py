@@ -1,7 +1,7 @@
 """Control of a local chain, beyond what a real chain allows.
 
-`LocalChain` sends from accounts whose keys the node holds, sets clock, balances, code and storage, and reverts to snapshots.
-It works the same way on Anvil and Hardhat: both support the `hardhat_` and `evm_` methods that it calls.
+`LocalChain` sends from accounts whose keys the node holds, sets clock, balances, code and storage, and reverts to
+snapshots. It works the same way on Anvil and Hardhat: both support the `hardhat_` and `evm_` methods that it calls.
 """
 
 from __future__ import annotations
@@ -149,7 +149,7 @@ class LocalChain:
         self.rpc.call("evm_setNextBlockTimestamp", hex(at))
 
     def run_steadily(self) -> None:
-        """Give each block, unless its time is set, a time one second after the last block, so that runs are reproducible.
+        """Make each block one second later than the last, unless its time is set, so that runs are reproducible.
 
         Only Anvil supports this; Hardhat continues to use the machine's clock.
         """
@@ -206,7 +206,8 @@ class LocalChain:
     def set_token_balance(self, token: str, holder: str, amount_raw: int) -> None:
         """Write an ERC-20 balance into storage, for tokens that cannot be minted here.
 
-        It searches the layout of a Solidity mapping: one word at keccak(holder . slot). The total supply does not change.
+        It searches the layout of a Solidity mapping: one word at keccak(holder . slot). The total supply does not
+        change.
 
         Raises:
             BalanceNotFound: the token stores its balances in another layout.

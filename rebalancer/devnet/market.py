@@ -1,8 +1,8 @@
 """Market on a local chain: its construction and its price moves.
 
-`DevMarket.build` creates tokens, feeds with Chainlink's interface and Uniswap pools. `step` applies one step of a tape: new
-oracle rounds, then arbitrage until every pool's price is within its fee of the oracle's. Prices are USD * 1e8 per whole
-token, by feed name, as on a tape; amounts are raw units.
+`DevMarket.build` creates tokens, feeds with Chainlink's interface and Uniswap pools. `step` applies one step of a tape:
+new oracle rounds, then arbitrage until every pool's price is within its fee of the oracle's. Prices are USD * 1e8 per
+whole token, by feed name, as on a tape; amounts are raw units.
 """
 
 from __future__ import annotations
@@ -105,8 +105,8 @@ class DevMarket:
     ) -> Self:
         """Create a market: Uniswap, the tokens of pools and feeds, the feeds, the pools.
 
-        Creates every feed of `prices_e8`, with that answer. Tokens get their own addresses, and pools the addresses that
-        mainnet's factory gives them, with exactly the given state.
+        Creates every feed of `prices_e8`, with that answer. Tokens get their own addresses, and pools the addresses
+        that mainnet's factory gives them, with exactly the given state.
 
         Raises:
             MarketMismatch: a pool's state cannot be reproduced, or a token of a pool has no feed.
@@ -132,8 +132,8 @@ class DevMarket:
     ) -> Self:
         """Use the market of a forked chain: its tokens and pools, with new feeds.
 
-        `pairs` name the pools by token0, token1 and fee (millionths). The pools keep their liquidity; arbitrage moves them
-        to the given prices at once.
+        `pairs` name the pools by token0, token1 and fee (millionths). The pools keep their liquidity; arbitrage moves
+        them to the given prices at once.
 
         Raises:
             MarketMismatch: there is no such pool, or a token of a pool has no feed.
@@ -184,9 +184,9 @@ class DevMarket:
     def step(self, prices_e8: Mapping[str, int], at: int) -> MarketBlock:
         """Publish new answers and apply arbitrage, in one transaction.
 
-        Each feed in `prices_e8` gets a round, the others do not change. Each pool's price ends within its fee of the newest
-        prices. The block's time is `at`, or the chain's own time if that is later. A step needs one HTTP request on Anvil,
-        three on Hardhat.
+        Each feed in `prices_e8` gets a round, the others do not change. Each pool's price ends within its fee of the
+        newest prices. The block's time is `at`, or the chain's own time if that is later. A step needs one HTTP request
+        on Anvil, three on Hardhat.
 
         Raises:
             ContractReverted: the market's transaction reverted, for example because a token is paused.

@@ -1,8 +1,8 @@
 """Local node: start and reliable end of a chain on this machine.
 
-A node is a child process, Anvil or Hardhat. It listens on 127.0.0.1 only and holds the keys of the public test accounts. Its
-default chain ID is 31337, so nothing that is signed here is valid on a real chain. It ends with its context, and also when
-its parent is killed: a watchdog process waits until the parent's pipe closes.
+A node is a child process, Anvil or Hardhat. It listens on 127.0.0.1 only and holds the keys of the public test
+accounts. Its default chain ID is 31337, so nothing that is signed here is valid on a real chain. It ends with its
+context, and also when its parent is killed: a watchdog process waits until the parent's pipe closes.
 """
 
 from __future__ import annotations
@@ -59,9 +59,9 @@ class NodeKind(StrEnum):
 class NodeSettings:
     """Settings of a node. `port` 0 selects a free port; times are unix seconds.
 
-    Anvil 1.7 recomputes the state root over the whole state in every block. `skip_state_roots` prevents this and makes a
-    chain of thousands of blocks with a full market five times as fast; its block headers then contain no valid state root.
-    Hardhat does not need it.
+    Anvil 1.7 recomputes the state root over the whole state in every block. `skip_state_roots` prevents this and makes
+    a chain of thousands of blocks with a full market five times as fast; its block headers then contain no valid state
+    root. Hardhat does not need it.
     """
 
     kind: NodeKind = NodeKind.ANVIL
@@ -226,8 +226,8 @@ class Node:
 def find_program(name: str) -> Path:
     """Path of a node's program: the one that `make setup` installed in this package's checkout, or the one on PATH.
 
-    It never uses the working directory, even if PATH contains it, because another user may own that folder. Foundry's own
-    programs in .build/bin come before npm's wrappers, which always exit with 0.
+    It never uses the working directory, even if PATH contains it, because another user may own that folder. Foundry's
+    own programs in .build/bin come before npm's wrappers, which always exit with 0.
 
     Raises:
         NodeBinaryMissing: the program was not found.

@@ -1,8 +1,9 @@
-"""Market and vault of wrapped tokens with an exchange rate: wstETH over stETH, and a staked dollar that behaves like sUSDe.
+"""Market and vault of wrapped tokens with an exchange rate: wstETH, and a staked dollar that behaves like sUSDe.
 
-The vault holds WETH, wstETH, USDe and sUSDe. Both wrapped tokens are priced by rate times feed: an exchange-rate feed, quoted
-in ether or USDe. Their second source is the market: the average price of wstETH's pool with USDe, and a market feed of sUSDe.
-Every token has a pool. The keeper can also wrap and unwrap: USDe to sUSDe, and WETH to stETH (on a Uniswap V2 pair) to wstETH.
+The vault holds WETH, wstETH, USDe and sUSDe. Both wrapped tokens are priced by rate times feed: an exchange-rate feed,
+quoted in ether or USDe. Their second source is the market: the average price of wstETH's pool with USDe, and a market
+feed of sUSDe. Every token has a pool. The keeper can also wrap and unwrap: USDe to sUSDe, and WETH to stETH (on a
+Uniswap V2 pair) to wstETH.
 
 `rebalancer devnet --rate-assets`, tests and attacks use it.
 """

@@ -1,7 +1,7 @@
 """Market tape: oracle rounds with their times, read from CSV files or drawn from a seed.
 
-A tape uses no chain and no clock: it is the list of rounds that a local market replays, ordered by time. Instants are unix
-seconds; a span includes its start and excludes its end. Prices are integers of 1e-8 USD, as USD feeds answer.
+A tape uses no chain and no clock: it is the list of rounds that a local market replays, ordered by time. Instants are
+unix seconds; a span includes its start and excludes its end. Prices are integers of 1e-8 USD, as USD feeds answer.
 """
 
 from __future__ import annotations
@@ -38,7 +38,7 @@ SYNTHETIC_START = 1_735_689_600
 """2025-01-01T00:00:00Z: default start of a synthetic tape."""
 
 JUMPS_PER_YEAR = 60
-"""Number of jumps of the synthetic market; with `jump_sd`, they have the variance that bipower variation attributes to jumps
+"""Jumps of the synthetic market per year. With `jump_sd`, they have the variance that bipower variation gives to jumps
 (DEFAULT_MARKET)."""
 
 
@@ -116,8 +116,8 @@ class Tape:
     def cut(self, since: int | str | None = None, until: int | str | None = None) -> Tape:
         """The rounds from `since` (inclusive) to `until` (exclusive): unix seconds or ISO 8601 (UTC).
 
-        A feed whose newest round is older than `since` gets that answer again at `since`, so every feed has a price at the
-        start of the cut. A bound that is None or outside the tape has no effect.
+        A feed whose newest round is older than `since` gets that answer again at `since`, so every feed has a price at
+        the start of the cut. A bound that is None or outside the tape has no effect.
 
         Raises:
             BadCut: a bound is not a date, `until` is not later than `since`, or a feed has no price.
@@ -152,8 +152,8 @@ class Tape:
     def steps(self, merge_seconds: int = 0) -> Iterator[TapeStep]:
         """Steps of the tape: the rounds of one second, or all rounds within `merge_seconds` of a step's first round.
 
-        A step has the time of its last round, so no price appears early. If a feed has several rounds in one step, only the
-        newest is published, because a block shows only its final state.
+        A step has the time of its last round, so no price appears early. If a feed has several rounds in one step, only
+        the newest is published, because a block shows only its final state.
         """
         opens_at, at, rounds = self.start, self.start, 0
         prices_e8: dict[str, int] = {}
@@ -208,9 +208,9 @@ def _merged(feeds: Iterable[Iterable[Round]]) -> Tape:
 def load_folder(path: Path | str) -> Tape:
     """Read every `<base>_<quote>_rounds.csv` of a folder; eth_usd_rounds.csv is the feed ETH/USD.
 
-    A file has a header with at least `updated_at` (unix seconds, never decreasing), `round_id` (strictly increasing) and
-    `answer_e8` (positive). Two rounds may have the same time: on mainnet, a deviation and a heartbeat are sometimes in one
-    block.
+    A file has a header with at least `updated_at` (unix seconds, never decreasing), `round_id` (strictly increasing)
+    and `answer_e8` (positive). Two rounds may have the same time: on mainnet, a deviation and a heartbeat are sometimes
+    in one block.
 
     Raises:
         TapeMissing: the folder does not exist or contains no such file.
@@ -268,10 +268,10 @@ def _read(file: Path) -> list[Round]:
 class FeedModel:
     """Model of one price, and of the rounds that its feed publishes.
 
-    `drift` and `volatility` are per year (1 = 100 %). `correlation` is that with the common market factor, so the correlation
-    of two feeds is the product of theirs. At a jump of the market, the price is multiplied by 1 + jump_sd * normal.
-    `reversion_per_day` pulls the price back to `first_e8`. A round is published when the price differs by `deviation_bps` from
-    the last answer, or after the heartbeat.
+    `drift` and `volatility` are per year (1 = 100 %). `correlation` is that with the common market factor, so the
+    correlation of two feeds is the product of theirs. At a jump of the market, the price is multiplied by 1 + jump_sd *
+    normal. `reversion_per_day` pulls the price back to `first_e8`. A round is published when the price differs by
+    `deviation_bps` from the last answer, or after the heartbeat.
     """
 
     feed: str
@@ -291,10 +291,11 @@ DEFAULT_MARKET = (
     FeedModel("USDC/USD", 1_00000000, 25, 86_400, 0.01, reversion_per_day=2.0),
 )
 """Deviation and heartbeat: Chainlink's values for these feeds on mainnet.
-Volatility and jumps: hourly returns of the mainnet ETH/USD and BTC/USD rounds of April 2023 to January 2024. Of the total
-volatility of 0.44 and 0.41, bipower variation (Barndorff-Nielsen and Shephard 2004) attributes 0.40 and 0.37 to the continuous
-part; the rest is 60 jumps per year of 2.5 % and 2.3 %. Correlation: 0.77 between four-hour returns and 0.79 between daily
-returns; twelve synthetic tapes have 0.77 and 0.80. USDC moves about 3 bps around its peg. First prices are round numbers."""
+Volatility and jumps: hourly returns of the mainnet ETH/USD and BTC/USD rounds of April 2023 to January 2024. Of the
+total volatility of 0.44 and 0.41, bipower variation (Barndorff-Nielsen and Shephard 2004) attributes 0.40 and 0.37 to
+the continuous part; the rest is 60 jumps per year of 2.5 % and 2.3 %. Correlation: 0.77 between four-hour returns and
+0.79 between daily returns; twelve synthetic tapes have 0.77 and 0.80. USDC moves about 3 bps around its peg. First
+prices are round numbers."""
 
 
 def synthetic(
@@ -308,10 +309,10 @@ def synthetic(
 ) -> Tape:
     """The rounds that the feeds of a jump-diffusion market (Merton 1976) publish.
 
-    Every `step_seconds`, all prices move and each feed checks its price; a jump affects all prices at once. The same seed gives
-    the same tape on every machine: the random bits are PCG64's, which NumPy keeps stable, and the computation uses only sums,
-    products, quotients and square roots, which IEEE 754 rounds the same way everywhere. With the same seed, a longer tape
-    starts with the shorter one.
+    Every `step_seconds`, all prices move and each feed checks its price; a jump affects all prices at once. The same
+    seed gives the same tape on every machine: the random bits are PCG64's, which NumPy keeps stable, and the
+    computation uses only sums, products, quotients and square roots, which IEEE 754 rounds the same way everywhere.
+    With the same seed, a longer tape starts with the shorter one.
 
     Raises:
         ValueError: there are no feeds or no steps, or a price could reach zero.
@@ -350,8 +351,8 @@ def _bits(seed: int, stream: str) -> np.random.PCG64:
 def _normals(bits: np.random.PCG64, count: int) -> NDArray[np.float64]:
     """Standard normal variates by the Irwin-Hall method: the sum of twelve uniforms minus six, with variance one.
 
-    NumPy's own normals use exp and log, whose last digit differs between machines. The tails end at six standard deviations,
-    which is enough here: the jumps provide the heavy tails.
+    NumPy's own normals use exp and log, whose last digit differs between machines. The tails end at six standard
+    deviations, which is enough here: the jumps provide the heavy tails.
     """
     uniforms = bits.random_raw(3 * count).view(np.uint16).reshape(count, 12)
     # {1} = (12 uniforms of 0..65535, mean 32767.5) / 65536; the sum is an integer, so exact.

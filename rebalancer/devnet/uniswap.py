@@ -1,11 +1,12 @@
 """Installation of Uniswap V3, WETH9, Multicall3 and Permit2 on a local chain, at their mainnet addresses.
 
-Their code is the one that the authors published on npm. Mainnet's deployer account creates factory, SwapRouter and position
-manager at mainnet's nonces, so they get their mainnet addresses. The code of SwapRouter02, QuoterV2, WETH9, Multicall3 and
-Permit2 is copied to their addresses. Pool addresses follow from CREATE2. Contracts that exist, as on a fork, do not change.
+Their code is the one that the authors published on npm. Mainnet's deployer account creates factory, SwapRouter and
+position manager at mainnet's nonces, so they get their mainnet addresses. The code of SwapRouter02, QuoterV2, WETH9,
+Multicall3 and Permit2 is copied to their addresses. Pool addresses follow from CREATE2. Contracts that exist, as on a
+fork, do not change.
 
-Two things differ from mainnet: the factory's owner is the deployer account, and the position manager has no descriptor, so
-`tokenURI` of a position reverts.
+Two things differ from mainnet: the factory's owner is the deployer account, and the position manager has no descriptor,
+so `tokenURI` of a position reverts.
 """
 
 from __future__ import annotations
@@ -24,7 +25,7 @@ __all__ = ["PERMIT2_ADDRESS", "WETH_ADDRESS", "Uniswap", "install", "pool_addres
 WETH_ADDRESS = "0xc02aaa39b223fe8d0a0e5c4f27ead9083c756cc2"
 
 PERMIT2_ADDRESS = "0x000000000022d473030f116ddee9f6b43ac78ba3"
-"""Address that the Zap uses. The code caches mainnet's signing domain, and computes that of other chains at each call."""
+"""Address that the Zap uses. The code caches mainnet's signing domain, and computes that of other chains."""
 
 _DEPLOYER = "0x6c9fc64a53c1b71fb3f9af64d1ae3a4931a5f4e9"
 _FACTORY = (0, "0x1f98431c8ad98523631ae4a59f267346ea31f984")
@@ -143,5 +144,5 @@ def _weth(chain: LocalChain) -> BoundContract:
 
 
 def _short_string(text: bytes) -> bytes:
-    """A string of less than 32 bytes in Solidity's storage format: left-aligned, with twice its length in the last byte."""
+    """A string of less than 32 bytes in Solidity's storage format: left-aligned, twice its length in the last byte."""
     return text.ljust(31, b"\0") + bytes([2 * len(text)])

@@ -1,8 +1,8 @@
 """State of a pool after arbitrage, when the market price has moved. Pure.
 
-Arbitrageurs trade with a pool until its next unit pays no more than the market: its price ends within its fee of the market
-price, at the nearer end. Pools with ticks end there bit-exactly, as `devnet.market` and its MarketDriver leave them on a chain.
-Other pools are traded by exact quotes, with the amount that `Pool.flow_to` returns.
+Arbitrageurs trade with a pool until its next unit pays no more than the market: its price ends within its fee of the
+market price, at the nearer end. Pools with ticks end there bit-exactly, as `devnet.market` and its MarketDriver leave
+them on a chain. Other pools are traded by exact quotes, with the amount that `Pool.flow_to` returns.
 
 Prices are USD * 1e8 per whole token, by token address.
 """

@@ -5,9 +5,9 @@ It simulates feeds that answer as on the tape and become stale, wei-exact pools 
 decision function. The same tape on Anvil with the real contracts gives the same decisions, trades and ledgers
 (tests/demo/test_backtest.py). Here, the ten months of the real tape need seconds.
 
-A block has the time of its step of the tape, but at least one second more than the last block. The keeper's transaction is
-mined alone, one second after the block that the keeper evaluated. Fees are paid in shares and do not move holdings, so they
-are not simulated. Amounts are raw units and fractions are of 1e18, in basket order.
+A block has the time of its step of the tape, but at least one second more than the last block. The keeper's transaction
+is mined alone, one second after the block that the keeper evaluated. Fees are paid in shares and do not move holdings,
+so they are not simulated. Amounts are raw units and fractions are of 1e18, in basket order.
 """
 
 from __future__ import annotations
@@ -62,7 +62,7 @@ _FEED_UNIT = 10**10
 
 @dataclass(frozen=True, slots=True)
 class BacktestFeed:
-    """A feed: its name on the tape, its token, and OracleHub's limits for its age and price (USD * 1e8 per whole token)."""
+    """A feed: its name on the tape, its token, and OracleHub's limits of age and price (USD * 1e8 per whole token)."""
 
     name: str
     token: str

@@ -1,9 +1,9 @@
 """Baselines for the planner: the costs of two common routing methods. Pure.
 
-Both trade pair after pair, the largest surplus against the largest deficit. "Best single pool" trades a pair on one pool.
-"Proportional split" trades on every pool of the pair, in proportion to its depth: the amount that moves its price by one
-percent. If no pool trades the pair, both route through the token that most pools trade. Costs come from exact quotes, each
-after the trades before it.
+Both trade pair after pair, the largest surplus against the largest deficit. "Best single pool" trades a pair on one
+pool. "Proportional split" trades on every pool of the pair, in proportion to its depth: the amount that moves its price
+by one percent. If no pool trades the pair, both route through the token that most pools trade. Costs come from exact
+quotes, each after the trades before it.
 
 Amounts are raw units in basket order.
 """
@@ -116,7 +116,7 @@ def trade(problem: Problem, baseline: Baseline, sales_raw: Sequence[int], needs_
 
 
 def ordinary(snapshot: VaultSnapshot, pools: Sequence[Pool], conditions: Conditions, baseline: Baseline) -> Order:
-    """Decision of a keeper that uses a baseline: it trades as much and as early as the vault allows, if worth the gas."""
+    """Decision of a keeper that uses a baseline: it trades as much and as early as possible, if worth the gas."""
     if not wants_plan(snapshot):
         verdict = decide(snapshot, pools, conditions)
         return Order(verdict.step, verdict.reason, verdict.text)

@@ -1,7 +1,7 @@
 """Chart of a run: prices, weights in their bands, the vault compared with holding, and the cost of each rebalance.
 
-It needs no display and does not use matplotlib's global state; the library is imported only to draw. Lines are thinned to
-the resolution of a screen and keep every extreme.
+It needs no display and does not use matplotlib's global state; the library is imported only to draw. Lines are thinned
+to the resolution of a screen and keep every extreme.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ __all__ = ["chart", "check_chart", "thinned"]
 
 BLUE, ORANGE, GREEN, RED = "#0072B2", "#E69F00", "#009E73", "#D55E00"
 COLOURS = (BLUE, ORANGE, GREEN, "#CC79A7", "#56B4E9", "#8A6F3B")
-"""Colours of assets, used for nothing else: the palette of Okabe and Ito (2008), which color-blind people can distinguish, plus
+"""Colours of assets: the palette of Okabe and Ito (2008), which color-blind people can distinguish, plus
 brown. Each asset has its own strip and a label, so a seventh asset may reuse the first colour. Red marks a limit."""
 
 INK, MUTED, GRID = "#222222", "#666666", "#E3E3E3"
@@ -368,8 +368,8 @@ def _dates(panels: Sequence[Axes], records: Records) -> None:
     if not instants:
         bottom.set_xticks([])
         return
-    locator = AutoDateLocator(tz=UTC, minticks=4, maxticks=9)  # type: ignore[no-untyped-call] # untyped there
-    formatter = ConciseDateFormatter(locator, tz=UTC, show_offset=False)  # type: ignore[no-untyped-call] # untyped there
+    locator = AutoDateLocator(tz=UTC, minticks=4, maxticks=9)  # type: ignore[no-untyped-call] # untyped
+    formatter = ConciseDateFormatter(locator, tz=UTC, show_offset=False)  # type: ignore[no-untyped-call] # untyped
     bottom.xaxis.set_major_locator(locator)
     bottom.xaxis.set_major_formatter(formatter)
     bottom.tick_params(labelbottom=True)

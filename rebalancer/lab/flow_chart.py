@@ -1,8 +1,8 @@
 """Chart of a plan: the flow of value between tokens over pools, and the cost of each swap.
 
-Tokens are bars, sold tokens on the left and bought tokens on the right; the height of a bar is the value that passes through
-it. Swaps are ribbons, numbered in their order; the width of a ribbon is the value of its input. A second panel shows the cost
-of each swap by cause. It needs no display; matplotlib is imported only to draw.
+Tokens are bars, sold tokens on the left and bought tokens on the right; the height of a bar is the value that passes
+through it. Swaps are ribbons, numbered in their order; the width of a ribbon is the value of its input. A second panel
+shows the cost of each swap by cause. It needs no display; matplotlib is imported only to draw.
 """
 
 from __future__ import annotations

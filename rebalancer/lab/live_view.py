@@ -1,7 +1,7 @@
 """Live view of a run: weights in their bands, decisions, and progress on the tape.
 
-A terminal shows a picture that is redrawn. A pipe or a CI log gets a plain ASCII line every few seconds and for every new
-decision. The view neither changes nor records the run.
+A terminal shows a picture that is redrawn. A pipe or a CI log gets a plain ASCII line every few seconds and for every
+new decision. The view neither changes nor records the run.
 """
 
 from __future__ import annotations

@@ -1,7 +1,8 @@
 """Record of a run: one line of JSON per event.
 
-Arrays are in basket order, instants are unix seconds. This module uses no chain and no clock. Token amounts and fractions of
-1e18 are written as decimal strings, because most readers of JSON lose digits above 2^53; other integers are JSON numbers.
+Arrays are in basket order, instants are unix seconds. This module uses no chain and no clock. Token amounts and
+fractions of 1e18 are written as decimal strings, because most readers of JSON lose digits above 2^53; other integers
+are JSON numbers.
 """
 
 from __future__ import annotations
@@ -61,8 +62,8 @@ class RunRecord:
 class TickRecord:
     """The vault in one tick, at the oracle's prices in USD.
 
-    `prices_e18` are USD per whole token. `value_e18` is the value of the vault, `share_price_e18` that of one share, and
-    `hold_price_e18` that of the assets of one share at the first tick, without any trade since.
+    `prices_e18` are USD per whole token. `value_e18` is the value of the vault, `share_price_e18` that of one share,
+    and `hold_price_e18` that of the assets of one share at the first tick, without any trade since.
     """
 
     block: int
@@ -78,11 +79,11 @@ class TickRecord:
 class RebalanceRecord:
     """One mined rebalance: its reason, its trades and its cost.
 
-    Drift is weight minus target, rounded away from zero. `loss_e18` is the USD value sold minus the value bought, both at the
-    oracle's prices; it is negative if the vault gained. `limit_e18` is the slippage limit at that time, as a fraction of the
-    value sold. `loss_left_e18` and `turnover_left_e18` are the remaining budgets, as fractions of the vault's value.
-    `predicted_held_raw` is the ledger that settlement.py predicts, `actual_held_raw` that of the vault. `bound_by` names the
-    budget that kept a weight outside its band; None if all weights are inside.
+    Drift is weight minus target, rounded away from zero. `loss_e18` is the USD value sold minus the value bought, both
+    at the oracle's prices; it is negative if the vault gained. `limit_e18` is the slippage limit at that time, as a
+    fraction of the value sold. `loss_left_e18` and `turnover_left_e18` are the remaining budgets, as fractions of the
+    vault's value. `predicted_held_raw` is the ledger that settlement.py predicts, `actual_held_raw` that of the vault.
+    `bound_by` names the budget that kept a weight outside its band; None if all weights are inside.
     """
 
     block: int
@@ -215,8 +216,9 @@ def read_records(path: Path | str) -> Records:
 def write_tables(records: Records, folder: Path) -> tuple[Path, Path]:
     """Write a run as two tables for a spreadsheet, `ticks.csv` and `rebalances.csv`, and return their paths.
 
-    A column is named after its field and unit; for an array, the asset's symbol follows (`price_usd WETH`). Fractions of 1e18
-    and raw amounts are exact decimals (USD, whole tokens, or fractions of 1). Instants are unix seconds and ISO 8601 in UTC.
+    A column is named after its field and unit; for an array, the asset's symbol follows (`price_usd WETH`). Fractions
+    of 1e18 and raw amounts are exact decimals (USD, whole tokens, or fractions of 1). Instants are unix seconds and ISO
+    8601 in UTC.
     """
     return (
         _write_table(folder / "ticks.csv", records.ticks, TickRecord, records.run),

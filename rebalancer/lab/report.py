@@ -23,9 +23,9 @@ __all__ = [
 class Summary:
     """Figures of a run.
 
-    Ratios are floats, for people. `loss_of_sold_bps` is the total loss divided by the total value sold; `loss_of_vault_bps` is
-    the sum of all losses, each divided by the vault's value at that time. Returns are from the first tick to the last; the
-    vault's return is per share, so it includes fees and trading costs.
+    Ratios are floats, for people. `loss_of_sold_bps` is the total loss divided by the total value sold;
+    `loss_of_vault_bps` is the sum of all losses, each divided by the vault's value at that time. Returns are from the
+    first tick to the last; the vault's return is per share, so it includes fees and trading costs.
     """
 
     ticks: int

@@ -1,14 +1,14 @@
 """Actions of people on a vault, from a wallet, with their outcomes.
 
 Each function is one action. It reads the state, checks it, and raises an error with numbers before anything is sent. It
-grants exactly the necessary allowance, sends the transaction, and reads the outcome from the receipt. If the transaction is
-refused after allowances were granted, they are set to 0. A `KeyboardInterrupt` has notes that name the pending transaction
-and the remaining allowances.
+grants exactly the necessary allowance, sends the transaction, and reads the outcome from the receipt. If the
+transaction is refused after allowances were granted, they are set to 0. A `KeyboardInterrupt` has notes that name the
+pending transaction and the remaining allowances.
 
 Deposits and withdrawals pass a `Preview` to `confirm` before they send anything; an exception from `confirm` ends them.
 
-Amounts are raw units, sequences are in basket order, addresses are lower case. `ETH` is the native currency, as in the Zap
-contract.
+Amounts are raw units, sequences are in basket order, addresses are lower case. `ETH` is the native currency, as in the
+Zap contract.
 """
 
 from __future__ import annotations
@@ -163,7 +163,7 @@ class WithdrawnInKind:
 
 @dataclass(frozen=True, slots=True)
 class WithdrawnToken:
-    """Shares redeemed for `amount_raw` of one token. `returned` holds amounts of other tokens that were sent as well."""
+    """Shares redeemed for `amount_raw` of one token. `returned` holds the amounts of other tokens that were sent."""
 
     vault: str
     token: str
@@ -205,7 +205,7 @@ class Claimed:
 
 @dataclass(frozen=True, slots=True)
 class LossWrittenDown:
-    """A recorded loss of a token's balance. `is_barred`: the loss exceeds the dust threshold, so the vault blocks purchases of
+    """A recorded loss of a token's balance. `is_barred`: it exceeds dust, so the vault blocks purchases of
     the token and pauses trading."""
 
     vault: str
@@ -234,7 +234,7 @@ def deposit_in_kind(
     max_extra_bps: int = _TOLERANCE_BPS,
     confirm: Confirm | None = None,
 ) -> DepositedInKind:
-    """Mint exactly `shares` for the same part of every asset, with amounts at most `max_extra_bps` above the current ones.
+    """Mint exactly `shares` for the same part of every asset, at most `max_extra_bps` above the current amounts.
 
     Raises:
         NothingRequested, BalanceTooLow: nothing was sent.
@@ -324,7 +324,7 @@ def claim(
     receiver: str | None = None,
     amount_raw: int | None = None,
 ) -> Claimed:
-    """Collect a token that could not be transferred when shares were redeemed: all of it, or at most `amount_raw` raw units.
+    """Collect a token that could not be transferred at a redemption: all of it, or at most `amount_raw` raw units.
 
     The default holder is the wallet's account, the default receiver the holder. Any account may collect a claim for its
     holder.
@@ -395,8 +395,8 @@ def deposit_token(
 
     `amount_raw` None deposits the whole balance; of ether, the balance minus the possible gas cost.
 
-    The pools' exact prices determine the number of shares, less `slippage_bps` for trades of others in the meantime. Tokens
-    that are not needed are returned in the same transaction.
+    The pools' exact prices determine the number of shares, less `slippage_bps` for trades of others in the meantime.
+    Tokens that are not needed are returned in the same transaction.
 
     Raises:
         NothingRequested, BalanceTooLow, InsufficientEther, NoRoute, DepositTooSmall: nothing was sent.
@@ -543,7 +543,7 @@ def withdraw_token(
 
 
 def set_targets(wallet: Wallet, vault: str, targets_e18: Sequence[int], glide_seconds: int = 0) -> Change:
-    """Set all targets, which then glide to the new values over `glide_seconds`; an account with a delay schedules the change.
+    """Set all targets, which glide to the new values over `glide_seconds`. An account with a delay schedules this.
 
     After the delay, the same call applies the scheduled change.
 
@@ -562,7 +562,7 @@ def set_targets(wallet: Wallet, vault: str, targets_e18: Sequence[int], glide_se
 
 
 def set_bands(wallet: Wallet, vault: str, bands: Sequence[tuple[int, int, int]]) -> Change:
-    """Set every asset's band, relative band (both in basis points) and minimum trade (raw units). Delays: see `set_targets`.
+    """Set every asset's band, relative band (both in basis points) and minimum trade (raw units), as `set_targets`.
 
     Raises:
         AssetCountOutOfRange, BandOutOfRange, NotPermitted: nothing was sent.
@@ -631,7 +631,7 @@ def vault_address(wallet: Wallet, system: System, spec: VaultSpec) -> str:
 
 
 def _check_seed(spec: VaultSpec) -> None:
-    """Check, as the vault does, that the locked shares own enough of every seeded asset and are a small part of all shares.
+    """Check, as the vault does, that the locked shares own enough of each seeded asset and are few of all shares.
 
     Raises:
         SeedTooSmall: the seed or the number of shares is too small.
@@ -838,8 +838,8 @@ def _preview(
 def _most_gas_wei(wallet: Wallet, approvals: Sequence[Approval], gas: int | None, data: str) -> int:
     """Ether that the account must have for the gas of a call and its approvals, in wei, as far as their gas is known.
 
-    Approvals count at the current price. The call counts at its maximum fee and with the margin of its gas limit, because the
-    node checks this when the call is sent.
+    Approvals count at the current price. The call counts at its maximum fee and with the margin of its gas limit,
+    because the node checks this when the call is sent.
     """
     if not wallet.pays_gas:
         return 0
@@ -861,7 +861,7 @@ def _approval_gas(wallet: Wallet, token: str, spender: str, amount_raw: int) -> 
 
 
 def _gas_after(wallet: Wallet, approvals: Sequence[Approval], to: str, data: str, value_wei: int) -> int | None:
-    """The gas of a call after these approvals; None if the node cannot estimate it, or a token needs an allowance of 0 first."""
+    """The gas of a call after these approvals; None if unknown, or if a token needs an allowance of 0 first."""
     token = interface("IERC20Metadata")
     granted = [(one.token, token.at(one.token).data("approve", one.spender, one.amount_raw), 0) for one in approvals]
     messages = [

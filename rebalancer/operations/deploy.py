@@ -1,10 +1,11 @@
 """Contracts of the system, their roles, and the creation of vaults.
 
-`assemble` defines the contracts and their constructor arguments, `role_calls` the roles. `rebalancer.operations.launch` sends
-both to a chain, `deploy_system` to a local chain. `create_vault` creates a vault, and `assign_vault_roles` assigns its functions
-to the roles. One OpenZeppelin AccessManager holds all roles: calls that loosen limits wait for the owner's or curator's delay,
-and the guardian can cancel them; calls that stop trading take effect at once. Until a vault's functions are assigned, only
-the manager's admins may call them. The deployer is such an admin, without a delay, until the calls of `governance.lock_calls`.
+`assemble` defines the contracts and their constructor arguments, `role_calls` the roles. `rebalancer.operations.launch`
+sends both to a chain, `deploy_system` to a local chain. `create_vault` creates a vault, and `assign_vault_roles`
+assigns its functions to the roles. One OpenZeppelin AccessManager holds all roles: calls that loosen limits wait for
+the owner's or curator's delay, and the guardian can cancel them; calls that stop trading take effect at once. Until a
+vault's functions are assigned, only the manager's admins may call them. The deployer is such an admin, without a delay,
+until the calls of `governance.lock_calls`.
 """
 
 from __future__ import annotations
@@ -91,8 +92,8 @@ class Transactor(Protocol):
 class FeedSpec:
     """Price feed of a token: IOracleHub.Feed. Prices are USD per whole token times 1e18.
 
-    `quote` is the token that the feed answers in; the zero address is USD. The range always limits the price in USD. `adapter`
-    is the name of the contract that reads `params`; `feed` is then the feed behind the adapter.
+    `quote` is the token that the feed answers in; the zero address is USD. The range always limits the price in USD.
+    `adapter` is the name of the contract that reads `params`; `feed` is then the feed behind the adapter.
     """
 
     feed: str
@@ -107,7 +108,7 @@ class FeedSpec:
 
 @dataclass(frozen=True, slots=True)
 class SourceSpec:
-    """A token's second source: IOracleHub.Source. `adapter` is a contract's name; the zero address as `quote` is USD."""
+    """A token's second source: IOracleHub.Source. `adapter` is a contract's name; `quote` zero is USD."""
 
     adapter: str
     heartbeat_seconds: int
@@ -207,7 +208,7 @@ def assemble(
 
 
 def role_calls(system: System) -> list[Call]:
-    """AccessManager's calls that assign functions to roles, make VaultRoles an admin for new vaults, and KeeperGate a keeper.
+    """AccessManager's calls that assign functions to roles, and make VaultRoles an admin and KeeperGate a keeper.
 
     No account can use KeeperGate until the admin grants AUTOMATION or the owner sets a forwarder.
     """
@@ -233,7 +234,7 @@ def deploy_system(
     grace_seconds: int = 0,
     admin_delay_seconds: int = 0,
 ) -> System:
-    """Deploy all contracts except vaults, with one transaction per contract and call. The wallet and VaultRoles become admins.
+    """Deploy all contracts except vaults, one transaction per contract and call. Wallet and VaultRoles become admins.
 
     For local chains only: unlike `rebalancer.operations.launch`, it cannot resume. Arguments as in `assemble`.
     """
@@ -250,7 +251,7 @@ def deploy_system(
 
 
 def grant_calls(members: Mapping[Role, Sequence[str]], delay_seconds: int) -> list[Call]:
-    """AccessManager's calls that grant roles to accounts: owners and curators with a delay of `delay_seconds`, others without."""
+    """AccessManager's calls that grant roles: owners and curators with a delay of `delay_seconds`, others without."""
     return [
         (
             "grantRole",
@@ -296,7 +297,7 @@ def set_feed(
 
 
 def source_call(token: str, spec: SourceSpec, adapters: Mapping[str, str]) -> Call:
-    """OracleHub's call that sets a token's second source, whose price must then be sound; `adapters` as in `feed_call`."""
+    """OracleHub's call that sets a token's second source, whose price must be sound; `adapters` as in `feed_call`."""
     values = {**asdict(spec), "adapter": adapters[spec.adapter]}
     return "setSource", (token, tuple(values.values()))
 
@@ -357,6 +358,7 @@ def assign_vault_roles(wallet: Transactor, system: System, vault: str) -> None:
     Only an admin can do this for a vault that is older than the role table, or that an admin has changed by hand.
 
     Raises:
-        ContractReverted: NotOfFactory, VaultOlder, OtherAuthority, AlreadyAssigned, VaultClosed, HasAdminDelay, HasRoles, with the vault.
+        ContractReverted: NotOfFactory, VaultOlder, OtherAuthority, AlreadyAssigned, VaultClosed, HasAdminDelay,
+        HasRoles, with the vault.
     """
     wallet.transact(contract_at(wallet.rpc, "VaultRoles", system.vault_roles), "assign", vault)

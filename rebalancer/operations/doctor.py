@@ -1,7 +1,7 @@
 """Checks of the settings, and of the files and contracts that they name, with a remedy for each problem.
 
-The checks change nothing: they create no file, send no transaction and need no password. A check is omitted if it depends on
-a failed check, so the list shows causes and not their consequences.
+The checks change nothing: they create no file, send no transaction and need no password. A check is omitted if it
+depends on a failed check, so the list shows causes and not their consequences.
 """
 
 from __future__ import annotations
@@ -312,7 +312,7 @@ def _wrong_feed(name: str, feed: str, why: str) -> Finding:
 
 
 def _wiring(rpc: Rpc, system: System) -> Iterator[Finding]:
-    """Check that new vaults use the contracts of the addresses file: each contract has the next one's address in its code."""
+    """Check that new vaults use the contracts of the addresses file: each has the next one's address in its code."""
     for name, address, requested, expected in (
         ("VaultFactory", system.factory, "IMPLEMENTATION", system.implementation),
         ("BasketVault", system.implementation, "EXTENSION", system.extension),
@@ -348,14 +348,14 @@ def _price(reading: PriceReading, deployment: Deployment) -> Finding:
 
 
 def _admins(rpc: Rpc, system: System, deployment: Deployment) -> Iterator[Finding]:
-    """Check that admins have at least the longest delay of owners and curators, and that the deployer is no longer an admin."""
+    """Check that admins have at least the delay of owners and curators, and that the deployer is no longer an admin."""
     try:
         found = read_permissions(rpc, system, deployment.block or 0)
     except RpcRejected as refusal:
         yield Finding(
             "admins",
             None,
-            f"The admins and their delays could not be checked: the endpoint refuses the search for events ({refusal.message}).",
+            f"The admins could not be checked: the endpoint refuses the search for events ({refusal.message}).",
             "use an endpoint that supports log queries of old blocks, or run `rebalancer admin show --from-block`.",
         )
         return
@@ -364,8 +364,8 @@ def _admins(rpc: Rpc, system: System, deployment: Deployment) -> Iterator[Findin
         yield Finding(
             "admins",
             False,
-            f"The admin {holder.account} has a delay of {span(holder.delay_seconds)}, which is shorter than the owner's or "
-            "the curator's, so that delay protects nobody.",
+            f"The admin {holder.account} has a delay of {span(holder.delay_seconds)}, which is shorter than the "
+            "owner's or the curator's, so that delay protects nobody.",
             "have the admin set its own delay to theirs with `rebalancer admin grant --role ADMIN --delay-hours …`.",
         )
     if not hasty:
@@ -389,8 +389,8 @@ def _deployer(rpc: Rpc, found: Permissions, chain_id: int) -> Iterator[Finding]:
         yield Finding(
             "admins",
             True,
-            f"The deployer {found.deployer}, a plain account, is the only admin and owner: its key can change everything "
-            "after its delay.",
+            f"The deployer {found.deployer}, a plain account, is the only admin and owner: its key can change "
+            "everything after its delay.",
         )
         return
     yield Finding(
@@ -439,7 +439,8 @@ def _role(vault: BoundContract, keeper: str, open_after_seconds: int) -> Finding
         return Finding(
             "role",
             True,
-            f"{keeper} does not hold KEEPER for {vault.address}, and may rebalance it {span(open_after_seconds)} after it is due.",
+            f"{keeper} does not hold KEEPER for {vault.address}, and may rebalance it {span(open_after_seconds)} "
+            "after it is due.",
         )
     return Finding(
         "role",

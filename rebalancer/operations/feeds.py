@@ -1,7 +1,7 @@
 """Checks of price feeds against their descriptions and against the prices of the listed pools.
 
-A feed of the wrong token or unit passes all other checks: its decimals, its age and any range around its answer are valid. Its
-`description()` ("ETH / USD") and the market reveal it. Nothing is sent here.
+A feed of the wrong token or unit passes all other checks: its decimals, its age and any range around its answer are
+valid. Its `description()` ("ETH / USD") and the market reveal it. Nothing is sent here.
 """
 
 from __future__ import annotations
@@ -63,7 +63,7 @@ _WRAPPED = {
 
 @dataclass(frozen=True, slots=True)
 class FeedClaim:
-    """Expected meaning of a feed: the price of one whole `symbol` in `unit`. `description` is the expected description()."""
+    """Expected meaning of a feed: the price of one whole `symbol` in `unit`, and the expected `description`."""
 
     token: str
     feed: str
@@ -73,7 +73,7 @@ class FeedClaim:
 
 
 def misdescribed(rpc: Rpc, claim: FeedClaim) -> str | None:
-    """Why a feed's description contradicts the claim; None if it confirms the claim, "" if there is no usable description.
+    """Why a feed's description contradicts the claim; None if it confirms it, "" if there is no usable description.
 
     Raises:
         As `Rpc.call`.

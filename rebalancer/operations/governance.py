@@ -2,13 +2,13 @@
 
 All of it uses OpenZeppelin's AccessManager. `lock_calls` end a deployment. After them:
 
-- Owner, curator and the manager's admins have a delay for all their calls. The guardian can cancel them, except the revocation
-  of a role, so that no member can block its own removal.
+- Owner, curator and the manager's admins have a delay for all their calls. The guardian can cancel them, except the
+  revocation of a role, so that no member can block its own removal.
 - The guardian revokes a keeper or an automation network at once. A new one that it grants starts after the delay.
 - Only VaultRoles is an admin without a delay. It can only assign a new vault's functions to the roles.
 
-If the deployment names another admin, the deployer is not an admin afterwards. Later, admins change in two steps: an admin
-grants the role, and the new admin revokes the old one. Until then the old admin can undo a mistyped address.
+If the deployment names another admin, the deployer is not an admin afterwards. Later, admins change in two steps: an
+admin grants the role, and the new admin revokes the old one. Until then the old admin can undo a mistyped address.
 """
 
 from __future__ import annotations
@@ -70,8 +70,8 @@ CANCELLABLE = (
 )
 """Admin functions that the guardian may cancel: all except `revokeRole`.
 
-AccessManager uses the guardian of the role that a function is assigned to, so these functions are assigned to the owner. The
-owner still cannot call them, because AccessManager requires an admin for them.
+AccessManager uses the guardian of the role that a function is assigned to, so these functions are assigned to the
+owner. The owner still cannot call them, because AccessManager requires an admin for them.
 """
 
 _SHORTEST_ID = len("0x0123")
@@ -84,8 +84,9 @@ _GRANTS_WAIT = (Role.ADMIN, Role.OWNER, Role.CURATOR, Role.KEEPER, Role.AUTOMATI
 def lock_calls(system: System, deployer: str, admin: str, delay_seconds: int) -> list[Call]:
     """AccessManager's calls that make `admin` the only admin besides VaultRoles. A deployer without a delay sends them.
 
-    `admin` has a delay of `delay_seconds` for all its calls. The last call removes the deployer's admin role. Delays of roles
-    and targets take effect after AccessManager's setback of five days; until then, only the admin's own delay applies.
+    `admin` has a delay of `delay_seconds` for all its calls. The last call removes the deployer's admin role. Delays of
+    roles and targets take effect after AccessManager's setback of five days; until then, only the admin's own delay
+    applies.
     """
     functions = interface("AccessManager").functions
     selectors = [functions[name].selector for name in CANCELLABLE]
@@ -111,7 +112,7 @@ def lock_admin(wallet: Transactor, system: System, admin: str, delay_seconds: in
 
 
 def is_locked(rpc: Rpc, system: System) -> bool:
-    """Whether the calls of `lock_calls` were made. To undo them later needs a delay, in which the guardian can cancel."""
+    """Whether the calls of `lock_calls` were made. Undoing them needs a delay, in which the guardian can cancel."""
     manager = contract_at(rpc, "AccessManager", system.authority)
     selector = manager.interface.functions["labelRole"].selector
     role = manager.call("getTargetFunctionRole", manager.address, selector)
@@ -285,7 +286,7 @@ _ROLES = ("roleId", "admin", "guardian")
 
 
 def argument_words(name: str, value: Any) -> str:
-    """An argument with its name, converted by the unit in the name: weights in percent, prices in dollars, durations in hours."""
+    """An argument with its name, converted by the unit in it: weights in percent, prices in USD, durations in hours."""
     if name == "targetsE18":
         return f"targets [{', '.join(f'{_decimal(100 * one)} %' for one in value)}]"
     if name == "targetE18":
@@ -324,7 +325,7 @@ def _value_text(value: Any) -> str:
 
 @dataclass(frozen=True, slots=True)
 class Acted:
-    """Outcome of a restricted call. `executable_at` is the time from which a scheduled call can be executed, in unix seconds.
+    """Outcome of a restricted call. From `executable_at` (unix seconds) on, a scheduled call can be executed.
 
     Without a transaction hash nothing was sent: the call was already scheduled.
     """
@@ -337,7 +338,7 @@ class Acted:
 
 
 def act(wallet: Wallet, authority: str, target: str, data: str) -> Acted:
-    """Make a restricted call: at once, or scheduled for an account with a delay. After the delay, the same call executes it.
+    """Make a restricted call; an account with a delay schedules it, and the same call executes it after the delay.
 
     Raises:
         NotPermitted: the account may not make the call; nothing was sent.

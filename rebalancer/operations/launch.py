@@ -1,14 +1,14 @@
-"""Launch of a system: all transactions are known before the first one is sent, and each is sent once, despite interruptions.
+"""Launch of a system: all transactions are known in advance, and each is sent once, even after an interruption.
 
 CREATE2 (`chain.create2`) creates the contracts, so their addresses are known in advance, and existing contracts are not
-created again. Then one `multicall` of AccessManager grants the roles, sets feeds and second sources, and transfers control to
-the admin, all or nothing. With very many feeds there are several multicalls, and the last one contains the whole transfer of
-control. Afterwards the deployer holds only the roles that the options give it. The addresses file records each step before
-the next transaction is sent.
+created again. Then one `multicall` of AccessManager grants the roles, sets feeds and second sources, and transfers
+control to the admin, all or nothing. With very many feeds there are several multicalls, and the last one contains the
+whole transfer of control. Afterwards the deployer holds only the roles that the options give it. The addresses file
+records each step before the next transaction is sent.
 
-For one deployer and salt, these contracts have the same addresses on every chain: AccessManager, KeeperGate, and all contracts
-without chain-specific arguments. OracleHub's address depends on the sequencer's feed and grace period, Zap's on the wrapped
-token, and VaultRoles' on the delay.
+For one deployer and salt, these contracts have the same addresses on every chain: AccessManager, KeeperGate, and all
+contracts without chain-specific arguments. OracleHub's address depends on the sequencer's feed and grace period, Zap's
+on the wrapped token, and VaultRoles' on the delay.
 """
 
 from __future__ import annotations
@@ -98,7 +98,7 @@ class Governance:
 
 @dataclass(frozen=True, slots=True)
 class LaunchStep:
-    """One transaction: a deployment (`makes` is the contract's name and address), or a multicall with its `calls` as text."""
+    """One transaction: a deployment (`makes`: the contract's name and address), or a multicall (`calls` as text)."""
 
     what: str
     to: str

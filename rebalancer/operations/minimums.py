@@ -1,8 +1,8 @@
 """Check for minimum trades that are larger than the trades of a vault whose weights just left their bands. Pure.
 
-At the edge of its band, a weight differs from its target by the width of the band. If an asset's minimum trade is worth more,
-the asset cannot be traded until its drift is larger, and every rebalance is refused until then. If it is worth more than the
-turnover budget, the asset is never traded. All values are at the basket's current prices.
+At the edge of its band, a weight differs from its target by the width of the band. If an asset's minimum trade is worth
+more, the asset cannot be traded until its drift is larger, and every rebalance is refused until then. If it is worth
+more than the turnover budget, the asset is never traded. All values are at the basket's current prices.
 """
 
 from __future__ import annotations
@@ -23,8 +23,8 @@ _ROUNDING_E18 = 2
 class LargeMinimum:
     """An asset's minimum trade, and the largest trade at the edge of its band, in raw units.
 
-    `needed_bps` is the drift from which the minimum can be traded, in basis points, rounded up; None if the turnover budget or
-    the target never allows it.
+    `needed_bps` is the drift from which the minimum can be traded, in basis points, rounded up; None if the turnover
+    budget or the target never allows it.
     """
 
     asset: int
@@ -45,8 +45,8 @@ class LargeMinimum:
 def most_traded_raw(basket: Basket, policy: Policy) -> list[int]:
     """The largest sale or purchase of each asset whose weight is inside its band, in raw units, rounded up.
 
-    It is worth the band plus the dust by which a purchase may exceed the target, but at most the turnover budget. It assumes a
-    rebalance without a gain. It is 0 for an excluded asset.
+    It is worth the band plus the dust by which a purchase may exceed the target, but at most the turnover budget. It
+    assumes a rebalance without a gain. It is 0 for an excluded asset.
 
     Raises:
         PolicyRefused: OracleFault, TotalOutOfRange.

@@ -1,7 +1,7 @@
 """Previews of deposits and withdrawals, and positions of accounts, read at one block. Nothing is sent.
 
-Amounts are raw units by token address; shares have the vault's address. Values are USD times 1e18 at the prices of the vault's
-oracle, rounded down; None if a price is not sound.
+Amounts are raw units by token address; shares have the vault's address. Values are USD times 1e18 at the prices of the
+vault's oracle, rounded down; None if a price is not sound.
 """
 
 from __future__ import annotations
@@ -32,11 +32,12 @@ class Approval:
 class Preview:
     """Effect of a deposit or withdrawal if it were mined now.
 
-    The account pays `gives_raw`, at most `at_most_raw`, and receives `gets_raw`, at least `at_least_raw`. `swap_cost_e18` is the
-    loss of the swaps against the oracle's prices, including pool fees. `gas` is that of the action without approvals, `cost_wei`
-    its current cost including rollup fees, and `rollup_wei` the part for these fees (`rebalancer.send.costs.Cost`); they are None
-    if an allowance is missing and the node cannot simulate the call after it. `needed_wei` is the ether that the account must
-    have for the action and its approvals, `ether_wei` its balance.
+    The account pays `gives_raw`, at most `at_most_raw`, and receives `gets_raw`, at least `at_least_raw`.
+    `swap_cost_e18` is the loss of the swaps against the oracle's prices, including pool fees. `gas` is that of the
+    action without approvals, `cost_wei` its current cost including rollup fees, and `rollup_wei` the part for these
+    fees (`rebalancer.send.costs.Cost`); they are None if an allowance is missing and the node cannot simulate the call
+    after it. `needed_wei` is the ether that the account must have for the action and its approvals, `ether_wei` its
+    balance.
     """
 
     vault: str
@@ -65,8 +66,8 @@ class Preview:
 class Position:
     """An account's position in a vault: its shares, the assets they redeem for in kind now, and open claims.
 
-    `part_e18` is the fraction of all shares, rounded down. `content_raw` is after the exit fee, `worth_e18` its value, and
-    `claims_e18` the value of the claims.
+    `part_e18` is the fraction of all shares, rounded down. `content_raw` is after the exit fee, `worth_e18` its value,
+    and `claims_e18` the value of the claims.
     """
 
     vault: str
@@ -83,7 +84,7 @@ class Position:
 
 @dataclass(frozen=True, slots=True)
 class Values:
-    """Prices of a vault's oracle, USD times 1e18 per whole token; None if not sound. `units` are raw units per whole token."""
+    """Prices of a vault's oracle, USD times 1e18 per whole token; None if not sound. `units`: raw units per token."""
 
     prices_e18: Mapping[str, int | None]
     units: Mapping[str, int]

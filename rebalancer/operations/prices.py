@@ -23,10 +23,10 @@ _FAULTS = tuple(Fault)
 class PriceReading:
     """A token's price from its feed and from its second source, in USD times 1e18; 0 if there is none.
 
-    `fault` is that of the price that vaults use, `primary_fault` and `second_fault` those of each source. `quote` is the token
-    that the feed answers in, None for USD. `kind` names the adapter that reads the feed, None for a plain feed; `second` names
-    the second source, None if there is none. `divergence_bps` is None unless both sources are sound, `max_divergence_bps` is
-    None without a second source.
+    `fault` is that of the price that vaults use, `primary_fault` and `second_fault` those of each source. `quote` is
+    the token that the feed answers in, None for USD. `kind` names the adapter that reads the feed, None for a plain
+    feed; `second` names the second source, None if there is none. `divergence_bps` is None unless both sources are
+    sound, `max_divergence_bps` is None without a second source.
     """
 
     token: str
@@ -60,7 +60,8 @@ def read_prices(
 ) -> tuple[PriceReading, ...]:
     """Readings of tokens at a block, in the order of `tokens`.
 
-    `contracts` (name → address) are those of the addresses file; an adapter that is not among them is named by its address.
+    `contracts` (name → address) are those of the addresses file; an adapter that is not among them is named by its
+    address.
 
     Raises:
         ContractMissing: there is no OracleHub at the address.

@@ -1,7 +1,8 @@
-"""Specification files: a vault (`vault.example.toml`), and a chain's tokens, pools and price sources (`chain.example.toml`).
+"""Specification files of a vault (`vault.example.toml`), and of a chain's tokens, pools and price sources
+(`chain.example.toml`).
 
-Both are TOML. Amounts are in whole tokens, weights are decimals or percent; both are parsed exactly. The only I/O is reading
-the file.
+Both are TOML. Amounts are in whole tokens, weights are decimals or percent; both are parsed exactly. The only I/O is
+reading the file.
 """
 
 from __future__ import annotations
@@ -68,9 +69,10 @@ T = TypeVar("T")
 class FeedLine:
     """A feed of the chain file. `decimals` None uses the feed's own; prices None use the default range.
 
-    `quote` is the token that the feed answers in, None for USD. `name` is set if `token` is not a token but an address that
-    stands for a priced unit. `description` is the expected description() if it is not the token's symbol and the unit. `where`
-    is the section in the file, for errors. `kind` and `values` describe an adapter and its keys; None for a plain feed.
+    `quote` is the token that the feed answers in, None for USD. `name` is set if `token` is not a token but an address
+    that stands for a priced unit. `description` is the expected description() if it is not the token's symbol and the
+    unit. `where` is the section in the file, for errors. `kind` and `values` describe an adapter and its keys; None for
+    a plain feed.
     """
 
     token: str
@@ -91,8 +93,8 @@ class FeedLine:
 class PoolLine:
     """A pool of the chain file: its address, or for Uniswap V4 the address of PoolManager and the pool's ID.
 
-    `fee_bps` is the fee of a Uniswap V2 pair if it is not the default. `from_block` is the first block of the search for the
-    ID. `where` is the place in the file, for errors.
+    `fee_bps` is the fee of a Uniswap V2 pair if it is not the default. `from_block` is the first block of the search
+    for the ID. `where` is the place in the file, for errors.
     """
 
     address: str

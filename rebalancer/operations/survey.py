@@ -102,8 +102,8 @@ def read_feeds(rpc: Rpc, lines: Sequence[FeedLine]) -> dict[str, Priced]:
     """The feed of each token, by address; tokens that are quotes come first. Every feed must have a sound answer now.
 
     Raises:
-        FeedUnsound: the decimals differ from the file, or the answer is not positive, is stale, or is outside its range.
-        ContractMissing: there is no feed at an address.
+        FeedUnsound: the decimals differ from the file, or the answer is not positive, is stale, or is outside its
+        range. ContractMissing: there is no feed at an address.
     """
     block = read_block(rpc)
     found: dict[str, Priced] = {}
@@ -135,9 +135,8 @@ def read_sources(rpc: Rpc, lines: Sequence[SourceLine], feeds: Mapping[str, Pric
     """The second source of each token, by address. Every source must answer now and agree with the token's feed.
 
     Raises:
-        SourceUnsound: it does not answer, has other tokens, differs by more than its limit, or shares a feed with the first.
-        FeedUnsound: as `read_feeds`, for a second feed.
-        ContractMissing: there is no contract at an address.
+        SourceUnsound: it does not answer, has other tokens, differs by more than its limit, or shares a feed with the
+        first. FeedUnsound: as `read_feeds`, for a second feed. ContractMissing: there is no contract at an address.
     """
     block = read_block(rpc)
     found = {}
@@ -202,7 +201,7 @@ def feed_claims(lines: Sequence[FeedLine], deployment: Deployment) -> tuple[Feed
 
 
 def read_sequencer(rpc: Rpc, line: SequencerLine | None) -> None:
-    """Check that the sequencer's feed answers and that the sequencer runs, and that the file names the feed if there is one.
+    """Check that the sequencer's feed answers, that the sequencer runs, and that the file names an existing feed.
 
     Raises:
         SequencerUnwatched: the chain has a sequencer with an uptime feed, and the file does not name it.

@@ -210,7 +210,7 @@ def test_what_stands_where_a_vault_should_be_is_named(
 def test_deployment_without_a_file_of_the_chain(cli: Cli, unchanged: None) -> None:
     ran = cli("--deployment", "none.json", "deploy", *OWNER)
     assert "--chain: name the TOML file of this chain's tokens, pools and price" in ran.sentence
-    assert "there is no addresses file at none.json to take them from" in ran.sentence
+    assert "there is no addresses file at none.json to read them from" in ran.sentence
     assert ran.code == 17
 
 
@@ -251,7 +251,7 @@ def test_deployment_without_a_file_of_the_chain(cli: Cli, unchanged: None) -> No
             16,
             f"can only have it paid to {OWNER_ADDRESS}: omit --receiver",
         ),
-        (("sync", "--token", "USDC"), 10, "the vault has all that it owes"),
+        (("sync", "--token", "USDC"), 10, "the vault holds all that it owes"),
         (("deposit", "--token", "USDC", "--amount", "0.0001"), 13, "is too small to buy one unit"),
     ],
 )
@@ -282,7 +282,7 @@ def test_deposit_without_an_allowance_says_what_to_approve(environment: DevEnvir
     requested = vault.call("previewMintInKind", E18)[1]
     assert caught.value.error == "ERC20InsufficientAllowance"
     assert (caught.value.values["allowance"], caught.value.values["needed"]) == (0, requested)
-    assert "approve at least what is needed" in sentence(caught.value)
+    assert "approve at least the needed amount" in sentence(caught.value)
     assert environment.chain.block()["hash"] == before
 
 
@@ -293,9 +293,9 @@ def test_deposit_without_an_allowance_says_what_to_approve(environment: DevEnvir
     ("options", "code", "message"),
     [
         ((), 2, "Give at least one of --band, --relative and --min-trade"),
-        (("--band", "WETH=1.5%"), 16, "basis points are a whole number, such as 150 for 1.5 %"),
-        (("--band", "WETH=12.5"), 16, "basis points are a whole number, such as 150 for 1.5 %"),
-        (("--relative", "WETH=x"), 16, "basis points are a whole number"),
+        (("--band", "WETH=1.5%"), 16, "give basis points as a whole number, such as 150 for 1.5 %"),
+        (("--band", "WETH=12.5"), 16, "give basis points as a whole number, such as 150 for 1.5 %"),
+        (("--relative", "WETH=x"), 16, "give basis points as a whole number"),
         (("--band", "WETH=1"), 16, "The band of WETH is 1 bps: give one from 3 to 5000 bps"),
         (("--band", "DOGE=100"), 10, "DOGE"),
     ],
@@ -357,7 +357,7 @@ ASSET = '[[assets]]\ntoken = "WETH"\ntarget = "0"\nband_bps = 150\nseed = "0"\n'
         ("max_slippage_bps = 120", "max_slippage_bps = 301", 10, "SlippageOutOfRange("),
         ("slippage_ramp_seconds = 3600", "slippage_ramp_seconds = 0", 10, "RampOutOfRange("),
         ("loss_period_seconds = 86400", "loss_period_seconds = 3599", 10, "PeriodOutOfRange("),
-        ("loss_budget_bps = 50", "loss_budget_bps = 23", 10, "raise this budget to what is needed"),
+        ("loss_budget_bps = 50", "loss_budget_bps = 23", 10, "raise this budget to the needed value"),
         (
             *("turnover_budget_bps = 3000", "turnover_budget_bps = 1999", 10),
             "BudgetBelowProgress(field=turnoverBudgetBps, budgetBps=1999, neededBps=2000)",
@@ -433,7 +433,7 @@ def test_price_that_is_none(
     assert deployed.code == 16
     created = cli("vault", "create", "--spec", spec(), *OWNER)
     assert "UnpricedAsset(" in created.sentence
-    assert "set a sound feed for this token" in created.sentence
+    assert "set a working feed for this token" in created.sentence
     status = cli("vault", "status", "--json").json
     assert status["reason"] == "OracleFault"
     weth = status["assets"][0]
@@ -551,7 +551,7 @@ def test_vault_on_a_full_disk_is_never_begun(
     ("blocked", "code", "message"),
     [
         ("file/new.json", 26, "cannot be written (File exists)"),
-        ("/dev/null", 16, "/dev/null is not overwritten because it is no addresses file"),
+        ("/dev/null", 16, "/dev/null is not overwritten because it is not an addresses file"),
         ("mainnet.json", 16, "it is of chain 1, not 31337: name another file with --deployment"),
     ],
 )
@@ -594,7 +594,7 @@ def test_addresses_that_cannot_be_saved_after_all_are_printed(
     monkeypatch.setattr(Deployment, "save", fills_up)
     deployed = cli("--deployment", "new.json", "deploy", "--chain", chain, *OWNER)
     assert deployed.code == 26
-    assert "standard output has what the file must hold; save it there" in deployed.sentence
+    assert "save the content printed on standard output to this file" in deployed.sentence
     saved.write_text(deployed.out)
     begun = Deployment.load(saved).unfinished
     assert begun is not None
@@ -749,7 +749,7 @@ def test_calendar_fees_and_what_is_left_out_are_shown_by_status(environment: Dev
 
     assert "CalendarDue: the calendar asks for a rebalance" in shown
     assert "USDC │ 100,000 │ excluded │" in shown.replace("┃", "│")
-    assert "0.50 % a year, 10.00 % of gains, 0.05 % on entry, 0.10 % on exit" in shown
+    assert "0.50 % per year, 10.00 % of gains, 0.05 % on entry, 0.10 % on exit" in shown
     assert list(reported["fees"].values()) == ["50", "1000", "5", "10"]
     assert [asset["excluded"] for asset in reported["assets"]] == [False, False, True]
     assert (reported["due_since"], reported["opens_at"]) == ("0", "0"), "nobody has told the vault"
@@ -769,20 +769,20 @@ def test_losses_and_claims_are_shown_and_mended(environment: DevEnvironment, cli
     assert cli("vault", "deposit", "--shares", "100", *DEPOSITOR).code == 0
     environment.chain.transact(usdc, "blacklist", depositor)
     assert "could not be sent" in cli("vault", "withdraw", "--all", *DEPOSITOR).out
-    assert "are owed to who redeemed" in cli("vault", "status").out
+    assert "is owed to former holders" in cli("vault", "status").out
     refused = cli("vault", "claim", "--token", "USDC", *DEPOSITOR)
-    assert "the token still cannot be sent; try again later or to another receiver" in refused.sentence
+    assert "the token still cannot be transferred; try again later, or name another receiver" in refused.sentence
     balance = usdc.call("balanceOf", environment.vault)
     environment.chain.set_token_balance(usdc.address, environment.vault, balance // 2)
     shown = " ".join(cli("vault", "status").out.split())
     assert "USDC are missing: `rebalancer vault sync` writes the loss down." in shown
     assert "LossNotWrittenDown: " in shown
     ran = cli("vault", "deposit", "--shares", "1", *OWNER)
-    assert "write the loss down first (`rebalancer vault sync`)" in ran.sentence
+    assert "record the loss first (`rebalancer vault sync`)" in ran.sentence
 
     ran = cli("vault", "sync", "--token", "USDC", *KEEPER)
 
-    assert "It may not be bought now, and trading is paused." in " ".join(ran.out.split())
+    assert "Purchases of it are blocked, and trading is paused." in " ".join(ran.out.split())
     reported = cli("vault", "status", "--json").json
     assert [asset["barred"] for asset in reported["assets"]] == [False, False, True]
     assert [asset["missing_raw"] for asset in reported["assets"]] == ["0", "0", "0"]
@@ -798,7 +798,7 @@ def test_losses_and_claims_are_shown_and_mended(environment: DevEnvironment, cli
     assert rest["receiver"] == depositor.lower()
     call = ("admin", "call", "--contract", environment.vault, "--function")
     assert "Done." in cli(*call, "allowPurchases", "--arg", "2", *OWNER).out
-    assert "may be bought already" in cli(*call, "allowPurchases", "--arg", "2", *OWNER).sentence
+    assert "purchases of the asset are already allowed" in cli(*call, "allowPurchases", "--arg", "2", *OWNER).sentence
     assert "Done." in cli(*call, "resumeRebalance", *OWNER).out
     assert cli("vault", "status", "--json").json["reason"] == "BandBroken"
 
@@ -821,8 +821,10 @@ def test_right_input_is_told_to_people_too(cli: Cli, pockets: None, tmp_path: Pa
     planned = cli("plan", "--picture", picture, *KEEPER).out
     for message in ("DryRun", "Trades", "Route", "pool fees", "price impact", "gas"):
         assert message in planned
-    assert "What the vault will find" in planned
-    assert "short of the best there could be" in " ".join(planned.split())
+    assert "Checks of the vault" in planned
+    assert "The best possible plan over the pools that are worth their gas is better by at most" in " ".join(
+        planned.split()
+    )
     assert picture.read_text(encoding="utf-8").lstrip().startswith("<?xml")
     ran = cli("keeper", "run", "--once", *KEEPER)
     assert "event=decided" in ran.err
@@ -953,8 +955,8 @@ def test_a_dry_run_shows_what_a_deposit_would_do_and_sends_nothing(
     assert "gives 498." in shown
     assert "at most 500 USDC" in shown
     assert "known once" not in shown, "the node tells what the zap takes after the approval"
-    assert f"approval first 500 USDC to {zap} (" in shown
-    assert "swaps cost $" in shown
+    assert f"approval 500 USDC to {zap} (" in shown
+    assert "cost of swaps $" in shown
     assert reported["at_most_raw"] == {usdc: "500000000"}
     (approval,) = reported["approvals"]
     assert (approval["token"], approval["spender"], approval["amount_raw"]) == (
@@ -1047,7 +1049,7 @@ def test_money_moves_on_a_real_chain_only_after_a_yes(
     before = environment.chain.block()["hash"]
 
     ran = cli(*deposit)
-    assert (ran.code, "say --yes, or answer at a terminal" in ran.err) == (2, True)
+    assert (ran.code, "add --yes, or run this in a terminal" in ran.err) == (2, True)
     assert cli(*deposit, "--dry-run").code == 0
     for answer in ("n\n", ""):
         stdin = io.StringIO(answer)
@@ -1135,7 +1137,7 @@ def test_position_shows_shares_content_worth_and_claims(environment: DevEnvironm
     assert "`rebalancer vault claim` collects them" in shown
 
     refused = cli("vault", "claim", *DEPOSITOR)
-    assert "the token still cannot be sent" in refused.sentence
+    assert "the token still cannot be transferred" in refused.sentence
     environment.chain.transact(usdc, "unBlacklist", depositor)
     (collected,) = cli("vault", "claim", "--json", *DEPOSITOR).json
     assert int(collected["amount_raw"]) == owed

@@ -249,7 +249,7 @@ def test_excluded_asset_needs_no_price(settings: Settings, environment: DevEnvir
         environment.deployment.listed("WETH").address,
     )
     assert wrong(settings) == {}
-    assert f"WETH is excluded from {environment.vault}: it needs no price." in [
+    assert f"WETH is excluded from {environment.vault} and needs no price." in [
         finding.sentence for finding in diagnose(settings)
     ]
 
@@ -262,7 +262,7 @@ def test_address_that_is_no_vault_is_found(settings: Settings, environment: DevE
 
 def test_no_vault_at_all_is_found(settings: Settings, environment: DevEnvironment) -> None:
     replace(environment.deployment, vaults=()).save(settings.deployment)
-    assert wrong(settings)["vaults"].sentence == "No vault is named."
+    assert wrong(settings)["vaults"].sentence == "No vault is known."
 
 
 def test_paused_vault_is_found(settings: Settings, environment: DevEnvironment) -> None:
@@ -277,7 +277,7 @@ def test_stale_feed_is_found(settings: Settings, environment: DevEnvironment) ->
     environment.chain.mine(at=environment.chain.now() + 3 * 86_400)
     findings = [finding for finding in diagnose(settings) if not finding.ok]
     assert [finding.sentence for finding in findings] == [
-        f"The price of {symbol} is unsound (Stale): its answer is older than its heartbeat."
+        f"The price of {symbol} is not sound (Stale): its answer is older than its heartbeat."
         for symbol in ("WETH", "WBTC", "USDC")
     ]
 
@@ -358,7 +358,7 @@ def test_admins_are_looked_up_from_the_block_of_the_deployment_on(
     monkeypatch.setattr("rebalancer.operations.doctor.Rpc", Refusing)
     reported = [one for one in diagnose(settings) if one.check == "admins"]
     assert [(one.ok, one.sentence) for one in reported] == [
-        (True, "Admins wait at least as long as owner and curator.")
+        (True, "The delay of each admin is at least that of owner and curator.")
     ]
 
 
@@ -372,7 +372,7 @@ def test_admins_that_could_not_be_looked_up_are_no_pass(
     monkeypatch.setattr("rebalancer.operations.doctor.Rpc", Refusing)
     (found,) = [one for one in diagnose(settings) if one.check == "admins"]
     assert found.ok is None
-    assert "could not be checked: the endpoint refuses to search" in found.sentence
+    assert "could not be checked: the endpoint refuses the search" in found.sentence
     assert found.remedy
     monkeypatch.chdir(tmp_path)
     (tmp_path / "rebalancer.toml").write_text(
@@ -460,7 +460,7 @@ def test_keystore_whose_password_will_be_asked_for_is_judged_by_its_address(sett
     assert wrong(requested) == {}
     (sentence,) = [one.sentence for one in diagnose(requested) if one.check == "keystore"]
     assert Actor.KEEPER.address in sentence
-    assert "will be asked for" in sentence
+    assert "will prompt for its password" in sentence
 
 
 def test_password_that_is_wrong_or_open_to_others_is_found(settings: Settings, keystore: Path, tmp_path: Path) -> None:
@@ -493,7 +493,7 @@ def test_keystore_whose_password_is_quickly_guessed_is_found(
     found = wrong(changed(settings, keeper={"keystore": path}))
 
     assert list(found) == ["keystore"]
-    assert found["keystore"].sentence.endswith(f"quickly guessed by who has the file: {why}.")
+    assert found["keystore"].sentence.endswith(f"can be guessed quickly with the file: {why}.")
 
 
 def test_files_that_others_can_open_are_found_each_by_its_name(

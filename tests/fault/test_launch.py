@@ -356,7 +356,7 @@ def test_file_that_is_lost_is_made_again_and_one_that_is_damaged_is_kept(
     file.write_text(whole[: len(whole) // 2])
     damaged = deploy()
     assert damaged.code == 16
-    assert "is not overwritten because it is no addresses file (it is not JSON)" in (damaged.sentence)
+    assert "is not overwritten because it is not an addresses file (it is not JSON)" in (damaged.sentence)
     file.unlink()
 
     other = deploy("--owner", Actor.CURATOR.address)

@@ -45,7 +45,8 @@ _yes_option = click.option("--yes", is_flag=True, help="Send without asking for 
 @click.option(
     "--amount",
     "paid",
-    help="Maximum amount of --token to pay, in whole tokens. max pays the whole balance, less the gas cost if it is ETH.",
+    help="Maximum amount of --token to pay, in whole tokens. max pays the whole balance, less the gas cost if it is "
+    "ETH.",
 )
 @_slippage_option("Maximum slippage of the swaps, in basis points. Unused tokens are returned. Only with --token.")
 @_tolerance_option
@@ -142,9 +143,9 @@ def withdraw(
 ) -> None:
     """Redeem shares for tokens: every asset in kind, or one token (--token).
 
-    Shows a preview, and on a chain other than a devnet asks for confirmation before it sends a transaction. Redeeming in
-    kind depends on no price, role or exchange. An asset that cannot be transferred becomes a claim, which `rebalancer
-    vault claim` collects.
+    Shows a preview, and on a chain other than a devnet asks for confirmation before it sends a transaction. Redeeming
+    in kind depends on no price, role or exchange. An asset that cannot be transferred becomes a claim, which
+    `rebalancer vault claim` collects.
     """
     if (shares is None) != everything:
         raise click.UsageError("Give either --shares N or --all.")

@@ -24,10 +24,10 @@ __all__ = ["AssetStatus", "VaultStatus", "read_status"]
 class AssetStatus:
     """Status of one asset. Amounts are raw units, prices USD times 1e18, weights and drifts fractions of 1e18.
 
-    `price_e18` is None without a sound price of the asset; value, weight and drift are None if any asset of the basket has
-    none. `target_e18` is the current target, `end_target_e18` the target after the glide. `barred`: the asset lost balance,
-    and purchases are blocked. `missing_raw` is a loss that is not recorded yet. `claims_raw` is owed to former holders, in
-    addition to `held_raw`.
+    `price_e18` is None without a sound price of the asset; value, weight and drift are None if any asset of the basket
+    has none. `target_e18` is the current target, `end_target_e18` the target after the glide. `barred`: the asset lost
+    balance, and purchases are blocked. `missing_raw` is a loss that is not recorded yet. `claims_raw` is owed to former
+    holders, in addition to `held_raw`.
     """
 
     token: str
@@ -51,7 +51,7 @@ class AssetStatus:
 
 @dataclass(frozen=True)
 class VaultStatus:
-    """Status of a vault. Value, share price and drift are None while prices are missing; `unknown` is the reason, else ""."""
+    """Status of a vault. Value, share price and drift are None while a price is missing; `unknown` is the reason."""
 
     vault: str
     name: str

@@ -24,8 +24,8 @@ __all__ = ["sync"]
 def sync(options: Any, vault: str | None, token: str, account: int | None, as_json: bool) -> None:
     """Record a loss of a token: holdings and open claims shrink in proportion.
 
-    Any account may do this; a keeper does it by itself. A loss above the dust threshold blocks purchases of the token and
-    pauses trading, until the owner calls allowPurchases and resumeRebalance (`rebalancer admin call`).
+    Any account may do this; a keeper does it by itself. A loss above the dust threshold blocks purchases of the token
+    and pauses trading, until the owner calls allowPurchases and resumeRebalance (`rebalancer admin call`).
     """
     with Session.open(options) as session:
         known = session.token(token)
