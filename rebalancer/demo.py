@@ -31,7 +31,7 @@ from rebalancer.devnet.environment import (
 )
 from rebalancer.devnet.local import LocalChain
 from rebalancer.devnet.node import Node, NodeKind, NodeSettings
-from rebalancer.devnet.tape import Tape, iso, load_folder, synthetic
+from rebalancer.devnet.tape import Tape, iso, open_tape
 from rebalancer.errors import DemoFailed, DemoFolderInUse
 from rebalancer.keeper import Decision, Keeper, KeeperContext, KeeperOptions, Outcome
 from rebalancer.lab.chart import chart, check_chart
@@ -62,9 +62,6 @@ from rebalancer.words import counted
 
 __all__ = ["DemoOptions", "DemoResult", "run_demo"]
 
-_USDC_FEED = "USDC/USD"
-_USDC_ANSWER_E8 = 10**8
-_USDC_HEARTBEAT_SECONDS = 86_400
 _DEPOSIT_USD = 2_000_000
 _ZAP_USD = 250_000
 _SLIPPAGE_BPS = 100
@@ -113,7 +110,7 @@ def run_demo(options: DemoOptions, console: Console | None = None) -> DemoResult
         DemoFailed: the final state of the vault is not the expected one.
     """
     console = console or Console(markup=False, emoji=False)
-    tape = _tape(options)
+    tape = open_tape(options.tape, options.seed, options.days, options.since, options.until)
     pools = [of_class(load_pool(path), UniswapV3Pool) for path in options.pools]
     for kind in _CHART_KINDS:
         check_chart(options.out / f"chart.{kind}")
@@ -152,19 +149,6 @@ def _alone_in(folder: Path) -> Iterator[None]:
         yield
     finally:
         os.close(held)
-
-
-def _tape(options: DemoOptions) -> Tape:
-    """The tape of the options, with prices for all three tokens."""
-    if options.tape is None:
-        tape = synthetic(options.seed, options.days)
-    else:
-        tape = load_folder(options.tape)
-        if _USDC_FEED not in tape.feeds:
-            tape = tape.with_constant(_USDC_FEED, _USDC_ANSWER_E8, _USDC_HEARTBEAT_SECONDS)
-    if options.since is not None or options.until is not None:
-        tape = tape.cut(options.since, options.until)
-    return tape
 
 
 class _Run:

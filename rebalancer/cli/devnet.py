@@ -16,6 +16,14 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
 from rebalancer.cli.format import WholeTable, console, print_json
+from rebalancer.cli.market_options import (
+    days_option,
+    pool_option,
+    seed_option,
+    since_option,
+    tape_option,
+    until_option,
+)
 from rebalancer.cli.options import json_option
 from rebalancer.cli.session import read_settings
 from rebalancer.devnet.environment import (
@@ -29,7 +37,7 @@ from rebalancer.devnet.local import LocalChain
 from rebalancer.devnet.market import DevMarket
 from rebalancer.devnet.node import Node, NodeKind, NodeSettings
 from rebalancer.devnet.rate_assets import RateEnvironment, build_rate_environment
-from rebalancer.devnet.tape import Tape, iso, load_folder, synthetic
+from rebalancer.devnet.tape import Tape, iso, open_tape
 from rebalancer.errors import ContractReverted, MarketMismatch
 from rebalancer.operations.addresses import check_devnets, prove_writable
 from rebalancer.pool_files import load_pool
@@ -46,7 +54,6 @@ _BUILD_SECONDS = 3_600
 _REFRESH_SECONDS = 600.0
 """After the tape, the feeds repeat their answers at this interval, so that they do not become stale."""
 
-_USDC_FEED = "USDC/USD"
 _ETH_FEED = "ETH/USD"
 _DAY_SECONDS = 86_400
 
@@ -71,40 +78,12 @@ _OF_THE_SETTINGS = ""
     help="Fork a live chain, with its own market and vaults, instead of creating new ones. Without a URL, fork "
     "the chain at rpc_url. Other users can see command lines: put a URL that contains a key in .env.",
 )
-@click.option(
-    "--pool",
-    "pools",
-    multiple=True,
-    type=click.Path(dir_okay=False, path_type=Path),
-    show_default="synthetic pools",
-    help="Snapshot file of a real pool; its price is moved to the first prices of the tape. May be repeated.",
-)
-@click.option(
-    "--tape",
-    "folder",
-    type=click.Path(file_okay=False, path_type=Path),
-    show_default="a synthetic market",
-    help="Folder of oracle rounds to replay, in files named like eth_usd_rounds.csv.",
-)
-@click.option("--seed", default=1, help="Random seed of the synthetic market.")
-@click.option(
-    "--days",
-    type=click.FloatRange(min=0.1, max=3_650),
-    default=60.0,
-    help="Length of the synthetic market, in days.",
-)
-@click.option(
-    "--from",
-    "since",
-    show_default="the tape's beginning",
-    help="Start of the replayed part of the tape: a date, or a Unix time in seconds.",
-)
-@click.option(
-    "--to",
-    "until",
-    show_default="the tape's end",
-    help="End of the replayed part (exclusive): a date, or a Unix time in seconds.",
-)
+@pool_option
+@tape_option
+@seed_option
+@days_option
+@since_option
+@until_option
 @click.option(
     "--speed",
     type=click.FloatRange(min=0),
@@ -131,7 +110,7 @@ def devnet(
     hardhat: bool,
     fork_url: str | None,
     pools: tuple[Path, ...],
-    folder: Path | None,
+    tape: Path | None,
     seed: int,
     days: float,
     since: str | None,
@@ -164,27 +143,27 @@ def devnet(
             return
         check_devnets(file)
         prove_writable(file)
-        tape = _tape(folder, seed, days, since, until)
+        rounds = open_tape(tape, seed, days, since, until)
         with shown.status("Starting the chain, building its market, deploying the vault …"):
-            of_node = NodeSettings(kind=kind, port=port, genesis_at=tape.start - _BUILD_SECONDS)
+            of_node = NodeSettings(kind=kind, port=port, genesis_at=rounds.start - _BUILD_SECONDS)
             node = stack.enter_context(Node.start(of_node))
             chain = LocalChain(stack.enter_context(node.rpc()))
             rates = None
             if rate_assets:
-                eth_usd_e8 = tape.first_prices_e8.get(_ETH_FEED)
+                eth_usd_e8 = rounds.first_prices_e8.get(_ETH_FEED)
                 if eth_usd_e8 is None:
                     raise MarketMismatch("feed of WETH", "a feed of the tape", None)
                 rates = build_rate_environment(chain, band_bps=band_bps, eth_usd_e8=eth_usd_e8)
                 environment = rates.environment
             else:
                 snapshots = [of_class(load_pool(path), UniswapV3Pool) for path in pools]
-                environment = build_environment(chain, tape.first_prices_e8, snapshots, band_bps=band_bps)
+                environment = build_environment(chain, rounds.first_prices_e8, snapshots, band_bps=band_bps)
             _fund_accounts(environment)
             replace(environment.deployment, rpc_url=node.url).save(file)
         _report(environment, node, file, as_json)
         steps = _Steps(environment.market, shown, rates)
         if speed:
-            _play(steps, tape, speed, shown, stopped)
+            _play(steps, rounds, speed, shown, stopped)
         shown.print("Prices do not change any more. Press Ctrl-C to stop the chain.")
         while not stopped.wait(_REFRESH_SECONDS):
             steps.step(environment.market.prices_e8, chain.now() + 1)
@@ -207,13 +186,6 @@ def _until_signalled() -> Iterator[threading.Event]:
     finally:
         for number, handler in zip(numbers, before, strict=True):
             signal.signal(number, handler)
-
-
-def _tape(folder: Path | None, seed: int, days: float, since: str | None, until: str | None) -> Tape:
-    tape = synthetic(seed, days) if folder is None else load_folder(folder)
-    if _USDC_FEED not in tape.feeds:
-        tape = tape.with_constant(_USDC_FEED, 10**8, 86_400)
-    return tape if since is None and until is None else tape.cut(since, until)
 
 
 def _fund_accounts(environment: DevEnvironment) -> None:

@@ -120,7 +120,7 @@ def _print_error(ctx: click.Context, kind: str, text: str, exit_code: int) -> No
         text = json.dumps({"error": kind, "sentence": text, "exit_code": exit_code})
         click.echo(text, err=True)
     else:
-        click.echo(f"{_red('error:')} {text}", err=True)
+        click.echo(f"{click.style('error:', fg='red', bold=True)} {text}", err=True)
 
 
 def _without_secrets(ctx: click.Context, text: str) -> str:
@@ -135,10 +135,6 @@ def _without_secrets(ctx: click.Context, text: str) -> str:
         return Redactor.of(*read_chains(ctx.obj))(text)
     except RebalancerError:
         return text  # invalid settings were never used
-
-
-def _red(text: str) -> str:
-    return click.style(text, fg="red", bold=True)
 
 
 @click.group(

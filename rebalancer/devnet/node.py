@@ -109,7 +109,8 @@ class Node:
             WrongChain: another node took the port in the meantime.
         """
         settings = settings or NodeSettings()
-        if not _needs_ground(settings):
+        is_plain_anvil = settings.kind is NodeKind.ANVIL and settings.fork_url is None
+        if not (is_plain_anvil and settings.skip_state_roots):
             return cls._start(settings, None)
         # Anvil computes no state roots on a fork, so it forks an empty Anvil (`ground`).
         ground = cls._start(replace(settings, port=0, log_path=None), None)
@@ -255,11 +256,6 @@ def _claim_port(port: int) -> int:
             raise NodePortBusy(port) from None
         claimed: int = probe.getsockname()[1]
         return claimed
-
-
-def _needs_ground(settings: NodeSettings) -> bool:
-    is_plain_anvil = settings.kind is NodeKind.ANVIL and settings.fork_url is None
-    return is_plain_anvil and settings.skip_state_roots
 
 
 def _anvil(settings: NodeSettings, port: int, folder: Path) -> list[str]:

@@ -28,11 +28,14 @@ __all__ = [
     "TapeStep",
     "iso",
     "load_folder",
+    "open_tape",
     "synthetic",
 ]
 
 COLUMNS = ("updated_at", "round_id", "answer_e8")
 """Columns that a tape file must have, in any order; it may have others."""
+
+_USDC = "USDC/USD"
 
 SYNTHETIC_START = 1_735_689_600
 """2025-01-01T00:00:00Z: default start of a synthetic tape."""
@@ -200,6 +203,21 @@ def _instant(bound: int | str | None, absent: int) -> int:
 def _merged(feeds: Iterable[Iterable[Round]]) -> Tape:
     rounds = [one for feed in feeds for one in feed]
     return Tape(tuple(sorted(rounds, key=lambda one: (one.at, one.feed))))
+
+
+def open_tape(
+    folder: Path | None, seed: int, days: float, since: int | str | None = None, until: int | str | None = None
+) -> Tape:
+    """The cut tape of a folder, or a synthetic tape for None. USDC/USD has a constant price if no file has it.
+
+    Raises:
+        TapeMissing, BadTape: as `load_folder`.
+        BadCut: as `Tape.cut`.
+    """
+    tape = synthetic(seed, days) if folder is None else load_folder(folder)
+    if _USDC not in tape.feeds:
+        tape = tape.with_constant(_USDC, 10**8, 86_400)
+    return tape if since is None and until is None else tape.cut(since, until)
 
 
 # FILES

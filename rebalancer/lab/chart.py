@@ -99,12 +99,8 @@ def chart(records: Records, path: Path | str) -> Path:
         costs = _costs(page, records)
         _dates([prices, *strips, value, difference, costs], records)
         path.parent.mkdir(parents=True, exist_ok=True)
-        page.figure.savefig(path, dpi=150, metadata={"Date": None} if _is_svg(path) else None)
+        page.figure.savefig(path, dpi=150, metadata={"Date": None} if path.suffix.lower() == ".svg" else None)
     return path
-
-
-def _is_svg(path: Path) -> bool:
-    return path.suffix.lower() == ".svg"
 
 
 class _Page:

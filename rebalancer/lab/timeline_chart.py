@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from datetime import UTC, datetime
 from pathlib import Path
 
-from rebalancer.keeper.recording import Replayed, Reported
+from rebalancer.keeper.recording import Replayed
 from rebalancer.lab.chart import COLOURS, GRID, INK, MUTED, RED, STYLE, check_chart
 from rebalancer.reasons import Reason
 
@@ -54,7 +54,7 @@ def day_chart(ticks: Sequence[Replayed], path: Path | str) -> Path:
             ]
             strip.step(
                 [at for at, _ in points],
-                [_height(one) for _, one in points],
+                [math.nan if one.drift_bps is None else one.drift_bps for _, one in points],
                 where="post",
                 color=colour,
                 linewidth=1.2,
@@ -80,11 +80,6 @@ def day_chart(ticks: Sequence[Replayed], path: Path | str) -> Path:
         path.parent.mkdir(parents=True, exist_ok=True)
         figure.savefig(path, dpi=150)
     return path
-
-
-def _height(one: Reported) -> float:
-    """Drift in basis points; NaN, which is not drawn, while it is unknown."""
-    return math.nan if one.drift_bps is None else one.drift_bps
 
 
 def _vaults(ticks: Sequence[Replayed]) -> list[tuple[int, str]]:
