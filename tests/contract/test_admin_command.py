@@ -102,7 +102,7 @@ def test_scheduled_change_of_a_vault_is_told_by_its_name_in_percent_and_in_days(
     call = ("call", "--contract", vault, "--function", "setTargets")
     message = cli(*call, "--arg", json.dumps(weights), "--arg", 10 * DAY, by="curator").out
     assert "(unix seconds)" not in message
-    assert " UTC on, unless it is cancelled" in " ".join(message.split())
+    assert " UTC, unless it is cancelled" in " ".join(message.split())
 
     (operation,) = cli("show", "--json").json["operations"]
 
@@ -165,7 +165,7 @@ def test_keeper_is_revoked_and_another_appointed(governed: Governed, cli: Cli) -
     (holder,) = [h for h in governed.permissions().held(Role.KEEPER) if h.contract is None]
     assert (holder.account, holder.delay_seconds) == (new, 0)
     assert holder.since == governed.chain.now() + DELAY
-    assert f"from {utc(holder.since)} on" in " ".join(cli().out.split())
+    assert f"from {utc(holder.since)}" in " ".join(cli().out.split())
 
 
 def test_admin_is_handed_over_by_command(governed: Governed, cli: Cli) -> None:
@@ -202,7 +202,7 @@ def test_what_cannot_be_meant_is_one_sentence(governed: Governed, cli: Cli) -> N
     few = ("call", "--contract", "OracleHub", "--function", "removeFeed")
     assert "0 arguments were given, and the function has 1 parameter" in cli(*few, by="owner").sentence
     nowhere = cli("call", "--contract", "Oracle", "--function", "removeFeed", by="owner")
-    assert "'Oracle' is neither a contract of the addresses file nor an address" in nowhere.err
+    assert "'Oracle' is neither the name of a contract in the addresses file nor an address" in nowhere.err
     assert "Missing option '--to'" in cli("hand-over", by="admin").err
     assert governed.chain.block()["hash"] == before
 
@@ -230,5 +230,5 @@ def test_doctor_warns_of_an_admin_who_waits_less_than_the_owner(governed: Govern
     governed["admin"].transact(governed.manager, "grantRole", *hasty)
 
     (sentence,) = admins()
-    assert sentence.startswith(f"The admin {hasty[1]} waits 1 d 23 h 59 min, less than the owner")
+    assert sentence.startswith(f"The admin {hasty[1]} has a delay of 1 d 23 h 59 min, which is shorter than the owner's")
     assert sentence.endswith("so that delay protects nobody.")

@@ -215,7 +215,7 @@ def vault(house: House, ask: Callable[..., Written]) -> BoundContract:
     written = ask("vault", "create", "--spec", "vault.toml")
     (note,) = written.raw["notes"]
     house.safe.execute(written.now)
-    return contract_at(house.chain.rpc, "BasketVault", note.split()[5].rstrip(":"))
+    return contract_at(house.chain.rpc, "BasketVault", note.split()[5].rstrip(";"))
 
 
 def functions(batch: Any) -> list[str]:
@@ -487,7 +487,7 @@ def test_a_node_that_cannot_try_calls_in_a_row_has_them_written_all_the_same(
     outcomes = [call["outcome"] for call in written.raw["now"]["calls"]]
     assert outcomes == ["succeeds"] + ["not tried: the node cannot"] * 4
     house.safe.execute(written.now)
-    vault = contract_at(house.chain.rpc, "BasketVault", written.raw["notes"][0].split()[5].rstrip(":"))
+    vault = contract_at(house.chain.rpc, "BasketVault", written.raw["notes"][0].split()[5].rstrip(";"))
 
     house.safe.execute(ask("vault", "deposit", "--vault", vault.address, "--shares", "5").now)
     accepted = ask(*CHANGE)

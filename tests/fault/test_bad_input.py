@@ -126,7 +126,7 @@ def test_addresses_of_another_chain(environment: DevEnvironment, cli: Cli, tmp_p
     other = tmp_path / "other.json"
     Deployment(1).save(other)
     ran = cli("--deployment", other, "vault", "status")
-    assert (ran.code, "it is of chain 1, and the settings say 31337" in ran.sentence) == (10, True)
+    assert (ran.code, "it is for chain 1, and the settings select chain 31337" in ran.sentence) == (10, True)
 
 
 def test_addresses_file_missing_or_without_a_system(environment: DevEnvironment, cli: Cli, tmp_path: Path) -> None:
@@ -209,7 +209,7 @@ def test_what_stands_where_a_vault_should_be_is_named(
 
 def test_deployment_without_a_file_of_the_chain(cli: Cli, unchanged: None) -> None:
     ran = cli("--deployment", "none.json", "deploy", *OWNER)
-    assert "--chain: name the TOML file of this chain's tokens, pools and price" in ran.sentence
+    assert "--chain: give a TOML file with this chain's tokens, pools and price" in ran.sentence
     assert "there is no addresses file at none.json to read them from" in ran.sentence
     assert ran.code == 17
 
@@ -232,7 +232,7 @@ def test_deployment_without_a_file_of_the_chain(cli: Cli, unchanged: None) -> No
             "must be above 0: give a larger amount",
         ),
         (("deposit", "--token", "DAI", "--amount", "1"), 10, "The token DAI is not in the address"),
-        (("deposit", "--token", "USDC", "--amount", "1.2345678"), 16, "the token only 6"),
+        (("deposit", "--token", "USDC", "--amount", "1.2345678"), 16, "and at most 6 are possible"),
         (("deposit", "--token", "USDC", "--amount", "1000.000001"), 16, "send it 0.000001 more"),
         (("deposit", "--token", "ETH", "--amount", "20000"), 10, "holds 10000 ether"),
         (("deposit", "--token", "USDC", "--amount", "0.0001"), 13, "deposit more"),
@@ -243,7 +243,7 @@ def test_deployment_without_a_file_of_the_chain(cli: Cli, unchanged: None) -> No
         (("claim",), 16, "has no claim on any token: check the holder"),
         (("claim", "--token", "USDC"), 16, "has no claim on USDC: check the holder"),
         (("claim", "--token", "USDC", "--amount", "0"), 16, "USDC to collect must be above 0"),
-        (("claim", "--token", "USDC", "--amount", "0.0000001"), 16, "the token only 6"),
+        (("claim", "--token", "USDC", "--amount", "0.0000001"), 16, "and at most 6 are possible"),
         (("claim", "--token", "DAI"), 10, "The token DAI is not in the address"),
         (("claim", "--token", "USDC", "--holder", OWNER_ADDRESS), 16, "has no claim on USDC"),
         (
@@ -314,7 +314,7 @@ def test_bands_that_cannot_be(cli: Cli, unchanged: None, options: tuple[str, ...
         ("50% 50%", CURATOR, 16, "There are 2 targets: give 3"),
         ("50% 30% 20%", DEPOSITOR, 16, "may not call setTargets"),
         ("50% 30% twenty", CURATOR, 16, "'twenty' is not an amount"),
-        ("50 30 20", CURATOR, 16, "'50' is not an amount: a weight is at most 1, such as"),
+        ("50 30 20", CURATOR, 16, "'50' is not an amount: give a weight of at most 1, such as"),
     ],
 )
 def test_targets_that_cannot_be(
@@ -442,7 +442,7 @@ def test_price_that_is_none(
     assert [status[name] for name in ("total_e18", "share_price_e18", "drift_bps")] == [None] * 3
     assert status["unknown"].startswith("no sound price for WETH (its ")
     shown = " ".join(cli("vault", "status").out.split())
-    assert f"worth unknown: {status['unknown']}" in shown
+    assert f"value unknown: {status['unknown']}" in shown
     assert "$0.00" not in shown
     assert environment.deployment.listed("WETH").address not in shown
     assert "WETH" in cli("plan", *KEEPER).out
@@ -552,7 +552,7 @@ def test_vault_on_a_full_disk_is_never_begun(
     [
         ("file/new.json", 26, "cannot be written (File exists)"),
         ("/dev/null", 16, "/dev/null is not overwritten because it is not an addresses file"),
-        ("mainnet.json", 16, "it is of chain 1, not 31337: name another file with --deployment"),
+        ("mainnet.json", 16, "it is for chain 1, not 31337: name another file with --deployment"),
     ],
 )
 def test_deployment_to_a_path_that_is_no_place_for_it_is_never_begun(
@@ -709,8 +709,8 @@ def test_minimum_trade_that_no_band_releases_is_said_beforehand(
     assert "WETH is never traded." in made.err
     assert (fits.code, "Warning" in fits.err) == (0, False)
     assert ran.json["in_force"] is True
-    assert ran.err.startswith("Warning: The minimum trade of WETH, 50.000000, is more than the 2.5")
-    assert "is not traded before its weight is 2001 bps off" in ran.err
+    assert ran.err.startswith("Warning: The minimum trade of WETH, 50.000000, is more than 2.5")
+    assert "is not traded until its drift is 2001 bps" in ran.err
     assert "The minimum trade of WETH, 50.000000" in " ".join(seen.out.split())
 
 
@@ -768,14 +768,14 @@ def test_losses_and_claims_are_shown_and_mended(environment: DevEnvironment, cli
     depositor = Actor.DEPOSITOR.address
     assert cli("vault", "deposit", "--shares", "100", *DEPOSITOR).code == 0
     environment.chain.transact(usdc, "blacklist", depositor)
-    assert "could not be sent" in cli("vault", "withdraw", "--all", *DEPOSITOR).out
+    assert "could not be transferred" in cli("vault", "withdraw", "--all", *DEPOSITOR).out
     assert "is owed to former holders" in cli("vault", "status").out
     refused = cli("vault", "claim", "--token", "USDC", *DEPOSITOR)
     assert "the token still cannot be transferred; try again later, or name another receiver" in refused.sentence
     balance = usdc.call("balanceOf", environment.vault)
     environment.chain.set_token_balance(usdc.address, environment.vault, balance // 2)
     shown = " ".join(cli("vault", "status").out.split())
-    assert "USDC are missing: `rebalancer vault sync` writes the loss down." in shown
+    assert "USDC is missing from the vault: record the loss with `rebalancer vault sync`." in shown
     assert "LossNotWrittenDown: " in shown
     ran = cli("vault", "deposit", "--shares", "1", *OWNER)
     assert "record the loss first (`rebalancer vault sync`)" in ran.sentence
@@ -914,7 +914,7 @@ def test_node_killed_in_mid_tick_ends_the_command_with_a_sentence(
         *("keeper", "run", "--poll-seconds", "0.01", *KEEPER),
     )
     assert ran.code == 22
-    assert ran.err.splitlines()[-1].startswith("error: The keeper stopped after 3 failed ticks")
+    assert ran.err.splitlines()[-1].startswith("error: The keeper stopped after 3 consecutive failed ticks")
     assert ran.err.count("event=tick_failed") == 3
     with Outbox(tmp_path / ".rebalancer" / "outbox.sqlite") as outbox:
         assert outbox.attempts(31337) == []
@@ -952,7 +952,7 @@ def test_a_dry_run_shows_what_a_deposit_would_do_and_sends_nothing(
     reported = cli(*paid, "--json").json
 
     usdc, zap = environment.deployment.listed("USDC").address, environment.system.zap
-    assert "gives 498." in shown
+    assert "pays 498." in shown
     assert "at most 500 USDC" in shown
     assert "known once" not in shown, "the node tells what the zap takes after the approval"
     assert f"approval 500 USDC to {zap} (" in shown
@@ -1056,7 +1056,7 @@ def test_money_moves_on_a_real_chain_only_after_a_yes(
         monkeypatch.setattr(stdin, "isatty", lambda: True)
         monkeypatch.setattr("sys.stdin", stdin)
         ran = cli(*deposit)
-        assert (ran.code, "Send it?" in ran.err, "Aborted!" in ran.err) == (1, True, True)
+        assert (ran.code, "Send the transactions?" in ran.err, "Aborted!" in ran.err) == (1, True, True)
     assert environment.chain.block()["hash"] == before
 
     sent = cli(*deposit, "--yes")
@@ -1109,7 +1109,7 @@ def test_a_deposit_that_is_interrupted_names_the_transaction_and_what_may_still_
     what, transaction_hash = list(sent.items())[-1]
     assert notes[0] == f"It may still be mined: {what}, transaction {transaction_hash}."
     assert len(notes) == 4
-    assert all(f"{environment.vault} may still take " in note for note in notes[1:])
+    assert all(f"{environment.vault} still has an allowance of " in note for note in notes[1:])
     assert "USDC" in notes[3]
 
 
@@ -1132,8 +1132,8 @@ def test_position_shows_shares_content_worth_and_claims(environment: DevEnvironm
     assert (reported["shares"], reported["holder"]) == (str(60 * E18), depositor)
     assert int(reported["part_e18"]) == 60 * E18 * E18 // int(reported["supply"])
     assert abs(int(reported["worth_e18"]) - 60 * E18) < E18 // 10
-    assert "shares 60, 0.0120 % of all" in shown
-    assert "USDC, worth $" in shown
+    assert "shares 60, 0.0120 % of the supply" in shown
+    assert "USDC, value $" in shown
     assert "`rebalancer vault claim` collects them" in shown
 
     refused = cli("vault", "claim", *DEPOSITOR)
@@ -1143,7 +1143,7 @@ def test_position_shows_shares_content_worth_and_claims(environment: DevEnvironm
     assert int(collected["amount_raw"]) == owed
     spoil(environment, None)
     assert cli("vault", "position", "--json", *DEPOSITOR).json["worth_e18"] is None
-    assert "worth unknown" in " ".join(cli("vault", "position", *DEPOSITOR).out.split())
+    assert "value unknown" in " ".join(cli("vault", "position", *DEPOSITOR).out.split())
 
 
 # Narrow terminals

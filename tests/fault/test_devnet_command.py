@@ -184,7 +184,7 @@ def test_devnet_on_a_port_in_use_says_so(
 @pytest.mark.parametrize(
     ("content", "why"),
     [
-        (Deployment(1), "it is of chain 1, not 31337"),
+        (Deployment(1), "it is for chain 1, not 31337"),
         (Deployment(31337), "no devnet wrote it"),
         ("{}", "it is not an addresses file (it lacks 'chain_id')"),
         ("my notes", "it is not an addresses file (it is not JSON)"),

@@ -167,7 +167,7 @@ def test_wrong_chain_is_found(settings: Settings) -> None:
     found = wrong(changed(settings, chain_id=10))
     assert set(found) == {"chain", "deployment", "keystore"}
     assert "serves chain 31337, not chain 10" in found["chain"].sentence
-    assert "it is of chain 31337, not 10" in found["deployment"].sentence
+    assert "it is for chain 31337, not 10" in found["deployment"].sentence
 
 
 def test_node_that_lags_is_found(settings: Settings) -> None:
@@ -194,7 +194,7 @@ def test_contract_without_code_is_found(settings: Settings, environment: DevEnvi
     environment.chain.set_code(environment.system.lens, b"")
     found = wrong(settings)
     assert list(found) == ["contracts"]
-    assert f"No VaultLens is at {environment.system.lens}" in found["contracts"].sentence
+    assert f"There is no VaultLens at {environment.system.lens}" in found["contracts"].sentence
 
 
 @pytest.mark.parametrize(
@@ -288,7 +288,7 @@ def test_removed_feed_is_found(settings: Settings, environment: DevEnvironment) 
     environment.wallet(Actor.GUARDIAN).transact(hub, "removeFeed", token)
     found = wrong(settings)
     assert list(found) == ["feeds"]
-    assert found["feeds"].sentence == "The price of WBTC is unsound (NoFeed): no feed is set for it."
+    assert found["feeds"].sentence == "The price of WBTC is not sound (NoFeed): no feed is set for it."
     assert "set a feed" in found["feeds"].remedy
 
 
@@ -297,7 +297,7 @@ def test_account_without_the_role_is_found_where_the_vault_never_opens(
 ) -> None:
     assert wrong(changed(settings, keeper={"devnet_account": 9})) == {}
     reported = [one.sentence for one in diagnose(changed(settings, keeper={"devnet_account": 9}))]
-    assert any("and may rebalance it 1 h after it became due." in sentence for sentence in reported)
+    assert any("and may rebalance it 1 h after it is due." in sentence for sentence in reported)
     vault = contract_at(environment.chain.rpc, "BasketVault", environment.vault)
     closed = astuple(replace(DEMO_POLICY, open_after_seconds=0))
     environment.wallet(Actor.OWNER).transact(vault, "setPolicy", closed)
@@ -313,7 +313,7 @@ def test_feed_that_left_the_market_is_found(settings: Settings, environment: Dev
     found = wrong(settings)
     assert list(found) == ["feeds"]
     assert found["feeds"].sentence == (
-        f"The feed {feed.address} of WETH is not what it is taken for: the feed says 1,700 USD, and the listed pools, "
+        f"The feed {feed.address} of WETH looks wrong: the feed says 1,700 USD, and the listed pools, "
         "by depth and by the other feeds, 1,800 USD."
     )
 
@@ -326,7 +326,7 @@ def test_feed_of_another_token_is_found(settings: Settings, environment: DevEnvi
     set_feed(environment.wallet(Actor.OWNER), environment.system.oracle, weth, spec)
     found = wrong(settings)
     assert list(found) == ["feeds"]
-    assert "it calls itself 'BTC / USD', not WETH / USD" in found["feeds"].sentence
+    assert "its description is 'BTC / USD', not WETH / USD" in found["feeds"].sentence
 
 
 class Refusing(Rpc):
@@ -381,7 +381,7 @@ def test_admins_that_could_not_be_looked_up_are_no_pass(
     )
     shown = run(capsys, "doctor")
     assert shown.code == 1
-    assert "? admins  Who is admin" in shown.out
+    assert "? admins  The admins" in shown.out
     assert "✗" not in shown.out
 
 
@@ -428,7 +428,7 @@ def test_account_without_ether_is_found(settings: Settings, environment: DevEnvi
     environment.chain.set_balance(Actor.KEEPER.address, 10**9)
     found = wrong(settings)
     assert list(found) == ["ether"]
-    assert found["ether"].remedy.startswith("send it 0.")
+    assert found["ether"].remedy.startswith("send it at least 0.")
 
 
 def test_gas_above_the_cap_is_found(settings: Settings) -> None:
@@ -539,11 +539,11 @@ def test_outbox_that_cannot_be_written_or_read_is_found(settings: Settings, tmp_
 def test_outbox_in_use_or_with_open_ends_is_told(settings: Settings) -> None:
     path = settings.keeper.outbox_file
     with Outbox(path) as outbox:
-        assert "in use by process" in diagnose(settings)[-1].sentence
+        assert "used by process" in diagnose(settings)[-1].sentence
         outbox.journal.plan(Intent(31337, STRANGER, 0, STRANGER, "0x", 1, "a test"), STRANGER)
     (finding,) = [finding for finding in diagnose(settings) if finding.check == "outbox"]
     assert finding.ok
-    assert finding.sentence.endswith("when the keeper starts: 1.")
+    assert finding.sentence.endswith("Unresolved transactions in it: 1.")
 
 
 class TagNode(Rpc):

@@ -124,7 +124,7 @@ def test_admin_that_is_a_contract_is_the_only_one_when_the_launch_ends(
         ("KEEPER", safe): 0,
         ("KEEPER", "KeeperGate"): 0,
     }
-    assert f"{safe} is the only admin" in ran.out
+    assert f"{safe} is now the only admin" in ran.out
     assert "accept" not in ran.out
 
 
@@ -150,7 +150,7 @@ def test_admin_that_is_nobody_is_refused_before_anything_is_sent(
         (112_000_000, "ETH / USD", "the feed says 1.12 USD, and the listed pools, by depth"),
         (112_000_000, "a feed", "the feed says 1.12 USD, and the listed pools, by depth"),
         (2_000 * 10**8, "ETH / BTC", "so it answers in BTC, not in USD"),
-        (2_000 * 10**8, "BTC / USD", "it calls itself 'BTC / USD', not WETH / USD"),
+        (2_000 * 10**8, "BTC / USD", "its description is 'BTC / USD', not WETH / USD"),
         (2_090 * 10**8, "ETH / USD", "the feed says 2,090 USD, and the listed pools, by depth"),
     ],
 )
@@ -197,7 +197,7 @@ def test_feed_that_nothing_confirms_is_refused(environment: DevEnvironment, depl
 
     ran = deploy()
 
-    assert "no listed pool confirms its price; say its description" in ran.sentence
+    assert "no listed pool confirms its price; give its description" in ran.sentence
 
 
 def test_owner_is_refused_the_same_feeds(
@@ -248,7 +248,7 @@ def test_owner_is_refused_the_same_feeds_behind_an_adapter(
 
     before = sent(environment)
     assert "for WETH, the feed says 1.12 USD, and the listed pools" in set_feed(wrong).sentence
-    assert "it calls itself 'BTC / USD', not WETH / USD" in set_feed(other).sentence
+    assert "its description is 'BTC / USD', not WETH / USD" in set_feed(other).sentence
     assert sent(environment) == before
     owner.transact(pauser, "setOraclePaused", True)
     assert "its issuer has paused its price" in set_feed(right).sentence
@@ -518,7 +518,7 @@ def plan_of(wallet: Wallet) -> Any:
 def test_chain_without_the_factory_is_told_in_one_sentence(bare: LocalChain, monkeypatch: pytest.MonkeyPatch) -> None:
     wallet = Wallet(bare.rpc, devnet_signer(0), 10**13)
     monkeypatch.setitem(wallet.__dict__, "chain_id", 777)
-    with pytest.raises(FactoryMissing, match="Chain 777 lacks the deterministic-deployment"):
+    with pytest.raises(FactoryMissing, match="Chain 777 has no deterministic-deployment"):
         launch(wallet, Deployment(777), plan_of(wallet))
     assert bare.code(FACTORY) == b""
 

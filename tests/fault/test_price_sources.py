@@ -196,7 +196,7 @@ def test_prices_say_in_words_what_is_wrong_and_the_doctor_says_it_of_a_vault(
     owner.transact(second, "push", 2_020 * 10**8)
 
     apart = cli("prices", "--token", "WETH").out
-    assert "its two sources differ by 100 bps and may by 50" in apart
+    assert "its two sources differ by 100 bps, and the limit is 50 bps" in apart
     owner.transact(second, "setFailing", True)
     silent = cli("prices", "--token", "WETH").out
     assert "its second source has a fault of its own: its source does not answer" in " ".join(silent.split())
@@ -279,11 +279,11 @@ def test_feeds_through_adapters_go_from_the_file_to_the_chain(
     [
         ('kind = "pausable_feed"', 'kind = "getter"', 17, "getter can only be a second source"),
         ('max_rate = "1.25"', 'max_rate = "1.1999"', 16, "its rate times 1e18 is 12000"),
-        ('description = "STETH / USD"\n', "", 16, "it calls itself 'STETH / USD', not wstETH"),
+        ('description = "STETH / USD"\n', "", 16, "its description is 'STETH / USD', not wstETH"),
         ("rate_decimals = 18", "rate_decimals = 28", 17, "28 is out of range: give a number from 0 to 27"),
         ('min_rate = "1.1"\n', "", 17, r"feeds\[8\].min_rate in .* it is missing"),
         ('"stEthPerToken()"\nrate', '"rate(uint256)"\nrate', 17, "is no signature such as"),
-        ("paused_by", "pausedby", 17, r"feeds\[7\].pausedby .*no such key"),
+        ("paused_by", "pausedby", 17, r"feeds\[7\].pausedby .*unknown key"),
         ('paused_by = "0x', 'quote = "0x', 17, r"feeds\[7\].quote .*has no feed in USD"),
     ],
 )
@@ -352,7 +352,7 @@ def test_price_that_is_paused_is_refused_before_anything_is_sent(
             "grace_seconds = 3600",
             "grace_seconds = 0",
             17,
-            "sequencer.grace_seconds .*0 is not from",
+            "sequencer.grace_seconds .*0 is out of range",
         ),
         ('quote = "0xbB', 'quote = "0x00', 17, "do not match its checksum"),
         ('name = "BTC"\n', 'named = "BTC"\n', 17, r"feeds\[3\].named .* unknown key"),
@@ -480,5 +480,5 @@ def test_second_system_of_a_real_chain_needs_its_file_again(
 
     ran = cli("deploy", "--redeploy", *OWNER)
 
-    assert "--chain: name the TOML file of this chain's price sources" in ran.sentence
+    assert "--chain: give the TOML file with this chain's price sources" in ran.sentence
     assert environment.chain.block()["hash"] == before

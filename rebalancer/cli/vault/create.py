@@ -55,7 +55,7 @@ def create(options: Any, path: Path, account: int | None, as_json: bool) -> None
         if session.unsigned:
             address = actions.vault_address(wallet, session.system, spec)
             session.notes.append(
-                f"The vault will be at {address}. After its creation, add the address to `vaults` in the settings"
+                f"The vault will be at {address}; after its creation, add this address to `vaults` in the settings"
             )
         else:
             prove_writable(session.settings.deployment)
