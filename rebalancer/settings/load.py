@@ -45,7 +45,7 @@ class _Source:
     by_variable: bool
     values: Mapping[str, Any]
 
-    def says(self, path: Sequence[str]) -> bool:
+    def has(self, path: Sequence[str]) -> bool:
         found: Any = self.values
         for part in path:
             if not isinstance(found, Mapping) or part not in found:
@@ -216,7 +216,7 @@ def _explained(error: ValidationError, sources: Sequence[_Source]) -> ConfigErro
     # Deeper parts of a location are pydantic's, such as the branch of a union.
     while len(path) > 2 or (len(path) == 2 and path[0] not in _SECTIONS):
         path.pop()
-    source = next(source for source in sources if source.says(path))
+    source = next(source for source in sources if source.has(path))
     name = ".".join(path)
     if name == "keeper.extra_accounts":
         inner = [part for part in wrong["loc"] if isinstance(part, str)][2:]

@@ -787,7 +787,7 @@ def test_losses_and_claims_are_shown_and_mended(environment: DevEnvironment, cli
     assert [asset["barred"] for asset in reported["assets"]] == [False, False, True]
     assert [asset["missing_raw"] for asset in reported["assets"]] == ["0", "0", "0"]
     shown = " ".join(cli("vault", "status").out.split())
-    assert "USDC lost balance and may not be bought until the owner allows it." in shown
+    assert "USDC lost balance: purchases are blocked until the owner calls allowPurchases." in shown
     environment.chain.transact(usdc, "unBlacklist", depositor)
     claim = ("vault", "claim", "--token", "USDC")
     part = cli(*claim, "--amount", "0.5", "--receiver", OWNER_ADDRESS, *DEPOSITOR)

@@ -200,7 +200,7 @@ def test_read_of_records_without_their_run_is_refused(tmp_path: Path) -> None:
         (f"{run}\n{run}\n", 2, "must be a run"),
         ("", 1, "empty"),
         (run, 1, "empty"),  # torn in its first line
-        ("[1]\n", 1, "no object"),
+        ("[1]\n", 1, "not an object"),
     ):
         path.write_text(text, encoding="utf-8")
         with pytest.raises(BadRecords, match=why) as failure:
