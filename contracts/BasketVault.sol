@@ -21,37 +21,38 @@ import { PackedFee } from "./libraries/PackedFee.sol";
 import { RebalancePolicy } from "./libraries/RebalancePolicy.sol";
 
 /// @title BasketVault
-/// @notice WHAT IT IS. A basket of up to 16 tokens with target weights, and an ERC-20 share that is a claim on the same part of every
-/// token. People mint and redeem shares in kind. A keeper may trade, only toward the targets, only when a weight has left its
-/// band, and only at a price the vault measures itself.
+/// @notice WHAT IT IS. A basket of up to 16 tokens with target weights, and an ERC-20 share. A share is a claim on the same part of every
+/// token. Holders mint and redeem shares in kind. A keeper may trade only toward the targets, only when a weight has left its band, and
+/// only at a price that the vault measures itself.
 ///
 /// LIFECYCLE. initialize (seed, minimum locked) -> mintInKind / redeemInKind at any time -> band breaks -> poke or rebalance -> ...
 ///
 /// ROLES, AND THE WORST EACH CAN DO. Roles live in an OpenZeppelin AccessManager, with a delay per function and a guardian's cancel.
-/// - Owner: sets policy, oracle and fees, adds, excludes and removes assets, absorbs gifts, starts auctions. A hostile one could set an
-///   oracle that lies; that waits in the timelock, and holders leave.
-/// - Curator: sets targets and bands. Worst: has the vault trade back and forth, at a loss within the budgets.
-/// - Guardian: stops rebalances and auctions, tightens the policy, lowers fees. Worst: weights drift, and nobody is paid.
-/// - Keeper: chooses when and by which route. Worst, whatever executor it names: `lossBudget`, refilled once a period, measured
-///   against the oracle, and nothing at all while no band is broken and no calendar period is open.
-/// - Anyone: mint, redeem, claim, sync, poke, collect fees, bid; and rebalance, once the policy has opened that, within the same limits.
+/// - Owner: sets policy, oracle and fees, adds, excludes and removes assets, absorbs gifts, starts auctions. Worst: sets an oracle that
+///   lies. That waits in the timelock, and holders can leave.
+/// - Curator: sets targets and bands. Worst: makes the vault trade back and forth, at a loss within the budgets.
+/// - Guardian: stops rebalances and auctions, tightens the policy, lowers fees. Worst: weights drift, and the fee recipient is not paid.
+/// - Keeper: chooses when and by which route. Worst, with any executor: holders lose `lossBudget`, refilled once a period, measured against
+///   the oracle. It can do nothing while no band is broken and no calendar period is open.
+/// - Anyone: mint, redeem, claim, sync, poke, collect fees, bid. Anyone may also rebalance once the policy opens it, within the same
+///   limits.
 ///
-/// LOSSES. If a token takes balance away, its ledger and the open claims on it are written down by the same factor: by `sync`, or by the
-/// redemption or claim that comes first. Until then nothing is paid in or traded of it. After more than dust is lost, trading pauses and
-/// the token is not bought until the owner says so.
+/// LOSSES. If a token takes balance away, its ledger entry and the open claims on it are written down by the same factor. `sync` does it,
+/// or the redemption or claim that comes first. Until then no deposit and no trade of that token passes. After a loss of more than dust,
+/// trading pauses and the token is not bought until the owner allows it.
 ///
-/// WE ASSUME, OR FUNDS ARE AT RISK. The oracle is right within its error; tokens do not lie about balances.
-/// WE ASSUME, OR IT STOPS. Feeds are fresh; somebody runs a keeper; tokens can be moved. If a token cannot be moved, its part becomes
-/// a claim and everything else goes on.
+/// WE ASSUME, OR FUNDS ARE AT RISK. The oracle is right within its error. Tokens do not lie about balances.
+/// WE ASSUME, OR IT STOPS. Feeds are fresh. An operator runs a keeper. Tokens can be moved. If a token cannot be moved, its part becomes a
+/// claim and everything else goes on.
 ///
-/// DELIBERATELY NOT DONE. No approval is ever given to anybody, no router is ever called, no price is asked on mint or redeem, the
-/// code cannot be upgraded, and tokens sent here without being asked change no share's value.
+/// DELIBERATELY NOT DONE. The vault approves nobody, calls no router, and reads no price on mint or redeem. Its code cannot be upgraded.
+/// Tokens that arrive without a deposit change no share's value.
 ///
-/// WHEN THE ORACLE IS GONE for good, or a feed or token is: the owner excludes the asset, or sets another oracle, or starts an auction on
-/// terms of its own: a floor for each pair, small lots, toward amounts of each token a share. No last price is ever used.
+/// WHEN THE ORACLE IS GONE for good, or a feed or a token is: the owner excludes the asset, sets another oracle, or starts an auction on
+/// explicit terms: a floor for each pair, small lots, and the amount of each token per share to reach. The last known price is never used.
 ///
-/// TWO CONTRACTS, ONE ADDRESS. What is seldom called runs in VaultExtension, on this storage. Its functions are declared here, so a vault
-/// has one ABI; redemptions never reach it.
+/// TWO CONTRACTS, ONE ADDRESS. VaultExtension holds the functions that are called seldom and runs on this storage. They are declared here
+/// as well, so a vault has one ABI. Redemptions never reach the extension.
 ///
 /// HOW TO STOP IT. `pauseRebalance` stops trading at once. Nothing stops `redeemInKind`.
 contract BasketVault is IBasketVault, VaultBase, ERC20Permit {
@@ -74,8 +75,8 @@ contract BasketVault is IBasketVault, VaultBase, ERC20Permit {
 
     /* KEEPER */
 
-    /// @dev What the caller asks for. Where sales are lowered, `minBuys` only name what may be bought, and their worth in all is in
-    /// `minimumE18` {usd18}: what the route brings less of, nobody can know.
+    /// @dev What the caller requests. If the sales were lowered, `minBuys` only names which assets may be bought, and `minimumE18` holds
+    /// the total value they must reach {usd18}: the contract cannot know of which asset the route brings less.
     struct Trade {
         uint256[] sales;
         uint256[] minBuys;
@@ -83,7 +84,7 @@ contract BasketVault is IBasketVault, VaultBase, ERC20Permit {
         uint256 minimumE18;
     }
 
-    /// @dev What a trade did, measured: what each asset gained (positive) or lost {tok}, and the values sold and bought {usd18}.
+    /// @dev Measured result of a trade: the change of each asset, gained (positive) or lost {tok}, and the values sold and bought {usd18}.
     struct Fill {
         int256[] changes;
         uint256 soldE18;
@@ -135,8 +136,9 @@ contract BasketVault is IBasketVault, VaultBase, ERC20Permit {
         );
     }
 
-    /// @dev Holds the sales against P1 and lowers them to what P1 and P6 allow: whoever redeems a little ahead of a rebalance lowers surplus,
-    /// need and budget with it. Finds the distance to the destination where that is not the target itself.
+    /// @dev Checks the sales against P1 and lowers them to what P1 and P6 allow. A redemption just ahead of a rebalance lowers surplus,
+    /// need and budget, and the rebalance follows. Also finds the distance to the destination where the destination is not the target
+    /// itself.
     function _fitSales(State memory s, Policy memory p, Basket memory b, Trade memory t) private pure {
         uint256 n = b.tokens.length;
         _checkLength(t.sales.length, n);
@@ -152,7 +154,8 @@ contract BasketVault is IBasketVault, VaultBase, ERC20Permit {
             (b.distanceE18, needE18) =
                 RebalancePolicy.toDestination(b.distancesE18, b.totalE18, b.bandsE18, p.destinationBps, p.dustBps);
         }
-        // Surpluses are worth about half of the distance, at the higher prices less than all of it: hardly ever is there anything to lower.
+        // Surpluses are worth about half of the distance, and at the higher prices less than all of it, so there is seldom anything to
+        // lower.
         if (fits && p.destinationBps == 0 && b.distanceE18 <= turnoverE18) return;
 
         uint256[] memory surpluses = Lists.uints(n);
@@ -179,22 +182,22 @@ contract BasketVault is IBasketVault, VaultBase, ERC20Permit {
         t.sales = fitted;
     }
 
-    /// @dev Sends the sales, calls the executor, and books what the balances say. The executor may do anything: every function here
-    /// that changes state is locked, and what it takes or fails to bring is found by `_settle`.
+    /// @dev Sends the sales, calls the executor, and updates the ledger by the measured balances. The executor may do anything: every
+    /// function here that changes state is locked, and `_settle` finds what the executor takes or fails to bring.
     function _trade(Basket memory b, Trade memory t, bytes calldata route) private returns (Fill memory f) {
         (uint256[] memory sales, uint256[] memory minBuys, address executor) = (t.sales, t.minBuys, t.executor);
         uint256 n = b.tokens.length;
         uint256[] memory balances = new uint256[](n);
         for (uint256 i; i < n; ++i) {
             address token = b.tokens.at(i);
-            // A token has no business being called as an executor, whatever it may answer to.
+            // A token must not be called as an executor, even if it has the function.
             if (token == executor) revert BadExecutor(executor);
             if (sales.at(i) | minBuys.at(i) == 0) continue;
             Holding h = Holding.wrap(uint128(b.entries.at(i))); // as it was stored
             if (minBuys.at(i) != 0 && h.isBarred()) revert PurchaseBarred(i);
             uint256 balance = _knownBalanceRaw(token);
             uint256 owedRaw = _owedRaw(token, h);
-            // What backs claims is not for sale, and nothing is bought to fill a hole.
+            // What backs claims is not for sale, and no purchase may cover a loss.
             if (balance < owedRaw) revert LossNotWrittenDown(i, balance, owedRaw);
             balances.set(i, balance);
         }
@@ -210,7 +213,7 @@ contract BasketVault is IBasketVault, VaultBase, ERC20Permit {
             uint256 held_ = b.held.at(i);
             Holding h = Holding.wrap(uint128(b.entries.at(i))); // as it was stored
             if (sales.at(i) != 0) {
-                // What the executor brought back was not sold; more than it got is a gift.
+                // What the executor returned counts as not sold. What it returned beyond that is a gift.
                 uint256 sold = Math.saturatingSub(balances.at(i), balance);
                 RebalancePolicy.checkTradeSize(i, sold, b.words.minTradeRaw(i));
                 held_ -= sold;
@@ -230,13 +233,14 @@ contract BasketVault is IBasketVault, VaultBase, ERC20Permit {
         if (f.soldE18 == 0) revert NothingSold();
     }
 
-    /// @dev The vault's balance. A caller that starves the token of gas, or a token that does not tell, must not make a sale unseen.
+    /// @dev The vault's balance {tok}. Reverts if the token does not report it: a caller that starves the token of gas must not hide a
+    /// sale.
     function _knownBalanceRaw(address token) private view returns (uint256 balanceRaw) {
         balanceRaw = _balanceRaw(token, gasleft());
         if (balanceRaw == type(uint256).max) revert BalanceUnknown(token);
     }
 
-    /// @dev Holds a trade against P2 to P6 and writes the new state, which it also leaves in `s`.
+    /// @dev Checks a trade against P2 to P6 and writes the new state, which it also leaves in `s`.
     function _settle(State memory s, Policy memory p, Basket memory b, Fill memory f) private {
         uint256 slippageLimitE18 = RebalancePolicy.slippageE18(
             p.startSlippageBps, p.maxSlippageBps, p.slippageRampSeconds, s.dueSince, block.timestamp
@@ -266,7 +270,7 @@ contract BasketVault is IBasketVault, VaultBase, ERC20Permit {
         );
         s.turnoverLevelE18 =
             uint64(RebalancePolicy.spendTurnover(s.turnoverLevelE18, f.soldE18, b.totalE18, p.turnoverBudgetBps));
-        // The calendar asks for no second one.
+        // A calendar period allows one rebalance, so only a broken band keeps the stamp.
         if (RebalancePolicy.firstBroken(distancesE18, totalE18, b.bandsE18) == RebalancePolicy.NONE) s.dueSince = 0;
         else if (s.dueSince == 0) s.dueSince = uint40(block.timestamp);
         s.rebalancedAt = uint40(block.timestamp);
@@ -301,7 +305,7 @@ contract BasketVault is IBasketVault, VaultBase, ERC20Permit {
         if (asked == 0) revert NothingHeld();
         _mint(receiver, shares);
 
-        // All books are done before the first token is called, so that what others read in the middle fits together.
+        // The ledger is complete before the first token is called, so a view that a token reads during the call is consistent.
         for (uint256 i; i < amounts.length; ++i) {
             if (amounts[i] == 0) continue;
             address token = words.token(i);
@@ -330,7 +334,7 @@ contract BasketVault is IBasketVault, VaultBase, ERC20Permit {
         return _redeem(shares, receiver, owner, minAmounts, skipped);
     }
 
-    /// @dev Nothing but tokens is called, and only after all books are done; no token's answer can make it fail.
+    /// @dev Calls tokens only, and only after the ledger is complete. No answer of a token can make it fail.
     function _redeem(uint256 shares, address receiver, address owner, uint256[] calldata minAmounts, uint256 skipped)
         private
         returns (uint256[] memory amounts)
@@ -367,18 +371,19 @@ contract BasketVault is IBasketVault, VaultBase, ERC20Permit {
             if (amount == 0) continue;
             address token = words.token(i);
             if (skipped >> i & 1 != 0 || !_trySend(token, receiver, amount)) {
-                // Who spends an allowance acts for the owner, and may be the receiver only on the way to it.
+                // A spender with an allowance acts for the owner. Its receiver may be only a station on the way, so the claim is the
+                // owner's.
                 _openClaim(i, token, msg.sender == owner ? receiver : owner, amount);
             }
         }
         emit RedeemedInKind(msg.sender, receiver, owner, shares, amounts);
     }
 
-    /// @dev The ledger's entry of an asset, after a loss that was not written down yet; the caller stores it. A token that does not tell its
+    /// @dev The ledger entry of an asset after a loss that was not written down yet. The caller stores it. A token that does not report its
     /// balance lost nothing.
     function _afterLoss(uint256[] memory words, uint256 asset, Holding h) private returns (Holding) {
         if (Holding.unwrap(h) == 0) return h;
-        // Or the caller could starve the token by a low gas limit and leave a loss to others.
+        // Otherwise the caller could starve the token by a low gas limit and leave a loss to other holders.
         if (gasleft() < BALANCE_GAS * 64 / 63 + 50_000) {
             revert NotEnoughGas(gasleft(), BALANCE_GAS * 64 / 63 + 50_000);
         }
@@ -387,16 +392,16 @@ contract BasketVault is IBasketVault, VaultBase, ERC20Permit {
         return balance < _owedRaw(token, h) ? _writeDown(words, asset, token, h, balance) : h;
     }
 
-    /// @dev Books that a holder is due an amount of a token: units for it, at what a unit stands for now, rounded down.
+    /// @dev Records a claim of a holder on an amount of a token, in units at their present value, rounded down.
     function _openClaim(uint256 asset, address token, address holder, uint256 amountRaw) private {
         ClaimPool memory c = _claimPools[token];
         if (c.units >> 32 > c.amountRaw) {
-            // Losses left less than 2^-32 of the claims of before: they end, or the next loss could end this one with them.
+            // Losses left less than 2^-32 of the earlier claims. They end here, because the next loss could end this new claim with them.
             uint256 heldRaw = _held[asset].amountRaw();
             emit Synced(token, heldRaw, heldRaw, c.amountRaw, 0);
             (c.units, c.amountRaw, c.generation) = (0, 0, c.generation + 1);
         }
-        // Only a token with more units than any real one has could bring all claims to 2^128.
+        // Only a token with a larger supply than any real token could bring all claims to 2^128.
         uint256 amount = Math.min(amountRaw, type(uint128).max - c.amountRaw);
         // {unit} = {tok} * {unit} / {tok}; units stay below 2^64 times the amount
         uint256 units = c.amountRaw == 0 ? amount : Math.mulDiv(amount, c.units, c.amountRaw);
@@ -530,13 +535,13 @@ contract BasketVault is IBasketVault, VaultBase, ERC20Permit {
 
     /* FLOW */
 
-    /// @dev What mint and redeem both begin with.
+    /// @dev Checks that mint and redeem share.
     function _checkFlow(uint256 shares, address receiver) private view {
         if (shares == 0) revert ZeroShares();
         _checkReceiver(receiver);
     }
 
-    /// @dev What `shares` of `supply` cost: their part of each holding, and the fee on entry. Up: those who stay keep the dust.
+    /// @dev Cost of `shares` of `supply`: their part of each holding, plus the entry fee. Rounds up: existing holders keep the dust.
     // {tok} = {tok} * {share} / {share}
     function _entryAmounts(uint256 shares, uint256 n, uint256 supply, uint256 entryBps)
         private
@@ -550,10 +555,10 @@ contract BasketVault is IBasketVault, VaultBase, ERC20Permit {
         }
     }
 
-    /// @dev Tries to send; false if the token refused in any way. A token can neither burn all gas nor flood memory: it gets
+    /// @dev Tries to send. Returns false if the token refused in any way. A token can neither burn all gas nor flood memory: it gets
     /// `TRANSFER_GAS`, and 32 bytes of its answer are read.
     function _trySend(address token, address receiver, uint256 amount) private returns (bool sent) {
-        // Or the caller could starve the transfer by a low gas limit and turn a sound token into a claim.
+        // Otherwise the caller could starve the transfer by a low gas limit and turn a good token into a claim.
         uint256 needed = TRANSFER_GAS * 64 / 63 + 50_000;
         if (gasleft() < needed) revert NotEnoughGas(gasleft(), needed);
         uint256 selector = uint32(IERC20.transfer.selector);
@@ -564,7 +569,7 @@ contract BasketVault is IBasketVault, VaultBase, ERC20Permit {
             mstore(add(data, 36), amount)
             mstore(0, 0)
             sent := call(TRANSFER_GAS, token, 0, data, 68, 0, 32)
-            // Either nothing came back from something with code, or at least a word, and that word is 1.
+            // Success: an address with code returned nothing, or it returned at least one word, and that word is 1.
             switch returndatasize()
             case 0 { sent := and(sent, gt(extcodesize(token), 0)) }
             default { sent := and(sent, and(gt(returndatasize(), 31), eq(mload(0), 1))) }
@@ -573,8 +578,8 @@ contract BasketVault is IBasketVault, VaultBase, ERC20Permit {
 
     /* EXTENSION */
 
-    // Who may call each of these, and what it does, stands in IVaultExtension; VaultExtension does it. Parameters are named, and mentioned, so
-    // that wallets and explorers show what each one is; the statements that mention them cost nothing.
+    // IVaultExtension documents who may call each of these and what it does. VaultExtension holds the code. Parameters are named and
+    // mentioned so that wallets and explorers show them. The statements that mention them cost nothing.
     // slither-disable-start redundant-statements
 
     /// @inheritdoc IVaultExtension
@@ -714,10 +719,12 @@ contract BasketVault is IBasketVault, VaultBase, ERC20Permit {
 
     // slither-disable-end redundant-statements
 
-    /// @dev Runs the extension as this contract's own code, on this contract's storage, and answers what it answers: it never returns.
+    /// @dev Runs the extension as this contract's own code, on this contract's storage, and ends the call with its answer: it never
+    /// returns.
     function _extend() private {
         address extension = EXTENSION;
-        // Memory-safe, as all assembly of this contract must be: otherwise the compiler gives up its best optimizations for all of it.
+        // Memory-safe, as all assembly of this contract must be: otherwise the compiler turns off its best optimizations for the whole
+        // contract.
         assembly ("memory-safe") {
             let data := mload(0x40)
             calldatacopy(data, 0, calldatasize())

@@ -11,12 +11,12 @@ import { ConfigCode } from "./libraries/ConfigCode.sol";
 import { RebalancePolicy } from "./libraries/RebalancePolicy.sol";
 
 /// @title ConfigStore
-/// @notice WHAT IT IS. The rules a vault's configuration must pass, how each change of it is made, and the place that stores it. One
-/// store serves every vault; it holds no funds, keeps no state and knows no roles: what it returns means something only to the vault
-/// that asked. It is apart from BasketVault so that both stay far below the size limit.
+/// @notice WHAT IT IS. Rules that a vault's configuration must pass, the code for each change of it, and the factory of its storage. One
+/// store serves every vault. It holds no funds, keeps no state and knows no roles: its result has a meaning only for the vault that called.
+/// It is separate from BasketVault so that both stay far below the size limit.
 ///
-/// PRICES are asked for only where one is promised: of every asset when the oracle is set, of one that is added or included. No other
-/// change needs any, so a policy can be tightened and an asset excluded while feeds are down.
+/// PRICES are read only where a sound price is required: of every asset when the oracle is set, and of an asset that is added or included.
+/// Other changes read no price, so a policy can be tightened and an asset excluded while feeds are down.
 contract ConfigStore is IConfigStore {
     using ConfigCode for uint256[];
     using SafeCast for uint256;
@@ -51,7 +51,7 @@ contract ConfigStore is IConfigStore {
     function setPolicy(address config, IBasketVault.Policy calldata policy) external returns (address pointer) {
         IBasketVault.Config memory c = _present(config);
         c.policy = policy;
-        pointer = _write(c); // which knows that all is in range
+        pointer = _write(c); // which checks all ranges
         _checkMends(c.policy);
     }
 
@@ -59,13 +59,13 @@ contract ConfigStore is IConfigStore {
     function tightenPolicy(address config, IBasketVault.Policy calldata p) external returns (address pointer) {
         IBasketVault.Config memory c = _present(config);
         IBasketVault.Policy memory old = c.policy;
-        // Whatever passes under `p` passes under `old`: tests/proofs/tightening.py proves it of these lines.
+        // Every trade that passes under `p` passes under `old`: tests/proofs/tightening.py proves it of these lines.
         _checkNotAbove("startSlippageBps", p.startSlippageBps, old.startSlippageBps);
         _checkNotAbove("maxSlippageBps", p.maxSlippageBps, old.maxSlippageBps);
         _checkNotBelow("slippageRampSeconds", p.slippageRampSeconds, old.slippageRampSeconds);
         _checkNotBelow("minProgressBps", p.minProgressBps, old.minProgressBps);
-        // Dust also keeps bands wide and the calendar quiet, and a destination measures both what is needed and what is progress:
-        // whichever way either moves, something passes that did not.
+        // Dust also keeps bands wide and the calendar closed, and the destination measures both need and progress. A change of either value
+        // in either direction lets a trade pass that did not pass before.
         _checkSame("dustBps", p.dustBps, old.dustBps);
         _checkSame("destinationBps", p.destinationBps, old.destinationBps);
         _checkNotBelow("cooldownSeconds", p.cooldownSeconds, old.cooldownSeconds);
@@ -73,7 +73,7 @@ contract ConfigStore is IConfigStore {
         _checkNotBelow("lossPeriodSeconds", p.lossPeriodSeconds, old.lossPeriodSeconds);
         _checkNotAbove("turnoverBudgetBps", p.turnoverBudgetBps, old.turnoverBudgetBps);
         _checkNotBelow("turnoverPeriodSeconds", p.turnoverPeriodSeconds, old.turnoverPeriodSeconds);
-        // Another calendar has its periods elsewhere, so one could begin sooner: it can only be dropped.
+        // Changing the period could start one earlier, so tightening may only disable the calendar.
         if (p.calendarSeconds != 0) _checkSame("calendarSeconds", p.calendarSeconds, old.calendarSeconds);
         if (p.openAfterSeconds != 0) {
             if (old.openAfterSeconds == 0) revert PolicyLooser("openAfterSeconds", p.openAfterSeconds, 0);
@@ -186,7 +186,7 @@ contract ConfigStore is IConfigStore {
         if (!c.assets[asset].excluded) revert AssetNotExcluded(asset);
     }
 
-    /// @dev Where targets are now, summing to exactly 1e18.
+    /// @dev Present targets, rounded to a sum of exactly 1e18.
     function _targetsNow(IBasketVault.Config memory c) private view returns (uint256[] memory targetsE18) {
         targetsE18 = new uint256[](c.assets.length);
         for (uint256 i; i < targetsE18.length; ++i) {
@@ -197,7 +197,7 @@ contract ConfigStore is IConfigStore {
         _scaleToOne(targetsE18);
     }
 
-    /// @dev Scales weights to a sum of exactly 1e18; the largest takes what rounding leaves. Refused if all are zero.
+    /// @dev Scales weights to a sum of exactly 1e18, rounded down. The largest gets the rest. Refused if all are zero.
     function _scaleToOne(uint256[] memory weightsE18) private pure {
         uint256 sum;
         for (uint256 i; i < weightsE18.length; ++i) {
@@ -221,9 +221,9 @@ contract ConfigStore is IConfigStore {
         uint256 glideEnd
     ) private view {
         c.glideStart = uint40(block.timestamp);
-        c.glideEnd = uint40(glideEnd); // three years from now, or as it was
+        c.glideEnd = uint40(glideEnd); // at most three years from now, or unchanged
         for (uint256 i; i < c.assets.length; ++i) {
-            // A target that does not fit cannot be part of a sum of 1e18.
+            // A target that does not fit cannot be part of a sum of 1e18, so the cast reverts.
             c.assets[i].startTargetE18 = startsE18[i].toUint64();
             c.assets[i].targetE18 = targetsE18[i].toUint64();
         }
@@ -233,7 +233,7 @@ contract ConfigStore is IConfigStore {
         (a.bandBps, a.relativeBandBps, a.minTradeRaw) = (band.bandBps, band.relativeBandBps, band.minTradeRaw);
     }
 
-    /// @dev Checks all that can be checked without asking anyone, and stores it.
+    /// @dev Checks everything that needs no outside call, and stores the configuration.
     function _write(IBasketVault.Config memory c) private returns (address pointer) {
         _checkPolicy(c.policy);
         _checkAssets(c.assets, uint256(c.policy.dustBps) + 1);
@@ -247,7 +247,7 @@ contract ConfigStore is IConfigStore {
         assembly ("memory-safe") {
             pointer := create(0, add(initCode, 32), mload(initCode))
         }
-        // Creation can only fail for want of gas, which must not leave a vault without a configuration.
+        // Creation can fail only if gas runs out, and that must not leave a vault without a configuration.
         assert(pointer != address(0));
         emit Written(msg.sender, pointer, c);
     }
@@ -270,18 +270,20 @@ contract ConfigStore is IConfigStore {
         if (p.calendarSeconds != 0) _checkPeriod(p.calendarSeconds);
     }
 
-    /// @dev Refuses budgets that are too small for the least rebalance P4 accepts of the largest break there can be: all of the basket in an
-    /// asset of target 0. A bucket is never more than empty, so waiting would not help.
-    // Let m be the least progress, s the loss per value sold, A and B {usd18} what lies above and below all destinations; E = A + B, A <= V.
+    /// @dev Refuses budgets that are too small for the least rebalance that P4 accepts after the largest possible break: the whole basket
+    /// in an asset of target 0. A bucket cannot be more than empty, so waiting would not help.
+    // Let m be the least progress, s the loss per value sold, A and B {usd18} what lies above and below all destinations; E = A + B, A <=
+    // V.
     // Selling S takes at most S off A and S off B, so P4 needs S >= m * A where A = B or B = 0, and S = m * max(A, B) suffices anywhere
-    // between. That is at most m * V, at any destination, and m * V where A = V. A loss shrinks V, and S only grows with it. That dust and
-    // the destination's width ask for less is not counted: a policy must not live on what others may set.
-    // P6: {1} turnoverBudget >= S / V = m, or that break is never mended without a gift.
-    // P5: {1} lossBudget >= s * S / V = s * m. s is the most slippage, not the start: P2 climbs to it until somebody trades, and where
-    // the market asks for it, a smaller loss budget would refuse every time what P2 accepts.
-    // Not refused, as none of it makes a trade impossible: any cooldown, ramp or period (slow), no slippage (who trades at the oracle's
-    // price serves), a minimum trade above all holdings (which a deposit may change, and a curator).
-    // P3: without dust, a loss of one unit lowers the target of an untraded asset at or above its own, which then stands further from it.
+    // between. That is at most m * V, at any destination, and m * V where A = V. A loss shrinks V, and S only grows with it. Dust and the
+    // destination's width need less. That is not counted: a policy must not depend on values that other roles may set.
+    // P6: {1} turnoverBudget >= S / V = m. Otherwise only a gift can repair that break.
+    // P5: {1} lossBudget >= s * S / V = s * m. s is the largest slippage and not the start, because P2 climbs to it until there is a trade.
+    // If the market requires that slippage, a smaller loss budget would refuse every time what P2 accepts.
+    // Not refused, because a trade stays possible: any cooldown, ramp or period (slow), zero slippage (a trade at the oracle's price
+    // passes), a minimum trade above all holdings (a deposit or the curator may change that).
+    // P3: without dust, a loss of one unit lowers the target of an untraded asset that is at or above its own, and that asset then stands
+    // further from it.
     function _checkMends(IBasketVault.Policy memory p) private pure {
         if (p.dustBps == 0) revert DustBelowMinimum(p.dustBps, 1);
         _checkBudget("turnoverBudgetBps", p.turnoverBudgetBps, p.minProgressBps);
@@ -297,7 +299,8 @@ contract ConfigStore is IConfigStore {
         if (periodSeconds < MIN_PERIOD_SECONDS) revert PeriodOutOfRange(periodSeconds, MIN_PERIOD_SECONDS);
     }
 
-    /// @dev Tokens differ; bands are wider than dust; targets sum to one, now and at the end; excluded assets have none.
+    /// @dev Checks that tokens differ, bands are wider than dust, targets sum to one now and at the end, and excluded assets have no
+    /// target.
     function _checkAssets(IBasketVault.Asset[] memory assets, uint256 minBandBps) private pure {
         uint256 startSumE18;
         uint256 sumE18;

@@ -11,37 +11,38 @@ import { BoundedCall } from "./libraries/BoundedCall.sol";
 import { PackedFeed, PackedFeeds } from "./libraries/PackedFeed.sol";
 
 /// @title OracleHub
-/// @notice WHAT IT IS. A table from token to price feed, with the rules each answer must pass: positive, younger than its own
-/// heartbeat, inside its own sane range. A feed may answer in something that has a feed of its own. A token may have a second source.
-/// It holds no funds and knows no vault.
+/// @notice WHAT IT IS. A table from token to price feed, with the rules that each answer must pass: positive, younger than the token's
+/// heartbeat, inside the token's sane range. A feed may answer in a quote that has a feed of its own. A token may have a second source. The
+/// hub holds no funds and knows no vault.
 ///
-/// SOURCES. A token's own Chainlink-style feed is read directly, because that costs the least. Everything else (second sources, averages,
+/// SOURCES. A token's own Chainlink-style feed is read directly, because that is cheapest. Everything else (second sources, averages,
 /// rates, feeds that can be paused) is read through an adapter (`IPriceSource`) by its address: the hub knows no kinds of sources. An
-/// adapter is called with bounded gas, and its answer is judged by the same rules as a feed's.
+/// adapter is called with bounded gas, and its answer must pass the same rules as a feed's.
 ///
-/// TWO SOURCES. The feed alone is the primary price. `loE18` and `hiE18` are the lower and the higher of both, so what is sold is valued
-/// at the dearer and what is bought at the cheaper: if either source is right, the true loss stays inside the slippage limit. A second
-/// source that fails, or differs by more than its limit, is a fault: it stops trading and never starts it. Two sources that rest on one
-/// feed would be wrong together, so they are refused: no feed and no quote may stand behind both.
+/// TWO SOURCES. The feed alone is the primary price. `loE18` and `hiE18` are the lower and the higher of both. What is sold is valued at
+/// the higher price, what is bought at the lower. So if either source is right, the true loss stays inside the slippage limit. A second
+/// source that fails, or differs by more than its limit, is a fault: it stops trading and never starts it. Two sources with a common feed
+/// would be wrong together, so they are refused: no feed and no quote may stand behind both.
 ///
-/// ROLES. The authority may set feeds and sources and remove sources (delayed: a wrong price is how a vault would be robbed), and at
-/// once tighten the rules of a feed or source or remove a feed: that only stops rebalancing. Anyone may read.
+/// ROLES. The authority may set feeds and sources and remove sources. That waits: a wrong price is the way to rob a vault. At once it may
+/// tighten the rules of a feed or source, or remove a feed: that only stops rebalancing. Anyone may read.
 ///
 /// WE ASSUME, OR FUNDS ARE AT RISK. Of a token's sources, one that passes its rules is right within its deviation threshold. The vault's
-/// loss limits are limits against these prices. Adapters that the owner sets read what their parameters say, and list what they read. The
+/// loss limits are limits against these prices. Adapters that the owner sets read what their parameters state, and list what they read. The
 /// owner knows where feeds come from: sources are compared by the addresses that are read, so two proxies of one aggregator look like two
-/// feeds. A later change of a quote's feed is not checked against the tokens that are quoted in it: they are not listed here. Whoever
-/// sets such a feed must know that none of them has it behind its other source.
+/// feeds. A later change of a quote's feed is not checked against the tokens that use the quote, because the hub has no list of them. The
+/// owner must check, before such a change, that none of these tokens has the new feed behind its other source.
 /// WE ASSUME, OR IT STOPS. Sources answer in time. A source or adapter that reverts, burns gas, or answers nonsense is reported as a fault.
 ///
-/// DELIBERATELY NOT DONE. No last good price, no averaging of sources, no fallback to an unjudged one: without a sound price there is no
-/// rebalance, and exits never ask for one. No dollar is assumed to be worth a dollar: a stablecoin has a feed like any token. The
-/// sequencer's feed cannot be changed: it is a fact of the chain, and another one is another hub, which a vault takes over by `setOracle`.
+/// DELIBERATELY NOT DONE. There is no last good price, no average of sources, and no fallback to an unchecked source: without a sound price
+/// there is no rebalance. Exits read no price. The hub does not assume that a stablecoin is worth a dollar: it has a feed like any token.
+/// The sequencer's feed cannot be changed, because it belongs to the chain. Another feed needs another hub, which a vault takes over by
+/// `setOracle`.
 contract OracleHub is IOracleHub, AccessManaged {
     uint256 private constant E18 = 1e18;
     uint256 private constant BPS = 10_000;
     uint8 private constant MAX_FEED_DECIMALS = 18;
-    uint256 private constant MAX_DIVERGENCE_BPS = 2_000; // 20 %: sources that may differ more say nothing of each other
+    uint256 private constant MAX_DIVERGENCE_BPS = 2_000; // 20 %: sources that may differ by more do not check each other
 
     /// Flags of a packed feed: the answer is in `_quotes`, a second source is in `_sources`, the feed is an adapter that takes `_params`.
     uint256 private constant QUOTED = 1;
@@ -65,7 +66,9 @@ contract OracleHub is IOracleHub, AccessManaged {
         uint40 sourceAt;
     }
 
-    /// @param sequencerFeed 0 on a chain without one; then the grace does not matter
+    /// @param authority_ AccessManager that decides who may call what
+    /// @param sequencerFeed uptime feed of the chain's sequencer; 0 on a chain without one, where the grace is not used
+    /// @param graceSeconds time after the sequencer's return during which prices are not used
     constructor(address authority_, address sequencerFeed, uint256 graceSeconds) AccessManaged(authority_) {
         if (sequencerFeed != address(0) && graceSeconds == 0) revert GraceZero(sequencerFeed);
         SEQUENCER_FEED = sequencerFeed;
@@ -127,7 +130,8 @@ contract OracleHub is IOracleHub, AccessManaged {
         _changed[token].feedAt = uint40(block.timestamp);
         _checkIndependent(token);
 
-        // Judged as it is stored, so that no feed is quoted in itself. The second source may say what it likes: it can only stop.
+        // Checked as it is stored, so that no feed is quoted in itself. The second source is not checked here: its fault can only stop
+        // trading.
         Price memory p;
         _primary(p, token, _feeds[token]);
         if (p.fault != Fault.None) revert UnsoundFeed(asked.feed, p.fault);
@@ -143,8 +147,8 @@ contract OracleHub is IOracleHub, AccessManaged {
         }
     }
 
-    /// @dev Refuses two sources that would be wrong together. Behind each stands what it reads and what its quote's feed reads. Called once
-    /// both are stored; where there is no second source, nothing stands behind it.
+    /// @dev Refuses two sources that would be wrong together. Behind each source stands what it reads and what its quote's feed reads.
+    /// Called once both are stored. Without a second source there is nothing to compare.
     function _checkIndependent(address token) private view {
         Source storage second = _sources[token];
         if (second.adapter == address(0)) return;
@@ -165,7 +169,7 @@ contract OracleHub is IOracleHub, AccessManaged {
         }
     }
 
-    /// @dev What a token's feed reads; nothing for USD, which is 0, and for what has no feed.
+    /// @dev Addresses that a token's feed reads. Empty for USD, which is 0, and for a token without a feed.
     function _behind(address token) private view returns (address[] memory list) {
         PackedFeed f = token == address(0) ? PackedFeed.wrap(0) : _feeds[token];
         if (f.feed() == address(0)) return list;
@@ -175,7 +179,7 @@ contract OracleHub is IOracleHub, AccessManaged {
     }
 
     /// @inheritdoc IOracleHub
-    /// @dev Takes its source in memory: as calldata, it would keep the compiler from inlining how `prices` reads a token, which costs 36 gas.
+    /// @dev Takes the source in memory: as calldata, the compiler would no longer inline how `prices` reads a token, which costs 36 gas.
     function setSource(address token, Source memory source) external restricted {
         if (source.maxDivergenceBps == 0 || source.maxDivergenceBps > MAX_DIVERGENCE_BPS) {
             revert DivergenceOutOfRange(source.maxDivergenceBps, MAX_DIVERGENCE_BPS);
@@ -211,7 +215,7 @@ contract OracleHub is IOracleHub, AccessManaged {
     /* GUARDIAN */
 
     /// @inheritdoc IOracleHub
-    /// @dev The feed is not asked: rules can be tightened until its present answer fails them, and while it does not answer.
+    /// @dev Does not read the feed: rules can be tightened until the present answer fails them, and while the feed does not answer.
     function tightenFeed(address token, uint32 heartbeatSeconds, uint128 minPriceE18, uint128 maxPriceE18)
         external
         restricted
@@ -257,7 +261,7 @@ contract OracleHub is IOracleHub, AccessManaged {
     /* VIEWS */
 
     /// @inheritdoc IOracleHub
-    /// @dev Fills its answer in place: what the compiler would make of the same in Solidity costs 370 gas more for each token.
+    /// @dev Fills its answer in place: the same in plain Solidity costs 370 gas more for each token.
     function prices(address[] calldata tokens) external view returns (Price[] memory) {
         uint256 n = tokens.length;
         Price[] memory list = _answerOf(n);
@@ -269,13 +273,13 @@ contract OracleHub is IOracleHub, AccessManaged {
         }
         if (SEQUENCER_FEED != address(0)) _heedSequencer(list);
         assembly ("memory-safe") {
-            // Behind the places of its prices, the list has its whole answer.
+            // The whole ABI-encoded answer stands behind the list's pointers to its prices.
             return(add(list, shl(5, add(n, 1))), add(64, shl(7, n)))
         }
     }
 
-    /// @dev A list of n zeroed prices. They stand side by side behind their places, headed by 32 (where the list begins) and n: that is
-    /// how the ABI wants the list.
+    /// @dev A list of n zeroed prices. They stand next to each other behind the list's pointers, with a head of 32 (where the list begins)
+    /// and n: that is the ABI encoding of the list.
     function _answerOf(uint256 n) private pure returns (Price[] memory list) {
         assembly ("memory-safe") {
             list := mload(0x40)
@@ -312,8 +316,8 @@ contract OracleHub is IOracleHub, AccessManaged {
     }
 
     /// @inheritdoc IOracleHub
-    /// @dev It never goes back: a quote is dropped by a change of the token itself, which is later than what happened to the quote before.
-    /// Quotes count by their feeds alone, as in prices.
+    /// @dev It never decreases: a quote is dropped by a change of the token itself, which is later than any earlier change of the quote.
+    /// Only the feed of a quote counts, as in `prices`.
     function changedAt(address token) external view returns (uint256) {
         Times storage own = _changed[token];
         uint256 primaryAt = Math.max(own.feedAt, _quoteChangedAt(_quotes[token]));
@@ -341,15 +345,15 @@ contract OracleHub is IOracleHub, AccessManaged {
 
     /* READING */
 
-    /// @dev A feed's answer by its rules, in the order in which a failure is reported. `p` comes zeroed, and is filled in place.
-    /// What `Chainlink.priceOf` and `_readAdapter` do is written out here: shared, it costs 190 gas more for each token.
+    /// @dev Reads a feed and applies its rules, in the order in which a failure is reported. `p` comes zeroed, and is filled in place. The
+    /// code of `Chainlink.priceOf` and `_readAdapter` is written out here: shared, it costs 190 gas more for each token.
     function _readFeed(Price memory p, PackedFeed f) private view {
         (bool answered, int256 answer,, uint256 updatedAt) = Chainlink.latest(f.feed());
         if (!answered) {
             p.fault = f.feed() == address(0) ? Fault.NoFeed : Fault.CallFailed;
             return;
         }
-        // An answer above 2^128 cannot be sane, and scaling it could overflow. Zero less one, and what is negative, are above, too.
+        // An answer above 2^128 cannot be sane, and scaling it could overflow. Zero minus one, and negative answers, are above it, too.
         unchecked {
             if (uint256(answer) - 1 >= type(uint128).max) {
                 p.fault = answer <= 0 ? Fault.NotPositive : Fault.OutOfRange;
@@ -368,7 +372,7 @@ contract OracleHub is IOracleHub, AccessManaged {
         }
     }
 
-    /// @dev As `_readFeed`, where the feed is an adapter.
+    /// @dev Does what `_readFeed` does, for a feed that is an adapter.
     function _readAdapter(Price memory p, PackedFeed f, address token, bytes memory params) private view {
         uint256[] memory words = new uint256[](3);
         if (!BoundedCall.read(f.feed(), abi.encodeCall(IPriceSource.read, (token, params)), words)) {
@@ -395,13 +399,13 @@ contract OracleHub is IOracleHub, AccessManaged {
         p.primaryE18 = priceE18;
     }
 
-    /// @dev As `_readFeed`, of a token with a quote or a second source.
+    /// @dev Does what `_readFeed` does, for a token with an adapter, a quote or a second source.
     function _readMore(Price memory p, address token, PackedFeed f) private view {
         _primary(p, token, f);
         if (f.flags() & CHECKED != 0 && p.fault == Fault.None) _compare(p, token);
     }
 
-    /// @dev The feed's price in USD. The range of a quoted feed is of the product.
+    /// @dev The feed's price in USD, rounded down. The range of a quoted feed applies to the product.
     function _primary(Price memory p, address token, PackedFeed f) private view {
         if (f.flags() & QUOTED == 0) return _readOwn(p, token, f);
         _readOwn(p, token, f.unranged());
@@ -416,7 +420,7 @@ contract OracleHub is IOracleHub, AccessManaged {
         else _readAdapter(p, f, token, _params[token]);
     }
 
-    /// @dev What is worth `ratioE18` of `quote`, in USD, rounded down. A quote's own feed must be in USD.
+    /// @dev Value of `ratioE18` of `quote` in USD {usd18}, rounded down. A quote's own feed must be in USD.
     function _inUsd(Fault fault, uint256 ratioE18, address quote) private view returns (Fault, uint256 priceE18) {
         if (fault != Fault.None) return (fault, 0);
         if (ratioE18 > type(uint128).max) return (Fault.OutOfRange, 0);
@@ -443,7 +447,7 @@ contract OracleHub is IOracleHub, AccessManaged {
         if ((p.hiE18 - p.loE18) * BPS > p.loE18 * _sources[token].maxDivergenceBps) p.fault = Fault.Diverged;
     }
 
-    /// @dev The second source's price in USD, or its own fault and nothing.
+    /// @dev The second source's price in USD {usd18/whole token}, rounded down, or its own fault and 0.
     function _second(address token) private view returns (Fault fault, uint256 priceE18) {
         Source storage s = _sources[token];
         Price memory own;
@@ -463,7 +467,8 @@ contract OracleHub is IOracleHub, AccessManaged {
         }
     }
 
-    /// @dev Why no price of this chain may be used now. A feed that does not answer, or has not begun, cannot say that all is well.
+    /// @dev Why no price of this chain may be used now. A sequencer feed that does not answer, or has not begun, counts as a stopped
+    /// sequencer.
     function _sequencer() private view returns (Fault) {
         (bool answered, int256 down, uint256 since,) = Chainlink.latest(SEQUENCER_FEED);
         if (!answered || down != 0 || since == 0) return Fault.SequencerDown;

@@ -21,14 +21,15 @@ import { UniswapV4Venue } from "./venues/UniswapV4Venue.sol";
 import { WstETHVenue } from "./venues/WstETHVenue.sol";
 
 /// @title RouteHops
-/// @notice What a compact route says, and how each of its hops is made: with what this contract holds, for itself or for `msg.sender`.
+/// @notice Format of a compact route, and the code for each of its hops, which trade the balance of this contract, for itself or for
+/// `msg.sender`.
 ///
-/// ROUTE. Hops one after another, each with a head of the same form and the body its venue wants (see contracts/venues):
-/// venue (1 byte), amount (16; 0 means all there is of tokenIn), tokenIn (20), tokenOut (20), flags (1), length of the body (2), body.
-/// Flags of every venue: bit 0, the amount is what comes out, and as much goes in as that costs; bit 1, the result goes straight to the
-/// caller; bits 2 and 3, tokenIn and tokenOut are WETH here but ether there. The other four bits are the venue's.
-/// A route is split by hops that name a part of the amount, and goes on by hops that name 0. Its writer is believed: what a venue pays
-/// in another token than the hop names stays here for anybody. `rebalancer/route.py` writes routes.
+/// ROUTE. Hops one after another, each with a head of the same form and a body for its venue (see contracts/venues):
+/// venue (1 byte), amount (16; 0 means the whole balance of tokenIn), tokenIn (20), tokenOut (20), flags (1), length of the body (2), body.
+/// Flags of every venue: bit 0, `amount` is the output, and the input is what it costs; bit 1, the result goes straight to the caller; bits
+/// 2 and 3, tokenIn and tokenOut are WETH here but ether at the venue. The other four bits belong to the venue.
+/// Hops that name a part of the amount split a route, and hops that name 0 continue it. The writer of a route is trusted: if a venue pays
+/// in another token than the hop names, that token stays here and anybody may take it. `rebalancer/route.py` writes routes.
 abstract contract RouteHops is
     UniswapV3Venue,
     SwapRouter02Venue,
@@ -44,12 +45,12 @@ abstract contract RouteHops is
 {
     uint256 internal constant HEAD = 60;
 
-    /// @notice The route names a venue that is not known here.
+    /// @notice The hop at `position` {bytes} names an unknown venue.
     error UnknownVenue(uint256 position, uint256 venue);
-    /// @notice The route ends in the middle of a hop.
+    /// @notice The route ends inside the hop at `position` {bytes}.
     error TruncatedRoute(uint256 position, uint256 length);
 
-    /// @dev Makes the hop that begins at `at` and says where the next begins, and whether the result went straight to the caller.
+    /// @dev Runs the hop that begins at `at`. Returns where the next begins, and whether the result went straight to the caller.
     function _hop(bytes calldata route, uint256 at)
         internal
         returns (uint256 next, address tokenIn, address tokenOut, bool paid)
@@ -91,7 +92,7 @@ abstract contract RouteHops is
         )
     {
         assembly ("memory-safe") {
-            // Words that end where amount, tokenIn, and the head end; what stands before is cut.
+            // Each word ends where amount, tokenIn, or the head ends. Masks remove the bytes in front.
             let start := add(route.offset, at)
             let head := calldataload(start)
             venue := shr(248, head)
@@ -104,17 +105,17 @@ abstract contract RouteHops is
             body.length := and(tail, 0xffff)
             next := add(add(at, HEAD), body.length)
         }
-        // A head that is cut off ends beyond the route, whatever length it was read to have.
+        // A head that is cut off ends beyond the route, whatever body length was read from it.
         if (route.length < next) revert TruncatedRoute(at, route.length);
     }
 }
 
 /// @title RouteExecutor
-/// @notice WHAT IT IS. The reference executor: turns the tokens it was just sent into others along a route (see RouteHops), sends every
-/// result and every leftover to its caller, and ends with nothing.
+/// @notice WHAT IT IS. The reference executor: swaps the tokens it was just sent along a route (see RouteHops), sends every result and
+/// every leftover to its caller, and ends with no balance.
 ///
-/// ROLES. None. Anyone may call it, for tokens they sent in the same transaction. It keeps no state, no allowance and no balance
-/// between transactions; what somebody leaves here, anybody may take.
+/// ROLES. None. Anyone may call it, for tokens they sent in the same transaction. It keeps no state, no allowance and no balance between
+/// transactions. Tokens that are left here may be taken by anybody.
 ///
 /// WE ASSUME NOTHING of routes, pools and routers: the caller measures what comes back and reverts if it is too little.
 contract RouteExecutor is IRouteExecutor, RouteHops, ReentrancyGuardTransient {
@@ -125,7 +126,7 @@ contract RouteExecutor is IRouteExecutor, RouteHops, ReentrancyGuardTransient {
 
     /// @inheritdoc IExecutor
     function executeRoute(bytes calldata route) external nonReentrant {
-        // At most two tokens a hop (its input, and an output kept for later) can be left over; a hop has at least HEAD bytes.
+        // At most two tokens per hop (its input, and an output kept for later) can be left over. A hop has at least HEAD bytes.
         address[] memory touched = Lists.addresses(route.length / (HEAD / 2));
         uint256 count;
         for (uint256 at; at < route.length;) {
@@ -134,7 +135,7 @@ contract RouteExecutor is IRouteExecutor, RouteHops, ReentrancyGuardTransient {
             bool paid;
             (at, tokenIn, tokenOut, paid) = _hop(route, at);
             unchecked {
-                touched.set(count++, tokenIn); // twice as often as there are hops, at most
+                touched.set(count++, tokenIn); // at most two entries per hop
                 if (!paid) touched.set(count++, tokenOut);
             }
         }
@@ -153,10 +154,10 @@ contract RouteExecutor is IRouteExecutor, RouteHops, ReentrancyGuardTransient {
         pure
         returns (address[] memory tokensIn, address[] memory tokensOut)
     {
-        // A hop has at least HEAD bytes, so there may be entries left, which stay 0.
+        // A hop has at least HEAD bytes, so the lists may be too long. The rest of them stays 0.
         tokensIn = new address[](route.length / HEAD);
         tokensOut = new address[](route.length / HEAD);
-        address[] memory kept = new address[](route.length / HEAD); // what later hops can take
+        address[] memory kept = new address[](route.length / HEAD); // outputs that later hops can take
         uint256 count;
         for (uint256 at; at < route.length; ++count) {
             uint256 amount;

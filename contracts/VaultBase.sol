@@ -19,8 +19,8 @@ import { RebalancePolicy } from "./libraries/RebalancePolicy.sol";
 
 /// @title VaultBase
 /// @notice WHAT IT IS. The storage of a basket vault, and what both halves of its code need: BasketVault, and VaultExtension, which
-/// BasketVault runs as its own code. Both inherit this first and declare no storage themselves, so they agree on every slot; those of the
-/// permits, which BasketVault alone inherits, come last.
+/// BasketVault runs as its own code. Both inherit this contract first and declare no storage themselves, so they agree on every slot. The
+/// slots of the permits, which only BasketVault inherits, come last.
 abstract contract VaultBase is IVaultBase, ERC20, AccessManaged {
     using ConfigCode for uint256[];
     using Lists for uint256[];
@@ -34,44 +34,45 @@ abstract contract VaultBase is IVaultBase, ERC20, AccessManaged {
     uint256 internal constant BPS = 10_000;
     uint256 internal constant YEAR_SECONDS = 365 days;
 
-    /// Locked at creation for ever, at least, so that the price of a share in kind can never be driven up to where rounding hurts.
+    /// Least number of shares locked at creation for ever: nobody can drive the price of a share so high that rounding costs holders much.
     uint256 public constant MINIMUM_SHARES = 1e6;
-    /// What the locked shares own at least of every asset of the seed {tok}, and the part of all shares that they may be.
+    /// Least amount of every asset of the seed that the locked shares own {tok}, and the largest part of all shares that may be locked.
     uint256 internal constant MINIMUM_LOCKED_RAW = 1_000;
     uint256 internal constant MAX_LOCKED_BPS = 100;
 
     uint256 internal constant MAX_ASSETS = 16; // redeeming all of them, each failing slowly, still fits in a block
     uint256 internal constant MAX_STREAMING_BPS = 500; // 5 % a year
     uint256 internal constant MAX_PERFORMANCE_BPS = 2_000; // 20 % of the gain
-    uint256 internal constant MAX_FLOW_BPS = 200; // 2 % on the way in, and on the way out
-    uint256 internal constant PERFORMANCE_PERIOD_SECONDS = 30 days; // seldom enough that few peaks are caught
+    uint256 internal constant MAX_FLOW_BPS = 200; // 2 % on entry, and on exit
+    uint256 internal constant PERFORMANCE_PERIOD_SECONDS = 30 days; // long enough that few peaks are caught
 
-    /// Largest supply minting may reach, and fees with it: after that they stop growing, so that no product of shares, basis points and a
-    /// holding can pass 2^256 and stand in the way of a redemption.
+    /// Largest supply that minting may reach, and largest supply with fees, where fees stop growing: no product of shares, basis points and
+    /// a holding can pass 2^256 and block a redemption.
     uint256 internal constant MAX_SUPPLY = 1 << 120;
     uint256 internal constant MAX_SUPPLY_WITH_FEES = 1 << 121;
 
-    /// Gas one outgoing transfer of a redemption may use: the heaviest honest tokens need under 200,000.
+    /// Gas that one outgoing transfer of a redemption may use: the most expensive honest tokens need under 200,000.
     uint256 internal constant TRANSFER_GAS = 300_000;
-    /// Gas a token may use to tell a balance to a redemption: the heaviest honest tokens need under 50,000.
+    /// Gas that a token may use to report a balance to a redemption: the most expensive honest tokens need under 50,000.
     uint256 internal constant BALANCE_GAS = 100_000;
 
-    /// How long a pair must have been seen unpriced before bids begin, longer than feeds are late and sequencers' graces last; and how often.
+    /// How long a pair must have been seen unpriced before bids begin (longer than feeds are late and sequencers' grace periods last), and
+    /// the longest gap between two such sightings.
     uint256 internal constant UNPRICED_SECONDS = 6 hours;
     uint256 internal constant UNPRICED_GAP_SECONDS = 30 minutes;
 
-    /// Gas the oracle may use to say that it prices two assets: nine sources at 200,000 each (see BoundedCall), and some.
+    /// Gas that the oracle may use to price two assets: nine sources at 200,000 each (see BoundedCall), and a margin.
     uint256 internal constant ORACLE_GAS = 2_500_000;
 
-    /// Where minimum shares go: nobody has its key.
+    /// Owner of the locked shares: nobody has its key.
     address internal constant LOCKED = 0x000000000000000000000000000000000000dEaD;
 
-    /// What `config` says in the implementation behind clones, which must never be initialized.
+    /// Value of `config` in the implementation behind clones, which must never be initialized.
     address internal constant IMPLEMENTATION = address(1);
 
-    /// Transient: what of these this transaction does here, or has done.
+    /// Transient: the kinds of action below that this transaction is doing or has done here.
     bytes32 internal constant DOING = keccak256("rebalancer.vault.doing");
-    uint256 internal constant LOCK = 1; // some call that changes state, right now
+    uint256 internal constant LOCK = 1; // a call that changes state is in progress
     uint256 internal constant FLOW = 2; // a mint or a redemption
     uint256 internal constant TRADE = 4; // a rebalance, a bid, or an absorbed gift
 
@@ -81,20 +82,21 @@ abstract contract VaultBase is IVaultBase, ERC20, AccessManaged {
 
     /// @inheritdoc IVaultBase
     address public config;
+    /// @inheritdoc IVaultBase
     address public feeRecipient;
     ShortString internal _name;
     ShortString internal _symbol;
 
-    /* STORAGE: BOOKS */
+    /* STORAGE: LEDGER */
 
     State internal _state;
     PackedFee internal _fee;
     Performance internal _performance;
     Holding[MAX_ASSETS] internal _held;
 
-    /// @dev All open claims on a token: an amount that losses shrink, and the units that share it. Units of an older generation are worth
-    /// nothing: claims end when losses have left less than 2^-64 of them, or less than 2^-32 when another claim opens. So each has lost all
-    /// but 2^-32 of itself when it ends, and units fit in 192 bits.
+    /// @dev All open claims on a token: an amount {tok} that losses shrink, and the units that share it. Units of an older generation are
+    /// worth nothing. Claims end when losses have left less than 2^-64 of them, or less than 2^-32 when another claim opens. So each claim
+    /// has lost all but 2^-32 of itself when it ends, and units fit in 192 bits.
     struct ClaimPool {
         uint128 amountRaw;
         uint64 generation;
@@ -117,8 +119,8 @@ abstract contract VaultBase is IVaultBase, ERC20, AccessManaged {
 
     /* LOCK */
 
-    /// @dev Locks the vault for the call. It is refused in a transaction that did any of `refused` before; after it, the transaction has
-    /// done `done`.
+    /// @dev Locks the vault for the call. The call is refused in a transaction that did any of `refused` before. After the call, the
+    /// transaction has done `done`.
     modifier guarded(uint256 refused, uint256 done) {
         uint256 flags = DOING.asUint256().tload();
         if (flags & (LOCK | refused) != 0) _refuse(flags);
@@ -140,7 +142,7 @@ abstract contract VaultBase is IVaultBase, ERC20, AccessManaged {
 
     /* BASKET */
 
-    /// @dev The basket as the policy sees it, read once a call.
+    /// @dev The basket as the policy sees it, read once per call.
     struct Basket {
         uint256[] words;
         address[] tokens;
@@ -156,7 +158,7 @@ abstract contract VaultBase is IVaultBase, ERC20, AccessManaged {
         uint256 totalE18;
     }
 
-    /// @dev Prices and weighs the basket. Reverts on any oracle fault of an asset that is not excluded.
+    /// @dev Reads prices and computes the value of the basket. Reverts on any oracle fault of an asset that is not excluded.
     function _readBasket(uint256[] memory words, uint256 dustBps) internal view returns (Basket memory b) {
         uint256 n = words.assetCount();
         b.words = words;
@@ -182,7 +184,7 @@ abstract contract VaultBase is IVaultBase, ERC20, AccessManaged {
         b.prices = _askPrices(words.oracle(), b.tokens);
         for (uint256 i; i < n; ++i) {
             if (words.excluded(i)) {
-                // Worth nothing here, with a target of nothing: neither in surplus nor in deficit, so it can be neither sold nor bought.
+                // Its value and its target are 0 here: it is neither in surplus nor in deficit, so it can be neither sold nor bought.
                 b.pricesE18.set(i, 0);
                 continue;
             }
@@ -194,14 +196,14 @@ abstract contract VaultBase is IVaultBase, ERC20, AccessManaged {
         (b.distancesE18, b.distanceE18) = RebalancePolicy.distances(valuesE18, b.totalE18, b.targetsE18);
     }
 
-    /// Where the parts of a price are among its four words; as IOracleHub.Price has them.
+    /// Positions of a price's four words, as in IOracleHub.Price.
     uint256 internal constant LO = 0;
     uint256 internal constant HI = 1;
     uint256 internal constant PRIMARY = 2;
     uint256 internal constant FAULT = 3;
 
-    /// @dev Reverts unless the price of an asset is sound. The policy's arithmetic is proved for prices below 2^128; an oracle that says more
-    /// is out of its mind.
+    /// @dev Reverts unless the price of an asset is sound. The policy's arithmetic is proved for prices below 2^128; no real price is
+    /// larger.
     function _checkPrice(uint256[] memory prices, uint256 i) internal pure {
         uint256 fault = prices.at(4 * i + FAULT);
         if (fault != 0) revert OracleFault(i, IOracleHub.Fault(fault));
@@ -210,7 +212,7 @@ abstract contract VaultBase is IVaultBase, ERC20, AccessManaged {
         }
     }
 
-    /// @dev `hub.prices(tokens)`, as four words a token. Decoding structs would cost more than a third of what weighing the basket does.
+    /// @dev `hub.prices(tokens)`, as four words per token. Decoding structs would add more than a third to the cost of weighing the basket.
     function _askPrices(IOracleHub hub, address[] memory tokens) internal view returns (uint256[] memory prices) {
         uint256 n = tokens.length;
         uint256 selector = uint32(IOracleHub.prices.selector);
@@ -238,24 +240,24 @@ abstract contract VaultBase is IVaultBase, ERC20, AccessManaged {
 
     /* TOKENS */
 
-    /// @dev Takes exactly that amount from the caller, if the vault had what it owed of it before.
+    /// @dev Takes exactly `amount` from the caller {tok}. Reverts unless the vault had all that it owes of the token before.
     function _pull(uint256 asset, address token, uint256 amount, uint256 owedRaw) internal {
         uint256 balance = IERC20(token).balanceOf(address(this));
         if (balance < owedRaw) revert LossNotWrittenDown(asset, balance, owedRaw);
         IERC20(token).safeTransferFrom(msg.sender, address(this), amount);
-        // Not checked: a token whose balance wraps. It would have to lie, and lying tokens are not for baskets.
+        // Not checked: a token whose balance wraps. It would have to lie, and tokens that lie must not be in a basket.
         uint256 received = IERC20(token).balanceOf(address(this)) - balance;
         if (received != amount) revert TransferNotExact(token, amount, received);
     }
 
-    /// @dev What the vault owes of a token: its ledger and all open claims {tok}.
+    /// @dev What the vault owes of a token: its ledger entry and all open claims {tok}.
     function _owedRaw(address token, Holding h) internal view returns (uint256 owedRaw) {
         owedRaw = h.amountRaw();
         if (h.isClaimed()) owedRaw += _claimPools[token].amountRaw;
     }
 
-    /// @dev The vault's balance, from a token that gets so much gas; the largest number if it does not tell. It may neither burn more nor flood
-    /// memory, whatever it is.
+    /// @dev The vault's balance {tok}, or the largest number if the token does not report it. The token gets `gasLimit` gas. Any token can
+    /// neither burn more nor flood memory.
     function _balanceRaw(address token, uint256 gasLimit) internal view returns (uint256 balanceRaw) {
         uint256 selector = uint32(IERC20.balanceOf.selector);
         assembly ("memory-safe") {
@@ -268,8 +270,9 @@ abstract contract VaultBase is IVaultBase, ERC20, AccessManaged {
 
     /* LOSSES AND CLAIMS */
 
-    /// @dev Writes down, by the same factor, the ledger of a token and its claims, of which the vault has less than it owes. Both round down:
-    /// what is left over is a gift. The caller stores the entry. `asset` is the token's number, or the count of assets if it has none.
+    /// @dev Writes down the ledger entry of a token and its claims by the same factor, if the vault has less than it owes. Both round
+    /// down: the rest is a gift. The caller stores the entry. `asset` is the token's index, or the count of assets if the token is not in
+    /// the basket.
     // {tok} = {tok} * {tok} / {tok}
     function _writeDown(uint256[] memory words, uint256 asset, address token, Holding h, uint256 balanceRaw)
         internal
@@ -289,7 +292,7 @@ abstract contract VaultBase is IVaultBase, ERC20, AccessManaged {
 
         h = h.withAmount(heldAfter).withClaimed(c.amountRaw != 0);
         if (asset == words.assetCount()) return h;
-        // {1} = {tok} / {tok}. Up. At most 1e18 a loss, and nobody writes 2^190 of them down.
+        // {1} = {tok} / {tok}. Up. A loss adds at most 1e18, and 2^190 losses cannot happen.
         uint256 partE18 = RebalancePolicy.fractionUp(owedRaw - balanceRaw, owedRaw);
         uint256 dustE18 = words.policy().dustBps * (RebalancePolicy.E18 / BPS);
         uint256 sumE18 = lossE18[token] + partE18;
@@ -306,7 +309,7 @@ abstract contract VaultBase is IVaultBase, ERC20, AccessManaged {
         return h;
     }
 
-    /// @dev What a holder can collect of a token {tok}, rounded down, by how many units of which pool.
+    /// @dev What a holder can collect of a token {tok}, rounded down, with the holder's units and the token's pool.
     // {tok} = {unit} * {tok} / {unit}
     function _claimOf(address holder, address token)
         internal
@@ -322,36 +325,36 @@ abstract contract VaultBase is IVaultBase, ERC20, AccessManaged {
 
     /* FEE */
 
-    /// @notice Shares in existence, those of the fee that are earned and not yet minted included.
+    /// @notice All shares {share}, including fee shares that are earned and not minted yet.
     function totalSupply() public view virtual override(ERC20, IERC20) returns (uint256) {
         return super.totalSupply() + _pendingFee(_fee, super.totalSupply());
     }
 
-    /// @dev Books the fee up to now, and that `burnt` shares are about to go; returns the total supply before that.
+    /// @dev Records the fee up to now, and that `burnt` shares will be burned. Returns the total supply before the burn.
     function _accrueFee(uint256 burnt) internal returns (uint256 supply, PackedFee f) {
         f = _fee;
         uint256 minted = super.totalSupply();
         uint256 pending = _pendingFee(f, minted);
         supply = minted + pending;
         f = f.withAccrued(pending, block.timestamp);
-        // Of more shares than there are, the burn will be refused.
+        // If `burnt` is more than the supply, the burn itself reverts later.
         if (burnt != 0 && burnt <= supply) f = f.lowered(supply - burnt);
         _fee = f;
     }
 
-    /// @dev Fee shares earned and not minted: those booked, and simple interest on all shares since, rounded down. They stop growing where all
-    /// shares would be more than `MAX_SUPPLY_WITH_FEES`.
+    /// @dev Fee shares earned and not minted {share}: those recorded, and simple interest on all shares since, rounded down. They stop
+    /// growing where the total supply would pass `MAX_SUPPLY_WITH_FEES`.
     function _pendingFee(PackedFee f, uint256 minted) internal view returns (uint256) {
         unchecked {
             uint256 pending = f.pendingShares();
-            // All shares are at most 2^121, as what follows keeps them; 2^121 * 2^9 * 2^40 < 2^256.
+            // The total supply is at most 2^121, as the lines below ensure; 2^121 * 2^9 * 2^40 < 2^256.
             pending += (minted + pending) * f.streamingBps() * (block.timestamp - f.accruedAt()) / (YEAR_SECONDS * BPS);
             uint256 most = MAX_SUPPLY_WITH_FEES - minted;
             return pending < most ? pending : most;
         }
     }
 
-    /// @dev Mints what the fee has earned. Earning less than a share changes nothing, so that it is not lost.
+    /// @dev Mints what the fee has earned. If that is less than one share, nothing changes, so the fraction is not lost.
     function _collectFee() internal returns (uint256 shares) {
         shares = _pendingFee(_fee, super.totalSupply());
         if (shares == 0) return 0;
@@ -362,14 +365,14 @@ abstract contract VaultBase is IVaultBase, ERC20, AccessManaged {
 
     /* DUE */
 
-    /// @dev Whether a rebalance is due: a band is broken, or the calendar is open and there is more than dust to do.
+    /// @dev Whether a rebalance is due: a band is broken, or the calendar is open and the distance exceeds dust.
     function _isDue(State memory s, Policy memory p, Basket memory b) internal view returns (bool) {
         if (RebalancePolicy.firstBroken(b.distancesE18, b.totalE18, b.bandsE18) != RebalancePolicy.NONE) return true;
         return RebalancePolicy.isCalendarOpen(s.rebalancedAt, p.calendarSeconds, block.timestamp)
             && b.distanceE18 * BPS > p.dustBps * b.totalE18;
     }
 
-    /// @dev Notes since when a rebalance is due: 0 or now.
+    /// @dev Records since when a rebalance is due: now, or 0 if none is.
     function _stampDue(uint256 dueSince) internal {
         _state.dueSince = uint40(dueSince);
         emit Poked(dueSince);
@@ -393,7 +396,7 @@ abstract contract VaultBase is IVaultBase, ERC20, AccessManaged {
         if (supply > MAX_SUPPLY) revert SupplyTooLarge(supply, MAX_SUPPLY);
     }
 
-    /// @dev The ledger's entry with another amount.
+    /// @dev The ledger entry with another amount {tok}.
     function _withHeld(uint256 asset, Holding h, uint256 amountRaw) internal pure returns (Holding) {
         if (amountRaw > Holdings.MAX_RAW) revert HoldingTooLarge(asset, amountRaw, Holdings.MAX_RAW);
         return h.withAmount(amountRaw);

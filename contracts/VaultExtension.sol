@@ -19,10 +19,10 @@ import { PackedFee } from "./libraries/PackedFee.sol";
 import { RebalancePolicy } from "./libraries/RebalancePolicy.sol";
 
 /// @title VaultExtension
-/// @notice WHAT IT IS. The part of a basket vault that runs seldom: its start, governance, losses, the performance fee, auctions.
-/// BasketVault has each of these functions by name, and runs this contract's code for it as its own, on its own storage; which contract
-/// that is stands in the code of BasketVault, so nothing can replace it. No deposit, exit or rebalance reaches it. Called at its own
-/// address it does nothing: it was never initialized.
+/// @notice WHAT IT IS. The seldom used part of a basket vault: its start, governance, losses, the performance fee, auctions. BasketVault
+/// declares each of these functions and runs this contract's code for it as its own, on its own storage. The address of this contract is
+/// part of the code of BasketVault, so nothing can replace it. No deposit, exit or rebalance reaches it. Called at its own address it does
+/// nothing, because it was never initialized.
 /// Roles and what each can do: see BasketVault.
 contract VaultExtension is IVaultExtension, VaultBase {
     using ConfigCode for uint256[];
@@ -59,7 +59,7 @@ contract VaultExtension is IVaultExtension, VaultBase {
         _setFees(start.fees, start.feeRecipient);
     }
 
-    /// @dev Books the seed, which has been sent.
+    /// @dev Enters the seed, which has been sent, into the ledger.
     function _takeSeed(Asset[] calldata list, uint256[] calldata seedAmounts) private {
         uint256 seeded;
         uint256[] memory balances = new uint256[](seedAmounts.length);
@@ -69,7 +69,7 @@ contract VaultExtension is IVaultExtension, VaultBase {
             _held[i] = _withHeld(i, Holding.wrap(0), seedAmounts[i]);
             seeded |= seedAmounts[i];
             for (uint256 j; j < i; ++j) {
-                // One token under two addresses shows the sum of both seeds under each.
+                // One token under two addresses has the sum of both seeds under each address.
                 bool same = balances[i] == balances[j] && balances[i] == uint256(seedAmounts[i]) + seedAmounts[j];
                 if (same && seedAmounts[i] != 0 && seedAmounts[j] != 0) revert SameToken(list[i].token, list[j].token);
             }
@@ -77,8 +77,8 @@ contract VaultExtension is IVaultExtension, VaultBase {
         if (seeded == 0) revert NothingHeld();
     }
 
-    /// @dev How many shares to lock: as many as own `MINIMUM_LOCKED_RAW` of every asset of the seed, so that what rounding leaves to them after
-    /// everybody left is next to nothing of what they own, and the basket keeps its proportions.
+    /// @dev Number of shares to lock {share}, rounded up: they own at least `MINIMUM_LOCKED_RAW` of every asset of the seed. So after all
+    /// holders left, the rest that rounding leaves to them is small against what they own, and the basket keeps its proportions.
     // {share} = {tok} * {share} / {tok}. Up.
     function _lockedShares(uint256 initialShares, uint256[] calldata seedAmounts)
         private
@@ -121,13 +121,13 @@ contract VaultExtension is IVaultExtension, VaultBase {
         uint256 n = words.assetCount();
         uint256 balance = IERC20(token).balanceOf(address(this));
         for (uint256 i; i < n && balance != 0; ++i) {
-            // Of two tokens, anybody may bring a vault to the same amount by a gift, and nobody to the same supply; of one, both are the same.
-            // A token that does not tell is no reason to refuse another.
+            // Anybody can bring two different tokens to the same balance by a gift, but nobody to the same supply. One token has both the
+            // same. A token that does not report its balance is no reason to refuse another.
             address other = words.token(i);
             bool same = _balanceRaw(other, BALANCE_GAS) == balance;
             if (same && IERC20(other).totalSupply() == IERC20(token).totalSupply()) revert SameToken(token, other);
         }
-        // It may have been in the basket before. What it lost then, the owner knows.
+        // It may have been in the basket before. The owner knows what it lost then.
         _held[n] = Holding.wrap(0).withClaimed(_claimPools[token].amountRaw != 0);
         lossE18[token] = 0;
     }
@@ -145,7 +145,7 @@ contract VaultExtension is IVaultExtension, VaultBase {
     /// @inheritdoc IVaultExtension
     function removeAsset(uint256 asset) external restricted guarded(0, 0) {
         uint256[] memory words = ConfigCode.load(config);
-        _changeConfig(STORE.removeAsset(config, asset)); // which knows that the asset exists and is excluded
+        _changeConfig(STORE.removeAsset(config, asset)); // which checks that the asset exists and is excluded
         uint256 last = words.assetCount() - 1;
         emit AssetRemoved(words.token(asset), _held[asset].amountRaw());
         _held[asset] = _held[last];
@@ -153,7 +153,7 @@ contract VaultExtension is IVaultExtension, VaultBase {
     }
 
     /// @inheritdoc IVaultExtension
-    /// @dev The climb of the slippage limit and the keepers' own time do not run while nobody may trade.
+    /// @dev The climb of the slippage limit and the keepers' exclusive time start again, because nobody could trade during the pause.
     function resumeRebalance() external restricted guarded(0, 0) {
         _state.paused = false;
         emit RebalanceResumed(msg.sender);
@@ -172,7 +172,7 @@ contract VaultExtension is IVaultExtension, VaultBase {
     }
 
     /// @inheritdoc IVaultExtension
-    /// @dev Counts as a trade: or borrowed tokens could mint, take their part of the gift, and go back.
+    /// @dev Counts as a trade: otherwise borrowed tokens could mint, take their part of the gift, and be returned.
     function absorb(uint256 asset, uint256 amountRaw) external restricted guarded(FLOW, TRADE) {
         (uint256 balance, uint256 owed) = _balanceAndOwed(asset);
         uint256 gift = Math.saturatingSub(balance, owed);
@@ -199,7 +199,7 @@ contract VaultExtension is IVaultExtension, VaultBase {
         emit AuctionStarted(sold, bought, a);
     }
 
-    /// @dev Notes that a pair is unpriced. After a gap in which nobody saw that, it counts from now on, and so does the fall of the price.
+    /// @dev Records that a pair is unpriced. After a gap without such a record, the six hours and the fall of the price start again.
     function _seeUnpriced(Auction memory a) private view {
         if (block.timestamp > uint256(a.unpricedAt) + UNPRICED_GAP_SECONDS) {
             a.unpricedSince = uint40(block.timestamp);
@@ -208,7 +208,7 @@ contract VaultExtension is IVaultExtension, VaultBase {
         a.unpricedAt = uint40(block.timestamp);
     }
 
-    /// @dev The vault's balance of an asset, and what it owes: its ledger and all open claims {tok}.
+    /// @dev The vault's balance of an asset, and what the vault owes of it: its ledger entry and all open claims {tok}.
     function _balanceAndOwed(uint256 asset) private view returns (uint256 balance, uint256 owed) {
         uint256[] memory words = ConfigCode.load(config);
         _checkAsset(words, asset);
@@ -276,18 +276,18 @@ contract VaultExtension is IVaultExtension, VaultBase {
         (uint256 whole, uint256 own, ClaimPool memory c) = _claimOf(holder, token);
         amountRaw = Math.min(whole, maxAmountRaw);
         if (amountRaw == 0) revert NothingToClaim(holder, token);
-        // All of it ends the claim; of a part, the units round up.
+        // The whole amount ends the claim. For a part, the units round up.
         uint256 units = amountRaw == whole ? own : Math.mulDiv(amountRaw, c.units, c.amountRaw, Math.Rounding.Ceil);
         _claims[holder][token].units = uint192(own - units);
-        // It is at most its pool's.
+        // A holder's amount and units are at most those of the pool.
         (c.amountRaw, c.units) = (c.amountRaw - uint128(amountRaw), c.units - uint192(units));
         _claimPools[token] = c;
-        // All gas there is: its holder pays for it, and a token that needs more than a redemption may spend is not lost.
+        // The token gets all remaining gas: the caller pays for it, and a token that needs more than a redemption may spend is not lost.
         if (!IERC20(token).trySafeTransfer(receiver, amountRaw)) revert ClaimFailed(holder, token, amountRaw);
         emit Claimed(holder, token, receiver, amountRaw, units);
     }
 
-    /// @dev Writes a token's loss down before a claim on it is paid, whether it is still in the basket or not.
+    /// @dev Writes a token's loss down before a claim on it is paid, also after the token left the basket.
     function _writeDownClaims(address token) private {
         uint256[] memory words = ConfigCode.load(config);
         uint256 asset;
@@ -320,10 +320,10 @@ contract VaultExtension is IVaultExtension, VaultBase {
         (uint256 valueE18, uint256 highE18) = _shareValuesE18(supply);
         if (valueE18 > f.highWaterE18) {
             uint256 chargedE18 = f.chargedBps * (valueE18 - f.highWaterE18);
-            // On the shares that were there all the time: those that came later gained less, and nobody owns the locked ones.
+            // The fee is on shares that existed all the time: later ones gained less, and nobody owns the locked ones.
             // {usd18 * bps} = {usd18 * bps} * {share} / {share}
             chargedE18 = Math.mulDiv(chargedE18, _chargeableShares(), supply);
-            // Down. These shares of the new supply are worth `chargedE18` / (value * BPS) of the basket.
+            // Down. The new shares are worth `chargedE18` / (value * BPS) of the basket.
             shares = Math.mulDiv(supply, chargedE18, valueE18 * BPS - chargedE18);
         }
         f.chargedBps = f.nextBps;
@@ -335,13 +335,13 @@ contract VaultExtension is IVaultExtension, VaultBase {
         emit PerformanceFeeCollected(feeRecipient, shares, valueE18, f.highWaterE18);
     }
 
-    /// @dev Shares that were there at any time since the last settlement, less the locked ones; rounded down.
+    /// @dev Shares that existed all the time since the last settlement, less the locked ones {share}; rounded down.
     function _chargeableShares() private view returns (uint256) {
         return Math.saturatingSub(_fee.leastShares(), balanceOf(LOCKED));
     }
 
-    /// @dev What a whole share is worth at the lower and at the higher prices {usd18}. Refused if an asset has no sound price, and also if one is
-    /// excluded: without its value a share would seem to gain once it is included again.
+    /// @dev Value of a whole share at the lower prices, rounded down, and at the higher prices, rounded up {usd18}. Refused if an asset has
+    /// no sound price or is excluded: without its value, a share would seem to gain once it is included again.
     // {usd18/whole share} = {usd18} * {share/whole share} / {share}
     function _shareValuesE18(uint256 supply) private view returns (uint256 lowE18, uint256 highE18) {
         uint256[] memory words = ConfigCode.load(config);
@@ -356,14 +356,14 @@ contract VaultExtension is IVaultExtension, VaultBase {
             _checkPrice(prices, i);
             uint256 unit = ConfigCode.unitOf(words.assetWord(i));
             uint256 amountRaw = _held[i].amountRaw();
-            // Below 2^248, and 16 of them.
+            // Each value is below 2^248, and there are at most 16.
             lowE18 += RebalancePolicy.valueDown(amountRaw, prices.at(4 * i + LO), unit);
             highE18 += RebalancePolicy.valueUp(amountRaw, prices.at(4 * i + HI), unit);
         }
         return (Math.mulDiv(lowE18, 1e18, supply), Math.mulDiv(highE18, 1e18, supply, Math.Rounding.Ceil));
     }
 
-    /// @dev Begins a period of the performance fee: no mark ever falls, and all shares of now may be charged for what they gain.
+    /// @dev Begins a period of the performance fee: the mark never falls, and gains of all present shares may be charged.
     function _noteMark(Performance memory f, uint256 valueE18, uint256 supply) private {
         if (valueE18 > f.highWaterE18) f.highWaterE18 = valueE18.toUint128();
         f.settledAt = uint40(block.timestamp);
@@ -396,7 +396,7 @@ contract VaultExtension is IVaultExtension, VaultBase {
         uint256 elapsedE6 = Math.min(_nowE6() - a.clockE6, uint256(a.decaySeconds) * 1e6);
         uint256 lotPayRaw =
             RebalancePolicy.auctionPayRaw(a.startPayRaw, a.floorPayRaw, uint256(a.decaySeconds) * 1e6, elapsedE6);
-        // {bought tok} = {bought tok} * {sold tok} / {sold tok}. Up: those who stay keep the dust.
+        // {bought tok} = {bought tok} * {sold tok} / {sold tok}. Up: existing holders keep the dust.
         payRaw = Math.mulDiv(lotPayRaw, amountRaw, a.lotRaw, Math.Rounding.Ceil);
         if (payRaw > maxPayRaw) revert PayAboveMaximum(payRaw, maxPayRaw);
 
@@ -409,12 +409,12 @@ contract VaultExtension is IVaultExtension, VaultBase {
         if (boughtHeld > fillRaw) revert BoughtAboveFill(boughtHeld, fillRaw);
         _held[sell] = soldBefore.withAmount(soldHeld);
         _held[buy] = _withHeld(buy, boughtBefore, boughtHeld);
-        // A whole lot starts the price anew, a part of one takes that part of its fall back. The rest of the fall rounds down.
+        // A whole lot restores the start price; a part of a lot restores that part of the fall. The rest of the fall rounds down.
         elapsedE6 = elapsedE6 * (a.lotRaw - amountRaw) / a.lotRaw;
         a.clockE6 = _nowE6() - uint64(elapsedE6); // at most the time now
         _auctions[sold][bought] = a;
 
-        _pull(buy, bought, payRaw, 0); // `_checkBacked` has asked
+        _pull(buy, bought, payRaw, 0); // `_checkBacked` has checked what is owed
         IERC20(sold).safeTransfer(msg.sender, amountRaw);
         emit AuctionFilled(sold, bought, msg.sender, amountRaw, payRaw);
     }
@@ -435,33 +435,33 @@ contract VaultExtension is IVaultExtension, VaultBase {
         emit AuctionPoked(sold, bought, a.unpricedSince, a.unpricedSince + UNPRICED_SECONDS);
     }
 
-    /// @dev The ledger's entry of an asset, of which the vault has all that it owes.
+    /// @dev The ledger entry of an asset. Reverts if the vault has less of it than it owes.
     function _checkBacked(uint256 asset, address token) private view returns (Holding h) {
         h = _held[asset];
         uint256 balance = IERC20(token).balanceOf(address(this));
         if (balance < _owedRaw(token, h)) revert LossNotWrittenDown(asset, balance, _owedRaw(token, h));
     }
 
-    /// @dev When a source of either price was last changed; 0 from an oracle that does not tell. A guardian may change sources at once, and
-    /// must not open an auction by it.
+    /// @dev When a source of either price was last changed (unix time); 0 from an oracle that does not report it. A guardian may change
+    /// sources at once, and must not open an auction by that.
     function _changedAt(uint256[] memory words, address sold, address bought) private view returns (uint256) {
         return Math.max(_changedAt(words.oracle(), sold), _changedAt(words.oracle(), bought));
     }
 
     function _changedAt(IOracleHub hub, address token) private view returns (uint256) {
         uint256[] memory answer = new uint256[](1);
-        // Bounded: an oracle that burns its gas, answers less than a word or has no code is dead, and stops no bid. It is not starved of gas
-        // either: `_isPriced` is asked after it, and refuses to go on with less.
+        // Bounded: an oracle that burns its gas, answers less than a word or has no code is dead, and stops no bid. A caller that starves
+        // it of gas gains nothing: `_isPriced`, which follows, reverts with too little gas.
         return BoundedCall.read(address(hub), abi.encodeCall(IOracleHub.changedAt, (token)), answer) ? answer[0] : 0;
     }
 
-    /// @dev Microseconds of unix time, so that not even a million bids a second can hold a price up.
+    /// @dev Microseconds of unix time: even a million bids a second cannot keep the price from falling.
     function _nowE6() private view returns (uint64) {
         return uint64(block.timestamp * 1e6);
     }
 
-    /// @dev Whether neither is excluded and the oracle prices both soundly. It gets all the gas it may need, or the caller could make it seem
-    /// dead.
+    /// @dev Whether both assets are included and soundly priced. The oracle gets all the gas that it may need: otherwise a caller could
+    /// make it seem dead.
     function _isPriced(uint256[] memory words, uint256 sell, uint256 buy) private view returns (bool) {
         if (words.excluded(sell) || words.excluded(buy)) return false;
         uint256 needed = ORACLE_GAS * 64 / 63 + 50_000;
@@ -470,7 +470,7 @@ contract VaultExtension is IVaultExtension, VaultBase {
         (tokens[0], tokens[1]) = (words.token(sell), words.token(buy));
         (bool answered, bytes memory answer) =
             address(words.oracle()).staticcall{ gas: ORACLE_GAS }(abi.encodeCall(IOracleHub.prices, (tokens)));
-        // Offset, length, and four words a price, of which the last is the fault.
+        // Offset, length, and four words per price. The fourth word is the fault.
         if (!answered || answer.length != 320) return false;
         uint256 faults;
         assembly ("memory-safe") {
@@ -486,9 +486,9 @@ contract VaultExtension is IVaultExtension, VaultBase {
         _checkFeeRange(fees.performanceBps, MAX_PERFORMANCE_BPS);
         _checkFeeRange(fees.entryBps, MAX_FLOW_BPS);
         _checkFeeRange(fees.exitBps, MAX_FLOW_BPS);
-        // The vault could never spend them.
+        // The vault could never spend shares that it owns itself.
         if (recipient == address(0) || recipient == address(this)) revert BadFeeRecipient(recipient);
-        _collectFee(); // what was earned belongs to whom it was earned for
+        _collectFee(); // what was earned so far belongs to the old recipient
         (uint256 supply, PackedFee packed) = _accrueFee(0);
         _fee = packed.withRates(fees);
         Performance memory f = _performance;
@@ -496,7 +496,7 @@ contract VaultExtension is IVaultExtension, VaultBase {
         if (begins || fees.performanceBps < f.chargedBps) f.chargedBps = fees.performanceBps;
         f.nextBps = fees.performanceBps;
         if (begins) {
-            // Nothing that was gained before is charged.
+            // Earlier gains are not charged.
             (, uint256 highE18) = _shareValuesE18(supply);
             _noteMark(f, highE18, supply);
             emit PerformanceFeeBegun(f.highWaterE18);
@@ -518,8 +518,8 @@ contract VaultExtension is IVaultExtension, VaultBase {
         emit ConfigSet(pointer);
     }
 
-    /// @dev A change begins a new epoch: a rebalance under way was meant for other assets, targets or limits. What was due by the old ones
-    /// counts from when it is seen due by the new.
+    /// @dev A change begins a new epoch: a rebalance in flight was meant for other assets, targets or limits. A rebalance that was due
+    /// before counts as due only when it is seen due under the new configuration.
     function _changeConfig(address pointer) private {
         _useConfig(pointer);
         _state.epoch += 1;
@@ -551,7 +551,7 @@ contract VaultExtension is IVaultExtension, VaultBase {
         emit LevelsCarried(s.lossLevelE18, s.turnoverLevelE18);
     }
 
-    /// @dev A carried level above 18 times the basket is cut: only a far looser policy could bring it there, and that has waited.
+    /// @dev A carried level above 18 times the basket is cut. Only a much looser policy can bring it there, and that had to wait.
     function _fit(uint256 levelE18) private pure returns (uint64) {
         return uint64(Math.min(levelE18, type(uint64).max));
     }

@@ -9,22 +9,23 @@ import { Math } from "@openzeppelin/contracts/utils/math/Math.sol";
 import { IBasketVault, IVaultBase } from "./interfaces/IBasketVault.sol";
 
 /// @title VaultFactory
-/// @notice WHAT IT IS. Makes vaults and remembers them. A vault is a minimal clone of one implementation, whose code can never change;
-/// its address follows from who made it and a salt.
+/// @notice WHAT IT IS. Makes vaults and keeps a list of them. A vault is a minimal clone of one implementation, whose code can never
+/// change. Its address depends on the creator and a salt.
 ///
-/// ROLES. None. Anyone may make a vault under an authority of their choice: that a vault is listed here says what its code is, not that
-/// its owner, oracle or tokens are good.
+/// ROLES. None. Anyone may make a vault under an authority of their choice. The list states only what a vault's code is, not that its
+/// owner, oracle or tokens are good.
 ///
-/// WHY THE SEED. The first shares are bought by whoever makes the vault, and a minimum of them is locked for ever, so no later
-/// depositor can be the first.
+/// WHY THE SEED. The creator of a vault buys the first shares, and a minimum of them is locked for ever, so no later depositor can be the
+/// first.
 contract VaultFactory {
     using SafeERC20 for IERC20;
 
-    /// @param authority AccessManager that will say who may call what
-    /// @param seedAmounts what the caller gives of each asset {tok}, sent on in the same transaction
+    /// @notice Terms of a new vault.
+    /// @param authority AccessManager that decides who may call what
+    /// @param seedAmounts amount of each asset that the caller pays {tok}, sent to the vault in the same transaction
     /// @param initialShares shares for the seed {share}
-    /// @param receiver gets them, less the locked minimum
-    /// @param salt any number; the same caller can use one once
+    /// @param receiver account that gets them, less the locked minimum
+    /// @param salt any number that this caller has not used yet
     struct Params {
         string name;
         string symbol;
@@ -38,17 +39,18 @@ contract VaultFactory {
         bytes32 salt;
     }
 
-    /// What every clone runs.
+    /// Code that every clone runs.
     address public immutable IMPLEMENTATION;
 
-    /// @notice How many vaults were made here: the number of the last.
+    /// @notice How many vaults were made here, which is the number of the latest.
     uint256 public vaultCount;
 
-    /// @notice A vault's number in order of creation: the first has 1; 0 is what was not made here.
+    /// @notice A vault's number in order of creation: the first has 1. It is 0 for any other address.
     mapping(address vault => uint256) public numberOf;
 
     mapping(uint256 number => address) private _vaults;
 
+    /// @notice A vault was made.
     event VaultCreated(
         address indexed vault, address indexed creator, address indexed authority, string name, string symbol
     );
@@ -59,7 +61,7 @@ contract VaultFactory {
 
     /* ANYONE */
 
-    /// @notice Makes a vault and seeds it from the caller's tokens, which must be approved for this factory.
+    /// @notice Makes a vault and seeds it from the caller's tokens {tok}, which must be approved for this factory.
     function createVault(Params calldata p) external returns (IBasketVault vault) {
         uint256 n = p.config.assets.length;
         if (p.seedAmounts.length != n) revert IVaultBase.LengthMismatch(p.seedAmounts.length, n);
@@ -87,7 +89,7 @@ contract VaultFactory {
         emit VaultCreated(clone, msg.sender, p.authority, p.name, p.symbol);
     }
 
-    /// @dev Tokens that move another amount than asked are refused here as they are at every deposit.
+    /// @dev Refuses tokens that move another amount than requested, as every deposit does.
     function _sendExact(IERC20 token, address to, uint256 amount) private {
         if (amount == 0) return;
         if (address(token).code.length == 0) revert IVaultBase.TransferNotExact(address(token), amount, 0);
@@ -99,7 +101,7 @@ contract VaultFactory {
 
     /* VIEWS */
 
-    /// @notice Where `creator` would find the vault made with `salt`.
+    /// @notice Address of the vault that `creator` makes with `salt`.
     function vaultAddress(address creator, bytes32 salt) external view returns (address) {
         return Clones.predictDeterministicAddress(IMPLEMENTATION, _salt(creator, salt));
     }
@@ -109,7 +111,7 @@ contract VaultFactory {
         return numberOf[vault] != 0;
     }
 
-    /// @notice Up to `count` vaults in order of creation, after the first `start`; fewer at the end, none past it.
+    /// @notice Up to `count` vaults in order of creation, after the first `start`. Fewer at the end of the list, and empty past it.
     function vaults(uint256 start, uint256 count) external view returns (address[] memory page) {
         uint256 total = vaultCount;
         uint256 length = start < total ? Math.min(count, total - start) : 0;

@@ -10,43 +10,47 @@ import { ConfigCode } from "./libraries/ConfigCode.sol";
 import { RebalancePolicy } from "./libraries/RebalancePolicy.sol";
 
 /// @title VaultLens
-/// @notice WHAT IT IS. One call that returns everything a keeper or a page needs to know of a list of vaults. Views only; nothing
-/// trusts it.
+/// @notice WHAT IT IS. One call that returns everything that a keeper or a page needs about a list of vaults. It has views only, and no
+/// contract that holds funds trusts it.
 ///
-/// LAYOUT. 32-byte words, one vault after another: HEAD words, then ASSET_WORDS for each asset. `rebalancer/chain/snapshot.py`
+/// LAYOUT. 32-byte words, one vault after another: HEAD_WORDS words, then ASSET_WORDS words for each asset. `rebalancer/chain/snapshot.py`
 /// reads them.
-/// Head: vault, number of assets, reason, totalSupply, epoch, rebalancedAt, dueSince (0: a rebalance was not seen due), paused,
-/// lossLevelE18 and turnoverLevelE18 (as stored), lossLeftE18 and turnoverLeftE18 (drained up to now), slippageLimitE18 now, opensAt (when
-/// anyone may rebalance; 0: that is not known, or never), glideStart, glideEnd, totalE18, distanceE18 (to the destination), needE18,
-/// driftBps, and the thirteen policy fields in their order.
+/// Head: vault, number of assets, reason, totalSupply, epoch, rebalancedAt, dueSince (0: no rebalance was seen due), paused, lossLevelE18
+/// and turnoverLevelE18 (as stored), lossLeftE18 and turnoverLeftE18 (drained up to now), slippageLimitE18 now, opensAt (when anyone may
+/// rebalance; 0: not known, or never), glideStart, glideEnd, totalE18, distanceE18 (to the destination), needE18, driftBps, and the
+/// thirteen policy fields in their order.
 /// Asset: token, decimals, targetE18 at the glide's end, startTargetE18, targetE18 now, bandBps, relativeBandBps, minTradeRaw, excluded,
-/// held, loE18, hiE18, primaryE18, fault, valueE18, surplusRaw, deficitRaw, saleRaw (with the other assets' the most that P1 and P6 allow
-/// now; 0 while no rebalance may run), barred, missingRaw (what the vault has less than its ledger and the open claims say).
-/// With a reason that leaves the basket unweighed (OracleFault, TotalOutOfRange), what depends on prices is 0. An excluded asset's
-/// prices and fault are 0. A token that does not tell the vault's balance misses nothing.
+/// held, loE18, hiE18, primaryE18, fault, valueE18, surplusRaw, deficitRaw, saleRaw (largest sale that P1 and P6 allow now, together with
+/// the sales of the other assets; 0 while no rebalance may run), barred, missingRaw (by how much the vault's balance is below its ledger
+/// and the open claims).
+/// With a reason that leaves the basket without values (OracleFault, TotalOutOfRange), words that depend on prices are 0. An excluded
+/// asset's prices and fault are 0. If a token does not report the vault's balance, its missingRaw is 0.
 contract VaultLens {
     using ConfigCode for uint256[];
 
-    /// @notice Why a vault can or cannot be rebalanced now. The keeper's logs, metrics and page use the same words.
+    /// @notice Why a vault can or cannot be rebalanced now. The keeper's logs, metrics and page use the same names.
     enum Reason {
         BandBroken, // a rebalance may run
         InBand, // every weight is inside its band
-        Paused, // the guardian stopped rebalancing
+        Paused, // the guardian, or a loss, paused rebalancing
         Cooldown, // the last rebalance was too recent
         OracleFault, // an asset has no sound price
-        TotalOutOfRange, // the basket is worth nothing, or more than can be computed
-        CalendarDue, // a rebalance may run because the calendar says so
+        TotalOutOfRange, // the value of the basket is 0, or too large to compute with
+        CalendarDue, // a rebalance may run because a calendar period is open
         LossNotWrittenDown, // the vault has less of a token than it owes: anyone may call `sync`
         PurchasesBarred // every asset below its target lost balance before, and the owner has not allowed buying it again
     }
 
+    /// Words per vault.
     uint256 public constant HEAD_WORDS = 33;
+    /// Words per asset.
     uint256 public constant ASSET_WORDS = 20;
 
-    /// @notice A vault is in the middle of a state-changing call, so nothing it says can be believed.
+    /// @notice A call that changes the vault's state is in progress, so its views may be inconsistent.
     error VaultLocked(address vault);
 
-    /// @notice Reads vaults, in the order given.
+    /// @notice Reads vaults, in the order given. For the result see LAYOUT. Amounts, values and the rest of budgets round down; driftBps
+    /// rounds up.
     function read(IBasketVault[] calldata vaults) external view returns (bytes memory packed) {
         bytes[] memory parts = new bytes[](vaults.length);
         uint256 length;
@@ -65,8 +69,8 @@ contract VaultLens {
         }
     }
 
-    /// @notice The sales allowed now, as `read` tells them, and what to name as purchases with them: 1 for every asset below its target
-    /// that may be bought, 0 for the others. For whoever builds a rebalance on chain.
+    /// @notice The sales allowed now {tok}, rounded down, as in `read`, and the purchases to name with them: 1 for every asset below its
+    /// target that may be bought, 0 for the others. For contracts that build a rebalance on chain.
     function allowedSales(IBasketVault vault)
         external
         view
@@ -83,7 +87,7 @@ contract VaultLens {
         return (b.reason, b.state.epoch, sales, minBuys);
     }
 
-    /// @dev A vault with everything the policy says of it. Without sound prices, what follows `prices` is empty or 0.
+    /// @dev A vault with all results of the policy. Without sound prices, the fields after `prices` are empty or 0.
     struct Basket {
         uint256[] words;
         IBasketVault.Policy policy;
@@ -139,7 +143,7 @@ contract VaultLens {
         b.turnoverLeftE18 = _left(s.turnoverLevelE18, p.turnoverBudgetBps, p.turnoverPeriodSeconds, elapsed);
     }
 
-    /// @dev Which assets may not be bought, and what is missing of each; whether anything is.
+    /// @dev Reads which assets may not be bought and how much is missing of each {tok}. Returns whether anything is missing.
     function _readLosses(IBasketVault vault, Basket memory b) private view returns (bool missing) {
         uint256 n = b.held.length;
         (b.barred, b.missingRaw) = (new bool[](n), new uint256[](n));
@@ -155,7 +159,7 @@ contract VaultLens {
         }
     }
 
-    /// @dev What is left of a bucket now. A budget tightened below the level leaves nothing.
+    /// @dev Rest of a bucket now {1e18 = the basket}. If a budget was tightened below the level, the rest is 0.
     function _left(uint256 levelE18, uint256 budgetBps, uint256 periodSeconds, uint256 elapsed)
         private
         pure
@@ -166,7 +170,7 @@ contract VaultLens {
         return level >= budgetE18 ? 0 : budgetE18 - level;
     }
 
-    /// @dev Prices and weighs the basket; false, with the reason, if that cannot be done.
+    /// @dev Reads prices and computes the value of the basket. Returns false, with the reason, if that cannot be done.
     function _weigh(Basket memory b) private view returns (bool) {
         uint256 n = b.words.assetCount();
         address[] memory tokens = new address[](n);
@@ -195,7 +199,7 @@ contract VaultLens {
         }
     }
 
-    /// @notice `RebalancePolicy.weigh`, callable from outside so that a basket out of range can be told from a bug.
+    /// @notice `RebalancePolicy.weigh` as an external function, so that a basket out of range can be caught.
     function weigh(uint256[] memory held, uint256[] memory pricesE18, uint256[] memory units)
         external
         pure
@@ -204,7 +208,7 @@ contract VaultLens {
         return RebalancePolicy.weigh(held, pricesE18, units);
     }
 
-    /// @dev Finds distances, surpluses and whether anything is due.
+    /// @dev Computes distances and surpluses, and whether a rebalance is due.
     function _judge(Basket memory b) private view {
         (b.distancesE18, b.distanceE18) = RebalancePolicy.distances(b.valuesE18, b.totalE18, b.targetsE18);
         bool whole = RebalancePolicy.firstBroken(b.distancesE18, b.totalE18, b.bandsE18) == RebalancePolicy.NONE;

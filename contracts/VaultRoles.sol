@@ -7,65 +7,73 @@ import { IAccessManager } from "@openzeppelin/contracts/access/manager/IAccessMa
 import { VaultFactory } from "./VaultFactory.sol";
 
 /// @title VaultRoles
-/// @notice WHAT IT IS. Hands the restricted functions of each new vault to the roles of one AccessManager, once, by a table that never
-/// changes. Until then only the manager's admins may call them, after their delay.
+/// @notice WHAT IT IS. Gives the restricted functions of each new vault to the roles of one AccessManager, once, by a table that never
+/// changes. Before that only the manager's admins may call them, after their delay.
 ///
-/// WHICH VAULTS. Those that the factory makes after this contract exists, and of them only those that nobody has arranged yet: no
-/// function of the table has a role, the vault has no admin delay and is not closed. So neither a new table nor a stranger who calls it
-/// undoes what admins arranged by hand, or what another table handed over.
+/// WHICH VAULTS. Vaults that the factory makes after this contract exists and that nobody has configured yet: no function of the table has
+/// a role, the vault has no admin delay and is not closed. So neither a new table nor an unknown caller undoes what admins configured by
+/// hand, or what another table assigned.
 ///
-/// WHY IT IS. Only an admin of the manager can hand out functions, and admins wait, so that nobody is surprised by them. A vault that has
-/// just been made surprises nobody. This contract is an admin that need not wait, and that is safe because of all it can not do: it
-/// touches a vault once, and nothing but new vaults of its factory; it can grant no role and name no other authority; it has no owner.
+/// WHY IT IS. Only an admin of the manager can give functions to roles. Admins wait, so that no holder is surprised. A vault that has just
+/// been made has no holders to surprise. This contract is an admin without a delay. That is safe because of its limits: it changes a vault
+/// once, and only new vaults of its factory; it can grant no role and set no other authority; it has no owner.
 ///
-/// ROLES. None. Anyone may hand over any new vault: what is handed over, and to whom, is the table's.
+/// ROLES. None. Anyone may assign any new vault: only the table decides what is assigned, and to whom.
 ///
-/// WE ASSUME, OR VAULTS WAIT. It holds the manager's ADMIN_ROLE without a delay. Where it does not, `assign` reverts, and an admin can do
-/// the same by hand. To change the table, governance deploys another one and revokes the role of this one; a vault that is older than
-/// the new table, and was not handed over by the old one, is handed over by an admin.
+/// WE ASSUME, OR VAULTS WAIT. It holds the manager's ADMIN_ROLE without a delay. Otherwise `assign` reverts, and an admin can do the same
+/// by hand. To change the table, governance deploys another one and revokes the role of this one. An admin assigns a vault that is older
+/// than the new table and was not assigned by the old one.
 /// WE ASSUME, OR A DELAY IS LOST. An admin that gives a new vault an admin delay of its own gives it roles as well: AccessManager lets the
-/// delay begin after five days and tells nobody of it before.
+/// delay begin after five days and does not report it before.
 contract VaultRoles {
-    /// @param roleId who may call
-    /// @param selectors what, on a vault
+    /// @notice One line of the table.
+    /// @param roleId role that may call
+    /// @param selectors functions of a vault
     struct Line {
         uint64 roleId;
         bytes4[] selectors;
     }
 
-    /// AccessManager's own: who may call a function that nobody was given.
+    /// AccessManager's own role: it may call a function that has no other role.
     uint64 private constant ADMIN_ROLE = 0;
 
+    /// AccessManager of the vaults.
     IAccessManager public immutable AUTHORITY;
+    /// Factory of the vaults.
     VaultFactory public immutable FACTORY;
-    /// How long any admin waits to reassign a vault's functions or its authority, besides its own delay. AccessManager lets a new delay
-    /// begin after five days.
+    /// How long any admin waits to change a vault's roles or its authority, in addition to its own delay {seconds}. AccessManager lets a
+    /// new delay begin after five days.
     uint32 public immutable ADMIN_DELAY_SECONDS;
-    /// Number of the first vault that is served here (see VaultFactory.numberOf): older ones are not new any more.
+    /// Number of the first vault that this table assigns (see VaultFactory.numberOf): older vaults are not new any more.
     uint256 public immutable FIRST_VAULT;
 
     Line[] private _table;
 
-    /// @notice Whether a vault was handed over: that happens once.
+    /// @notice Whether a vault was assigned. That happens once.
     mapping(address vault => bool) public assigned;
 
+    /// @notice The vault's functions were given to the roles of the table.
     event RolesAssigned(address indexed vault);
 
-    /// @notice Only vaults of the factory have the functions that the table means.
+    /// @notice The vault is not of the factory, so its functions may not be those of the table.
     error NotOfFactory(address vault);
-    /// @notice The vault obeys another authority.
+    /// @notice The vault has another authority.
     error OtherAuthority(address vault, address authority);
-    /// @notice The vault was handed over before; what holds now is governance's.
+    /// @notice The vault was assigned before. Governance decides about any change.
     error AlreadyAssigned(address vault);
     /// @notice The vault was made before this table, by its number in the factory.
     error VaultOlder(address vault, uint256 number, uint256 first);
-    /// @notice Somebody gave a function of the vault to a role already.
+    /// @notice A function of the vault has a role already.
     error HasRoles(address vault, bytes4 selector, uint64 roleId);
-    /// @notice Somebody gave the vault an admin delay already.
+    /// @notice The vault has an admin delay already.
     error HasAdminDelay(address vault, uint32 delaySeconds);
-    /// @notice An admin closed the vault: nobody may call its restricted functions.
+    /// @notice An admin closed the vault: its restricted functions cannot be called.
     error VaultClosed(address vault);
 
+    /// @param authority AccessManager of the vaults
+    /// @param factory factory of the vaults
+    /// @param adminDelaySeconds admin delay of each new vault; 0 sets none
+    /// @param lines the table
     constructor(IAccessManager authority, VaultFactory factory, uint32 adminDelaySeconds, Line[] memory lines) {
         AUTHORITY = authority;
         FACTORY = factory;
@@ -78,8 +86,8 @@ contract VaultRoles {
 
     /* ANYONE */
 
-    /// @notice Hands a new vault's restricted functions to their roles.
-    /// @dev Calls nothing but the manager and, of the factory's code, the vault.
+    /// @notice Gives a new vault's restricted functions to their roles.
+    /// @dev Calls only the manager and, with the factory's code, the vault.
     function assign(address vault) external {
         uint256 number = FACTORY.numberOf(vault);
         if (number == 0) revert NotOfFactory(vault);
@@ -89,7 +97,7 @@ contract VaultRoles {
         if (assigned[vault]) revert AlreadyAssigned(vault);
         assigned[vault] = true;
 
-        // All of it is looked at before any of it is changed: a selector may stand in two lines.
+        // Everything is checked before anything is changed: a selector may be in two lines.
         Line[] memory lines = _table;
         _checkNew(vault, lines);
         for (uint256 i; i < lines.length; ++i) {
@@ -99,7 +107,7 @@ contract VaultRoles {
         emit RolesAssigned(vault);
     }
 
-    /// @dev Refuses a vault of which the manager knows anything yet, as far as the manager tells.
+    /// @dev Refuses a vault that the manager has any settings for, as far as the manager reports them.
     function _checkNew(address vault, Line[] memory lines) private view {
         if (AUTHORITY.isTargetClosed(vault)) revert VaultClosed(vault);
         uint32 delaySeconds = AUTHORITY.getTargetAdminDelay(vault);
@@ -115,7 +123,7 @@ contract VaultRoles {
 
     /* VIEWS */
 
-    /// @notice What each role may call on a vault that is handed over here.
+    /// @notice The table: what each role may call on a vault that is assigned here.
     function table() external view returns (Line[] memory) {
         return _table;
     }

@@ -13,13 +13,15 @@ import { ZapExecutor } from "./ZapExecutor.sol";
 import { IBasketVault, IVaultBase } from "./interfaces/IBasketVault.sol";
 import { IZap, IZapExecutor } from "./interfaces/IZap.sol";
 
-/// @notice Wrapped native money.
+/// @notice Wrapped native money: the functions that are used here.
 interface IWETH is IERC20 {
+    /// @notice Wraps the ether of the call {wei}.
     function deposit() external payable;
+    /// @notice Unwraps and sends ether to the caller {wei}.
     function withdraw(uint256 amount) external;
 }
 
-/// @notice What is called on Permit2: the one transfer that its owner signed for the caller.
+/// @notice The function of Permit2 that is used here: one transfer that its owner signed for the caller.
 interface IPermit2 {
     struct TokenPermissions {
         address token;
@@ -37,6 +39,7 @@ interface IPermit2 {
         uint256 requestedAmount;
     }
 
+    /// @notice Takes exactly `requestedAmount` {tok} from the owner to `to`.
     function permitTransferFrom(
         PermitTransferFrom calldata permit,
         SignatureTransferDetails calldata details,
@@ -46,38 +49,40 @@ interface IPermit2 {
 }
 
 /// @title Zap
-/// @notice WHAT IT IS. One token (or ETH) in, basket shares out, and back. It swaps along the caller's route, then mints or redeems in
-/// kind like anybody else: the caller bears the caller's own slippage, no oracle is asked, and no holder is diluted.
+/// @notice WHAT IT IS. One token (or ETH) in, basket shares out, and back. It swaps along the caller's route, then mints or redeems in kind
+/// like any other account. The caller bears the caller's own slippage, no oracle is read, and no holder is diluted.
 ///
-/// PAYMENT. `zapIn` takes ETH, or a token that its owner approved for this contract. `zapInWithPermit` takes an ERC-2612 permit for it in
-/// the same transaction, `zapInWithPermit2` a signed transfer of Permit2, for which the token is approved there. `zapOut` takes approved
-/// shares, `zapOutWithPermit` a permit for them. Whatever is signed or approved, only the caller's own tokens are ever taken: a
-/// signature that somebody else finds is of no use to them.
+/// PAYMENT. `zapIn` takes ETH, or a token that its owner approved for this contract. `zapInWithPermit` takes a token by an ERC-2612 permit
+/// in the same transaction. `zapInWithPermit2` takes it by a signed transfer of Permit2, for which the token is approved there. `zapOut`
+/// takes approved shares, `zapOutWithPermit` takes them by a permit. Only the caller's own tokens are ever taken: another account cannot
+/// use the caller's signature or approval.
 ///
-/// ROLES. None. It holds nothing between transactions and only ever spends what the caller sent in the same one.
+/// ROLES. None. It holds nothing between transactions and spends only what the caller sent in the same transaction.
 ///
-/// WE ASSUME, OR THE CALLER'S OWN DEPOSIT IS AT RISK: the vault named is a real one (see VaultFactory.isVault) and
-/// `minShares` or `minAmountOut` is what the caller can live with; the route is not checked in any other way.
+/// WE ASSUME, OR THE CALLER'S OWN DEPOSIT IS AT RISK. The vault is a real one (see VaultFactory.isVault). `minShares` or `minAmountOut` is
+/// an amount that the caller accepts: the route is not checked in any other way.
 ///
-/// LEFTOVERS. Everything that was not needed goes back, of a deposit to the caller, of a withdrawal to its receiver: the rest of what was
-/// paid, of every token of the basket, and of every token that a hop of the route sells or buys. What a venue sends here of a token that
-/// no hop names is a gift, as is ether forced in; it neither counts nor hinders.
+/// LEFTOVERS. Everything that was not needed goes back, to the caller of a deposit or the receiver of a withdrawal: the rest of the
+/// payment, of every token of the basket, and of every token that a hop of the route sells or buys. A token that a venue sends here and no
+/// hop names is a gift, and so is forced ether. A gift neither counts nor blocks anything.
 ///
-/// APPROVALS. Vaults of the factory are approved without limit, once for each token: their code cannot change and takes from its caller
-/// alone, and between transactions there is nothing here to take. Any other vault is approved for what it may take now and for nothing
-/// afterwards.
+/// APPROVALS. Vaults of the factory are approved without limit, once for each token: their code cannot change, it takes tokens only from
+/// its caller, and between transactions there is nothing here to take. Any other vault is approved only for the balances of this call, and
+/// the approval ends with it.
 contract Zap is IZap, ReentrancyGuardTransient {
     using SafeERC20 for IERC20;
 
     /// @inheritdoc IZap
     address public constant ETH = address(0);
 
-    /// At the same address on every chain that has it.
+    /// Permit2 has the same address on every chain.
     IPermit2 public constant PERMIT2 = IPermit2(0x000000000022D473030F116dDEE9F6B43aC78BA3);
 
     /// @inheritdoc IZap
     IZapExecutor public immutable EXECUTOR = new ZapExecutor();
+    /// Wrapped native money of the chain.
     IWETH public immutable WETH;
+    /// Factory whose vaults are approved without limit.
     VaultFactory public immutable FACTORY;
 
     constructor(IWETH weth, VaultFactory factory) {
@@ -115,7 +120,7 @@ contract Zap is IZap, ReentrancyGuardTransient {
                 IPermit2.TokenPermissions(z.tokenIn, z.amountIn), transfer.nonce, transfer.deadline
             ),
             IPermit2.SignatureTransferDetails(address(this), z.amountIn),
-            msg.sender, // so it is the caller's signature, or none
+            msg.sender, // so only the caller's own signature is valid
             transfer.signature
         );
         return _deposit(z);
@@ -129,7 +134,7 @@ contract Zap is IZap, ReentrancyGuardTransient {
         if (msg.value != expectedValue) revert ValueMismatch(msg.value, expectedValue);
     }
 
-    /// @dev The payment has arrived; of a token with a fee, less than was named.
+    /// @dev The payment has arrived. Of a token with a transfer fee, it is less than `amountIn`.
     function _deposit(In calldata z) private returns (uint256 shares) {
         IERC20 token = z.tokenIn == ETH ? WETH : IERC20(z.tokenIn);
         address[] memory touched;
@@ -156,8 +161,8 @@ contract Zap is IZap, ReentrancyGuardTransient {
         emit ZappedIn(address(z.vault), msg.sender, z.receiver, z.tokenIn, z.amountIn, shares);
     }
 
-    /// @dev The most shares these balances can mint. What all shares there are would ask is what the vault says, fees on entry included;
-    /// rounded down from there, so what the vault asks for these, rounded up, is always covered.
+    /// @dev Largest number of shares that these balances can mint {share}, rounded down. The vault states the cost of its whole supply,
+    /// entry fees included. What the vault charges for the result, rounded up, is therefore always covered.
     // {share} = {tok} * {share} / {tok}
     function _mostShares(IBasketVault vault, uint256[] memory balances) private view returns (uint256 shares) {
         uint256 supply = vault.totalSupply();
@@ -213,14 +218,14 @@ contract Zap is IZap, ReentrancyGuardTransient {
         emit ZappedOut(address(z.vault), msg.sender, z.receiver, z.tokenOut, amountOut, z.shares);
     }
 
-    /// @dev Unwrapping pays here.
+    /// @dev Only the wrapper may send ether here, when it unwraps.
     receive() external payable {
         if (msg.sender != address(WETH)) revert UnexpectedEther(msg.sender);
     }
 
     /* INSIDE */
 
-    /// @dev Whether it worked shows when the tokens are taken: WETH, for one, accepts any call and does nothing.
+    /// @dev A failed permit shows when the tokens are taken: WETH, for example, accepts any call and does nothing.
     function _permit(address token, uint256 amount, Permit calldata p) private {
         try IERC20Permit(token).permit(msg.sender, address(this), amount, p.deadline, p.v, p.r, p.s) { } catch { }
     }

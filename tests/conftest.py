@@ -23,7 +23,8 @@ pytest_plugins = ["tests.fixtures_chain", "tests.fixtures_redis"]
 REPO_ROOT = Path(__file__).resolve().parent.parent
 
 # Outside contracts that tests meet and the wheel does not carry.
-add_artifacts_folder(REPO_ROOT / ".build" / "test-artifacts")
+for folder in (REPO_ROOT / ".build" / "test-artifacts", *sorted((REPO_ROOT / ".build" / "balancer-v3").glob("*/"))):
+    add_artifacts_folder(folder)
 
 # Slow examples are no failures here: two cores may be busy with a chain.
 settings.register_profile("quick", derandomize=True, deadline=None, suppress_health_check=[HealthCheck.too_slow])

@@ -1,10 +1,12 @@
 // SPDX-License-Identifier: MIT
 pragma solidity 0.8.30;
 
-/// @notice The part of a Chainlink-style price feed that is read here.
+/// @notice The functions of a Chainlink-style price feed that are used here.
 interface AggregatorV3Interface {
+    /// @notice Decimals of the answer.
     function decimals() external view returns (uint8);
 
+    /// @notice The latest round.
     /// @return roundId round of the answer, with the phase in its upper bits
     /// @return answer price times 10**decimals
     /// @return startedAt unix time the round started

@@ -6,11 +6,11 @@ import { SOURCE_GAS } from "../libraries/BoundedCall.sol";
 import { AggregatorV3Interface } from "./AggregatorV3Interface.sol";
 
 /// @title Chainlink
-/// @notice Reads a Chainlink-style feed, of prices or of an L2 sequencer's uptime. It does not judge the age of an answer.
+/// @notice Reads a Chainlink-style feed, of prices or of an L2 sequencer's uptime. It does not check the age of an answer.
 library Chainlink {
     uint256 internal constant MAX_DECIMALS = 18;
 
-    /// @notice The latest round; not `answered` if the feed reverts, has no code, or says fewer than five words.
+    /// @notice The latest round. `answered` is false if the feed reverts, has no code, or returns fewer than five words.
     /// @dev Reads into scratch memory, so that neither dirty bits nor a huge answer of the feed can hurt the caller.
     function latest(address feed)
         internal
@@ -29,7 +29,7 @@ library Chainlink {
         }
     }
 
-    /// @notice The latest answer times 1e18, or why there is none. `decimals` is at most 18.
+    /// @notice The latest answer times 1e18, exact, or the fault. `decimals` is at most 18.
     function priceOf(address feed, uint256 decimals)
         internal
         view
@@ -37,7 +37,7 @@ library Chainlink {
     {
         (bool answered, int256 answer,, uint256 at) = latest(feed);
         if (!answered) return (0, 0, IOracleHub.Fault.CallFailed);
-        // An answer above 2^128 cannot be sane, and scaling it could overflow. Zero less one, and what is negative, are above, too.
+        // An answer above 2^128 cannot be sane, and scaling it could overflow. Zero minus one, and negative answers, are above it, too.
         unchecked {
             if (uint256(answer) - 1 >= type(uint128).max) {
                 return (0, 0, answer <= 0 ? IOracleHub.Fault.NotPositive : IOracleHub.Fault.OutOfRange);

@@ -9,8 +9,8 @@ import { PriceSource } from "./PriceSource.sol";
 import { RateGetter } from "./RateGetter.sol";
 
 /// @title ERC4626Feed
-/// @notice The token is an ERC-4626 vault: its price in its asset, which is the quote, is `convertToAssets` of one share. Params: decimals of
-/// the share (1) and of the asset (1).
+/// @notice Price of a token that is an ERC-4626 vault, in its asset, which is the quote: `convertToAssets` of one share, rounded down.
+/// Params: decimals of the share (1) and of the asset (1).
 contract ERC4626Feed is PriceSource {
     /// @inheritdoc IPriceSource
     function read(address token, bytes calldata params)

@@ -8,11 +8,11 @@ import { PriceSource } from "./PriceSource.sol";
 import { RateGetter } from "./RateGetter.sol";
 
 /// @title ExchangeRateFeed
-/// @notice A base price times an exchange rate: STETH / USD times wstETH's `stEthPerToken()`, or an asset's feed times an ERC-4626 vault's
-/// `convertToAssets(one share)`. The rate has its own sane range: outside it, the price has the fault `OutOfRange`, so a rate that a donation
-/// or a bug moves cannot price the token. The age of the price is the base feed's. Params: base feed (20), its decimals (1), contract with
-/// the rate (20), selector of a function without arguments (4; zero for an ERC-4626 vault), decimals of the share (1; zero without one)
-/// and of the rate (1), smallest and largest sane rate times 1e18 (16 each).
+/// @notice A base price times an exchange rate, rounded down: STETH / USD times wstETH's `stEthPerToken()`, or an asset's feed times an
+/// ERC-4626 vault's `convertToAssets(one share)`. The rate has its own sane range. Outside it, the price has the fault `OutOfRange`, so a
+/// rate that a donation or a bug moves cannot price the token. The age of the price is that of the base feed. Params: base feed (20), its
+/// decimals (1), contract with the rate (20), selector of a function without arguments (4; zero for an ERC-4626 vault), decimals of the
+/// share (1; zero without one) and of the rate (1), smallest and largest sane rate times 1e18 (16 each).
 contract ExchangeRateFeed is PriceSource {
     /// @inheritdoc IPriceSource
     function read(address, bytes calldata params)

@@ -7,16 +7,17 @@ import { BoundedCall } from "../libraries/BoundedCall.sol";
 import { Chainlink } from "./Chainlink.sol";
 import { PriceSource } from "./PriceSource.sol";
 
-/// @notice What is read of the contract that can pause a price.
+/// @notice The function of a contract that can pause a price.
 interface IOraclePaused {
+    /// @notice Whether the price must not be used.
     function oraclePaused() external view returns (bool);
 }
 
 /// @title PausableFeed
-/// @notice A Chainlink-style feed beside a contract with `oraclePaused()`: while that is set, the price has the fault `Paused`, and while it
-/// is not answered, `CallFailed`. Robinhood's Stock Tokens have the flag: the issuer sets it on the token during a corporate action, and the
-/// token's feed does not stop (https://docs.robinhood.com/chain/oracles-and-price-feeds). Params: feed (20), its decimals (1), the contract
-/// with the flag (20).
+/// @notice A Chainlink-style feed together with a contract that has `oraclePaused()`. While the flag is set, the price has the fault
+/// `Paused`; while the flag cannot be read, `CallFailed`. Robinhood's Stock Tokens have the flag: the issuer sets it on the token during a
+/// corporate action, and the token's feed does not stop (https://docs.robinhood.com/chain/oracles-and-price-feeds). Params: feed (20), its
+/// decimals (1), the contract with the flag (20).
 contract PausableFeed is PriceSource {
     /// @inheritdoc IPriceSource
     function read(address, bytes calldata params)
@@ -38,7 +39,7 @@ contract PausableFeed is PriceSource {
     }
 
     /// @inheritdoc IPriceSource
-    /// @dev The flag is no part of the price: it can only stop both sources at once.
+    /// @dev The flag is not part of the price: it can only stop both sources at once.
     function readsFrom(address, bytes calldata params) external pure returns (address[] memory) {
         return _list(_addressAt(params, 0));
     }

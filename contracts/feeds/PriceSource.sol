@@ -7,7 +7,7 @@ import { IOracleHub } from "../interfaces/IOracleHub.sol";
 import { IPriceSource } from "../interfaces/IPriceSource.sol";
 
 /// @title PriceSource
-/// @notice What all adapters share: how packed parameters and decimals are checked.
+/// @notice Checks of packed parameters and decimals, which all adapters share.
 abstract contract PriceSource is IPriceSource {
     uint256 internal constant MAX_TOKEN_DECIMALS = 27;
 
@@ -15,7 +15,7 @@ abstract contract PriceSource is IPriceSource {
         if (params.length != expected) revert IOracleHub.ParamsLength(params.length, expected);
     }
 
-    /// @dev The address at this byte. Reading past the end reverts, which the hub takes for a failed call.
+    /// @dev The address that begins at this byte. Reading past the end reverts, which the hub treats as a failed call.
     function _addressAt(bytes calldata params, uint256 at) internal pure returns (address) {
         return address(bytes20(params[at:at + 20]));
     }

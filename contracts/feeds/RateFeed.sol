@@ -7,8 +7,8 @@ import { PriceSource } from "./PriceSource.sol";
 import { RateGetter } from "./RateGetter.sol";
 
 /// @title RateFeed
-/// @notice A function without arguments that returns a rate in the quote, such as wstETH's `stEthPerToken()`. Params: the contract (20), the
-/// function's selector (4), decimals of the rate (1).
+/// @notice A function without arguments that returns a rate in the quote, such as wstETH's `stEthPerToken()`, rounded down to 1e18. Params:
+/// the contract (20), the function's selector (4), decimals of the rate (1).
 contract RateFeed is PriceSource {
     /// @inheritdoc IPriceSource
     function read(address, bytes calldata params)

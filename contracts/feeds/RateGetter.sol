@@ -8,7 +8,7 @@ import { BoundedCall } from "../libraries/BoundedCall.sol";
 /// @notice Reads a rate that a contract returns: ERC-4626 `convertToAssets(one share)`, or a getter such as wstETH's
 /// `stEthPerToken()`. Rates are scaled to 1e18, rounded down. Decimals are at most 27.
 library RateGetter {
-    /// @notice What a getter without arguments returns, in its own decimals.
+    /// @notice Rate from a getter without arguments, which returns it with `decimals`.
     function getE18(address target, bytes4 selector, uint256 decimals)
         internal
         view
@@ -17,7 +17,7 @@ library RateGetter {
         return _scaled(target, abi.encodePacked(selector), decimals);
     }
 
-    /// @notice Assets of an ERC-4626 vault for one whole share.
+    /// @notice Assets of an ERC-4626 vault for one whole share {whole assets times 1e18}.
     function assetsPerShareE18(address vault, uint256 shareDecimals, uint256 assetDecimals)
         internal
         view

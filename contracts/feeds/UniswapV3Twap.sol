@@ -6,26 +6,27 @@ import { Math } from "@openzeppelin/contracts/utils/math/Math.sol";
 import { BoundedCall } from "../libraries/BoundedCall.sol";
 
 /// @title UniswapV3Twap
-/// @notice Reads a Uniswap V3 pool's price, averaged over a window that ends now. Nothing that happens within one block moves it: the
-/// pool weighs each price by the seconds it stood. The mean is of ticks, so it is the geometric mean of prices, to 0.01 %.
+/// @notice Reads a Uniswap V3 pool's price, averaged over a window that ends now. Nothing that happens within one block moves it: the pool
+/// weighs each price by the seconds it lasted. The mean is of ticks, so it is the geometric mean of prices, to 0.01 %.
 library UniswapV3Twap {
     /// The ends of the tick range.
     int256 private constant MAX_TICK = 887_272;
-    /// 2^128 / sqrt(1.0001), rounded: one tick down, in the square root of the price.
+    /// 2^128 / sqrt(1.0001), rounded: the factor of one tick down in the square root of the price.
     uint256 private constant TICK_X128 = 340265354078544963557816517032075149313;
     uint256 private constant ONE_X128 = 1 << 128;
 
-    /// @notice Mean tick over the last `windowSeconds`, rounded down; not `answered` if the pool's observations do not reach that far.
+    /// @notice Mean tick over the last `windowSeconds`, rounded down. `answered` is false if the pool's observations do not reach back to
+    /// the window's start.
     function meanTick(address pool, uint256 windowSeconds) internal view returns (bool answered, int256 tick) {
         uint32[] memory secondsAgos = new uint32[](2);
         secondsAgos[0] = uint32(windowSeconds); // 32 bits as stored
-        // The answer is two arrays of two: places 0 and 1, length 2, cumulative ticks 3 and 4, and what is not needed.
+        // The answer is two arrays of two. Words: offsets 0 and 1, length 2, cumulative ticks 3 and 4, then words that are not needed.
         uint256[] memory words = new uint256[](8);
         answered = BoundedCall.read(pool, abi.encodeWithSignature("observe(uint32[])", secondsAgos), words)
             && words[0] == 64 && words[2] == 2;
         if (!answered) return (false, 0);
         unchecked {
-            // {tick} = {tick * s} / {s}. The pool lets its sums of 56 bits wrap around; their difference is right all the same.
+            // {tick} = {tick * s} / {s}. The pool's sums of 56 bits wrap around, and their difference is still right.
             int256 sum = int56(int256(words[4])) - int56(int256(words[3]));
             sum = int56(sum);
             tick = sum / int256(windowSeconds);
@@ -34,8 +35,8 @@ library UniswapV3Twap {
         answered = tick >= -MAX_TICK && tick <= MAX_TICK;
     }
 
-    /// @notice Whole quote tokens for one whole base token, times 1e18, at `tick` (raw quote per raw base = 1.0001^tick). Rounded down;
-    /// the largest number there is if it is too large to be computed. Decimals are at most 27 each.
+    /// @notice Whole quote tokens for one whole base token, times 1e18, at `tick` (raw quote per raw base = 1.0001^tick). Rounded down. The
+    /// largest number if the price is too large to compute. Decimals are at most 27 each.
     function priceE18(int256 tick, uint256 baseDecimals, uint256 quoteDecimals) internal pure returns (uint256) {
         uint256 root = _rootX128(uint256(tick < 0 ? -tick : tick));
         uint256 scale = 10 ** (18 + baseDecimals); // below 2^150
@@ -46,7 +47,7 @@ library UniswapV3Twap {
         return Math.mulDiv(half, ONE_X128, root) / unit;
     }
 
-    /// @dev 1.0001^(-size / 2) by repeated squaring. From 2^128 down to 2^64; each step drops under one unit.
+    /// @dev 1.0001^(-size / 2) by repeated squaring, from 2^128 down to 2^64. Each step rounds down by less than one unit.
     function _rootX128(uint256 size) private pure returns (uint256 rootX128) {
         rootX128 = ONE_X128;
         uint256 factorX128 = TICK_X128;

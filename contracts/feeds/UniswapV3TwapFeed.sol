@@ -9,10 +9,10 @@ import { PriceSource } from "./PriceSource.sol";
 import { UniswapV3Twap } from "./UniswapV3Twap.sol";
 
 /// @title UniswapV3TwapFeed
-/// @notice A Uniswap V3 pool of the token and its quote, averaged over a window. Params: pool (20), window in seconds (4), decimals of the
-/// token (1) and of the quote (1), whether the token is the pool's token0 (1).
+/// @notice Price in a Uniswap V3 pool of the token and its quote, averaged over a window, rounded down. Params: pool (20), window in
+/// seconds (4), decimals of the token (1) and of the quote (1), whether the token is the pool's token0 (1).
 contract UniswapV3TwapFeed is PriceSource {
-    uint256 private constant MIN_WINDOW_SECONDS = 600; // 50 blocks of mainnet to hold a pool at a wrong price
+    uint256 private constant MIN_WINDOW_SECONDS = 600; // an attacker must hold a pool at a wrong price for 50 blocks of mainnet
 
     /// @inheritdoc IPriceSource
     function read(address, bytes calldata params)
@@ -22,7 +22,7 @@ contract UniswapV3TwapFeed is PriceSource {
     {
         (bool answered, int256 tick) = UniswapV3Twap.meanTick(_addressAt(params, 0), _window(params));
         if (!answered) return (0, 0, IOracleHub.Fault.CallFailed);
-        // A pool's price is that of token0.
+        // A pool's price is the price of token0.
         if (params[26] == 0) tick = -tick;
         priceE18 = UniswapV3Twap.priceE18(tick, uint8(params[24]), uint8(params[25]));
         return (priceE18, block.timestamp, IOracleHub.Fault.None);

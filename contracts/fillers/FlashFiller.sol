@@ -13,13 +13,13 @@ import { ConfigCode } from "../libraries/ConfigCode.sol";
 import { IV3Pool } from "../venues/V3Swaps.sol";
 
 /// @title FlashFiller
-/// @notice WHAT IT IS. An example of open execution: an arbitrageur without capital. A Uniswap V3 pool pays the vault what it buys first
-/// (a flash swap), is paid with what the vault sells, and the difference is the caller's.
+/// @notice WHAT IT IS. An example of open execution: an arbitrageur without capital. A Uniswap V3 pool first pays the vault what the vault
+/// buys (a flash swap). Then the pool is paid with what the vault sells. The caller keeps the difference.
 ///
 /// ROLES. None. Anyone may call it; it holds nothing between transactions.
 ///
-/// WE ASSUME NOTHING of vaults and pools: the caller names both, and only the caller's own gain is at stake. The pool is told what to pay
-/// out and names its price, which is at most what the vault sold: nothing else is here.
+/// WE ASSUME NOTHING of vaults and pools: the caller names both, and only the caller's own gain is at stake. The pool gets the amount to
+/// pay out and names its price, which is at most what the vault sold: this contract holds nothing else.
 contract FlashFiller is IExecutor, IUniswapV3SwapCallback {
     using ConfigCode for uint256[];
     using SafeCast for uint256;
@@ -27,11 +27,15 @@ contract FlashFiller is IExecutor, IUniswapV3SwapCallback {
     using TransientSlot for bytes32;
     using TransientSlot for TransientSlot.AddressSlot;
 
-    /// @param sell the vault's asset that the pool is paid in
+    /// @notice Terms of a trade.
+    /// @param vault vault to fill
+    /// @param epoch the vault's present `State.epoch`
+    /// @param pool Uniswap V3 pool of both assets
+    /// @param sell the vault's asset that pays the pool
     /// @param buy the vault's asset that the pool pays out
-    /// @param soldRaw how much the vault sells {sell tok}
-    /// @param boughtRaw how much the vault gets {buy tok}
-    /// @param minGainRaw least that must be left for the caller {sell tok}
+    /// @param soldRaw amount that the vault sells {sell tok}
+    /// @param boughtRaw amount that the vault gets {buy tok}
+    /// @param minGainRaw least gain of the caller {sell tok}
     struct Trade {
         IBasketVault vault;
         uint256 epoch;
@@ -47,16 +51,18 @@ contract FlashFiller is IExecutor, IUniswapV3SwapCallback {
     uint160 private constant MIN_SQRT_PRICE_X96 = 4295128739;
     uint160 private constant MAX_SQRT_PRICE_X96 = 1461446703485210103287273052203988822378723970342;
 
-    /// Transient: who must call next, first the vault, then the pool.
+    /// Transient: the address that must call next, first the vault, then the pool.
     bytes32 private constant AWAITED = keccak256("rebalancer.flash-filler.awaited");
 
+    /// @notice The caller is not the expected one.
     error NotAwaited(address caller, address awaited);
+    /// @notice The gain is below the caller's minimum {sell tok}.
     error GainTooSmall(uint256 gainRaw, uint256 minimumRaw);
 
     /* ANYONE */
 
     /// @notice Fills a vault from a pool.
-    /// @return gainRaw what was left for the caller {sell tok}
+    /// @return gainRaw what the caller gained {sell tok}
     function fill(Trade calldata t) external returns (uint256 gainRaw) {
         uint256[] memory words = ConfigCode.load(t.vault.config());
         uint256[] memory sales = new uint256[](words.assetCount());
@@ -98,7 +104,7 @@ contract FlashFiller is IExecutor, IUniswapV3SwapCallback {
         if (owed > 0) IERC20(abi.decode(data, (address))).safeTransfer(msg.sender, uint256(owed));
     }
 
-    /// @dev Refuses whoever is not awaited, and awaits the next.
+    /// @dev Refuses any caller but the expected one, and sets the next.
     function _await(address next) private {
         address awaited = AWAITED.asAddress().tload();
         if (msg.sender != awaited) revert NotAwaited(msg.sender, awaited);

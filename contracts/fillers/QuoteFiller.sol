@@ -10,27 +10,30 @@ import { SignatureChecker } from "@openzeppelin/contracts/utils/cryptography/Sig
 import { IExecutor } from "../interfaces/IExecutor.sol";
 
 /// @title QuoteFiller
-/// @notice WHAT IT IS. An executor for quotes that market makers sign off chain (RFQ): whoever may rebalance a vault carries the quotes
-/// in the route; each maker is paid what it asked for and pays the vault what it offered, from its own wallet.
+/// @notice WHAT IT IS. An executor for quotes that market makers sign off chain (RFQ). An account that may rebalance a vault passes the
+/// quotes in the route. Each maker gets what its quote requests and pays the vault what it offers, from its own wallet.
 ///
 /// LIFECYCLE. A maker approves this contract and signs quotes -> keeper, or anyone once the vault is open, calls rebalance with this
 /// executor and the signed quotes as route -> each quote is filled whole, once.
 ///
-/// ROLES. None. A maker is bound by its signature and nothing else, may be a contract (ERC-1271), and can cancel a nonce.
+/// ROLES. None. A maker is bound only by its signature, may be a contract (ERC-1271), and can cancel a nonce.
 ///
-/// WE ASSUME NOTHING of vaults and callers: a maker's tokens leave only to the vault its quote names, against all that it asks for. It
-/// holds nothing between transactions; what somebody leaves here, anybody may take.
+/// WE ASSUME NOTHING of vaults and callers: a maker's tokens go only to the vault that its quote names, and only for the whole amount that
+/// it requests. The contract holds nothing between transactions. Tokens that are left here may be taken by anybody.
 ///
-/// HOW TO STOP IT. A maker cancels, or takes its approval back.
+/// HOW TO STOP IT. A maker cancels its quotes, or revokes its approval.
 contract QuoteFiller is IExecutor, EIP712, ReentrancyGuardTransient {
     using SafeERC20 for IERC20;
 
-    /// @param maker signs, pays `boughtRaw` of `bought` to the vault, and gets `soldRaw` of `sold`
-    /// @param vault the only one that may be filled
-    /// @param sold what the vault sells
-    /// @param bought what the vault buys
-    /// @param deadline unix time of the last block it can be filled in
-    /// @param nonce any number; a maker's quotes of one number are filled once at most
+    /// @notice Terms that a maker signs.
+    /// @param maker account that signs, pays `boughtRaw` of `bought` to the vault, and gets `soldRaw` of `sold`
+    /// @param vault the only vault that may be filled
+    /// @param sold token that the vault sells
+    /// @param soldRaw amount of it {sold tok}
+    /// @param bought token that the vault buys
+    /// @param boughtRaw amount of it {bought tok}
+    /// @param deadline unix time of the last block in which the quote can be filled
+    /// @param nonce any number; of a maker's quotes with one number, at most one is filled
     struct Quote {
         address maker;
         address vault;
@@ -42,11 +45,13 @@ contract QuoteFiller is IExecutor, EIP712, ReentrancyGuardTransient {
         uint256 nonce;
     }
 
+    /// @notice A quote and its maker's signature.
     struct SignedQuote {
         Quote quote;
         bytes signature;
     }
 
+    /// EIP-712 type hash of `Quote`.
     bytes32 public constant QUOTE_TYPE = keccak256(
         "Quote(address maker,address vault,address sold,uint256 soldRaw,address bought,uint256 boughtRaw,uint256 deadline,uint256 nonce)"
     );
@@ -54,21 +59,27 @@ contract QuoteFiller is IExecutor, EIP712, ReentrancyGuardTransient {
     /// @notice Whether a maker's nonce was filled or cancelled.
     mapping(address maker => mapping(uint256 nonce => bool)) public isUsed;
 
+    /// @notice The quote is for another vault than the caller.
     error WrongVault(address caller, address vault);
+    /// @notice The quote's deadline has passed (unix times).
     error QuoteExpired(uint256 deadline, uint256 nowSeconds);
+    /// @notice The nonce was filled or cancelled.
     error NonceUsed(address maker, uint256 nonce);
+    /// @notice The maker did not sign this quote.
     error BadQuoteSignature(address maker, bytes32 digest);
-    /// @notice The vault sold less than the quote asks for.
+    /// @notice The vault sold less than the quote requests {tok}.
     error SoldTooLittle(address token, uint256 soldRaw, uint256 askedRaw);
 
+    /// @notice A quote was filled, whole.
     event QuoteFilled(address indexed maker, address indexed vault, uint256 nonce);
+    /// @notice A maker cancelled its quotes with this nonce.
     event QuoteCancelled(address indexed maker, uint256 nonce);
 
     constructor() EIP712("Rebalancer quotes", "1") { }
 
     /* MAKER */
 
-    /// @notice Makes the caller's quotes of this number worthless.
+    /// @notice Cancels the caller's quotes with this nonce.
     function cancel(uint256 nonce) external {
         isUsed[msg.sender][nonce] = true;
         emit QuoteCancelled(msg.sender, nonce);
@@ -77,7 +88,7 @@ contract QuoteFiller is IExecutor, EIP712, ReentrancyGuardTransient {
     /* VAULT */
 
     /// @inheritdoc IExecutor
-    /// @param route `abi.encode(SignedQuote[])`; what no quote asks for of what they sell goes back
+    /// @param route `abi.encode(SignedQuote[])`; the rest of the sold tokens returns to the vault
     function executeRoute(bytes calldata route) external nonReentrant {
         SignedQuote[] memory list = abi.decode(route, (SignedQuote[]));
         for (uint256 i; i < list.length; ++i) {
@@ -104,14 +115,14 @@ contract QuoteFiller is IExecutor, EIP712, ReentrancyGuardTransient {
         uint256 balance = IERC20(q.sold).balanceOf(address(this));
         if (balance < q.soldRaw) revert SoldTooLittle(q.sold, balance, q.soldRaw);
         IERC20(q.sold).safeTransfer(q.maker, q.soldRaw);
-        // Signed by the maker, for this vault, and paid for in the line above.
+        // The maker signed this transfer, for this vault, and the line above has paid for it.
         // slither-disable-next-line arbitrary-send-erc20
         IERC20(q.bought).safeTransferFrom(q.maker, msg.sender, q.boughtRaw);
     }
 
     /* VIEWS */
 
-    /// @notice What a maker signs (EIP-712).
+    /// @notice Digest that a maker signs (EIP-712).
     function quoteDigest(Quote memory q) public view returns (bytes32) {
         return _hashTypedDataV4(keccak256(abi.encode(QUOTE_TYPE, q)));
     }

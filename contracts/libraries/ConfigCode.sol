@@ -8,16 +8,16 @@ import { Lists } from "./Lists.sol";
 import { RebalancePolicy } from "./RebalancePolicy.sol";
 
 /// @title ConfigCode
-/// @notice Keeps a vault's configuration as the code of a contract that cannot run. Reading n assets that way costs one cold account
-/// (2,600 gas) and 3 gas a word, where storage would cost a cold slot (2,100 gas) for each.
-/// LAYOUT. A STOP byte, then 32-byte words: oracle and number of assets; policy; glide and the rest of the policy; one word an asset
-/// with what every rebalance reads; one more an asset.
+/// @notice Stores a vault's configuration as the code of a contract that cannot run. Reading n assets that way costs one cold account
+/// (2,600 gas) and 3 gas per word. Storage would cost a cold slot (2,100 gas) for each.
+/// LAYOUT. A STOP byte, then 32-byte words: oracle and number of assets; policy; glide and the rest of the policy; one word per asset with
+/// what every rebalance reads; one more word per asset.
 library ConfigCode {
     using Lists for uint256[];
 
     uint256 private constant HEAD_WORDS = 3;
 
-    /// @notice What `load` will read: a STOP byte and the words.
+    /// @notice The code that `load` reads: a STOP byte and the words.
     function pack(IBasketVault.Config memory config) internal pure returns (bytes memory code) {
         uint256 n = config.assets.length;
         uint256[] memory words = new uint256[](HEAD_WORDS + 2 * n);
@@ -84,8 +84,8 @@ library ConfigCode {
         return uint40(words.at(2) >> 40);
     }
 
-    /// @notice What every rebalance reads of an asset: token, target at the glide's end, band, decimals, excluded, narrow (whether it has a
-    /// relative band).
+    /// @notice Word of an asset that every rebalance reads: token, target at the glide's end, band, decimals, excluded, narrow (whether it
+    /// has a relative band).
     function assetWord(uint256[] memory words, uint256 i) internal pure returns (uint256) {
         unchecked {
             return words.at(HEAD_WORDS + i);
@@ -137,7 +137,7 @@ library ConfigCode {
         return uint128(_second(words, i) >> 80);
     }
 
-    /// @notice Everything, as people pass it.
+    /// @notice The whole configuration as a struct.
     function unpack(uint256[] memory words) internal pure returns (IBasketVault.Config memory config) {
         config.oracle = oracle(words);
         config.policy = policy(words);
@@ -149,7 +149,7 @@ library ConfigCode {
         }
     }
 
-    // The casts undo what `pack` did.
+    // The casts reverse what `pack` did.
     function asset(uint256[] memory words, uint256 i) internal pure returns (IBasketVault.Asset memory a) {
         uint256 word = assetWord(words, i);
         a.token = address(uint160(word));

@@ -7,7 +7,7 @@ type Holding is uint128;
 using Holdings for Holding global;
 
 /// @title Holdings
-/// @notice Reads and changes ledger entries. The flags lie with the amount, so that a rebalance or a redemption that must know them reads
+/// @notice Reads and changes ledger entries. The flags share the slot of the amount, so a rebalance or a redemption that needs them reads
 /// no further slot.
 library Holdings {
     /// Largest amount of one asset {tok}.
@@ -16,12 +16,12 @@ library Holdings {
     uint256 private constant CLAIMED = 1 << 120;
     uint256 private constant BARRED = 1 << 121;
 
-    /// @notice What the ledger says the vault holds for its shares {tok}.
+    /// @notice Amount that the vault holds for its shares, by the ledger {tok}.
     function amountRaw(Holding h) internal pure returns (uint256) {
         return Holding.unwrap(h) & MAX_RAW;
     }
 
-    /// @notice Whether the token has open claims beside the ledger.
+    /// @notice Whether the token has open claims, which are not part of the amount.
     function isClaimed(Holding h) internal pure returns (bool) {
         return Holding.unwrap(h) & CLAIMED != 0;
     }
@@ -31,14 +31,14 @@ library Holdings {
         return Holding.unwrap(h) & BARRED != 0;
     }
 
-    /// @notice Both entries of asset i's storage slot: that of an even asset below that of the next.
+    /// @notice Both entries of asset i's storage slot: the even asset in the lower half, the odd one in the upper half.
     function pairOf(Holding[16] storage ledger, uint256 i) internal view returns (uint256 pair) {
         assembly ("memory-safe") {
             pair := sload(add(ledger.slot, shr(1, i)))
         }
     }
 
-    /// @notice Writes both.
+    /// @notice Writes both entries.
     function setPair(Holding[16] storage ledger, uint256 i, uint256 pair) internal {
         assembly ("memory-safe") {
             sstore(add(ledger.slot, shr(1, i)), pair)
@@ -60,7 +60,7 @@ library Holdings {
         }
     }
 
-    /// @notice The entry with another amount. The caller proves that it is at most `MAX_RAW`.
+    /// @notice The entry with another amount {tok}. The caller proves that it is at most `MAX_RAW`.
     function withAmount(Holding h, uint256 raw) internal pure returns (Holding) {
         return Holding.wrap(uint128(Holding.unwrap(h) & ~MAX_RAW | raw));
     }

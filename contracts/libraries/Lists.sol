@@ -2,8 +2,8 @@
 pragma solidity 0.8.30;
 
 /// @title Lists
-/// @notice Lists in memory and call data without the compiler's bounds checks and without zeroing: a rebalance of ten assets makes some three hundred
-/// accesses. Whoever uses it has checked the length, and writes every entry of a list made here before reading it.
+/// @notice Lists in memory and call data without the compiler's bounds checks and without zeroing: a rebalance of ten assets makes about
+/// three hundred accesses. The caller has checked the length, and writes every entry of a list made here before reading it.
 library Lists {
     function at(uint256[] memory list, uint256 i) internal pure returns (uint256 value) {
         assembly ("memory-safe") {

@@ -42,7 +42,7 @@ library PackedFees {
         return least << _shift(f);
     }
 
-    /// @notice The fee accrued up to a moment. `pending` is below 2^128 and `at` below 2^40.
+    /// @notice The fee accrued up to `at` (unix time). `pending` {share} is below 2^128 and `at` below 2^40.
     function withAccrued(PackedFee f, uint256 pending, uint256 at) internal pure returns (PackedFee) {
         return PackedFee.wrap(PackedFee.unwrap(f) & ~ACCRUED | pending | at << 128);
     }
@@ -52,21 +52,21 @@ library PackedFees {
         return PackedFee.wrap(PackedFee.unwrap(f) & ~RATES | rates);
     }
 
-    /// @notice The least supply after one of `shares`: what it was, or less.
+    /// @notice The fee after the supply was `shares` {share}: its least supply is that number, rounded down, if it is lower.
     function lowered(PackedFee f, uint256 shares) internal pure returns (PackedFee) {
         uint256 least = shares >> _shift(f);
         if (least >= PackedFee.unwrap(f) >> 224) return f;
         return PackedFee.wrap(PackedFee.unwrap(f) << 32 >> 32 | least << 224); // below 2^32, as it shrank
     }
 
-    /// @notice The least supply begun again from `shares`, of which the 32 highest bits are kept.
-    /// @param bits of `shares`
+    /// @notice The fee with a new least supply of `shares` {share}, whose 32 highest bits are kept.
+    /// @param bits number of bits of `shares`
     function withLeast(PackedFee f, uint256 shares, uint256 bits) internal pure returns (PackedFee) {
         uint256 shift = bits > 32 ? bits - 32 : 0;
         return PackedFee.wrap(PackedFee.unwrap(f) & ~LEAST | shift << 216 | shares >> shift << 224);
     }
 
-    // The casts undo the packing.
+    // The casts reverse the packing.
     function unpack(PackedFee f) internal pure returns (IVaultBase.Fee memory) {
         return IVaultBase.Fee({
             pendingShares: uint128(f.pendingShares()),

@@ -4,17 +4,17 @@ pragma solidity 0.8.30;
 import { Lists } from "./Lists.sol";
 
 /// @title RebalancePolicy
-/// @notice What a rebalance may do, as pure integer arithmetic. `rebalancer/policy.py` is the same code in Python, name for
-/// name and in this order; a differential test holds the two equal to the unit.
+/// @notice Limits of a rebalance, as pure integer arithmetic. `rebalancer/policy.py` is the same code in Python, with the same names in the
+/// same order. A differential test holds both equal to the last unit.
 ///
 /// UNITS. `{tok}` smallest units of a token, `{usd18}` US dollars times 1e18, `priceE18` {usd18} per whole token,
-/// `unit` = 10**decimals, fractions times 1e18 end in `E18`, ratios people say aloud end in `Bps`.
-/// WORDS. For asset i: value v_i = held_i * price_i, total V = sum of v_i, distance e_i = v_i - target_i * V (positive: surplus,
-/// negative: deficit). Its destination is everywhere within `destination` * band_i * V of the target: at the target itself for 0, up to the
-/// band's edge for 1. Total distance E = sum of how far each e_i lies outside its destination; with destination 0, sum of |e_i|.
-/// BOUNDS. Whoever calls has made sure that amounts and prices are below 2^128 and that all lists have one entry an asset, at most
-/// 16. `weigh` makes sure that every value and V are at most 2^120, targets are at most 2^60 and ratios at most 2^16, so no product or
-/// sum in a loop here passes 2^256: the loops are unchecked, everything else is not.
+/// `unit` = 10**decimals, fractions times 1e18 end in `E18`, basis points end in `Bps`.
+/// WORDS. For asset i: value v_i = held_i * price_i, total V = sum of v_i, distance e_i = v_i - target_i * V (positive: surplus, negative:
+/// deficit). Its destination is the range within `destination` * band_i * V of the target: the target itself for 0, up to the band's edge
+/// for 1. Total distance E = sum of the part of each e_i outside its destination; with destination 0, sum of |e_i|.
+/// BOUNDS. The caller has checked that amounts and prices are below 2^128 and that all lists have one entry per asset, at most 16. `weigh`
+/// checks that every value and V are at most 2^120. Targets are at most 2^60 and ratios at most 2^16, so no product or sum in a loop here
+/// passes 2^256: the loops are unchecked, everything else is checked.
 library RebalancePolicy {
     using Lists for uint256[];
     using Lists for int256[];
@@ -25,13 +25,13 @@ library RebalancePolicy {
     /// Above this (1.3e18 dollars) cross-multiplication could overflow, so the basket is refused.
     uint256 internal constant MAX_TOTAL_E18 = 1 << 120;
 
-    /// Above this no sale or purchase is meant; its value at any sound price is below 2^248 {tok}.
+    /// Largest amount of a sale or purchase; its value at any sound price is below 2^248 {tok}.
     uint256 internal constant MAX_AMOUNT_RAW = (1 << 120) - 1;
 
-    /// What `firstBroken` returns when every weight is inside its band.
+    /// Result of `firstBroken` when every weight is inside its band.
     uint256 internal constant NONE = type(uint256).max;
 
-    /// @notice The basket is worth nothing, or more than the arithmetic is proved for.
+    /// @notice The value of the basket is 0, or above the range for which the arithmetic is proved {usd18}.
     error TotalOutOfRange(uint256 totalE18, uint256 maximumE18);
     /// @notice P0: every weight is inside its band.
     error NoBandBroken();
@@ -39,25 +39,25 @@ library RebalancePolicy {
     error SaleWithoutSurplus(uint256 asset);
     /// @notice P1: the asset is not below its target, so it cannot be bought.
     error BuyWithoutDeficit(uint256 asset);
-    /// @notice P1: less than the asset's minimum trade would be sold or bought.
+    /// @notice P1: the sale or purchase is below the asset's minimum trade {tok}.
     error TradeTooSmall(uint256 asset, uint256 amountRaw, uint256 minimumRaw);
-    /// @notice P2: what came back is worth less than the slippage limit allows.
+    /// @notice P2: the purchases are worth less than the slippage limit requires {usd18}.
     error PriceTooPoor(uint256 boughtE18, uint256 minimumE18);
-    /// @notice P3: the asset crossed its target, or ended further from it, by more than dust.
+    /// @notice P3: the asset crossed its target, or ended further from it, by more than dust {usd18}.
     error AwayFromTarget(uint256 asset, int256 distanceBeforeE18, int256 distanceAfterE18, uint256 dustE18);
-    /// @notice P4: the total distance to target shrank by less than `minProgress`.
+    /// @notice P4: the total distance to target shrank by less than `minProgress` {usd18}.
     error TooLittleProgress(
         uint256 distanceBeforeE18, uint256 totalBeforeE18, uint256 distanceAfterE18, uint256 totalAfterE18
     );
-    /// @notice P5: the trade's loss does not fit in what is left of the loss budget.
+    /// @notice P5: the trade's loss does not fit in the rest of the loss budget, in parts of the basket's value.
     error LossBudgetExceeded(uint256 levelE18, uint256 budgetE18);
-    /// @notice P6: the trade's size does not fit in what is left of the turnover budget.
+    /// @notice P6: the trade's size does not fit in the rest of the turnover budget, in parts of the basket's value.
     error TurnoverBudgetExceeded(uint256 levelE18, uint256 budgetE18);
 
     /* TARGETS AND BANDS */
 
-    /// @notice Target weight at `timestamp`, on the straight line from one target to the next, rounded down. Rounded targets may sum to
-    /// less than 1e18 by less than one an asset.
+    /// @notice Target weight at `timestamp`, on the straight line from one target to the next, rounded down. The sum of rounded targets may
+    /// be below 1e18, by less than one unit per asset.
     function targetE18(uint256 startE18, uint256 endE18, uint256 glideStart, uint256 glideEnd, uint256 timestamp)
         internal
         pure
@@ -68,8 +68,8 @@ library RebalancePolicy {
         return (startE18 * (glideEnd - timestamp) + endE18 * (timestamp - glideStart)) / (glideEnd - glideStart);
     }
 
-    /// @notice Band around a target: the narrower of `bandBps` of the basket and, unless 0, `relativeBandBps` of the target (rounded
-    /// down), and never so narrow that dust could break it. `bandBps` is above `dustBps`.
+    /// @notice Band around a target: the narrower of `bandBps` of the basket and, unless 0, `relativeBandBps` of the target (rounded down).
+    /// It is never so narrow that dust could break it. `bandBps` is above `dustBps`.
     function bandE18(uint256 bandBps, uint256 relativeBandBps, uint256 assetTargetE18, uint256 dustBps)
         internal
         pure
@@ -85,7 +85,7 @@ library RebalancePolicy {
 
     /* VALUE */
 
-    /// @notice Value of an amount, rounded down.
+    /// @notice Value of an amount {usd18}, rounded down.
     // {usd18} = {tok} * {usd18/whole} / {tok/whole}
     function valueDown(uint256 amountRaw, uint256 priceE18, uint256 unit) internal pure returns (uint256) {
         unchecked {
@@ -93,7 +93,7 @@ library RebalancePolicy {
         }
     }
 
-    /// @notice Value of an amount, rounded up.
+    /// @notice Value of an amount {usd18}, rounded up.
     function valueUp(uint256 amountRaw, uint256 priceE18, uint256 unit) internal pure returns (uint256) {
         return (amountRaw * priceE18 + unit - 1) / unit;
     }
@@ -103,7 +103,7 @@ library RebalancePolicy {
         return (partE18 * E18 + totalE18 - 1) / totalE18;
     }
 
-    /// @notice Value of every asset, rounded down, and their sum.
+    /// @notice Value of every asset, rounded down, and their sum {usd18}.
     function weigh(uint256[] memory held, uint256[] memory pricesE18, uint256[] memory units)
         internal
         pure
@@ -121,7 +121,7 @@ library RebalancePolicy {
         }
     }
 
-    /// @notice Signed distance of every asset from its target value (which rounds down), and the sum of their sizes.
+    /// @notice Signed distance of every asset from its target value (which rounds down), and the sum of their absolute values {usd18}.
     function distances(uint256[] memory valuesE18, uint256 totalE18, uint256[] memory targetsE18)
         internal
         pure
@@ -138,7 +138,7 @@ library RebalancePolicy {
         }
     }
 
-    /* P0: IS THERE ANYTHING TO DO */
+    /* P0: WHETHER A REBALANCE IS NEEDED */
 
     /// @notice Index of the first asset whose weight is further from its target than its band allows, or `NONE`.
     function firstBroken(int256[] memory distancesE18, uint256 totalE18, uint256[] memory bandsE18)
@@ -154,8 +154,8 @@ library RebalancePolicy {
         }
     }
 
-    /// @notice Whether the calendar allows a rebalance: none was made in its present period. Periods of `calendarSeconds` are counted from
-    /// 1970; 0: there is no calendar.
+    /// @notice Whether the calendar allows a rebalance: there was none in the present period. Periods of `calendarSeconds` are counted from
+    /// 1970; 0 means no calendar.
     function isCalendarOpen(uint256 rebalancedAt, uint256 calendarSeconds, uint256 timestamp)
         internal
         pure
@@ -164,7 +164,8 @@ library RebalancePolicy {
         return calendarSeconds != 0 && rebalancedAt < timestamp - timestamp % calendarSeconds;
     }
 
-    /// @notice Whether anyone may rebalance: `openAfterSeconds` after it was first seen due (0: it was not), never if that is 0.
+    /// @notice Whether anyone may rebalance: `openAfterSeconds` after it was first seen due at `since` (0: not seen due). Never if
+    /// `openAfterSeconds` is 0.
     function isOpen(uint256 since, uint256 openAfterSeconds, uint256 timestamp) internal pure returns (bool) {
         return since != 0 && openAfterSeconds != 0 && timestamp >= since + openAfterSeconds;
     }
@@ -179,20 +180,19 @@ library RebalancePolicy {
 
     /* P1: WHAT MAY BE SOLD AND BOUGHT */
 
-    /// @notice Largest sale of an asset: its distance above target in raw units, rounded down; 0 at or below target.
+    /// @notice Largest sale of an asset: its distance above target {tok}, rounded down; 0 at or below target.
     // {tok} = {usd18} * {tok/whole} / {usd18/whole}
     function surplusRaw(int256 assetDistanceE18, uint256 priceE18, uint256 unit) internal pure returns (uint256) {
         return assetDistanceE18 > 0 ? uint256(assetDistanceE18) * unit / priceE18 : 0;
     }
 
-    /// @notice Largest purchase that does not cross the target: the distance below it in raw units, rounded down.
+    /// @notice Largest purchase that does not cross the target: the distance below it {tok}, rounded down.
     function deficitRaw(int256 assetDistanceE18, uint256 priceE18, uint256 unit) internal pure returns (uint256) {
         return assetDistanceE18 < 0 ? uint256(-assetDistanceE18) * unit / priceE18 : 0;
     }
 
-    /// @notice How far all assets together lie outside their destinations, and the value that must be sold to bring all of them there:
-    /// the larger of what those above and what those below lie outside, and dust for what the trades themselves lose. A destination's
-    /// width rounds down.
+    /// @notice Total distance of all assets outside their destinations, and the value that must be sold to bring all of them there {usd18}:
+    /// the larger of the sums above and below, plus dust for the loss of the trades themselves. A destination's width rounds down.
     function toDestination(
         int256[] memory distancesE18,
         uint256 totalE18,
@@ -216,8 +216,7 @@ library RebalancePolicy {
         }
     }
 
-    /// @notice Reverts unless each asset to be sold has a surplus and each to be bought a deficit; says whether each sale is within its
-    /// surplus.
+    /// @notice Reverts unless each asset to sell has a surplus and each to buy a deficit. Returns whether each sale is within its surplus.
     function checkSales(
         uint256[] memory sales,
         uint256[] memory minBuys,
@@ -238,8 +237,8 @@ library RebalancePolicy {
         }
     }
 
-    /// @notice Sales lowered to what P1 and P6 allow: each to its surplus, then all alike until they are worth at most `needE18` at primary
-    /// prices and `turnoverE18` at the higher ones. Rounded down; what is allowed stays as it is.
+    /// @notice Sales lowered to what P1 and P6 allow {tok}: each to its surplus, then all by the same factor until they are worth at most
+    /// `needE18` at primary prices and `turnoverE18` at the higher ones. Rounded down. Sales that are allowed stay unchanged.
     function fitSales(
         uint256[] memory sales,
         uint256[] memory surplusesRaw,
@@ -256,9 +255,9 @@ library RebalancePolicy {
         return _scaledTo(_scaledTo(fitted, pricesE18, units, needE18), hisE18, units, turnoverE18);
     }
 
-    /// @notice What must come back at least, at the lower prices, for sales lowered from `sales` to `fitted`: of the worth of `minBuys`, the part
-    /// that `fitted` is worth of `sales` at the higher prices. Rounded down. It is all of it where nothing is sold, or where no basket could hold
-    /// as much.
+    /// @notice Least value that the purchases must reach {usd18}, at the lower prices, for sales lowered from `sales` to `fitted`: the
+    /// value of `minBuys` times the value of `fitted` over the value of `sales`, both at the higher prices. Rounded down. It is the whole
+    /// value of `minBuys` if nothing is sold, or if no basket could hold that much.
     // {usd18} = {usd18} * {usd18} / {usd18}
     function fittedMinimumE18(
         uint256[] memory minBuys,
@@ -277,7 +276,7 @@ library RebalancePolicy {
         return minimumE18 * _worthUp(fitted, hisE18, units) / askedE18;
     }
 
-    /// @dev Amounts whose values at sound prices cannot overflow: nobody means larger ones.
+    /// @dev Amounts limited so that their values at sound prices cannot overflow. No real trade is larger.
     function _capped(uint256[] memory amounts) private pure returns (uint256[] memory capped) {
         capped = Lists.uints(amounts.length);
         for (uint256 i; i < amounts.length; ++i) {
@@ -296,13 +295,13 @@ library RebalancePolicy {
         }
     }
 
-    /// @notice Reverts if an asset was traded, but less of it than its minimum.
+    /// @notice Reverts if an asset was traded, but less of it than its minimum {tok}.
     function checkTradeSize(uint256 asset, uint256 amountRaw, uint256 minimumRaw) internal pure {
         if (amountRaw != 0 && amountRaw < minimumRaw) revert TradeTooSmall(asset, amountRaw, minimumRaw);
     }
 
-    /// @notice Sales that P1 and P6 allow together: every surplus, all scaled down alike to what the need and what is left of the
-    /// turnover budget allow, and none below its minimum trade. Rounded down.
+    /// @notice Sales that P1 and P6 allow together {tok}: every surplus, all scaled down by the same factor to the need and to the rest of
+    /// the turnover budget. A sale below its minimum trade becomes 0. Rounded down.
     function allowedSales(
         uint256[] memory surplusesRaw,
         uint256[] memory pricesE18,
@@ -315,7 +314,7 @@ library RebalancePolicy {
     ) internal pure returns (uint256[] memory sales) {
         uint256[] memory scaled = _scaledTo(surplusesRaw, pricesE18, units, needE18);
         scaled = _scaledTo(scaled, hisE18, units, turnoverLeftE18 * totalE18 / E18);
-        sales = Lists.uints(scaled.length); // a list of its own: `scaled` may be the caller's
+        sales = Lists.uints(scaled.length); // a new list: `scaled` may be the caller's
         for (uint256 i; i < scaled.length; ++i) {
             sales.set(i, scaled.at(i) < minTradesRaw.at(i) ? 0 : scaled.at(i));
         }
@@ -331,7 +330,7 @@ library RebalancePolicy {
         uint256 sumE18 = _worthUp(amounts, pricesE18, units);
         if (sumE18 <= limitE18) return amounts;
         scaled = Lists.uints(n);
-        // Rounding each value up again may add one an asset.
+        // Rounding each value up again may add one unit per asset.
         uint256 partE18 = limitE18 > n ? limitE18 - n : 0;
         for (uint256 i; i < n; ++i) {
             scaled.set(i, amounts.at(i) * partE18 / sumE18);
@@ -340,8 +339,8 @@ library RebalancePolicy {
 
     /* P2: AT WHAT PRICE */
 
-    /// @notice Slippage allowed now: climbs in a straight line from `startBps` to `maxBps` over `rampSeconds` (at least 1) since
-    /// a rebalance was first seen due, rounded down. 0: it was not, so the climb has not begun.
+    /// @notice Slippage allowed now: climbs in a straight line from `startBps` to `maxBps` over `rampSeconds` (at least 1) from `since`,
+    /// when a rebalance was first seen due. Rounded down. If `since` is 0, the climb has not begun.
     function slippageE18(uint256 startBps, uint256 maxBps, uint256 rampSeconds, uint256 since, uint256 timestamp)
         internal
         pure
@@ -352,7 +351,7 @@ library RebalancePolicy {
         return (startBps * rampSeconds + (maxBps - startBps) * elapsed) * (E18 / BPS) / rampSeconds;
     }
 
-    /// @notice Least value that must come back for what was sold, rounded up.
+    /// @notice Least value of the purchases for the value sold {usd18}, rounded up.
     function minimumBoughtE18(uint256 soldE18, uint256 slippageLimitE18) internal pure returns (uint256) {
         return (soldE18 * (E18 - slippageLimitE18) + E18 - 1) / E18;
     }
@@ -407,9 +406,9 @@ library RebalancePolicy {
         return drainedE18 >= levelE18 ? 0 : levelE18 - drainedE18;
     }
 
-    /// @notice The level to write down when budget or period change: the present level, raised by what the new rate will be thought to
-    /// have drained since. That rounds up: read at once it is the present level or one unit (1e-18) more, and a slower rate never reads
-    /// less later than the old one would have.
+    /// @notice Level to store when budget or period change: the present level, raised by what the new rate will subtract for the time
+    /// since. Rounds up: read at once it is the present level or one unit (1e-18) more, and with a slower rate it is never read lower than
+    /// with the old one.
     function carryLevel(
         uint256 levelE18,
         uint256 budgetBps,
@@ -421,7 +420,7 @@ library RebalancePolicy {
         uint256 presentE18 = leak(levelE18, budgetBps, periodSeconds, elapsedSeconds);
         if (presentE18 == 0) return 0;
         uint256 toDrain = newBudgetBps * (E18 / BPS) * elapsedSeconds;
-        // Not as (a + b - 1) / b: as here, `leak` subtracts the very quotient that is added, and a prover sees it.
+        // Not as (a + b - 1) / b: in this form `leak` subtracts the same quotient that is added here, which a prover can see.
         return presentE18 + toDrain / newPeriodSeconds + (toDrain % newPeriodSeconds == 0 ? 0 : 1);
     }
 
@@ -449,8 +448,8 @@ library RebalancePolicy {
 
     /* AUCTION: WHEN THE ORACLE IS GONE */
 
-    /// @notice What a whole lot costs now {tok}: falls in a straight line from `startPayRaw` to `floorPayRaw` over `decaySeconds` (at
-    /// least 1), rounded up.
+    /// @notice Price of a whole lot now {bought tok}: falls in a straight line from `startPayRaw` to `floorPayRaw` over `decaySeconds` (at
+    /// least 1), rounded up. Both times have the same unit.
     function auctionPayRaw(uint256 startPayRaw, uint256 floorPayRaw, uint256 decaySeconds, uint256 elapsedSeconds)
         internal
         pure

@@ -3,8 +3,8 @@ pragma solidity 0.8.30;
 
 import { MockToken } from "./MockToken.sol";
 
-/// @notice Tokens as the outside world makes them. Each has one quirk; where the quirk would keep a test from setting up, it is
-/// off until `setBroken(true)`.
+/// @notice Tokens with the quirks of real ones. Each has one quirk. Where the quirk would keep a test from its set-up, it is off until
+/// `setBroken(true)`.
 
 /// @title NoReturnToken
 /// @notice USDT's quirk: transfers and approvals return nothing at all.
@@ -54,12 +54,13 @@ contract FeeToken is MockToken {
 }
 
 /// @title RebasingToken
-/// @notice Balances change without a transfer: each is its holder's part times a factor anyone may set.
+/// @notice Balances change without a transfer: each is its holder's part times a factor that anyone may set.
 contract RebasingToken is MockToken {
     uint256 public factorE18 = 1e18;
 
     constructor(string memory name_, string memory symbol_, uint8 decimals_) MockToken(name_, symbol_, decimals_) { }
 
+    /// @notice Sets the factor of all balances, times 1e18.
     function setFactor(uint256 factorE18_) external {
         factorE18 = factorE18_;
     }
@@ -78,10 +79,11 @@ contract RebasingToken is MockToken {
 }
 
 /// @title SwitchedToken
-/// @notice Behaves until it is switched to broken; then every transfer that is not a mint does what `_breakDown` says.
+/// @notice Works until it is switched to broken. Then every transfer that is not a mint does what `_breakDown` does.
 abstract contract SwitchedToken is MockToken {
     bool public broken;
 
+    /// @notice Breaks the token, or repairs it.
     function setBroken(bool broken_) external {
         broken = broken_;
     }
@@ -97,6 +99,7 @@ abstract contract SwitchedToken is MockToken {
 /// @title RevertingToken
 /// @notice Cannot be sent.
 contract RevertingToken is SwitchedToken {
+    /// @notice The token cannot be sent.
     error TransferRefused();
 
     constructor(string memory name_, string memory symbol_, uint8 decimals_) MockToken(name_, symbol_, decimals_) { }
@@ -131,7 +134,7 @@ contract ReturnBombToken is SwitchedToken {
 }
 
 /// @title FalseReturnToken
-/// @notice Moves nothing and says so with `false` instead of a revert.
+/// @notice Moves nothing and returns `false` instead of a revert.
 contract FalseReturnToken is SwitchedToken {
     constructor(string memory name_, string memory symbol_, uint8 decimals_) MockToken(name_, symbol_, decimals_) { }
 
@@ -144,15 +147,17 @@ contract FalseReturnToken is SwitchedToken {
 }
 
 /// @title CallbackToken
-/// @notice Calls a stranger before every transfer, as ERC-777 did: the way back in for a re-entrant caller.
+/// @notice Calls another contract before every transfer, as ERC-777 did, which lets a re-entrant caller in.
 contract CallbackToken is MockToken {
     address public stranger;
     bytes public message;
 
+    /// @notice The called contract refused.
     error StrangerRefused(bytes reason);
 
     constructor(string memory name_, string memory symbol_, uint8 decimals_) MockToken(name_, symbol_, decimals_) { }
 
+    /// @notice Sets the contract to call before each transfer, and the call data.
     function setCallback(address stranger_, bytes calldata message_) external {
         stranger = stranger_;
         message = message_;

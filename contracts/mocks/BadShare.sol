@@ -5,8 +5,8 @@ import { ERC20 } from "@openzeppelin/contracts/token/ERC20/ERC20.sol";
 import { ERC20Permit } from "@openzeppelin/contracts/token/ERC20/extensions/ERC20Permit.sol";
 
 /// @title BadShare
-/// @notice Broken on purpose: a share that keeps every rule of ERC-20 and ERC-2612 but one. Each property of the share is held against
-/// the one that breaks it, so that no property is a test which cannot fail. For tests only.
+/// @notice Broken on purpose: a share that keeps every rule of ERC-20 and ERC-2612 but one. Each property of the share is tested against
+/// the variant that breaks it, so that each property can fail. For tests only.
 contract BadShare is ERC20, ERC20Permit {
     /// @notice What is broken, in the order of the properties.
     enum Fault {
@@ -53,10 +53,12 @@ contract BadShare is ERC20, ERC20Permit {
 
     /* ANYONE */
 
+    /// @notice Mints shares to anyone {share}.
     function mint(address to, uint256 value) external {
         _mint(to, value);
     }
 
+    /// @notice Burns the shares of any account {share}.
     function burn(address from, uint256 value) external {
         if (msg.sender != from && fault != Fault.BurnFromKeepsAllowance) _spendAllowance(from, msg.sender, value);
         bool other = fault == Fault.BurnFromTakesOther && msg.sender != from;

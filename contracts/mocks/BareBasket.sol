@@ -5,8 +5,8 @@ import { ERC20 } from "@openzeppelin/contracts/token/ERC20/ERC20.sol";
 import { IERC20 } from "@openzeppelin/contracts/token/ERC20/IERC20.sol";
 
 /// @title BareBasket
-/// @notice WHAT IT IS. The least a basket of tokens could do: take n tokens in for shares, give n tokens out for shares, from
-/// its balances, with no ledger, limit, lock, role or check. Not safe to hold anything: it is the floor that gas is measured from.
+/// @notice WHAT IT IS. The least that a basket of tokens must do: take n tokens in for shares and give n tokens out for shares, from its
+/// balances, with no ledger, limit, lock, role or check. Gas is measured against this minimum. It is not safe to hold anything.
 contract BareBasket is ERC20 {
     IERC20[] private _tokens;
 
@@ -16,7 +16,7 @@ contract BareBasket is ERC20 {
 
     /* ANYONE */
 
-    /// @notice Takes these amounts and mints as many shares as the caller says.
+    /// @notice Takes these amounts and mints as many shares as the caller names.
     function mint(uint256 shares, uint256[] calldata amounts) external {
         for (uint256 i; i < amounts.length; ++i) {
             // forge-lint: disable-next-line(erc20-unchecked-transfer) — the floor checks nothing

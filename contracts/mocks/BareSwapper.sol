@@ -7,8 +7,8 @@ import { IUniswapV3Pool } from "@uniswap/v3-core/contracts/interfaces/IUniswapV3
 import { IERC20 } from "@openzeppelin/contracts/token/ERC20/IERC20.sol";
 
 /// @title BareSwapper
-/// @notice WHAT IT IS. The least a contract could do to swap on a Uniswap V3 pool: pays from its own balance, keeps the result, checks
-/// nothing. Whoever asks is paid by the callback: it is the floor that gas is measured from, and no place for money.
+/// @notice WHAT IT IS. The least that a contract must do to swap on a Uniswap V3 pool: it pays from its own balance, keeps the result, and
+/// checks nothing. Its callback pays any caller. Gas is measured against this minimum. It must hold no money.
 contract BareSwapper is IUniswapV3SwapCallback {
     /* ANYONE */
 

@@ -4,13 +4,15 @@ pragma solidity 0.8.30;
 import { LocalToken } from "./MockToken.sol";
 
 /// @title BlocklistToken
-/// @notice USDC's quirks: single holders can be shut out, transfers can be stopped for everybody, and permits are signed for
-/// version "2" of the domain. Anyone may block and pause here; function names are USDC's.
+/// @notice USDC's quirks: single holders can be blocked, transfers can be stopped for everybody, and permits are signed for version "2" of
+/// the domain. Anyone may block and pause here; function names are USDC's.
 contract BlocklistToken is LocalToken {
     bool public paused;
     mapping(address holder => bool) public isBlacklisted;
 
+    /// @notice All transfers are stopped.
     error TokenPaused();
+    /// @notice The holder is blocked.
     error HolderBlacklisted(address holder);
 
     constructor(string memory name_, string memory symbol_, uint8 decimals_)
@@ -19,18 +21,22 @@ contract BlocklistToken is LocalToken {
 
     /* ANYONE */
 
+    /// @notice Blocks a holder.
     function blacklist(address holder) external {
         isBlacklisted[holder] = true;
     }
 
+    /// @notice Unblocks a holder.
     function unBlacklist(address holder) external {
         isBlacklisted[holder] = false;
     }
 
+    /// @notice Stops all transfers.
     function pause() external {
         paused = true;
     }
 
+    /// @notice Allows transfers again.
     function unpause() external {
         paused = false;
     }

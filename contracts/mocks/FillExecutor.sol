@@ -7,8 +7,8 @@ import { SafeERC20 } from "@openzeppelin/contracts/token/ERC20/utils/SafeERC20.s
 import { IExecutor } from "../interfaces/IExecutor.sol";
 
 /// @title FillExecutor
-/// @notice Hands its caller exactly the amounts its route names, out of all it owns, and keeps the rest: a market whose every fill
-/// the test decides. For local chains only.
+/// @notice Sends its caller exactly the amounts that its route names, out of its balance, and keeps the rest: a market in which the test
+/// decides every fill. For local chains only.
 contract FillExecutor is IExecutor {
     using SafeERC20 for IERC20;
 

@@ -10,21 +10,21 @@ import { IUniswapV3Pool } from "@uniswap/v3-core/contracts/interfaces/IUniswapV3
 import { IExecutor } from "../interfaces/IExecutor.sol";
 
 /// @title ImpersonatedAccount
-/// @notice WHAT IT IS. An attacker's contract: it does the calls it is given, in one transaction, whether asked directly, as a vault's
-/// executor, or from inside a token's callback. It pays what Uniswap V3's pools ask for, out of what it owns.
+/// @notice WHAT IT IS. An attacker's contract: it makes the calls that it is given, in one transaction: in a direct call, as a vault's
+/// executor, or inside a token's callback. It pays what Uniswap V3's pools request, from its own balance.
 ///
-/// Anybody may pull its strings, and its callbacks do not ask who calls. For local chains only.
+/// Anybody may use it, and its callbacks do not check the caller. For local chains only.
 contract ImpersonatedAccount is IExecutor, IUniswapV3MintCallback, IUniswapV3SwapCallback {
     using SafeERC20 for IERC20;
 
-    /// @param mayFail whether the rest goes on when this call is refused
+    /// @param mayFail whether the following calls still run if this one is refused
     struct Act {
         address target;
         bool mayFail;
         bytes data;
     }
 
-    /// @notice A call that might fail did.
+    /// @notice A call with `mayFail` was refused.
     event Refused(address indexed target, bytes reason);
 
     /* ANYONE */
@@ -34,7 +34,7 @@ contract ImpersonatedAccount is IExecutor, IUniswapV3MintCallback, IUniswapV3Swa
         run(abi.decode(route, (Act[])));
     }
 
-    /// @notice Does everything in order.
+    /// @notice Makes all calls in order.
     function run(Act[] memory acts) public {
         for (uint256 i; i < acts.length; ++i) {
             (bool done, bytes memory answer) = acts[i].target.call(acts[i].data);

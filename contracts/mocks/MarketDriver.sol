@@ -12,15 +12,16 @@ import { MockAggregator } from "./MockAggregator.sol";
 import { MockToken } from "./MockToken.sol";
 
 interface IWrappedEther {
+    /// @notice Wraps the ether of the call {wei}.
     function deposit() external payable;
 }
 
 /// @title MarketDriver
-/// @notice WHAT IT IS. Everybody else in a local market: the oracles' reporters, the liquidity providers and the arbitrageurs, in
+/// @notice WHAT IT IS. All other participants of a local market: the oracles' reporters, the liquidity providers and the arbitrageurs, in
 /// one contract so that one transaction moves the whole market one step.
 ///
-/// It pays with tokens it mints and with ether the local node gave it, so nothing it holds is worth anything and its callbacks
-/// do not ask who calls. For local chains only.
+/// It pays with tokens that it mints and with ether from the local node, so its balance has no value and its callbacks do not check the
+/// caller. For local chains only.
 contract MarketDriver is IUniswapV3MintCallback, IUniswapV3SwapCallback {
     using SafeERC20 for IERC20;
 

@@ -5,8 +5,8 @@ import { IERC20 } from "@openzeppelin/contracts/token/ERC20/IERC20.sol";
 import { SafeERC20 } from "@openzeppelin/contracts/token/ERC20/utils/SafeERC20.sol";
 
 /// @title MockCurvePool
-/// @notice The interface of Curve's pools over two coins at a fixed rate with a fee of 4 basis points: the old kind, which counts coins
-/// with int128 and returns nothing, or the crypto kind, which counts with uint256 and returns what it paid. Each refuses the other's call.
+/// @notice The interface of Curve's pools for two coins at a fixed rate with a fee of 4 basis points: the old kind, which has int128
+/// indices and returns nothing, or the crypto kind, which has uint256 indices and returns the amount paid. Each refuses the other's call.
 /// Curve publishes no compiled pools on npm. For local chains only.
 contract MockCurvePool {
     using SafeERC20 for IERC20;
@@ -18,7 +18,9 @@ contract MockCurvePool {
     uint256 public immutable rateE18;
     bool public immutable isCrypto;
 
+    /// @notice The call is that of the other kind.
     error WrongKind();
+    /// @notice The result is below the caller's minimum {tok}.
     error PaidTooLittle(uint256 dy, uint256 minDy);
 
     /// @param rateE18_ smallest units of coin 1 for one of coin 0, times 1e18
@@ -28,7 +30,7 @@ contract MockCurvePool {
         isCrypto = isCrypto_;
     }
 
-    /// @notice What `exchange` pays: {j} = {i} * {j} / {i}, down, less the fee.
+    /// @notice Result of `exchange` {tok}: {j} = {i} * {j} / {i}, down, less the fee.
     function getDy(uint256 i, uint256 dx) public view returns (uint256) {
         return (i == 0 ? dx * rateE18 / 1e18 : dx * 1e18 / rateE18) * (BPS - FEE_BPS) / BPS;
     }

@@ -9,14 +9,15 @@ import { MockShareVault } from "./MockRates.sol";
 import { LocalToken } from "./MockToken.sol";
 
 /// @title MockERC4626
-/// @notice WHAT IT IS. OpenZeppelin's ERC-4626 with limits, as vaults that can be paused or run out of money have them: no more goes in
-/// than `depositLimit`, and no more shares come back at once than `redeemLimit`. Anyone may set both. For local chains only.
+/// @notice WHAT IT IS. OpenZeppelin's ERC-4626 with limits, like vaults that can be paused or run out of money: at most `depositLimit` goes
+/// in, and at most `redeemLimit` shares come back at once. Anyone may set both. For local chains only.
 contract MockERC4626 is MockShareVault {
     uint256 public depositLimit = type(uint256).max;
     uint256 public redeemLimit = type(uint256).max;
 
     constructor(IERC20 asset_, uint8 decimalsOffset) MockShareVault(asset_, decimalsOffset) { }
 
+    /// @notice Sets the limits of deposits {asset tok} and redemptions {share}.
     function setLimits(uint256 depositLimit_, uint256 redeemLimit_) external {
         (depositLimit, redeemLimit) = (depositLimit_, redeemLimit_);
     }
@@ -32,7 +33,7 @@ contract MockERC4626 is MockShareVault {
 }
 
 /// @title MockFeeShareVault
-/// @notice WHAT IT IS. An ERC-4626 that keeps a hundredth of what is redeemed, and tells so only when it pays. For local chains only.
+/// @notice WHAT IT IS. An ERC-4626 that keeps a hundredth of every redemption, which shows only when it pays. For local chains only.
 contract MockFeeShareVault is MockShareVault {
     constructor(IERC20 asset_) MockShareVault(asset_, 0) { }
 
@@ -43,16 +44,16 @@ contract MockFeeShareVault is MockShareVault {
     }
 }
 
-/// @dev Four words of storage that belong to something else.
+/// @dev Four words of storage for another purpose.
 abstract contract FourWords {
     uint256[4] private _words;
 }
 
 /// @title MockStakedDollar
-/// @notice WHAT IT IS. An ERC-4626 that behaves as Ethena's sUSDe does: a deposit is instant; while there is a cooldown, `redeem` and
-/// `withdraw` revert, although `maxRedeem` still returns the balance; a reward is counted evenly over eight hours; less than one whole
-/// share cannot be left over; balances are kept in slot 4. Paused, it reverts, and its limits are 0 if it is `frank`. Anyone may do all of
-/// this. For local chains only.
+/// @notice WHAT IT IS. An ERC-4626 that behaves like Ethena's sUSDe. A deposit is instant. While there is a cooldown, `redeem` and
+/// `withdraw` revert, although `maxRedeem` still returns the balance. A reward is counted evenly over eight hours. Less than one whole
+/// share cannot be left over. Balances are stored in slot 4. Paused, it reverts, and its limits are 0 if it is `frank`. Anyone may do all
+/// of this. For local chains only.
 contract MockStakedDollar is FourWords, ERC4626 {
     uint256 private constant VESTING_SECONDS = 8 hours;
     uint256 private constant MIN_SHARES = 1e18;
@@ -63,8 +64,11 @@ contract MockStakedDollar is FourWords, ERC4626 {
     uint256 private _rewardRaw;
     uint256 private _rewardedAt;
 
+    /// @notice The cooldown forbids direct redemptions.
     error CooldownIsOn();
+    /// @notice The vault is paused.
     error Paused();
+    /// @notice Less than one whole share would be left.
     error TooFewShares();
 
     constructor(IERC20 asset_, uint256 cooldownSeconds_) ERC20("Staked dollar", "sUSDe") ERC4626(asset_) {
@@ -79,15 +83,17 @@ contract MockStakedDollar is FourWords, ERC4626 {
         _mint(to, shares);
     }
 
+    /// @notice Sets the cooldown {seconds}; 0 allows direct redemptions.
     function setCooldown(uint256 seconds_) external {
         cooldownSeconds = seconds_;
     }
 
+    /// @notice Pauses or resumes the vault. If `frank`, its limits are 0 during a pause.
     function setPaused(bool paused, bool frank) external {
         (isPaused, isFrank) = (paused, frank);
     }
 
-    /// @notice Counts `amount` of the asset, which is here already, over the next eight hours. The last reward counts at once.
+    /// @notice Counts `amount` of the asset, which was sent here before, over the next eight hours. The last reward counts at once.
     function reward(uint256 amount) external {
         (_rewardRaw, _rewardedAt) = (amount, block.timestamp);
     }

@@ -6,9 +6,9 @@ import { IERC20 } from "@openzeppelin/contracts/token/ERC20/IERC20.sol";
 import { Math } from "@openzeppelin/contracts/utils/math/Math.sol";
 
 /// @title MockStETH
-/// @notice WHAT IT IS. A token whose balances are parts of a pot, with Lido's arithmetic: a transfer moves the whole shares that its amount
-/// is worth, rounded down, and the rate is that of the pot's own ether and shares, beside which there are shares of other vaults.
-/// Anyone may mint, fill the pot and stop it. For local chains only.
+/// @notice WHAT IT IS. A token whose balances are parts of a pool, with Lido's arithmetic. A transfer moves the whole shares that its
+/// amount is worth, rounded down. The rate is that of the pool's own ether and shares. Other vaults have shares, too. Anyone may mint, add
+/// to the pool and stop it. For local chains only.
 contract MockStETH is IERC20 {
     string public constant name = "Staked ether";
     string public constant symbol = "stETH";
@@ -21,18 +21,21 @@ contract MockStETH is IERC20 {
     mapping(address => uint256) public sharesOf;
     mapping(address => mapping(address => uint256)) public allowance;
 
+    /// @notice Transfers are stopped.
     error Stopped();
+    /// @notice The balance or the allowance is too small.
     error NotEnough();
 
     /* ANYONE */
 
-    /// @notice Adds shares, and the ether that comes with them whatever the rate.
+    /// @notice Adds shares, and ether with them at any rate.
     function mintShares(address to, uint256 shares, uint256 etherRaw) external {
         sharesOf[to] += shares;
         ownShares += shares;
         ownEther += etherRaw;
     }
 
+    /// @notice Adds shares of other vaults.
     function mintExternal(address to, uint256 shares) external {
         sharesOf[to] += shares;
         getExternalShares += shares;
@@ -43,6 +46,7 @@ contract MockStETH is IERC20 {
         ownEther += etherRaw;
     }
 
+    /// @notice Stops transfers, or allows them again.
     function setStopped(bool stopped) external {
         isStopped = stopped;
     }
@@ -76,22 +80,27 @@ contract MockStETH is IERC20 {
 
     /* VIEWS */
 
+    /// @notice Shares for an amount of ether {wei}, rounded down.
     function getSharesByPooledEth(uint256 amount) public view returns (uint256) {
         return Math.mulDiv(amount, ownShares, ownEther);
     }
 
+    /// @notice Ether for a number of shares {wei}, rounded down.
     function getPooledEthByShares(uint256 shares) public view returns (uint256) {
         return Math.mulDiv(shares, ownEther, ownShares);
     }
 
+    /// @notice All shares, those of other vaults included.
     function getTotalShares() external view returns (uint256) {
         return ownShares + getExternalShares;
     }
 
+    /// @notice Ether of the other vaults' shares {wei}, rounded down.
     function getExternalEther() public view returns (uint256) {
         return getPooledEthByShares(getExternalShares);
     }
 
+    /// @notice All ether, that of other vaults included {wei}.
     function getTotalPooledEther() public view returns (uint256) {
         return ownEther + getExternalEther();
     }
@@ -106,7 +115,7 @@ contract MockStETH is IERC20 {
 }
 
 /// @title MockWstETH
-/// @notice WHAT IT IS. One of these is one share of MockStETH, which it keeps. For local chains only.
+/// @notice WHAT IT IS. One token is one share of MockStETH, which this contract holds. For local chains only.
 contract MockWstETH is ERC20 {
     MockStETH public immutable stETH;
 
@@ -122,12 +131,14 @@ contract MockWstETH is ERC20 {
         _mint(to, shares);
     }
 
+    /// @notice Wraps stETH {wei}.
     function wrap(uint256 amount) external returns (uint256 shares) {
         shares = stETH.getSharesByPooledEth(amount);
         _mint(msg.sender, shares);
         require(stETH.transferFrom(msg.sender, address(this), amount));
     }
 
+    /// @notice Unwraps into stETH {wei}.
     function unwrap(uint256 shares) external returns (uint256 amount) {
         amount = stETH.getPooledEthByShares(shares);
         _burn(msg.sender, shares);
@@ -136,18 +147,22 @@ contract MockWstETH is ERC20 {
 
     /* VIEWS */
 
+    /// @notice wstETH for an amount of stETH {wei}, rounded down.
     function getWstETHByStETH(uint256 amount) external view returns (uint256) {
         return stETH.getSharesByPooledEth(amount);
     }
 
+    /// @notice stETH for an amount of wstETH {wei}, rounded down.
     function getStETHByWstETH(uint256 shares) external view returns (uint256) {
         return stETH.getPooledEthByShares(shares);
     }
 
+    /// @notice stETH for one whole wstETH {wei}, rounded down.
     function stEthPerToken() external view returns (uint256) {
         return stETH.getPooledEthByShares(1 ether);
     }
 
+    /// @notice wstETH for one whole stETH {wei}, rounded down.
     function tokensPerStEth() external view returns (uint256) {
         return stETH.getSharesByPooledEth(1 ether);
     }

@@ -1,17 +1,18 @@
 // SPDX-License-Identifier: MIT
 pragma solidity 0.8.30;
 
-/// @notice For tests: what an Arbitrum node answers at 0xc8, where it has no code.
+/// @notice For tests: the answers of an Arbitrum node at 0xc8, where it has no code.
 contract MockNodeInterface {
     uint256 public constant L2_BASE_FEE_WEI = 1e7;
 
     uint256 public weiPerByte;
 
+    /// @notice Sets the price of data {wei/byte}.
     function set(uint256 weiPerByte_) external {
         weiPerByte = weiPerByte_;
     }
 
-    /// @dev A tenth more than is charged, as nodes estimate it.
+    /// @dev A tenth more than is charged, like a node's estimate.
     function gasEstimateL1Component(address, bool, bytes calldata data)
         external
         payable

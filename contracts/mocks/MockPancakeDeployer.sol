@@ -16,10 +16,10 @@ interface IPancakePool {
 }
 
 /// @title MockPancakeDeployer
-/// @notice Stands for PancakeV3PoolDeployer, which no npm package holds, beside the published factory and pool: a pool asks it for its
-/// parameters while it is made, and the factory for the pool. It also provides the liquidity, with tokens that it mints.
+/// @notice Replaces PancakeV3PoolDeployer, which no npm package holds, for the published factory and pool. A new pool reads its parameters
+/// from it, and the factory gets the pool from it. It also provides the liquidity, with tokens that it mints.
 ///
-/// For tests only: its callback does not ask who calls.
+/// For tests only: its callback does not check the caller.
 contract MockPancakeDeployer {
     struct Parameters {
         address factory;
@@ -35,13 +35,13 @@ contract MockPancakeDeployer {
         uint128 liquidity;
     }
 
-    /// What a pool's constructor reads.
+    /// Parameters that a pool's constructor reads.
     Parameters public parameters;
     address private _made;
 
     /* ANYONE */
 
-    /// @notice Makes a pool of its published creation code, and has the factory know it. `token0` has the lower address.
+    /// @notice Makes a pool from its published creation code, and registers it in the factory. `token0` has the lower address.
     function create(IPancakeFactory factory, address token0, address token1, uint24 fee, bytes memory code) external {
         parameters = Parameters(address(factory), token0, token1, fee, factory.feeAmountTickSpacing(fee));
         address made;
@@ -53,7 +53,7 @@ contract MockPancakeDeployer {
         factory.createPool(token0, token1, fee);
     }
 
-    /// @notice What the factory calls: answers with the pool that was just made.
+    /// @notice Called by the factory: returns the pool that was just made.
     function deploy(address, address, address, uint24, int24) external view returns (address pool) {
         return _made;
     }
@@ -66,7 +66,7 @@ contract MockPancakeDeployer {
         }
     }
 
-    /// @notice Takes liquidity out of positions; what they held stays owed.
+    /// @notice Removes liquidity from positions. Their tokens stay owed.
     function withdraw(IPancakePool pool, Position[] calldata positions) external {
         for (uint256 i; i < positions.length; ++i) {
             pool.burn(positions[i].tickLower, positions[i].tickUpper, positions[i].liquidity);

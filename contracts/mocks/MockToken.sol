@@ -12,8 +12,8 @@ import { EIP712 } from "@openzeppelin/contracts/utils/cryptography/EIP712.sol";
 /// @notice WHAT IT IS. OpenZeppelin's ERC-20 with permits (ERC-2612), any decimals, and a mint that is open to all. For local
 /// chains only.
 ///
-/// Name, symbol, decimals and the version that permits are signed for live in the code, not in storage, so that the code of a
-/// deployed one can be copied to the address the real token has on mainnet and works there at once.
+/// Name, symbol, decimals and the version for signed permits are stored in the code, not in storage. So the code of a deployed token can be
+/// copied to the address of the real token on mainnet and works there at once.
 abstract contract LocalToken is ERC20, EIP712, Nonces, IERC20Permit {
     using ShortStrings for *;
 
@@ -24,10 +24,12 @@ abstract contract LocalToken is ERC20, EIP712, Nonces, IERC20Permit {
     ShortString private immutable _shortSymbol;
     uint8 private immutable _decimals;
 
+    /// @notice The permit's deadline has passed (unix times).
     error PermitExpired(uint256 deadline, uint256 nowSeconds);
+    /// @notice The permit was signed by another account than the owner.
     error PermitSignerMismatch(address signer, address owner);
 
-    /// @param name_ at most 31 bytes, as `symbol_`
+    /// @param name_ at most 31 bytes, like `symbol_`
     constructor(string memory name_, string memory symbol_, uint8 decimals_, string memory permitVersion)
         ERC20("", "")
         EIP712(name_, permitVersion)
@@ -39,10 +41,12 @@ abstract contract LocalToken is ERC20, EIP712, Nonces, IERC20Permit {
 
     /* ANYONE */
 
+    /// @notice Mints to anyone {tok}.
     function mint(address to, uint256 amount) external {
         _mint(to, amount);
     }
 
+    /// @notice Burns from any account {tok}.
     function burn(address from, uint256 amount) external {
         _burn(from, amount);
     }
@@ -83,6 +87,7 @@ abstract contract LocalToken is ERC20, EIP712, Nonces, IERC20Permit {
         return _domainSeparatorV4();
     }
 
+    /// @notice Version of the domain for signed permits.
     function version() external view returns (string memory) {
         return _EIP712Version();
     }

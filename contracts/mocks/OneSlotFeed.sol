@@ -4,7 +4,7 @@ pragma solidity 0.8.30;
 import { AggregatorV3Interface } from "../feeds/AggregatorV3Interface.sol";
 
 /// @title OneSlotFeed
-/// @notice WHAT IT IS. The cheapest feed there can be: reading it costs one slot, so gas measured beside it is the reader's own.
+/// @notice WHAT IT IS. The cheapest possible feed: reading it costs one slot, so gas measured with it is almost only the reader's own.
 /// Anyone may set its answer. For local chains only.
 contract OneSlotFeed is AggregatorV3Interface {
     struct Round {
@@ -22,13 +22,14 @@ contract OneSlotFeed is AggregatorV3Interface {
 
     /* ANYONE */
 
-    /// @notice Answers with this from now on.
+    /// @notice Sets the answer.
     function set(int192 answer) public {
         _round = Round(answer, uint64(block.timestamp));
     }
 
     /* VIEWS */
 
+    /// @inheritdoc AggregatorV3Interface
     function latestRoundData() external view returns (uint80, int256, uint256, uint256, uint80) {
         Round memory round = _round;
         return (1, round.answer, round.updatedAt, round.updatedAt, 1);

@@ -8,16 +8,19 @@ import { MockToken } from "./MockToken.sol";
 contract PausableToken is MockToken {
     bool public paused;
 
+    /// @notice All transfers are stopped.
     error TokenPaused();
 
     constructor(string memory name_, string memory symbol_, uint8 decimals_) MockToken(name_, symbol_, decimals_) { }
 
     /* ANYONE */
 
+    /// @notice Stops all transfers.
     function pause() external {
         paused = true;
     }
 
+    /// @notice Allows transfers again.
     function unpause() external {
         paused = false;
     }

@@ -4,8 +4,8 @@ pragma solidity 0.8.30;
 import { RebalancePolicy } from "../libraries/RebalancePolicy.sol";
 
 /// @title PolicyHarness
-/// @notice Every function of RebalancePolicy, callable from outside so that a test can hold it against `rebalancer/policy.py`.
-/// In the library's order.
+/// @notice Every function of RebalancePolicy as an external function, so that a test can compare it with `rebalancer/policy.py`. In the
+/// library's order.
 contract PolicyHarness {
     function targetE18(uint256 startE18, uint256 endE18, uint256 glideStart, uint256 glideEnd, uint256 timestamp)
         external

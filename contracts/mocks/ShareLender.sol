@@ -8,9 +8,9 @@ import { IBasketVault } from "../interfaces/IBasketVault.sol";
 import { IOracleHub } from "../interfaces/IOracleHub.sol";
 
 /// @title ShareLender
-/// @notice A protocol of others that lends a token against a vault's shares and values them by `previewRedeemInKind`. One that `asksLocked`
-/// refuses while the vault is in the middle of a call, as `IBasketVault.locked` demands; one that does not is what read-only
-/// re-entrancy robs. For local chains only.
+/// @notice Another protocol, which lends a token against a vault's shares and values them by `previewRedeemInKind`. With `asksLocked` it
+/// refuses while a call to the vault is in progress, as `IBasketVault.locked` requires. Without it, read-only re-entrancy can rob it. For
+/// local chains only.
 contract ShareLender {
     using SafeERC20 for IERC20;
 
@@ -23,8 +23,9 @@ contract ShareLender {
     mapping(address borrower => uint256) public shares;
     mapping(address borrower => uint256) public debt;
 
-    /// @notice The vault is in the middle of a call: its views must not be believed.
+    /// @notice A call to the vault is in progress: its views must not be used.
     error VaultLocked(address vault);
+    /// @notice The debt would pass the borrower's limit {tok}.
     error LimitExceeded(uint256 askedRaw, uint256 limitRaw);
 
     constructor(IBasketVault vault_, IERC20 lent_, bool asksLocked_) {
@@ -33,11 +34,13 @@ contract ShareLender {
 
     /* ANYONE */
 
+    /// @notice Takes shares as collateral {share}.
     function deposit(uint256 amount) external {
         shares[msg.sender] += amount;
         IERC20(address(vault)).safeTransferFrom(msg.sender, address(this), amount);
     }
 
+    /// @notice Lends to the caller, up to its limit {tok}.
     function borrow(uint256 amount) external {
         debt[msg.sender] += amount;
         uint256 most = limit(msg.sender);
@@ -45,7 +48,7 @@ contract ShareLender {
         lent.safeTransfer(msg.sender, amount);
     }
 
-    /// @notice How much a borrower may owe {tok}.
+    /// @notice Largest debt of a borrower {tok}, rounded down.
     function limit(address borrower) public view returns (uint256) {
         if (asksLocked && vault.locked()) revert VaultLocked(address(vault));
         IBasketVault.Asset[] memory assets = vault.assets();
@@ -60,7 +63,7 @@ contract ShareLender {
         for (uint256 i; i < assets.length; ++i) {
             worthE18 += amounts[i] * prices[i].primaryE18 / 10 ** assets[i].decimals;
         }
-        // {tok} = {usd18} * {tok/whole} / {usd18/whole}; what is lent has 6 decimals, as USDC
+        // {tok} = {usd18} * {tok/whole} / {usd18/whole}; the lent token has 6 decimals, like USDC
         return worthE18 * LENT_PERCENT / 100 * 1e6 / prices[assets.length].primaryE18;
     }
 }

@@ -6,7 +6,7 @@ import { SafeERC20 } from "@openzeppelin/contracts/token/ERC20/utils/SafeERC20.s
 
 import { Venue } from "./Venue.sol";
 
-/// @notice What is called on Balancer V2's Vault.
+/// @notice The function of Balancer V2's Vault that is used here.
 interface IBalancerV2Vault {
     struct SingleSwap {
         bytes32 poolId;
@@ -24,6 +24,7 @@ interface IBalancerV2Vault {
         bool toInternalBalance;
     }
 
+    /// @notice Swaps, and takes and pays the tokens {tok}. `limit` is the least output; `deadline` is a unix time.
     function swap(SingleSwap calldata singleSwap, FundManagement calldata funds, uint256 limit, uint256 deadline)
         external
         payable
@@ -31,8 +32,8 @@ interface IBalancerV2Vault {
 }
 
 /// @title BalancerV2Venue
-/// @notice Swaps on any pool of Balancer V2 through its Vault. No limit is set: whoever receives the result checks it. No allowance
-/// outlives the call. Body: Vault (20), poolId (32).
+/// @notice Swaps on any pool of Balancer V2 through its Vault. No limit is set: the receiver of the result checks it. No allowance remains
+/// after the call. Body: Vault (20), poolId (32).
 abstract contract BalancerV2Venue is Venue {
     using SafeERC20 for IERC20;
 

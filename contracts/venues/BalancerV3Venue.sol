@@ -7,7 +7,7 @@ import { TransientSlot } from "@openzeppelin/contracts/utils/TransientSlot.sol";
 
 import { Venue } from "./Venue.sol";
 
-/// @notice What is called on Balancer V3's Vault.
+/// @notice The functions of Balancer V3's Vault that are used here.
 interface IBalancerV3Vault {
     struct VaultSwapParams {
         uint8 kind; // 0: exactly `amountGivenRaw` goes in
@@ -19,23 +19,27 @@ interface IBalancerV3Vault {
         bytes userData;
     }
 
+    /// @notice Calls back with `data`, during which the caller may build up debts.
     function unlock(bytes calldata data) external returns (bytes memory);
+    /// @notice Swaps {tok}; the caller owes the input and is owed the output.
     function swap(VaultSwapParams calldata params)
         external
         returns (uint256 amountCalculatedRaw, uint256 amountInRaw, uint256 amountOutRaw);
+    /// @notice Credits what arrived of a token, at most `amountHint` {tok}.
     function settle(address token, uint256 amountHint) external returns (uint256 credit);
+    /// @notice Pays out what the caller is owed {tok}.
     function sendTo(address token, address to, uint256 amount) external;
 }
 
 /// @title BalancerV3Venue
-/// @notice Swaps on any pool of Balancer V3 through Vault.unlock. No limit is set: whoever receives the result checks it.
+/// @notice Swaps on any pool of Balancer V3 through Vault.unlock. No limit is set: the receiver of the result checks it.
 /// Body: Vault (20), pool (20).
 ///
-/// PAYMENT. The Vault gets exactly the hop's amount, whatever it charges for the swap: it gets nothing of what other hops are to use.
-/// The real Vault reverts if anything is still owed at the end.
+/// PAYMENT. The Vault gets exactly the hop's amount, whatever it charges for the swap. It gets nothing that other hops need. The real Vault
+/// reverts if anything is still owed at the end.
 ///
-/// HOOKS. A pool's hooks run inside the swap and get no data. They may refuse it, keep a part of its result and call anybody. They cannot
-/// run a route here, because one is running, and cannot make the callback, because it was made already.
+/// HOOKS. A pool's hooks run inside the swap and get no data. They may refuse it, keep a part of its result and call any contract. They
+/// cannot run a route here, because one is running, and cannot make the callback, because it was made already.
 abstract contract BalancerV3Venue is Venue {
     using SafeERC20 for IERC20;
     using TransientSlot for bytes32;
@@ -48,7 +52,7 @@ abstract contract BalancerV3Venue is Venue {
     /// Transient: hash of the Vault whose callback is expected and of the call it must make.
     bytes32 private constant EXPECTED_CALL = keccak256("rebalancer.balancer-v3.expected-call");
 
-    /// @notice Only the Vault that is being unlocked may call back, once an unlock, with the call it was given.
+    /// @notice The caller is not the Vault that is being unlocked, or it calls twice, or with other data than it was given.
     error UnexpectedVaultCall(address caller);
 
     function _swapOnBalancerV3(
@@ -70,8 +74,9 @@ abstract contract BalancerV3Venue is Venue {
         EXPECTED_CALL.asBytes32().tstore(0);
     }
 
-    /// @notice Swaps, pays and collects: the call that an unlocked Vault makes back.
-    /// @dev Functions are found in the order of their selectors. This one's, 0xffc63a20, is the last, so that the others cost no more gas for it.
+    /// @notice Swaps, pays and collects {tok}: the call that an unlocked Vault makes back.
+    /// @dev The compiler finds functions in the order of their selectors. This one's, 0xffc63a20, is the last, so the others cost no more
+    /// gas for it.
     function balancerV3Unlocked(address pool, address tokenIn, address tokenOut, address recipient, uint256 amountIn)
         external
     {

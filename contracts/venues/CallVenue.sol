@@ -10,14 +10,22 @@ import { IEtherWrapper } from "../interfaces/IEtherWrapper.sol";
 import { Venue } from "./Venue.sol";
 
 /// @title CallBox
-/// @notice Makes one call with the tokens it was sent and sends everything on. Each clone is used once, by CallVenue. What the call
-/// arranges for its sender beyond that (an allowance, an operator, a registration) is arranged for an address that never acts again.
+/// @notice Makes one call with the tokens it was sent and sends everything on. CallVenue uses each clone once. If the call leaves anything
+/// else for its sender (an allowance, an operator, a registration), it is for an address that never acts again.
 contract CallBox {
     using SafeERC20 for IERC20;
 
+    /// @notice Terms of one call.
+    /// @param target contract to call
+    /// @param spender account that may take tokenIn; 0 for no account
+    /// @param tokenIn token to sell
+    /// @param tokenOut token to buy
+    /// @param recipient account that gets tokenOut
+    /// @param etherIn whether tokenIn is unwrapped and sent as ether
+    /// @param etherOut whether the target pays in ether, which is wrapped
     struct Order {
         address target;
-        address spender; // nobody, if zero
+        address spender;
         IERC20 tokenIn;
         IERC20 tokenOut;
         address recipient;
@@ -27,16 +35,16 @@ contract CallBox {
 
     address private immutable EXECUTOR = msg.sender;
 
-    /// @notice Whoever is called must not use the box for itself while it holds tokens.
+    /// @notice The caller is not the executor: the called contract must not use the box while it holds tokens.
     error NotTheExecutor(address caller);
-    /// @notice The target paid in ether, which the order does not foresee.
+    /// @notice The target paid in ether, which the order does not expect {wei}.
     error PaidInEther(address target, uint256 amountWei);
 
-    /// @notice Calls the target with `data`, while the spender may take all there is of tokenIn, or with all of it as ether; then sends
-    /// what is left of it to the executor and all of tokenOut to the recipient. Ether that came of it is wrapped first.
+    /// @notice Calls the target with `data`. The spender may take all of tokenIn, or all of it is sent as ether. Then sends the rest of
+    /// tokenIn to the executor and all of tokenOut to the recipient. Ether from the call is wrapped first.
     function run(Order calldata o, bytes calldata data) external {
         if (msg.sender != EXECUTOR) revert NotTheExecutor(msg.sender);
-        // Whoever foresees this address may send it ether: it stays here, and holds nobody up.
+        // Anyone who predicts this address may send it ether. That ether stays here and blocks nothing.
         uint256 strayWei = address(this).balance;
         uint256 valueWei;
         if (o.spender != address(0)) o.tokenIn.forceApprove(o.spender, o.tokenIn.balanceOf(address(this)));
@@ -47,17 +55,17 @@ contract CallBox {
         // The route names the target, and the ether is its caller's own.
         // slither-disable-next-line arbitrary-send-eth
         (bool done, bytes memory answer) = o.target.call{ value: valueWei }(data);
-        Address.verifyCallResult(done, answer); // reverts with the reason of the target where it refused
+        Address.verifyCallResult(done, answer); // if the target refused, reverts with the target's reason
         if (o.spender != address(0)) o.tokenIn.forceApprove(o.spender, 0);
         _wrap(o, address(this).balance - strayWei);
         _sendAll(o.tokenOut, o.recipient);
         _sendAll(o.tokenIn, EXECUTOR);
     }
 
-    /// @dev From the wrapper, whose transfer leaves too little gas to ask who it is, and from a target that pays in ether.
+    /// @dev Ether comes from the wrapper, whose transfer leaves too little gas to check the sender, and from a target that pays in ether.
     receive() external payable { }
 
-    /// @dev What a swap for ether brings is the result; what a swap of ether leaves is given back.
+    /// @dev Ether from a swap for ether is the result. Ether left from a swap of ether is the rest of the input.
     function _wrap(Order calldata o, uint256 amountWei) private {
         if (amountWei == 0) return;
         if (!o.etherIn && !o.etherOut) revert PaidInEther(o.target, amountWei);
@@ -73,34 +81,34 @@ contract CallBox {
 }
 
 /// @title CallVenue
-/// @notice Swaps by any call at all: an aggregator with the calldata its service returned, or a venue that has no adapter here.
+/// @notice Swaps by any call: an aggregator with the calldata its service returned, or a venue that has no adapter here.
 ///
-/// PAYMENT. The target, or whoever takes the tokens for it, may take the amount; or is paid it before the call, as routers want it that
-/// pay out of what they hold (Uniswap's UniversalRouter) and as pools do that count what arrived (Curve's `exchange_received`).
-/// Where it wants or pays ether, the hop names WETH: all of the amount is unwrapped, and ether that comes back is wrapped.
-/// Whoever wants a permit signed by its caller is not served.
+/// PAYMENT. The target, or a spender that takes tokens for it, may take the amount. Or it is paid before the call: routers that pay out of
+/// their balance need that (Uniswap's UniversalRouter), and pools that count what arrived (Curve's `exchange_received`). If the target
+/// takes or pays ether, the hop names WETH: the whole amount is unwrapped, and ether that comes back is wrapped. A target that needs a
+/// permit signed by its caller is not supported.
 ///
-/// WHY A CLONE. A call to anywhere, made by the executor, could leave an allowance on it that takes from the next one's route. So the
-/// call is made by a contract of its own, new for every hop (41,000 gas), which gets this hop's tokens and nothing else.
+/// WHY A CLONE. If the executor itself made any call, the call could leave an allowance that takes tokens from the next user's route. So a
+/// contract of its own makes the call, new for every hop (41,000 gas), which gets this hop's tokens and nothing else.
 ///
-/// BODY. target (20), spender (20; 0 if none), offset (2), data. The amount is written over the 32 bytes of data from offset on, unless
-/// that is 65,535.
+/// BODY. target (20), spender (20; 0 for no spender), offset (2), data. The amount is written over the 32 bytes of data from the offset on,
+/// unless the offset is 65,535.
 abstract contract CallVenue is Venue {
     using SafeERC20 for IERC20;
 
     uint8 internal constant ANY_CALL = 7;
 
-    /// Flag: spender is paid ahead of the call instead of being allowed to take.
+    /// Flag: the spender is paid before the call instead of being allowed to take.
     uint8 private constant PAID_FIRST = 32;
 
     uint256 private constant DATA_AT = 42;
 
-    /// The amount is in the data already.
+    /// Offset for data that contains the amount already.
     uint256 private constant FIXED = type(uint16).max;
 
     address payable private immutable BOX = payable(new CallBox());
 
-    /// @notice The place for the amount does not lie inside the data.
+    /// @notice The 32 bytes for the amount are not inside the data {bytes}.
     error AmountOutsideData(uint256 offset, uint256 length);
 
     function _swapByAnyCall(

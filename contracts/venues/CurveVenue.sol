@@ -6,26 +6,28 @@ import { SafeERC20 } from "@openzeppelin/contracts/token/ERC20/utils/SafeERC20.s
 
 import { Venue } from "./Venue.sol";
 
-/// @notice What is called on Curve's pools. The oldest return nothing, so nothing is read.
+/// @notice The function of Curve's pools that is used here. The oldest return nothing, so no result is read.
 interface ICurveStablePool {
+    /// @notice Swaps `dx` of coin i {tok} for at least `minDy` of coin j {tok}.
     function exchange(int128 i, int128 j, uint256 dx, uint256 minDy) external;
 }
 
-/// @notice The same on pools of the crypto kind, which count coins without a sign.
+/// @notice The same function of Curve's crypto pools, whose coin indices are unsigned.
 interface ICurveCryptoPool {
+    /// @notice Swaps `dx` of coin i {tok} for at least `minDy` of coin j {tok}.
     function exchange(uint256 i, uint256 j, uint256 dx, uint256 minDy) external;
 }
 
 /// @title CurveVenue
-/// @notice Swaps on Curve's pools. What all kinds of them have in common pays only who asks, so where the result is for somebody else it is
-/// sent on. Pools that want ether itself are served by CallVenue. No limit is set: whoever receives the result checks it. No allowance
-/// outlives the call. Body: pool (20), i (1), j (1): places of the coins in the pool.
+/// @notice Swaps on Curve's pools. The function that all kinds have in common pays only its caller, so a result for another account is sent
+/// on. CallVenue serves pools that need ether itself. No limit is set: the receiver of the result checks it. No allowance remains after the
+/// call. Body: pool (20), i (1), j (1), which are the indices of the coins in the pool.
 abstract contract CurveVenue is Venue {
     using SafeERC20 for IERC20;
 
     uint8 internal constant CURVE = 6;
 
-    /// Flag: the pool counts its coins with uint256 instead of int128.
+    /// Flag: the pool's coin indices are uint256 instead of int128.
     uint8 private constant UNSIGNED_INDICES = 16;
 
     function _swapOnCurve(

@@ -9,8 +9,8 @@ import { Venue } from "./Venue.sol";
 
 /// @title ERC4626Venue
 /// @notice Deposits an asset for shares of an ERC-4626 vault, and redeems them: tokenIn is the vault itself, or its asset. The vault pays
-/// whom it is told, so nothing is sent on. No limit is set: whoever receives the result checks it. No allowance outlives the call.
-/// Body: vault (20).
+/// any recipient, so nothing is sent on. No limit is set: the receiver of the result checks it. No allowance remains after the call. Body:
+/// vault (20).
 abstract contract ERC4626Venue is Venue {
     using SafeERC20 for IERC20;
 
@@ -18,7 +18,7 @@ abstract contract ERC4626Venue is Venue {
 
     function _swapOnERC4626(
         address tokenIn,
-        address, // tokenOut, which the vault knows
+        address, // tokenOut follows from the vault
         uint256 amount,
         uint8 flags,
         bytes calldata body,

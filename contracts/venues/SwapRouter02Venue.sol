@@ -6,7 +6,7 @@ import { SafeERC20 } from "@openzeppelin/contracts/token/ERC20/utils/SafeERC20.s
 
 import { Venue } from "./Venue.sol";
 
-/// @notice What is called on SwapRouter02.
+/// @notice The function of SwapRouter02 that is used here.
 interface ISwapRouter02 {
     struct ExactInputParams {
         bytes path;
@@ -15,12 +15,13 @@ interface ISwapRouter02 {
         uint256 amountOutMinimum;
     }
 
+    /// @notice Swaps along a path and pays the recipient {tok}.
     function exactInput(ExactInputParams calldata params) external payable returns (uint256 amountOut);
 }
 
 /// @title SwapRouter02Venue
-/// @notice Swaps along a path of Uniswap V3 pools through SwapRouter02. No limit is set: whoever receives the result checks it. No
-/// allowance outlives the call. Body: router (20), packed path (20 + 23 a pool), which begins with tokenIn and ends with tokenOut.
+/// @notice Swaps along a path of Uniswap V3 pools through SwapRouter02. No limit is set: the receiver of the result checks it. No allowance
+/// remains after the call. Body: router (20), packed path (20 + 23 per pool), which begins with tokenIn and ends with tokenOut.
 abstract contract SwapRouter02Venue is Venue {
     using SafeERC20 for IERC20;
 

@@ -6,16 +6,18 @@ import { SafeERC20 } from "@openzeppelin/contracts/token/ERC20/utils/SafeERC20.s
 
 import { Venue } from "./Venue.sol";
 
-/// @notice What is called on a Uniswap V2 pair.
+/// @notice The functions of a Uniswap V2 pair that are used here.
 interface IV2Pair {
+    /// @notice Balances that the pair counts {tok}.
     function getReserves() external view returns (uint112 reserve0, uint112 reserve1, uint32 blockTimestampLast);
+    /// @notice Pays out these amounts {tok}, if what arrived before is enough.
     function swap(uint256 amount0Out, uint256 amount1Out, address to, bytes calldata data) external;
 }
 
 /// @title UniswapV2Venue
-/// @notice Swaps on pairs of Uniswap V2 and its forks. The pair asks for nothing back: it is paid first and told what to pay out, so no
-/// callback is involved. Body: pair (20), feeBps (2; 30 on Uniswap). A fee that is too low for the pair makes the pair refuse; too high
-/// leaves it a gift.
+/// @notice Swaps on pairs of Uniswap V2 and its forks. The hop pays the pair first and names the amount to pay out, so there is no
+/// callback. Body: pair (20), feeBps (2; 30 on Uniswap). With a fee below the pair's, the pair refuses. With a fee above it, the difference
+/// is a gift to the pair.
 abstract contract UniswapV2Venue is Venue {
     using SafeERC20 for IERC20;
 
@@ -39,9 +41,9 @@ abstract contract UniswapV2Venue is Venue {
         if (!zeroForOne) (reserveIn, reserveOut) = (reserveOut, reserveIn);
         IERC20(tokenIn).safeTransfer(pair, amount);
 
-        // What arrived, as the pair will count it: a token may keep a part for itself.
+        // The amount that arrived, as the pair counts it: a token may keep a part for itself.
         uint256 arrived = IERC20(tokenIn).balanceOf(pair) - reserveIn;
-        // {out} = {in} * {out} / {in}. Down, as the pair does not pay a unit more.
+        // {out} = {in} * {out} / {in}. Down: the pair does not pay one unit more.
         uint256 afterFee = arrived * (BPS - uint16(bytes2(body[20:])));
         uint256 amountOut = afterFee * reserveOut / (reserveIn * BPS + afterFee);
         IV2Pair(pair).swap(zeroForOne ? 0 : amountOut, zeroForOne ? amountOut : 0, recipient, "");

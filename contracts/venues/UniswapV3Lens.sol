@@ -1,30 +1,40 @@
 // SPDX-License-Identifier: MIT
 pragma solidity 0.8.30;
 
-/// @notice What is read of a pool of Uniswap V3 or of a fork: of what they answer, the part that all have in common.
+/// @notice State of a pool of Uniswap V3 or of a fork that is read here: the part of each answer that all have in common.
 interface IV3PoolState {
+    /// @notice Token with the lower address.
     function token0() external view returns (address);
+    /// @notice Token with the higher address.
     function token1() external view returns (address);
+    /// @notice Fee in millionths of the input.
     function fee() external view returns (uint24);
+    /// @notice Distance of ticks that can be initialised.
     function tickSpacing() external view returns (int24);
+    /// @notice Liquidity at the present price.
     function liquidity() external view returns (uint128);
+    /// @notice Present square root of the price (token1 per token0, smallest units) times 2^96, and its tick.
     function slot0() external view returns (uint160 sqrtPriceX96, int24 tick);
+    /// @notice Which of 256 ticks are initialised, one bit each.
     function tickBitmap(int16 word) external view returns (uint256);
+    /// @notice Liquidity of a tick; see Tick.
     function ticks(int24 tick) external view returns (uint128 gross, int128 net);
 }
 
 /// @title UniswapV3Lens
 /// @notice Reads a whole pool, or the part of it around the price, in one call. Views only.
 contract UniswapV3Lens {
-    /// @param tick an initialised tick
-    /// @param gross liquidity that names it as an end
-    /// @param net what crossing it upwards adds to the active liquidity
+    /// @notice An initialised tick.
+    /// @param tick its index
+    /// @param gross liquidity of the positions that begin or end here
+    /// @param net change of the active liquidity when the price crosses it upward
     struct Tick {
         int24 tick;
         uint128 gross;
         int128 net;
     }
 
+    /// @notice State of a pool.
     struct Pool {
         address token0;
         address token1;
@@ -36,8 +46,8 @@ contract UniswapV3Lens {
         Tick[] ticks;
     }
 
-    /// @notice Reads pools with their initialised ticks, ascending, in up to `words` bitmap words (256 spacings each) on either side of
-    /// the price; 0 words reads them all.
+    /// @notice Reads pools with their initialised ticks, ascending, in up to `words` bitmap words (256 spacings each) on either side of the
+    /// price. 0 words: all ticks.
     function read(IV3PoolState[] calldata pools, uint256 words) external view returns (Pool[] memory list) {
         list = new Pool[](pools.length);
         for (uint256 i; i < pools.length; ++i) {
@@ -60,7 +70,7 @@ contract UniswapV3Lens {
         view
         returns (Tick[] memory found)
     {
-        // The ends of the tick range, 887,272 either way, in words; division of a negative rounds up here, so go one further.
+        // The ends of the tick range, 887,272 either way, in words. Division of a negative number rounds up here, so read one word more.
         int256 last = 887272 / int256(spacing) / 256 + 1;
         int256 centre = int256(tick) / spacing / 256;
         int256 from = words == 0 || centre - int256(words) < -last ? -last : centre - int256(words);

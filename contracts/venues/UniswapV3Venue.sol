@@ -6,7 +6,7 @@ import { IUniswapV3SwapCallback } from "@uniswap/v3-core/contracts/interfaces/ca
 import { V3Swaps } from "./V3Swaps.sol";
 
 /// @title UniswapV3Venue
-/// @notice Swaps on a pool of Uniswap V3, or of a fork that kept its callback. Body: pool (20).
+/// @notice Swaps on a pool of Uniswap V3, or of a fork with the same callback. Body: pool (20).
 abstract contract UniswapV3Venue is V3Swaps, IUniswapV3SwapCallback {
     uint8 internal constant UNISWAP_V3 = 1;
 

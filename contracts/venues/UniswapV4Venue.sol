@@ -9,7 +9,7 @@ import { TransientSlot } from "@openzeppelin/contracts/utils/TransientSlot.sol";
 import { IEtherWrapper } from "../interfaces/IEtherWrapper.sol";
 import { Venue } from "./Venue.sol";
 
-/// @notice What is called on Uniswap V4's PoolManager. Currency 0 is ether.
+/// @notice The functions of Uniswap V4's PoolManager that are used here. Currency 0 is ether.
 interface IV4PoolManager {
     struct PoolKey {
         address currency0;
@@ -25,24 +25,29 @@ interface IV4PoolManager {
         uint160 sqrtPriceLimitX96;
     }
 
+    /// @notice Calls back with `data`, during which the caller may build up debts.
     function unlock(bytes calldata data) external returns (bytes memory);
+    /// @notice Swaps; `delta` has the changes of both currencies, 128 bits each {tok}.
     function swap(PoolKey calldata key, SwapParams calldata params, bytes calldata hookData)
         external
         returns (int256 delta);
+    /// @notice Starts to count what arrives of a currency.
     function sync(address currency) external;
+    /// @notice Credits what arrived since `sync`, or the ether of the call {tok}.
     function settle() external payable returns (uint256 paid);
+    /// @notice Pays out what the caller is owed {tok}.
     function take(address currency, address to, uint256 amount) external;
 }
 
 /// @title UniswapV4Venue
-/// @notice Swaps on Uniswap V4 through PoolManager.unlock. Routes know tokens only, so where a pool
-/// holds ether the hop names WETH, and exactly what the pool takes is unwrapped and what it pays is wrapped: no ether is ever left.
-/// No price limit is set: whoever receives the result checks it.
+/// @notice Swaps on Uniswap V4 through PoolManager.unlock. Routes name tokens only. If a pool holds ether, the hop names WETH: exactly what
+/// the pool takes is unwrapped, and what it pays is wrapped. No ether is ever left. No price limit is set: the receiver of the result
+/// checks it.
 /// Body: PoolManager (20), fee (3), tickSpacing (3, signed), hooks (20).
 ///
-/// HOOKS. A pool's hooks run inside the swap and get no data. They may refuse it; they may take a cut, even all of the result; they may
-/// call anybody, and find no route to run here and no callback awaited. They cannot make the hop cost more than its amount.
-/// What PoolManager says they left is what is taken: whoever receives the result checks it, as everywhere.
+/// HOOKS. A pool's hooks run inside the swap and get no data. They may refuse it. They may take a part, even all, of the result. They may
+/// call any contract, but can run no route here and make no callback. They cannot make the hop cost more than its amount. The hop takes
+/// what PoolManager reports as the result after the hooks. The receiver of the result checks it, as in every venue.
 abstract contract UniswapV4Venue is Venue {
     using SafeERC20 for IERC20;
     using SafeCast for uint256;
@@ -50,7 +55,7 @@ abstract contract UniswapV4Venue is Venue {
     using TransientSlot for TransientSlot.AddressSlot;
     using TransientSlot for TransientSlot.Bytes32Slot;
 
-    /// What the callback must do; PoolManager hands it back unchanged.
+    /// Task of the callback, which PoolManager hands back unchanged.
     struct V4Order {
         address tokenIn;
         address tokenOut;
@@ -69,16 +74,16 @@ abstract contract UniswapV4Venue is Venue {
     uint160 private constant MIN_SQRT_PRICE_X96 = 4295128739;
     uint160 private constant MAX_SQRT_PRICE_X96 = 1461446703485210103287273052203988822378723970342;
 
-    /// Transient: hash of the PoolManager whose callback is awaited and of the order it must hand back.
+    /// Transient: hash of the PoolManager whose callback is expected and of the order it must hand back.
     bytes32 private constant AWAITED_ORDER = keccak256("rebalancer.uniswap-v4.awaited-order");
-    /// Transient: who may send ether now.
+    /// Transient: the address that may send ether now.
     bytes32 private constant AWAITED_PAYER = keccak256("rebalancer.uniswap-v4.awaited-payer");
 
-    /// @notice Only the PoolManager that is being unlocked may call back, once an unlock, with the order it was given.
+    /// @notice The caller is not the PoolManager that is being unlocked, or it calls twice, or with another order than it was given.
     error UnexpectedUnlock(address caller);
-    /// @notice PoolManager wants more for the swap than goes in.
+    /// @notice PoolManager charges more for the swap than the hop's amount {tok}.
     error AskedTooMuch(uint256 askedRaw, uint256 amountInRaw);
-    /// @notice Ether is accepted only while it is being unwrapped or taken, from whoever does that.
+    /// @notice Ether came from another sender than the one that unwraps or pays out at that moment {wei}.
     error UnexpectedEther(address sender, uint256 amountWei);
 
     function _swapOnUniswapV4(
@@ -107,11 +112,11 @@ abstract contract UniswapV4Venue is Venue {
         );
         AWAITED_ORDER.asBytes32().tstore(_hash(manager, order));
         IV4PoolManager(manager).unlock(order);
-        // Who did not call back must not do so later.
+        // A PoolManager that did not call back must not do so later.
         AWAITED_ORDER.asBytes32().tstore(0);
     }
 
-    /// @notice Swaps, pays and collects, as PoolManager wants it: inside its callback. Selector of IUnlockCallback.
+    /// @notice Swaps, pays and collects inside PoolManager's callback, as PoolManager requires. Selector of IUnlockCallback.
     function unlockCallback(bytes calldata data) external returns (bytes memory) {
         if (_hash(msg.sender, data) != AWAITED_ORDER.asBytes32().tload()) revert UnexpectedUnlock(msg.sender);
         AWAITED_ORDER.asBytes32().tstore(0);
@@ -131,12 +136,13 @@ abstract contract UniswapV4Venue is Venue {
             ),
             ""
         );
-        // The upper half is of currency 0, the lower of currency 1; negative is owed by us. PoolManager refuses to end with anything owed.
+        // The upper half is of currency 0, the lower of currency 1. This contract owes negative amounts. PoolManager refuses to end with a
+        // debt.
         (int128 delta0, int128 delta1) = (int128(delta >> 128), int128(delta));
         (int128 deltaIn, int128 deltaOut) = zeroForOne ? (delta0, delta1) : (delta1, delta0);
         if (deltaIn < 0) {
             uint256 owed = uint256(-int256(deltaIn));
-            // The executor may hold more, for other hops.
+            // The executor may hold more of the token, for other hops.
             if (owed > order.amountIn) revert AskedTooMuch(owed, order.amountIn);
             _settle(manager, currencyIn, order.tokenIn, owed);
         }
@@ -168,13 +174,13 @@ abstract contract UniswapV4Venue is Venue {
         AWAITED_PAYER.asAddress().tstore(address(manager));
         manager.take(currency, address(this), amount);
         AWAITED_PAYER.asAddress().tstore(address(0));
-        // As above: the route names the token, and it is the caller who counts what came back.
+        // As above: the route names the token, and the caller measures what came back.
         // slither-disable-next-line arbitrary-send-eth
         IEtherWrapper(token).deposit{ value: amount }();
         if (recipient != address(this)) IERC20(token).safeTransfer(recipient, amount);
     }
 
-    /// @dev WETH9 leaves 2,300 gas for this; it takes a tenth.
+    /// @dev WETH9 leaves 2,300 gas for this function, which needs a tenth.
     receive() external payable {
         if (msg.sender != AWAITED_PAYER.asAddress().tload()) revert UnexpectedEther(msg.sender, msg.value);
     }

@@ -6,17 +6,20 @@ import { SafeERC20 } from "@openzeppelin/contracts/token/ERC20/utils/SafeERC20.s
 
 import { Venue } from "./Venue.sol";
 
-/// @notice What is called on Lido's wstETH. What it returns is not what arrives, so nothing is read.
+/// @notice The functions of Lido's wstETH that are used here. The returned amount may differ from the amount that arrives, so it is not
+/// read.
 interface IWstETH {
+    /// @notice Wraps an amount of stETH {wei}.
     function wrap(uint256 stETHAmount) external returns (uint256 wstETHAmount);
+    /// @notice Unwraps an amount of wstETH {wei}.
     function unwrap(uint256 wstETHAmount) external returns (uint256 stETHAmount);
 }
 
 /// @title WstETHVenue
-/// @notice Wraps stETH as Lido's wstETH, and unwraps it: tokenIn is wstETH itself, or stETH. It pays only who asks, so where the result is
-/// for somebody else, as much as arrived is sent on; each transfer of stETH may lose a wei or two, as it moves whole shares. An amount of
-/// stETH that was sent here in one transfer can be wrapped by its name, though a wei less may have arrived: its shares are here. No limit
-/// is set: whoever receives the result checks it. No allowance outlives the call. Body: wstETH (20).
+/// @notice Wraps stETH as Lido's wstETH, and unwraps it: tokenIn is wstETH itself, or stETH. wstETH pays only its caller, so for another
+/// recipient the amount that arrived is sent on. Each transfer of stETH may lose a wei or two, because it moves whole shares. The whole
+/// amount of one transfer of stETH can be wrapped, though a wei less may have arrived: its shares are here. No limit is set: the receiver
+/// of the result checks it. No allowance remains after the call. Body: wstETH (20).
 abstract contract WstETHVenue is Venue {
     using SafeERC20 for IERC20;
 

@@ -111,7 +111,7 @@ def _chain(chain: State, now: float, rows: int, width: int) -> RenderableType:
     if chain["left_out"]:
         parts.append(_left_out(chain, now))
     for name, key, count in (
-        ("Pools excluded because their cached state differs from the chain", "diverged_pools", "pools_diverged"),
+        ("Pools left out because their cached state differs from the chain", "diverged_pools", "pools_diverged"),
         ("Vaults whose cached state differed from the chain", "differing_vaults", "vaults_differing"),
     ):
         if chain[count]:
@@ -196,7 +196,7 @@ def _breakers(chain: State, now: float) -> WholeTable:
 
 def _left_out(chain: State, now: float) -> WholeTable:
     more = chain["pools_left_out"] - len(chain["left_out"])
-    title = "Excluded pools" + (f" ({more} more)" if more > 0 else "")
+    title = "Pools left out" + (f" ({more} more)" if more > 0 else "")
     table = _table("pool", "retry", "reason", title=title)
     for one in chain["left_out"]:
         left = one["until"] - now

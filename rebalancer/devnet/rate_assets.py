@@ -189,7 +189,11 @@ def build_rate_environment(
         PoolRef(wsteth.address, (steth.address, wsteth.address), venue="wsteth"),
         PoolRef(pair, _sorted(steth.address, WETH.address), _PAIR_FEE_PIPS, "uniswap-v2"),
     )
-    deployment = replace(environment.deployment, pools=(*environment.deployment.pools, *edges))
+    known = environment.deployment
+    # These two price the wrappers too, by a rate, so their descriptions name another token.
+    described = {"ETH/USD": "ETH / USD", "USDE/USD": "USDE / USD"}
+    named = tuple(replace(feed, description=described.get(feed.name)) for feed in known.feeds)
+    deployment = replace(known, pools=(*known.pools, *edges), feeds=named)
     made = RateEnvironment(replace(environment, deployment=deployment), steth, wsteth, usde, susde, pair)
     made.move(seconds=_WINDOW_SECONDS + 60)
     _price_by_rates(made)

@@ -241,6 +241,20 @@ class Attempt:
         return self.nonce
 
     @property
+    def is_pending(self) -> bool:
+        """Whether a version was sent and no block holds one, as far as the journal knows."""
+        return self.state in (AttemptState.SENT, AttemptState.BUMPED, AttemptState.CANCELLING)
+
+    @property
+    def fills_its_nonce(self) -> bool:
+        """Whether it failed and its newest version is a cancellation: a reorg removed the block that had it, and its epoch has another attempt.
+
+        Later nonces may wait for it, and it changes nothing else, so it may be sent again.
+        """
+        failed = self.state is AttemptState.FAILED and self.block_number is None
+        return failed and bool(self.versions) and self.newest.kind is Kind.CANCELLATION
+
+    @property
     def transaction_hash(self) -> str | None:
         """Of the version that a block holds, else of the newest; None before it is signed."""
         if self.mined_hash is not None or not self.versions:

@@ -144,7 +144,7 @@ class Delivery:
         except RpcRejected as rejection:
             # Nodes word "I have it already" in many ways, so they are asked instead of read.
             if rpc.call("eth_getTransactionByHash", attempt.newest.transaction_hash) is None:
-                if attempt.state is AttemptState.SIGNED and not self._precedes_others(attempt):
+                if attempt.state is AttemptState.SIGNED and not self.precedes_others(attempt):
                     self.journal.advance(attempt, AttemptState.FAILED, note=str(rejection))
                     raise
                 return self.journal.annotate(attempt, str(rejection))
@@ -198,15 +198,15 @@ class Delivery:
         return nonce
 
     def _covered(self, attempt: Attempt, expected: int) -> bool:
-        """Whether all nonces from the chain's next one up to an attempt's are journalled as sent."""
+        """Whether all nonces from the chain's next one up to an attempt's are journalled as sent, and are sent again until they are mined."""
         sent = {
             other.nonce
-            for other in self.journal.unsettled(attempt.intent.chain_id, attempt.sender)
-            if other.state not in (AttemptState.PLANNED, AttemptState.SIGNED)
+            for other in self.journal.watched(attempt.intent.chain_id)
+            if other.sender == attempt.sender and (other.is_pending or other.fills_its_nonce)
         }
         return sent.issuperset(range(expected, attempt.signed_nonce))
 
-    def _precedes_others(self, attempt: Attempt) -> bool:
+    def precedes_others(self, attempt: Attempt) -> bool:
         """Whether later nonces wait for this one."""
         return any(
             (other.nonce or 0) > attempt.signed_nonce

@@ -118,6 +118,10 @@ class Journal:
         key = "chain_id = ? AND vault = ? AND epoch = ?"
         return self.select(key, chain_id, vault.lower(), epoch)[::-1]
 
+    def of_nonce(self, chain_id: int, sender: str, nonce: int) -> list[Attempt]:
+        """A nonce's attempts, the oldest first: all but one of them failed."""
+        return self.select("chain_id = ? AND sender = ? AND nonce = ?", chain_id, sender, nonce)
+
     def known_nonces(self, chain_id: int, sender: str, least: int) -> set[int]:
         """Nonces from `least` on that any attempt of a sender was signed with, whatever became of it."""
         with self.guarded():

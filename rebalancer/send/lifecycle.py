@@ -123,7 +123,15 @@ class Lifecycle:
             (AttemptState.FINAL, receipt.block_hash, receipt.transaction_hash),
         ):
             return attempt
+        if state is not AttemptState.FAILED:
+            self._void_rivals(attempt)
         return self.journal.hold(attempt, state, receipt, note)
+
+    def _void_rivals(self, mined: Attempt) -> None:
+        """Give up the other attempts with an attempt's nonce: a block holds it, so none of them can be mined."""
+        for other in self.journal.of_nonce(mined.intent.chain_id, mined.sender, mined.signed_nonce):
+            if other.id != mined.id and other.state is not AttemptState.FAILED:
+                self._void(other)
 
     # One attempt, one block
 
@@ -152,7 +160,8 @@ class Lifecycle:
             lost = self._is_lost_for(attempt, view.height, _LATE_RECEIPT_BLOCKS)
             return self._void(attempt) if lost else attempt
         if failed:
-            return attempt
+            blocks_others = attempt.fills_its_nonce and self.delivery.precedes_others(attempt)
+            return self._sent_again(view.rpc, attempt, view.height) if blocks_others else attempt
         if attempt.state is AttemptState.SIGNED:
             return self._sent_again(view.rpc, attempt, view.height)
         return self._maybe_replace(view, senders.get(attempt.sender), attempt)

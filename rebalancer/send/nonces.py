@@ -15,7 +15,7 @@ from enum import StrEnum
 
 from rebalancer.chain.rpc import Rpc
 from rebalancer.errors import FeeAboveCap, ForeignPending, NonceGap, RpcRejected, TooManyGaps
-from rebalancer.send.attempt import Attempt, AttemptState
+from rebalancer.send.attempt import OPEN, Attempt, AttemptState
 from rebalancer.send.fees import GasFees, bumped, offer, read_market
 from rebalancer.send.outbox import Outbox
 from rebalancer.send.sender_accounts import SenderAccount, as_sender
@@ -51,7 +51,13 @@ def survey(outbox: Outbox, rpc: Rpc, address: str) -> list[StuckNonce]:
     chain_id = rpc.chain_id()
     latest = int(rpc.call("eth_getTransactionCount", address, "latest"), 16)
     pending = int(rpc.call("eth_getTransactionCount", address, "pending"), 16)
-    ours = {attempt.nonce for attempt in outbox.journal.unsettled(chain_id, address) if attempt.nonce is not None}
+    ours = {
+        attempt.nonce
+        for attempt in outbox.journal.watched(chain_id)
+        if attempt.sender == address
+        and attempt.nonce is not None
+        and (attempt.state in OPEN or attempt.fills_its_nonce)
+    }
     highest = outbox.journal.highest_nonce(chain_id, address)
     if highest is not None and highest.is_final and (highest.nonce or 0) >= latest:
         raise NonceGap(str(highest.transaction_hash), highest.nonce or 0, latest)

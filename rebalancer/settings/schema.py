@@ -186,8 +186,8 @@ class KeeperSettings(AccountSettings):
     )
     confirmations: Confirmations = Field(
         default=12,
-        description="When a transaction is final: a number of blocks from 1 on that must follow its block, or "
-        "`safe` or `finalized`, the chain's own tag. If unset, 1 on chain 31337.",
+        description="Confirmations required before a transaction is final: a number of blocks (at least 1), or the "
+        "chain's tag `safe` or `finalized`. If unset, 1 on chain 31337.",
         examples=["safe"],
         json_schema_extra=LIVE,
     )
@@ -320,7 +320,7 @@ class FleetSettings(_Section):
 
     redis_url: CheckedRedisUrl | None = Field(
         default=None,
-        description="Redis that the fleet uses, and nothing else. Without one, leader and workers run in one process.",
+        description="Redis of the fleet; nothing else may use it. Without one, leader and workers run in one process.",
         examples=["redis://127.0.0.1:6379/0"],
     )
     name: str = Field(
@@ -395,7 +395,7 @@ class Settings(BaseSettings):
         default=Decimal(50),
         gt=0,
         le=1_000_000,
-        description="Highest priority fee that is believed from an endpoint's fee history, in gwei. It limits "
+        description="Maximum priority fee that is accepted from an endpoint's fee history, in gwei. It limits "
         "how far one endpoint can raise the fee.",
         examples=[50],
     )
@@ -426,7 +426,7 @@ class Settings(BaseSettings):
     )
     vaults: Addresses = Field(
         default=(),
-        description="Addresses of the vaults to manage. Without any, those in the addresses file. In the "
+        description="Addresses of the vaults to manage. Without any, all in the addresses file. In the "
         "environment, separate them with commas.",
         examples=[["0x6c9fc64a53c1b71fb3f9af64d1ae3a4931a5f4e9"]],
     )
@@ -444,7 +444,7 @@ class Settings(BaseSettings):
     )
     wallet: AccountSettings = Field(
         default=AccountSettings(),
-        description="Account for people's commands: deploy, create, deposit, withdraw.",
+        description="Account for your own commands: deploy, create, deposit, withdraw.",
     )
     keeper: KeeperSettings = Field(default=KeeperSettings(), description="Keeper account and behaviour.")
     alerts: AlertSettings = Field(default=AlertSettings(), description="Alerts that a running keeper sends.")

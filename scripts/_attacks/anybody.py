@@ -84,7 +84,7 @@ def _opens_at_once(env: AttackEnv) -> Result:
     found = best(gain, [(1, 14_401)], points=5, rounds=1)
     tally, bound_e18 = attack(found)
     return Result(
-        "griefing by poke: poked at a spike, by nobody after it; the next break is open to anybody at once",
+        "griefing by poke: one poke at a spike, none after it; the next break is open to anybody at once",
         "D",
         f"{found[0] // 60} min later, at {policy.max_slippage_bps / 100:g} % instead of "
         f"{policy.start_slippage_bps / 100:g} %; a keeper that pokes when bands are whole prevents it",
@@ -145,7 +145,7 @@ def _quiet_market(env: AttackEnv) -> Result:
     # Once a day, at most all that two assets' bands hold, at the slippage limit.
     most_e18 = _CALENDAR_DAYS * MILLION * _BAND_BPS * 3 // 2 // BPS
     return Result(
-        f"stolen keeper where the calendar asks every day, {_CALENDAR_DAYS} days, no band ever broken",
+        f"stolen keeper under a daily calendar, {_CALENDAR_DAYS} days, no band ever broken",
         "B, D",
         f"ether moves by {found[0] / 100:.2f} % a day and back; pokes and trades {found[1] // 60} min later",
         tally.gained_e18,
@@ -222,7 +222,7 @@ def _stranger_returns(env: AttackEnv) -> Result:
     return _first_chance(
         env,
         policy,
-        "stranger where the calendar asks and execution opens after 30 min: a feed was silent since before the period began",
+        "stranger under a daily calendar, where execution opens after 30 min: a feed was silent since before the period began",
         "B5",
         0,
     )
@@ -258,7 +258,7 @@ def _newborn(env: AttackEnv) -> Result:
     return _first_chance(
         env,
         policy,
-        "newborn vault where the calendar asks: stolen keeper in its first ten minutes; a stranger is refused",
+        "new vault under a daily calendar: stolen keeper in its first ten minutes; a stranger is refused",
         "B3, B5",
         _start_limit_e18(env, policy),
     )
@@ -361,11 +361,11 @@ def _replayed(env: AttackEnv) -> Result:
             refusals.append(f"{name}: {play(tried, signature)}")
     lost_raw = before - env.read(usdc, "balanceOf", maker)
     return Result(
-        "a maker's quote to QuoteFiller, signed for another chain id, filler, vault or amount, late or cancelled, is played by a stolen keeper",
+        "a maker's quote to QuoteFiller, signed for another chain id, filler, vault or amount, late or cancelled, is submitted by a stolen keeper",
         "the quote's terms",
         f"all refused ({'; '.join(refusals)})",
         tally.gained_e18,
         env.value_e18(usdc.address, lost_raw),
         0,
-        "lost is the maker's; the same quote, rightly signed, is filled",
+        "the maker bears any loss; the same quote with a right signature is filled",
     )

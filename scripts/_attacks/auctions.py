@@ -144,7 +144,7 @@ def _stale_terms(env: AttackEnv) -> Result:
         tally.gained_e18,
         tally.lost_e18,
         None,
-        "terms are amounts, not values: who starts an auction watches it",
+        "terms are amounts, not values: the owner must watch a running auction",
     )
 
 
@@ -311,11 +311,11 @@ def _by_late_answers(env: AttackEnv) -> Result:
 
     found = best(gain, [(_GAP // 2, 2 * _GAP)], points=6, rounds=3)
     return _woken(
-        "an answer that is late by a minute again and again, while nobody else looks",
+        "an answer that is late by a minute again and again, while nobody else pokes",
         lambda at: f"late every {at[0] // 60} min",
         play,
         found,
-        "whoever looks in between ends the auction; what nobody looks at for less than half an hour counts as seen",
+        "any poke in between ends the auction; a gap of less than half an hour counts as seen",
     )
 
 
@@ -366,7 +366,7 @@ def _by_a_grace_period(env: AttackEnv) -> Result:
 
 
 def _by_a_gift(env: AttackEnv) -> Result:
-    """Somebody looked once while the pair was priced."""
+    """One poke by anybody while the pair was priced."""
     return _given(env, looked_at=True)
 
 
@@ -402,13 +402,13 @@ def _given(env: AttackEnv, *, looked_at: bool) -> Result:
     found = best(gain, [(0, 40_000), (7, 12)], points=5, rounds=2)
     return _woken(
         "a gift to an ERC-4626 vault that is a second source, "
-        + ("after anybody has looked once" if looked_at else "while nobody looks"),
+        + ("after one poke by anybody" if looked_at else "while nobody pokes"),
         lambda at: "gifts of up to 40,000 dollars" if looked_at else f"{at[0]:,} dollars given, bids after {at[1]} h",
         play,
         found,
         ""
         if looked_at
-        else "six hours in the open, and whoever looks before the gift ends it; the terms are the owner's",
+        else "bids begin after six hours in public, and a poke before the gift ends the auction; the terms are the owner's",
     )
 
 

@@ -53,7 +53,7 @@ def _peak(env: AttackEnv) -> Result:
     return Result(
         "fee recipient collects the performance fee while every feed is 0.5 % above the market",
         "fee cap",
-        "20 % of a gain that is none; the mark it sets makes the next gain free",
+        "20 % of a gain that did not happen; the mark it sets makes the next gain free",
         tally.gained_e18,
         tally.lost_e18,
         MILLION * _ERROR_BPS * _PERFORMANCE_BPS // BPS**2,
@@ -105,7 +105,7 @@ def _dip(env: AttackEnv) -> Result:
     tally, refusal = attack(found)
     when = f"refused then ({refusal})" if refusal else "settled then, which lowers no mark"
     return Result(
-        "fee recipient waits for a dip of ether to note the first mark, and settles when the dip is over",
+        "fee recipient waits for a dip of ether to set the first mark, and settles when the dip is over",
         "fee on gains",
         f"no dip of up to 90 % pays: at its best {found[0]} %, {found[1]} days after the fee began; {when}",
         tally.gained_e18,
@@ -152,9 +152,9 @@ def _off_source(env: AttackEnv) -> Result:
     found = best(gain, [(-most, most), (-most, most)], points=5, rounds=2)
     tally = attack(found)
     return Result(
-        "fee recipient has a performance fee begin, and settles, while ether's second source is off",
+        "fee recipient starts a performance fee, and settles, while ether's second source is off",
         "fee on gains",
-        f"noted high, charged low: no error up to {most / 100:g} % pays",
+        f"marked at the high price, charged at the low one: no error up to {most / 100:g} % pays",
         tally.gained_e18,
         tally.lost_e18,
         0,
@@ -183,7 +183,7 @@ def _newcomer(env: AttackEnv) -> Result:
         lost_e18 * MILLION // in_e18,
         lost_e18 * MILLION // in_e18,
         None,
-        "a fee at the share knows no depositors; settle first",
+        "a fee on the share cannot distinguish depositors; settle first",
     )
 
 

@@ -126,7 +126,7 @@ def _ahead_of_the_keeper(env: AttackEnv) -> Result:
         tally.gained_e18,
         tally.lost_e18,
         alone.lost_e18 + sold_e18 * problem.tolerance_bps // BPS * MILLION // total_e18,
-        f"at worst {dollars(found[0] * E18 // 100)} dollars redeemed; unmolested it loses {dollars(alone.lost_e18)}",
+        f"at worst {dollars(found[0] * E18 // 100)} dollars redeemed; without the attack it loses {dollars(alone.lost_e18)}",
     )
 
 

@@ -107,7 +107,7 @@ def _searched(env: AttackEnv, attack: str, how: str, play: Callable[[int, int, B
     return Result(
         attack,
         "A",
-        f"{how}: against all bearing it alike, nothing pays; at its best {_percent(part)} of its shares, a loss of {_percent(loss)}",
+        f"{how}: compared with an equal loss for everybody, nothing pays; at its best {_percent(part)} of its shares, a loss of {_percent(loss)}",
         gained_e18,
         lost_e18,
         _ROUNDING_E18,
@@ -193,7 +193,7 @@ def _minted_into(env: AttackEnv) -> Result:
     found = best(harm, [_LOSSES_PIPS, _PARTS_PIPS], points=5, rounds=2)
     tally, waits = attack(found)
     return Result(
-        "a newcomer mints into a hole that is not written down, while the thief has a claim on that token",
+        "a newcomer mints while a loss is not written down, and while the thief has a claim on that token",
         "A, G1",
         f"a claim of {_percent(found[1])} of the thief's shares, a loss of {_percent(found[0])}; "
         + ("the mint is refused until the loss is written down" if waits else "the mint passes"),
@@ -273,8 +273,8 @@ def _sold_behind_claims(env: AttackEnv) -> Result:
     return Result(
         "stolen keeper sells a token that lost balance from under the claims on it",
         "A",
-        f"a loss of {_percent(found[0])}, then {found[1]} % dearer; the sale is refused ({refusal}) until the loss is written down; "
-        "what the claimant loses is counted, what the keeper gains is its slippage",
+        f"a loss of {_percent(found[0])}, then a price {found[1]} % higher; the sale is refused ({refusal}) until the loss is written down; "
+        "the claimant's loss is counted, and the keeper's gain is its slippage",
         tally.gained_e18,
         tally.lost_e18,
         _ROUNDING_E18,
@@ -305,13 +305,13 @@ def _returned(env: AttackEnv) -> Result:
     env.redeem(env.thief, _HALF_SHARES)
     mine_after, others_after, _ = env.worths_e18(vault)
     return Result(
-        "20 % of one token is lost, written down, returned and absorbed; in between somebody mints as much as there is",
+        "20 % of one token is lost, written down, returned and absorbed; in between an account mints as many shares as exist",
         "none",
-        "whoever holds shares when governance absorbs shares in it",
+        "each holder at the time of the absorption gets a part",
         mine_after - mine,
         others - others_after,
         None,
-        "what comes back is a gift: whoever mints before the owner's delay is over shares in it",
+        "what returns is a gift: an account that mints before the owner's delay ends gets a part of it",
     )
 
 

@@ -80,7 +80,7 @@ def notes(env: AttackEnv) -> list[str]:
     return [
         (
             "USD at true prices on a vault of a million dollars (40 % WETH, 40 % WBTC, 20 % USDC); where prices move, each trade counts as "
-            "part of what the vault was worth just before it. Gas is apart, and a flash loan costs nothing. What an attacker gains and "
+            "part of what the vault was worth just before it. Gas is not counted, and a flash loan costs nothing. What an attacker gains and "
             "holders do not lose comes from others: liquidity providers, arbitrageurs, lenders."
         ),
         (
@@ -90,9 +90,9 @@ def notes(env: AttackEnv) -> list[str]:
             f"{policy.cooldown_seconds // 60} min, prices of 2,000, 30,000 and 1 dollar; nobody's role has a delay. One break is ether up by 10 %; "
             "the wild market is ether up by 30 % and back in turn, every 70 min."
         ),
-        f"Uniswap V3's pools: {', '.join(_depths(env))} move the price by 1 %. Uniswap's code is its authors'.",
-        "No sandwich can take more than an executor that simply keeps what it can, so the long windows are played with that one.",
-        "Made by `make attacks`; the same every time.",
+        f"Uniswap V3's pools: {', '.join(_depths(env))} move the price by 1 %. Uniswap's code is the original.",
+        "No sandwich can take more than an executor that simply keeps what it can, so the long windows are simulated with that one.",
+        "Made by `make attacks`; every run gives the same table.",
     ]
 
 

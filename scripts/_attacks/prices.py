@@ -169,7 +169,7 @@ def _within_a_block(env: AttackEnv, pool: str) -> Result:
     return Result(
         "stolen keeper moves the pool of the 30 min average within one block",
         "D",
-        f"moves it by {found[0] / 10_000:+.2f} %: the average stands, moving costs",
+        f"moves it by {found[0] / 10_000:+.2f} %: the average does not move, and moving the pool has a cost",
         tally.gained_e18,
         tally.lost_e18,
         bound_e18,

@@ -125,7 +125,7 @@ def in_and_out(env: AttackEnv) -> list[Result]:
         tally = attack(found)
     return [
         Result(
-            "nibbling at rounding: mint and redeem next to nothing",
+            "rounding: mint and redeem tiny amounts many times",
             "none is diluted",
             f"{rounds} times {found[0]:.2g} share-wei",
             tally.gained_e18,
@@ -345,7 +345,7 @@ def _borrow_in_the_middle(env: AttackEnv, *, asks_locked: bool) -> Result:
     borrowed_e18 = env.read(lender, "debt", me) * 10**12
     lent_e18 = max(0, borrowed_e18 - _COLLATERAL_USD * E18)
     gained_e18 = tally.gained_e18 - (_COLLATERAL_USD * E18 if borrowed_e18 else 0)
-    who = "asks locked()" if asks_locked else "does not ask locked()"
+    who = "checks locked()" if asks_locked else "does not check locked()"
     return Result(
         f"read-only re-entrancy: borrow against shares in the middle of a mint, from a lender that {who}",
         "none is diluted",

@@ -137,7 +137,7 @@ def _long_window(env: AttackEnv) -> Result:
     plunder(env, tally, env.chain.now() + window, wait, appetite_bps)
     env.loot = Loot(tally, policy)
     return Result(
-        f"the same, {_LONG_DAYS} days, turnover as good as unlimited",
+        f"the same, {_LONG_DAYS} days, turnover practically unlimited",
         "B",
         f"{wait / 60:.0f} min, {appetite_bps / 100:.0f} %",
         tally.gained_e18,
@@ -294,7 +294,7 @@ def _searcher(env: AttackEnv) -> Result:
         tally.gained_e18,
         tally.lost_e18,
         alone.lost_e18 + sold_e18 * problem.tolerance_bps // BPS * MILLION // total_e18,
-        f"unmolested it loses {dollars(alone.lost_e18)}",
+        f"without the attack it loses {dollars(alone.lost_e18)}",
     )
 
 
@@ -618,7 +618,7 @@ def _nibble_at_a_break(env: AttackEnv) -> Result:
     tally, trades = play(found)
     allowed_e18 = surplus_e18 + trades * total_e18 * policy.dust_bps // BPS
     return Result(
-        "stolen keeper nibbles at one break of 10 % in many trades",
+        "stolen keeper splits one break of 10 % into many trades",
         "C, D",
         f"{trades} trade{'s' if trades != 1 else ''} of {found[0] / 100:.0f} % of the surplus each",
         tally.gained_e18,

@@ -174,7 +174,7 @@ def _gift_ahead_of_a_deposit(env: AttackEnv, rates: RateEnvironment) -> Result:
         tally.gained_e18,
         tally.lost_e18,
         alone.lost_e18 + sold_e18 * requested.tolerance_bps // BPS * MILLION // total_e18,
-        f"{_redeems(env)}; unmolested it loses {dollars(alone.lost_e18)}",
+        f"{_redeems(env)}; without the attack it loses {dollars(alone.lost_e18)}",
     )
 
 
@@ -200,7 +200,7 @@ def _paused(env: AttackEnv, rates: RateEnvironment, *, is_frank: bool) -> Result
         tally.gained_e18,
         tally.lost_e18,
         bound_e18,
-        f"{_redeems(env)}; unmolested it loses {dollars(alone.lost_e18)}",
+        f"{_redeems(env)}; without the attack it loses {dollars(alone.lost_e18)}",
     )
 
 

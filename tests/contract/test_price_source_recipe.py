@@ -162,7 +162,7 @@ def test_a_price_source_is_a_solidity_file_and_a_row(world: World, repo_root: Pa
     shutil.copytree(repo_root / "rebalancer", copy, ignore=shutil.ignore_patterns("__pycache__", "*.pyc"))
     artifact = compiled(repo_root, ADAPTER.lstrip())
     (copy / "artifacts" / "PegFeed.json").write_text(json.dumps(artifact))
-    registry = copy / "price_sources.py"
+    registry = copy / "chain" / "price_sources.py"
     text = registry.read_text()
     assert text.count("_ROWS = (\n") == 1
     registry.write_text(text.replace("_ROWS = (\n", f"{READER}_ROWS = (\n{ROW}"))

@@ -1,4 +1,4 @@
-"""The README's commands do what it says, its links lead somewhere, and its words for settings and commands exist."""
+"""The two commands of the README, run with make. tests/unit/test_docs.py holds its other commands, its paths and figures."""
 
 from __future__ import annotations
 
@@ -7,10 +7,7 @@ import re
 import subprocess
 from pathlib import Path
 
-import click
 import pytest
-
-from rebalancer.cli.main import root
 
 
 @pytest.fixture(scope="module")
@@ -53,25 +50,3 @@ def test_make_setup_says_nothing_when_nothing_is_to_be_done(repo_root: Path) -> 
     again = make(repo_root, "setup")
 
     assert (again.returncode, again.stdout, again.stderr) == (0, "", "")
-
-
-def test_readme_paths_exist(readme: str, repo_root: Path) -> None:
-    named = set(re.findall(r"`((?:contracts|rebalancer|docs|tests|scripts)/[\w./-]*)`", readme))
-
-    assert len(named) > 8
-    assert not [path for path in sorted(named) if not (repo_root / path).exists()]
-
-
-def test_readme_commands_exist(readme: str) -> None:
-    lines = re.findall(r"^rebalancer ([a-z].*?)(?:\s+#.*)?$", readme, re.MULTILINE)
-
-    assert len(lines) >= 6
-    for line in lines:
-        command: click.Command | None = root
-        words = line.split()
-        while isinstance(command, click.Group):
-            command = command.get_command(click.Context(command), words.pop(0))
-        assert command is not None, line
-        known = {option for parameter in command.params for option in parameter.opts}
-        requested = set(re.findall(r"--[a-z-]+", line))
-        assert requested <= known, line

@@ -66,11 +66,11 @@ class Place:
         self.thread.join()
 
 
-MakePoolRef = Callable[..., Place]
+MakeDestination = Callable[..., Place]
 
 
 @pytest.fixture
-def destination() -> Iterator[MakePoolRef]:
+def destination() -> Iterator[MakeDestination]:
     """Makes places that are closed after the test."""
     made: list[Place] = []
 
@@ -120,7 +120,7 @@ def test_place_that_apprise_cannot_use_is_refused_without_its_address(
     assert SECRET not in message
 
 
-def test_place_that_refuses_is_tried_again(destination: MakePoolRef) -> None:
+def test_place_that_refuses_is_tried_again(destination: MakeDestination) -> None:
     there = destination(500, 429)
     reported = Reported(there.url)
     with reported.alerts:
@@ -133,7 +133,7 @@ def test_place_that_refuses_is_tried_again(destination: MakePoolRef) -> None:
 
 
 def test_place_that_keeps_refusing_is_given_up_and_logged_without_its_address(
-    destination: MakePoolRef, caplog: pytest.LogCaptureFixture, capfd: pytest.CaptureFixture[str]
+    destination: MakeDestination, caplog: pytest.LogCaptureFixture, capfd: pytest.CaptureFixture[str]
 ) -> None:
     there = destination(500, 500, 500)
     reported = Reported(there.url)
@@ -142,14 +142,14 @@ def test_place_that_keeps_refusing_is_given_up_and_logged_without_its_address(
         wait_for("what the places are told", lambda: bool(reported.outcomes))
 
     assert reported.outcomes == ["failed"]
-    assert [(entry["event"], entry["place"]) for entry in logs] == [("alert_failed", "1 (json)")]
+    assert [(entry["event"], entry["destination"]) for entry in logs] == [("alert_failed", "1 (json)")]
     assert SECRET in there.paths[0]
     message = repr(logs) + caplog.text + "".join(capfd.readouterr())
     assert SECRET not in message
     assert str(there.server.server_address[1]) not in message
 
 
-def test_place_that_is_gone_keeps_no_other_from_being_told(destination: MakePoolRef) -> None:
+def test_place_that_is_gone_keeps_no_other_from_being_told(destination: MakeDestination) -> None:
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         gone = f"json://127.0.0.1:{probe.getsockname()[1]}/{SECRET}"
@@ -163,7 +163,7 @@ def test_place_that_is_gone_keeps_no_other_from_being_told(destination: MakePool
     assert len(there.got) == 1
 
 
-def test_place_that_hangs_delays_neither_a_look_nor_another_place(destination: MakePoolRef) -> None:
+def test_place_that_hangs_delays_neither_a_look_nor_another_place(destination: MakeDestination) -> None:
     hanging, there = destination(hangs=True), destination()
     reported = Reported(hanging.url, there.url)
     with reported.alerts:
@@ -174,7 +174,7 @@ def test_place_that_hangs_delays_neither_a_look_nor_another_place(destination: M
         hanging.released.set()
 
 
-def test_place_that_hangs_drops_what_is_too_much_and_says_so(destination: MakePoolRef) -> None:
+def test_place_that_hangs_drops_what_is_too_much_and_says_so(destination: MakeDestination) -> None:
     hanging = destination(hangs=True)
     reported = Reported(hanging.url)
     with capture_logs() as logs, reported.alerts:
@@ -185,7 +185,9 @@ def test_place_that_hangs_drops_what_is_too_much_and_says_so(destination: MakePo
         hanging.released.set()
 
 
-def test_end_does_not_wait_for_a_place_that_hangs(destination: MakePoolRef, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_end_does_not_wait_for_a_place_that_hangs(
+    destination: MakeDestination, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr("rebalancer.watch.alerts._LAST_SECONDS", 0.1)
     hanging = destination(hangs=True)
     reported = Reported(hanging.url)
@@ -199,7 +201,7 @@ def test_end_does_not_wait_for_a_place_that_hangs(destination: MakePoolRef, monk
 # What is told
 
 
-def test_alert_says_what_began_and_what_ended(destination: MakePoolRef) -> None:
+def test_alert_says_what_began_and_what_ended(destination: MakeDestination) -> None:
     there = destination()
     alarms = Alarms(AlarmLimits(0), 60)
     reported = Reported(there.url)
@@ -227,7 +229,7 @@ def test_alert_says_what_began_and_what_ended(destination: MakePoolRef) -> None:
     ],
 )
 def test_places_are_told_of_nothing_less_severe_than_they_want(
-    destination: MakePoolRef, least: str, kinds: list[str]
+    destination: MakeDestination, least: str, kinds: list[str]
 ) -> None:
     there = destination()
     alarms = Alarms(AlarmLimits(0), 10_000)
@@ -245,7 +247,7 @@ def test_places_are_told_of_nothing_less_severe_than_they_want(
     assert sorted(got["type"] for got in there.got) == kinds
 
 
-def test_secret_in_what_another_wrote_is_not_sent(destination: MakePoolRef) -> None:
+def test_secret_in_what_another_wrote_is_not_sent(destination: MakeDestination) -> None:
     there = destination()
     reported = Reported(there.url)
     with reported.alerts:

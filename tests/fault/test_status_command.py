@@ -256,7 +256,7 @@ def test_picture_shows_all_that_an_operator_asks_for(keeper: Keeper, width: int)
         "transactions: 2 sent the oldest is pending for 4 blocks",
         "https://one.example 100 80 ms healthy",
         "https://two.example - - not used",
-        "Pools excluded because their cached state differs from the chain: v3 0xaa",
+        "Pools left out because their cached state differs from the chain: v3 0xaa",
     ):
         assert part in " ".join(drawn.split()), part
     # Of a table that does not fit, each row is written as lines.

@@ -245,3 +245,27 @@ def test_ghost_is_refused_by_the_ledger_though_it_believes_in_its_lease() -> Non
     first.check()
     with pytest.raises(FleetError, match="the newest is 2"):
         state.put(name, first.token, {"1:0x": "{}"})
+
+
+def test_cancellation_that_a_reorg_removed_fills_its_nonce_again_though_its_epoch_was_sent_anew() -> None:
+    """Found by the machine: the cancelled attempt counted as failed, so later nonces were thought to wait for nobody's transaction."""
+    state = FleetMachine()
+    try:
+        state.begin()
+        state.submit(after=False, at=11, epoch=1, fee=50, lasts=None)
+        state.pass_empty_blocks(blocks=2)
+        state.submit(after=False, at=None, epoch=0, fee=37, lasts=None)
+        state.cancel(after=False, at=None, which=0)
+        state.forget()
+        state.forget()
+        state.forget()
+        state.mine(choice=1, heard=True)
+        state.submit(after=False, at=None, epoch=0, fee=10, lasts=None)
+        state.overload(refuses=True)
+        state.hand_over(stopped=False)
+        state.submit(after=False, at=0, epoch=0, fee=10, lasts=0)
+        state.submit(after=True, at=3, epoch=1, fee=10, lasts=None)
+        state.forget()
+        state.reorg(depth=1)
+    finally:
+        state.teardown()

@@ -561,7 +561,7 @@ contract AuctionSleepTest is AuctionScene {
         _expectEnded(LOT);
     }
 
-    /// @dev Whoever sees it must see it for six hours, and at the end pays the start of the price, not what it had fallen to.
+    /// @dev The pair must be seen unpriced for six hours again, and then the price starts from its top, not from where it had fallen to.
     function test_a_fault_that_lasts_opens_terms_again_from_the_start_of_their_price() public {
         _fallAsleep();
         feeds[WETH].setFailing(true);

@@ -13,7 +13,7 @@ import { MockAggregator } from "../../contracts/mocks/MockAggregator.sol";
 import { LocalToken, MockToken } from "../../contracts/mocks/MockToken.sol";
 import { ScriptedExecutor } from "./support/ScriptedExecutor.sol";
 
-/// @notice What VaultFactory does, as tests call it (the contract itself comes from its artifact, so tests need not be compiled anew
+/// @notice What VaultFactory does, as tests call it (the contract itself comes from its artifact, so tests need not be compiled again
 /// whenever it changes).
 interface IVaultFactory {
     struct Params {

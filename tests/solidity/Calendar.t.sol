@@ -10,9 +10,9 @@ import { Base } from "./Base.t.sol";
 
 /// @notice What a rebalance gains by being due counts from when somebody saw it due: the climb of the slippage limit, and when anyone may.
 ///
-/// A calendar of a week; the limit climbs from 0.1 % to 1 % in 1,000 seconds; anyone may come after 300. WETH at 2,040 is 1,000 dollars
-/// dearer: 500 above its target in 101,000, inside its band, and more than dust. Sold are 0.2 WETH, 408 dollars: 0.1 % of that is 0.408,
-/// and 1 % is 4.08. On the old contracts both counted from the period's start.
+/// A calendar of a week; the limit climbs from 0.1 % to 1 % in 1,000 seconds; anyone may come after 300. WETH at 2,040 raises its value by
+/// 1,000 dollars: 500 above its target in 101,000, inside its band, and more than dust. Sold are 0.2 WETH, 408 dollars: 0.1 % of that is
+/// 0.408, and 1 % is 4.08. On the old contracts both counted from the period's start.
 contract CalendarTest is Base {
     function _policy() internal pure override returns (IBasketVault.Policy memory p) {
         p = super._policy();
@@ -207,7 +207,7 @@ contract CalendarTest is Base {
         _setPrice(WETH, 2_040e8);
     }
 
-    /// @dev 408 dollars' worth less so many basis points: 200 in WBTC, the rest in USDC, rounded up.
+    /// @dev 408 dollars less this many basis points: 200 in WBTC, the rest in USDC, rounded up.
     function _bought(uint256 lessBps) internal pure returns (uint256[] memory) {
         return _amounts(0, 0.005e8, (408e6 * (BPS - lessBps) + BPS - 1) / BPS - 200e6);
     }

@@ -168,7 +168,7 @@ contract ConfigTest is Base {
         _expectRefusal(c, _tooSmall("lossBudgetBps", 50, 51));
         c.policy.lossBudgetBps = 51;
         store.write(c);
-        // Without slippage nothing is lost, and whoever trades at the oracle's price mends any break.
+        // Without slippage nothing is lost, and a trade at the oracle's price repairs any break.
         (c.policy.startSlippageBps, c.policy.maxSlippageBps, c.policy.lossBudgetBps) = (0, 0, 0);
         store.write(c);
     }
@@ -185,7 +185,8 @@ contract ConfigTest is Base {
         vm.expectRevert(_tooSmall("lossBudgetBps", 49, 50));
         vault.setPolicy(p);
 
-        // The guardian may leave less; then all but the policy can still be changed, and the owner's next policy must mend again.
+        // The guardian may leave less; then all but the policy can still be changed, and the owner's next policy must be able to repair the
+        // largest break again.
         (p.lossBudgetBps, p.turnoverBudgetBps) = (0, 0);
         vm.prank(guardian);
         vault.tightenPolicy(p);

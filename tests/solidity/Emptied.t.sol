@@ -52,7 +52,7 @@ contract EmptiedTest is Base {
 
     /* OTHERS OF THE SAME KIND */
 
-    /// @dev Whoever would gain by it mints and redeems a unit of a share, a thousand times: each time the vault keeps a unit of everything.
+    /// @dev An attacker mints and redeems a unit of a share, a thousand times: each time the vault keeps a unit of everything.
     function test_rounding_up_an_emptied_vault_charges_whoever_comes_nothing() public {
         _redeem(creator, _unlocked());
         uint256 before = _worthOfE18(vault.previewMintInKind(1e18));
@@ -138,7 +138,7 @@ contract EmptiedTest is Base {
         _deposit(holder, worthE18 * 1e18 / aShare);
     }
 
-    /// @dev In one transaction, so many times: a unit of a share, and back.
+    /// @dev In one transaction, repeated: a unit of a share, and back.
     function _roundUp(uint256 times) internal {
         if (times == 0) return;
         address mill = address(executor);

@@ -26,7 +26,8 @@ contract EpochTest is Base {
 
     /* EPOCHS */
 
-    /// @dev All nine, one after the other (and one of them twice): each counts one, ends what was due, and refuses a rebalance made for before.
+    /// @dev All nine, one after the other (and one of them twice): each counts one, ends what was due, and refuses a rebalance made for
+    /// before.
     function test_every_change_of_the_configuration_begins_an_epoch() public {
         bytes[] memory changes = _changes();
         for (uint256 i; i < changes.length; ++i) {
@@ -160,7 +161,7 @@ contract EpochTest is Base {
         assertEq(vault.held()[3], 0);
     }
 
-    /// @dev 20,000 USDC are as many units as 0.00000002 of a token of 18 decimals: anybody could give that, each time anew.
+    /// @dev 20,000 USDC are as many units as 0.00000002 of a token of 18 decimals: anybody could give that, every time.
     function test_a_gift_of_as_many_units_as_another_asset_has_stops_no_addition() public {
         fourth.mint(address(vault), 20_000e6);
         fourth.mint(stranger, 1e18);

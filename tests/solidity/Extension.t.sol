@@ -87,8 +87,8 @@ contract ExtensionTest is Base {
 
     /* ONE ABI */
 
-    /// @dev Every function of IVaultExtension, by its own name, as anybody and as the owner: the vault hands exactly this call to the extension,
-    /// and answers, changes and tells what the extension does when a clone of it alone runs on the same storage.
+    /// @dev Every function of IVaultExtension, by its own name, as anybody and as the owner: the vault hands exactly this call to the
+    /// extension, and answers, changes and tells what the extension does when a clone of it alone runs on the same storage.
     function test_every_function_of_the_extension_is_reached_by_name() public {
         address extension = IVaultCore(implementation).EXTENSION();
         bytes[] memory calls = _calls();

@@ -319,7 +319,7 @@ contract FactoryTest is Base {
         assertEq(vault.held(), p.seedAmounts);
     }
 
-    /// @dev The factory looks first; a clone made by others is asked directly.
+    /// @dev The factory checks first; a clone made by others is called directly.
     function test_a_clone_counts_its_seed_amounts_itself() public {
         IVaultFactory.Params memory p = _params(_config(), _amounts(1, 1));
         IBasketVault clone = IBasketVault(_clone(implementation));

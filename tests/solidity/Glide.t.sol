@@ -75,7 +75,7 @@ contract GlideTest is Base {
         assertEq(a[WETH].targetE18, 0.2e18);
     }
 
-    /// @dev However targets glide and are set anew on the way, what stands in the configuration sums to one.
+    /// @dev Targets in the configuration sum to one, even if they are set again during a glide.
     function testFuzz_targets_always_sum_to_one(uint256[3] memory parts, uint256 glide, uint256 wait) public {
         vm.prank(curator);
         vault.setTargets(_amounts(1e18 / uint256(3), 1e18 / uint256(3), 1e18 - 2 * (1e18 / uint256(3))), 7_777);
@@ -286,8 +286,8 @@ contract GlideTest is Base {
         _assertSold(uint256(4_989e18) / 2_400, _amounts(0, 0.075e8 - 1, 2_000e6 - 1));
     }
 
-    /// @dev After one change of the configuration: of `most` or anything more `most` is sold, or up to two units less for rounding. Leaves the
-    /// vault after the sale of exactly that.
+    /// @dev After one change of the configuration: of `most` or anything more `most` is sold, or up to two units less for rounding. Leaves
+    /// the vault after the sale of exactly that.
     function _assertSold(uint256 most, uint256[] memory buys) internal {
         uint256 snapshot = vm.snapshotState();
         uint256[3] memory asked = [most + 1, 25e18, type(uint256).max];

@@ -139,7 +139,7 @@ contract HostileVenuesTest is Base {
         assertEq(tokens[WETH].balanceOf(zapRoutes), 3 * SOLD);
     }
 
-    /// @dev By name where the adapter is asked, by the token where the venue helps itself.
+    /// @dev The adapter's own error where the venue requests payment, the token's error where the venue takes it.
     function _greedRefused(uint256 venue, uint256 amount, uint256 more) internal view returns (bytes memory) {
         if (venue == 0 || venue == PANCAKE) return _aboveInput(address(thief), amount + more, amount);
         if (venue == 3) return abi.encodeWithSelector(UniswapV4Venue.AskedTooMuch.selector, amount + more, amount);
@@ -179,7 +179,7 @@ contract HostileVenuesTest is Base {
         routes.executeRoute(_hop(0, 0, 0));
     }
 
-    /// @notice A pool that is told what to pay names its price; it cannot have what is not there.
+    /// @notice A pool with an exact output names its price; it cannot get more than the balance.
     function test_a_hop_by_what_comes_out_is_limited_to_what_the_executor_holds() public {
         bytes memory route = Routes.v3Out(tokens[WETH], 1, address(thief), 0, tokens[USDC]);
         tokens[WETH].mint(address(routes), SOLD);

@@ -476,8 +476,8 @@ contract InvariantsTest is Base {
         }
     }
 
-    /// @dev A2: what the vault says it holds and owes is there, but for what tokens took themselves and nobody has written down yet; and claims
-    /// sum to their pool, but for what each rounds down.
+    /// @dev A2: what the vault says it holds and owes is there, but for what tokens took themselves and nobody has written down yet; and
+    /// claims sum to their pool, but for what each rounds down.
     function _checkCovered() internal view {
         LocalToken[] memory all = world.tokens();
         IVaultBase.Asset[] memory assets = vault.assets();

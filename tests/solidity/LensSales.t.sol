@@ -11,7 +11,7 @@ import { Base } from "./Base.t.sol";
 
 /// @notice VaultLens says what may be sold now and from when on anyone may sell it: what it says goes, and hardly more.
 ///
-/// Five assets with 0, 6, 8, 18 and 27 decimals, 5,000,000 dollars each: so many that a thousandth of a hundredth of them can be locked.
+/// Five assets with 0, 6, 8, 18 and 27 decimals, 5,000,000 dollars each: enough that a thousandth of a hundredth of them can be locked.
 contract LensSalesTest is Base {
     uint256 internal constant HEAD_WORDS = 33;
     uint256 internal constant ASSET_WORDS = 20;
@@ -55,7 +55,7 @@ contract LensSalesTest is Base {
     /* SALES */
 
     /// @dev Whatever the drift, the destination, what is left of the turnover budget and the minimum trades: the sales it tells are
-    /// accepted at fair prices, and whoever asks for more sells no more.
+    /// accepted at fair prices, and a request for more sells no more.
     function testFuzz_the_sales_it_tells_are_accepted_and_more_is_not_sold(uint256 seed) public {
         IBasketVault.Policy memory p = _policy();
         p.destinationBps = uint16(_roll(seed, 1) % 3 == 0 ? 0 : _roll(seed, 2) % 10_001);
@@ -248,8 +248,8 @@ contract LensSalesTest is Base {
         }
     }
 
-    /// @dev Of some units more of each, or of all there can be, exactly what it tells is sold where surpluses are the limit; where another is, what
-    /// is sold fits in it.
+    /// @dev Of some units more of each, or of all there can be, exactly what it tells is sold where surpluses are the limit; where another
+    /// is, what is sold fits in it.
     function _assertNoMoreSold(uint256[] memory w, uint256 bound_) internal {
         uint256[] memory sales = _sales(w);
         uint256[] memory buys = _fairBuys(w, sales);
@@ -271,7 +271,7 @@ contract LensSalesTest is Base {
         assertEq(_soldOf(w, all, buys), sales, "all that may be");
     }
 
-    /// @dev What is sold of what is asked for, if the executor brings that; nothing is changed.
+    /// @dev Sold amounts of the requested sales, if the executor brings that; nothing is changed.
     function _soldOf(uint256[] memory w, uint256[] memory asked, uint256[] memory buys)
         internal
         returns (uint256[] memory sold)

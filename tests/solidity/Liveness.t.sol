@@ -82,8 +82,8 @@ contract LivenessTest is Trader {
         if (!lacking) _mend();
     }
 
-    /// @dev Without dust, one unit gained or lost moves the target of an asset that is not traded, and the trade is refused: only the oracle's
-    /// price to the unit would do. So an owner may not set it.
+    /// @dev Without dust, one unit gained or lost moves the target of an asset that is not traded, and the trade is refused: only the
+    /// oracle's price to the unit would do. So an owner may not set it.
     function test_a_policy_without_dust_is_refused() public {
         IBasketVault.Policy memory p = _policy();
         p.dustBps = 0;
@@ -131,9 +131,9 @@ contract LivenessTest is Trader {
 
     /* ANYTHING THERE CAN BE */
 
-    /// @dev Any policy the store accepts: its budgets not below what progress needs. A turnover budget below 2 % only makes the test slow, and
-    /// progress of all but a hundredth, or no dust at all, is beyond what rounding to units allows: what the vault gains by it moves every target up,
-    /// and an asset that stood at its target would cross it.
+    /// @dev Any policy the store accepts: its budgets not below what progress needs. A turnover budget below 2 % only makes the test slow,
+    /// and progress of all but a hundredth, or no dust at all, is beyond what rounding to units allows: what the vault gains by it moves
+    /// every target up, and an asset that stood at its target would cross it.
     function _makeVault(uint256 seed) internal {
         IBasketVault.Config memory c = _config();
         IBasketVault.Policy memory p = c.policy;

@@ -10,7 +10,7 @@ import { Base } from "./Base.t.sol";
 import { MoodyToken } from "./support/MoodyToken.sol";
 import { ScriptedExecutor } from "./support/ScriptedExecutor.sol";
 
-/// @notice Tokens that lose balance: who bears it. The ledger and all open claims, by the same factor, whoever acts first.
+/// @notice Tokens that lose balance: who bears it. The ledger and all open claims, by the same factor, whichever account acts first.
 ///
 /// The vault holds 15 WETH and 30,000 of a token of 6 decimals, half and half; a third of it is alice's, who leaves the token as a claim
 /// where a test says so.
@@ -83,7 +83,7 @@ contract LossesTest is Base {
 
     /* LOSSES */
 
-    /// @dev Of 30,000 everything is lost, and the vault buys 10,000 anew: alice's claim of 10,000 was lost with the rest.
+    /// @dev Of 30,000 everything is lost, and the vault buys 10,000 again: alice's claim of 10,000 was lost with the rest.
     function test_what_is_bought_after_a_loss_pays_no_older_claim() public {
         _leave(alice, 2);
         _lose(30_000e6);
@@ -191,7 +191,8 @@ contract LossesTest is Base {
         outcome[4] = vault.previewRedeemInKind(1e18)[1];
     }
 
-    /// @dev Three people leave one after the other, and after each something is lost: each bears what came after it left, as the ledger does.
+    /// @dev Three people leave one after the other, and after each something is lost: each bears what came after it left, as the ledger
+    /// does.
     function testFuzz_each_claim_bears_the_losses_after_it(uint256 decimals, uint256 seed) public {
         _switchTo([0, 6, 8, 18, 27][decimals % 5]);
         address[3] memory people = [alice, bob, stranger];
@@ -297,7 +298,8 @@ contract LossesTest is Base {
         assertTrue(vault.isBarred(1));
     }
 
-    /// @dev Somebody else opens a claim after each loss: all but 2^-32 of the first is lost before it ends, and none opened later ends with it.
+    /// @dev Somebody else opens a claim after each loss: all but 2^-32 of the first is lost before it ends, and none opened later ends with
+    /// it.
     function test_a_claim_survives_thirty_two_losses_of_a_half_beside_new_claims() public {
         _switchTo(27);
         _deposit(alice, 50e18);
@@ -313,7 +315,7 @@ contract LossesTest is Base {
             vault.absorb(1, 100_000e27);
             _deposit(bob, 10e18);
             if (i == 33) {
-                vm.expectEmit(true, false, false, false, address(vault)); // her claim ends, and is told so
+                vm.expectEmit(true, false, false, false, address(vault)); // her claim ends, with an event
                 emit IVaultBase.Synced(address(token), 0, 0, 0, 0);
             }
             _leave(bob, 2);
@@ -396,7 +398,7 @@ contract LossesTest is Base {
         assertEq(Holding.unwrap(h.withClaimed(false)), 9);
     }
 
-    /// @dev A claim on so many units of the token, by a redemption of as few shares as it takes.
+    /// @dev A claim on this many units of the token, by a redemption of the fewest shares.
     function _claimUnits(address holder, uint256 units) internal {
         uint256 shares = units * vault.totalSupply() / vault.held()[1] + 1;
         _deposit(holder, shares);
@@ -451,8 +453,8 @@ contract LossesTest is Base {
 
     /* TOKENS THAT DO NOT TELL */
 
-    /// @dev Whatever a token answers when asked for a balance, and whether or not something is lost: its holders leave, and nobody's claim or
-    /// ledger suffers where it told nothing.
+    /// @dev Whatever a token answers when asked for a balance, and whether or not something is lost: its holders leave, and nobody's claim
+    /// or ledger suffers where it told nothing.
     function test_redeem_with_a_token_that_does_not_tell_its_balance_pays_out() public {
         for (uint256 m = 1; m <= uint256(type(MoodyToken.Mood).max); ++m) {
             for (uint256 lost; lost < 2; ++lost) {
@@ -530,8 +532,8 @@ contract LossesTest is Base {
         }
     }
 
-    /// @dev The token takes nearly all the gas that a redemption gives it to tell a balance. Whatever gas the caller brings: either the loss
-    /// is written down, or nothing happens.
+    /// @dev The token takes nearly all the gas that a redemption gives it to tell a balance. Whatever gas the caller brings: either the
+    /// loss is written down, or nothing happens.
     function test_no_gas_limit_lets_a_redemption_skip_a_loss() public {
         moody.setGas(90_000, 0);
         _lose(15_000e6);
@@ -596,7 +598,7 @@ contract LossesTest is Base {
 
     /* INSIDE */
 
-    /// @dev Half WETH, half a token of so many decimals: 200,000 at 0.1.
+    /// @dev Half WETH, half a token of these decimals: 200,000 at 0.1.
     function _switchTo(uint256 decimals) internal {
         moody = new MoodyToken("Moody", "MOOD", uint8(decimals));
         token = MockToken(address(moody));

@@ -9,8 +9,8 @@ import { MockPool } from "./support/MockMarket.sol";
 import { Routes } from "./support/Routes.sol";
 import { Trader } from "./support/Trader.sol";
 
-/// @notice A rebalance sells the smaller of what its keeper asks and what is allowed when it runs: whoever redeems a little ahead of it does
-/// not stop it.
+/// @notice A rebalance sells the smaller of what its keeper requests and what is allowed when it runs: a redemption a little ahead of it
+/// does not stop it.
 ///
 /// After `_breakBand` (WETH 2,400): V = 110,000, distances +5,000, -3,000, -2,000, surplus 2.08333 WETH; a share is worth 1,100 dollars. On
 /// the old contracts a redemption of one cent made the keeper's rebalance revert: its sale was above the surplus, the need or the budget.
@@ -265,8 +265,8 @@ contract LoweredTest is Trader {
         _sellAndCheck(type(uint256).max, SURPLUS, 0);
     }
 
-    /// @dev Prices, a destination, budgets, what was sold before and what was redeemed ahead at random: never more of anything is sold than its
-    /// surplus, nor of all together than the need and the budget, and what fits is sold as it was asked.
+    /// @dev Prices, a destination, budgets, what was sold before and what was redeemed ahead at random: never more of anything is sold than
+    /// its surplus, nor of all together than the need and the budget, and what fits is sold as it was asked.
     function testFuzz_whatever_is_asked_no_more_is_sold_than_is_allowed(uint256 seed) public {
         IBasketVault.Policy memory p = _policy();
         p.minProgressBps = 1;
@@ -326,8 +326,8 @@ contract LoweredTest is Trader {
 
     /* SCENE */
 
-    /// @dev Asked for so much WETH, the vault sells `allowed`, or up to `slack` units less for rounding; the executor gets exactly that, pays
-    /// fairly, and the keeper's own minimum, fair for what it asked, is no hindrance.
+    /// @dev Asked for so much WETH, the vault sells `allowed`, or up to `slack` units less for rounding; the executor gets exactly that,
+    /// pays fairly, and the keeper's own minimum, fair for what it asked, is no hindrance.
     function _sellAndCheck(uint256 asked, uint256 allowed, uint256 slack) internal {
         uint256[] memory w = _words();
         uint256[] memory wantsE18 = new uint256[](3);

@@ -242,7 +242,7 @@ contract MintTest is Base {
 
         for (uint256 i; i < 5; ++i) {
             assertLe(back[i], given[i]);
-            // And never dearer than two units: one up, one down.
+            // And never more expensive by more than two units: one up, one down.
             assertGe(back[i] + 2, given[i]);
         }
     }

@@ -364,7 +364,8 @@ contract PerformanceFeeTest is Base {
         }
     }
 
-    /// @dev Shares of a fee on a gain of 100 a share to 1,100, in a supply of 100e18: the 32 highest bits of it are known, less the locked ones.
+    /// @dev Shares of a fee on a gain of 100 a share to 1,100, in a supply of 100e18: the 32 highest bits of it are known, less the locked
+    /// ones.
     function _feeShares(uint256 bps) internal view returns (uint256) {
         uint256 charged = (INITIAL_SHARES >> 35 << 35) - vault.balanceOf(LOCKED);
         uint256 chargedE18 = bps * 100e18 * charged / INITIAL_SHARES;
@@ -379,7 +380,7 @@ contract PerformanceFeeTest is Base {
         assertEq(f.nextBps, bps);
     }
 
-    /// @dev Whoever would be paid asks as often as it likes.
+    /// @dev The recipient collects as often as it likes.
     function _trySettle() internal {
         vm.prank(treasury);
         try vault.collectPerformanceFee() { } catch { }

@@ -165,7 +165,7 @@ contract PolicyEdgesTest is Test {
         _expectFit(
             _pair(300, 0), _pair(0, 8), _pair(300, 0), 600e18, 150e18, _pair(149, 0), 3.97333333333333333e18 + 3, prices
         );
-        // Nobody means such amounts: no value overflows, and what cannot be had is asked for whole.
+        // No real trade has such amounts: no value overflows, and an impossible minimum is required in full.
         uint256 most = type(uint256).max;
         _expectFit(_pair(most, 0), _pair(0, most), _pair(5, 0), most, most, _pair(5, 0), ((1 << 120) - 1) * E18, prices);
     }

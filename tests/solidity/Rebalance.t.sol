@@ -631,8 +631,8 @@ contract RebalanceTest is Base {
         vault.rebalance(0, _amounts(2e18, 0, 0), _amounts(), address(executor), abi.encode(steps));
     }
 
-    /// @dev WETH is 32.5 dollars beyond the edge of its band, less than the dust of 208.5; the rest lies inside. So there is no progress to make,
-    /// and the old contracts let a rebalance pass that moved nothing: it took an epoch, and began a cooldown.
+    /// @dev WETH is 32.5 dollars beyond the edge of its band, less than the dust of 208.5; the rest lies inside. So there is no progress to
+    /// make, and the old contracts let a rebalance pass that moved nothing: it took an epoch, and began a cooldown.
     function test_an_empty_rebalance_of_a_break_within_dust_of_its_destination_is_refused() public {
         IBasketVault.Policy memory p = _policy();
         p.destinationBps = 10_000;

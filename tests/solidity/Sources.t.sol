@@ -491,7 +491,7 @@ contract SourcesTest is Base {
         assertEq(oracle.changedAt(address(coin)), block.timestamp - 60, "it rests on the quote no more");
     }
 
-    /// @dev And a minute passes, so that the next change is told apart.
+    /// @dev And a minute passes, so that the next change has another time.
     function _checkChangedNow() internal {
         assertEq(oracle.changedAt(address(coin)), block.timestamp);
         skip(60);

@@ -286,8 +286,8 @@ contract InstantTest is Base {
         assertGt(t.stopped, 20);
     }
 
-    /// @dev Of the hub, at once or up to eight hours before the other, while somebody pokes the auction or nobody does. On the old contracts an
-    /// auction that nobody had ended woke at once when its feed was removed, or its rules were tightened until they failed.
+    /// @dev Of the hub, at once or up to eight hours before the other, while somebody pokes the auction or nobody does. On the old
+    /// contracts an auction that nobody had ended woke at once when its feed was removed, or its rules were tightened until they failed.
     function test_what_passes_after_a_call_of_the_guardian_at_the_hub_passed_before() public {
         Tally memory t;
         vm.prank(owner);

@@ -264,7 +264,7 @@ contract TokenMatrixTest is Base {
         }
     }
 
-    /// @dev So many hundredths of what is held, or one unit of the smallest holding.
+    /// @dev This many hundredths of each holding, or one unit of the smallest holding.
     function _part(uint256 hundredths) internal view returns (uint256) {
         return amount == SMALLEST ? 1 : amount * hundredths / 100;
     }

@@ -6,7 +6,7 @@ import { Base } from "./Base.t.sol";
 import { ScriptedExecutor } from "./support/ScriptedExecutor.sol";
 
 /// @notice What one transaction may do to a vault, in which order. The attacker is a contract with borrowed tokens that may call
-/// everything: it is a keeper, and whoever executes what the owner scheduled.
+/// everything: it is a keeper, and the account that executes what the owner scheduled.
 contract TransactionTest is Base {
     uint256 internal constant GIFT = 10_000e6;
     uint256 internal constant BORROWED = 99 * INITIAL_SHARES; // of 100: 9,900 of the gift

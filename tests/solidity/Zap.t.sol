@@ -502,7 +502,7 @@ contract ZapTest is ZapScene {
     }
 }
 
-/// @notice Gives what it is asked for.
+/// @notice Gives what is requested.
 contract Giver {
     function give(MockToken token, uint256 amount) external {
         token.mint(msg.sender, amount);

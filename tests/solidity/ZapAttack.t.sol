@@ -409,7 +409,7 @@ contract Bazaar {
         }
     }
 
-    /// @dev A pool of one to one that may be shallow: it leaves what it does not take. Or one that is asked for a unit.
+    /// @dev A pool of one to one that may be shallow: it leaves what it does not take. Or one from which a unit is bought.
     function _pool(uint256 dice, MockToken tokenIn, MockToken tokenOut, uint8 flags, bool buys)
         private
         returns (bytes memory)

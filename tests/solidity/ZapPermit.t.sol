@@ -19,7 +19,7 @@ interface IPermit2Nonces {
     function nonceBitmap(address owner, uint256 word) external view returns (uint256);
 }
 
-/// @notice Zap paid by signature: ERC-2612, Permit2, and what whoever finds a signature can do with it.
+/// @notice Zap paid by signature: ERC-2612, Permit2, and what another account can do with a signature.
 contract ZapPermitTest is ZapScene {
     bytes32 internal constant PERMIT_TYPE =
         keccak256("Permit(address owner,address spender,uint256 value,uint256 nonce,uint256 deadline)");
@@ -269,7 +269,7 @@ contract ZapPermitTest is ZapScene {
         vm.expectRevert(InvalidSigner.selector);
         zap.zapInWithPermit2(z, t);
 
-        // It is still good for whoever signed it.
+        // It is still valid for the account that signed it.
         z.receiver = alice;
         vm.prank(alice);
         assertEq(zap.zapInWithPermit2(z, t), 1e18);

@@ -596,7 +596,8 @@ def test_recentred_keeps_what_covers_all_prices_and_drops_what_leaves_them() -> 
 @pytest.fixture
 def real_pool(shared_data: Path) -> UniswapV3Pool:
     """WBTC/WETH 0.3 % as it was on mainnet."""
-    return v3(shared_data / "mainnet-24407242" / "uniswap_v3_wbtc_weth_3000.json")
+    path = shared_data / "mainnet-24407242" / "uniswap_v3_wbtc_weth_3000.json"
+    return of_class(load_pool(path), UniswapV3Pool)
 
 
 @pytest.mark.real

@@ -9,6 +9,7 @@ import re
 import shutil
 import subprocess
 import sys
+import tarfile
 import tomllib
 import zipfile
 from pathlib import Path
@@ -76,23 +77,24 @@ def toml(path: Path) -> dict[str, Any]:
     return tomllib.loads(path.read_text())
 
 
-@pytest.fixture(scope="module")
-def wheel(repo_root: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The wheel, built as a release would be but without asking any index for anything."""
-    folder = tmp_path_factory.mktemp("wheel")
-    build = [
-        sys.executable,
-        "-m",
-        "hatchling",
-        "build",
-        "--target",
-        "wheel",
-        "--directory",
-        str(folder),
-    ]
+def release(repo_root: Path, folder: Path) -> tuple[Path, Path]:
+    """Wheel and sdist, built as for a release, with nothing asked of a package index."""
+    build = [sys.executable, "-m", "hatchling", "build", "--directory", str(folder)]
     subprocess.run(build, cwd=repo_root, check=True, capture_output=True)
-    (path,) = folder.glob("*.whl")
-    return path
+    (wheel,), (sdist,) = folder.glob("*.whl"), folder.glob("*.tar.gz")
+    return wheel, sdist
+
+
+@pytest.fixture(scope="module")
+def built(repo_root: Path, tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
+    """A release."""
+    return release(repo_root, tmp_path_factory.mktemp("release"))
+
+
+@pytest.fixture(scope="module")
+def wheel(built: tuple[Path, Path]) -> Path:
+    """Its wheel."""
+    return built[0]
 
 
 # Set-up
@@ -331,6 +333,23 @@ def test_wheel_carries_of_others_only_what_a_devnet_is_built_from(repo_root: Pat
     assert carried & for_tests == set()
 
 
+def test_a_release_built_twice_is_equal_byte_for_byte(
+    repo_root: Path, built: tuple[Path, Path], tmp_path: Path
+) -> None:
+    for once, again in zip(built, release(repo_root, tmp_path), strict=True):
+        assert once.name == again.name
+        assert once.read_bytes() == again.read_bytes()
+
+
+def test_sdist_carries_sources_licences_and_what_was_compiled(built: tuple[Path, Path]) -> None:
+    with tarfile.open(built[1]) as archive:
+        names = {name.partition("/")[2] for name in archive.getnames()}
+
+    assert {"LICENSE", "NOTICE", "README.md", "pyproject.toml", "contracts/BasketVault.sol"} <= names
+    assert "rebalancer/artifacts/BasketVault.json" in names
+    assert not [name for name in names if name.startswith(("tests/", "node_modules/", ".build/"))]
+
+
 def test_wheel_carries_no_test_double_and_the_licences_of_what_it_carries(repo_root: Path, wheel: Path) -> None:
     mocks = {path.stem for path in (repo_root / "contracts" / "mocks").glob("*.sol")}
     package = "\n".join(path.read_text() for path in (repo_root / "rebalancer").rglob("*.py"))
@@ -360,7 +379,7 @@ def test_wheel_asks_for_nothing_of_development(wheel: Path) -> None:
 
 def test_wheel_imports_without_development_packages(wheel: Path, tmp_path: Path) -> None:
     with zipfile.ZipFile(wheel) as archive:
-        archive.extractall(tmp_path)
+        archive.extractall(tmp_path)  # noqa: S202 (our own wheel)
 
     run = subprocess.run(
         [sys.executable, "-P", "-c", IMPORT_EVERYTHING, ",".join(DEVELOPMENT_ONLY)],

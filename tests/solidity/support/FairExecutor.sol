@@ -6,8 +6,8 @@ import { RebalancePolicy } from "../../../contracts/libraries/RebalancePolicy.so
 import { LocalToken, MockToken } from "../../../contracts/mocks/MockToken.sol";
 
 /// @title FairExecutor
-/// @notice Pays for what it got at the prices it is told, in the vault's favour by less than a unit of each, and spreads that over what the
-/// vault wants in proportion. It keeps what it got, and counts only what came since it was last asked.
+/// @notice Pays for what it got at the prices of its order, in the vault's favour by less than a unit of each, and spreads that in
+/// proportion over the assets that the vault wants. It keeps what it got, and counts only what arrived since the last call.
 contract FairExecutor is IExecutor {
     /// @param wantsE18 what is wanted of each token {usd18}; 0: none
     struct Order {

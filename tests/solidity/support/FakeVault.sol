@@ -9,7 +9,7 @@ import { IBasketVault } from "../../../contracts/interfaces/IBasketVault.sol";
 import { IExecutor } from "../../../contracts/interfaces/IExecutor.sol";
 
 /// @title FakeVault
-/// @notice Looks enough like a vault to be filled, and cheats whoever fills it.
+/// @notice Is enough like a vault to be filled, and cheats the account that fills it.
 contract FakeVault {
     enum Act {
         SendsNothing,

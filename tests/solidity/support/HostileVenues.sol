@@ -83,7 +83,7 @@ contract HostileManager {
         paid.mint(to, amount);
     }
 
-    /// @notice Sends ether to whoever did not ask for it.
+    /// @notice Sends ether to an account that did not request it.
     function push(address to) external payable {
         (bool done, bytes memory answer) = to.call{ value: msg.value }("");
         if (!done) {
@@ -95,7 +95,7 @@ contract HostileManager {
 }
 
 /// @title MockPair
-/// @notice The shape of a Uniswap V2 pair with an empty conscience: it pays what it is told, and may call back first.
+/// @notice The interface of a Uniswap V2 pair without its checks: it pays the amount in the call, and may call back first.
 contract MockPair {
     MockToken public token0;
     MockToken public token1;

@@ -61,7 +61,7 @@ abstract contract Market is Watcher {
         _refresh();
     }
 
-    /// @notice The second source strays: a little, which costs whoever trades, or too far, which stops trading.
+    /// @notice The second source strays: a little, which costs the trader, or too far, which stops trading.
     function moveSecond(uint256 factorBps) public {
         factorBps = _clamp(factorBps, 9_700, 10_300);
         _refresh();
@@ -90,8 +90,8 @@ abstract contract Market is Watcher {
         if (!_moves(token)) ++tokensBroken;
     }
 
-    /// @notice A token takes from the vault by itself: a rebase down, a clawback. Of any token, from one unit to all of it; mostly of the hostile
-    /// ones, and mostly a little, or soon nothing would be left to look at.
+    /// @notice A token takes from the vault by itself: a rebase down, a clawback. Of any token, from one unit to all of it; mostly of the
+    /// hostile ones, and mostly a little, or soon nothing would be left to look at.
     function loseBalance(uint256 which, uint256 amount) external {
         uint256 id = which % 8 < 3 ? HOSTILE : which % 8 < 5 ? HOSTILE_TOO : _roll(which, 1) % _tokens.length;
         uint256 balance = _tokens[id].balanceOf(address(VAULT));

@@ -4,8 +4,8 @@ pragma solidity 0.8.30;
 import { LocalToken, MockToken } from "../../../contracts/mocks/MockToken.sol";
 
 /// @title MoodyToken
-/// @notice A token that tells balances, and moves them, as it is told to: by how much gas, and in which mood. It moves exactly what it is
-/// asked to whatever its mood.
+/// @notice A token that reports balances, and moves them, with a set gas use and in a set mood. It moves exactly the requested amount in
+/// every mood.
 contract MoodyToken is LocalToken {
     enum Mood {
         Tells,

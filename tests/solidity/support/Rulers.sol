@@ -433,7 +433,7 @@ abstract contract Rulers is Market {
         p.minProgressBps = uint16(100 + _roll(seed, 13) % 4_000);
         p.dustBps = uint16(_roll(seed, 14) % 25);
         p.cooldownSeconds = uint32(_roll(seed, 15) % 1 hours);
-        // Never too small to mend the largest break: that is refused.
+        // Never too small to repair the largest break: that is refused.
         p.lossBudgetBps = uint16((uint256(p.maxSlippageBps) * p.minProgressBps + BPS - 1) / BPS + _roll(seed, 16) % 100);
         p.lossPeriodSeconds = uint32(1 hours + _roll(seed, 17) % 7 days);
         p.turnoverBudgetBps = uint16(p.minProgressBps + _roll(seed, 18) % 8_000);

@@ -16,7 +16,7 @@ abstract contract Watcher is Test {
     enum Promise {
         A1, // a redemption pays held * shares / supply, less the exit fee, sent or owed, and is never refused
         A2, // claims sum to at most their pool, which is covered once losses are written down, and are paid once, to whom the holder says
-        A4, // a loss of a token is borne by every share and every claim by the same factor, whoever acts first
+        A4, // a loss of a token is borne by every share and every claim by the same factor, whichever account acts first
         A5, // nothing is minted, traded or bid for while a loss of what moves is not written down
         B1, // losses of any window stay within the loss budget and what it refills
         B2, // nothing is traded unless a band is broken or the calendar asks
@@ -98,7 +98,7 @@ abstract contract Watcher is Test {
     Spent[] internal _spent;
     uint256 internal _glideStart;
     uint256 internal _glideEnd;
-    /// Whoever has shares or claims, but for the fees' recipient.
+    /// All accounts with shares or claims, except the fees' recipient.
     address[] internal _holders;
     /// How much less the vault has than it owes: what tokens took by themselves and nobody has written down yet.
     mapping(address token => uint256) internal _lost;
@@ -265,8 +265,8 @@ abstract contract Watcher is Test {
 
     /* CHECKS */
 
-    /// @dev No call but a trade or a bid may leave a share with less of anything, to the unit and without any price, but for its part of a loss;
-    /// and none at all a claim.
+    /// @dev No call but a trade or a bid may leave a share with less of anything, to the unit and without any price, but for its part of a
+    /// loss; and none at all a claim.
     function _checkKept(Sight memory before, string memory what) internal {
         _checkKeptBut(before, type(uint256).max, what);
     }
@@ -391,7 +391,7 @@ abstract contract Watcher is Test {
         shares *= BPS - exitBps;
         for (uint256 i; i < before.held.length; ++i) {
             uint256 id = _id[before.assets[i].token];
-            // Whoever redeems writes a loss down first, and bears its part.
+            // A redemption writes a loss down first, and bears its part.
             bool isLost = before.present[id] < before.owed[id];
             uint256 heldRaw = before.held[i];
             if (isLost) heldRaw = heldRaw * before.present[id] / before.owed[id];

@@ -152,8 +152,8 @@ contract World is Rulers {
         while (_holders[h] != holder) ++h;
     }
 
-    /// @notice Everybody leaves, the fees' recipient too; prices and time move; and one comes back with much. A settlement that follows sees
-    /// what rounding left to the locked shares, and must not take it for a gain.
+    /// @notice Everybody leaves, the fees' recipient too; prices and time move; and one comes back with much. A settlement that follows
+    /// sees what rounding left to the locked shares, and must not take it for a gain.
     function emptyAndRefill(uint256 seed, uint256 shares) external {
         _calm();
         VAULT.collectFee();
@@ -170,8 +170,8 @@ contract World is Rulers {
         if (_roll(seed, 12) % 2 == 0) settlePerformance(_roll(seed, 13), true);
     }
 
-    /// @notice A token is lost while it is claimed, all of it or all but next to nothing, and claimed again; it comes back, is taken up, and is
-    /// claimed anew.
+    /// @notice A token is lost while it is claimed, all of it or all but next to nothing, and claimed again; it comes back, is taken up,
+    /// and is claimed again.
     function loseAndFind(uint256 seed) external {
         Sight memory s = _look();
         uint256 asset = seed % s.held.length;
@@ -353,8 +353,8 @@ contract World is Rulers {
         _expect(kept, Promise.G1, "settling moved assets");
     }
 
-    /// @dev What the new shares are worth is at most the rate of what the shares gained that were there all the time and have an owner. A unit
-    /// of a settled vault that nobody was in all the time has gained nothing.
+    /// @dev What the new shares are worth is at most the rate of what the shares gained that were there all the time and have an owner. A
+    /// unit of a settled vault that nobody was in all the time has gained nothing.
     function _checkCharged(Sight memory before, IVaultBase.Performance memory p, uint256 shares) private {
         (uint256 lowE18, uint256 highE18) = _shareValues(before);
         uint256 gainE18 = Math.saturatingSub(lowE18, p.highWaterE18);
@@ -445,8 +445,8 @@ contract World is Rulers {
         }
     }
 
-    /// @notice Liveness: whatever happened, losses are written down, purchases allowed, trading resumed, feeds sound and the budgets rested: then
-    /// the trade that mends all it may must pass, even if a holder leaves a little ahead of it.
+    /// @notice Liveness: whatever happened, losses are written down, purchases allowed, trading resumed, feeds sound and the budgets
+    /// rested: then the trade that mends all it may must pass, even if a holder leaves a little ahead of it.
     function mend(uint256 asset, uint256 moveBps, uint256 ahead) external {
         _forgive(true);
         _prepareTrade(asset, moveBps);
@@ -600,8 +600,8 @@ contract World is Rulers {
         if (_rebalance(STRANGER, sales, buys, _bring(s, buys))) ++_counts.openTrades;
     }
 
-    /// @dev Trades and redeems in one transaction, as it would be: whatever the trade does, a redemption behind it is not refused, and a mint
-    /// behind it is.
+    /// @dev Trades and redeems in one transaction, as it would be: whatever the trade does, a redemption behind it is not refused, and a
+    /// mint behind it is.
     function _probe(uint256 seed, bytes memory trade) private {
         address holder = _holder(seed >> 8);
         uint256 shares = VAULT.balanceOf(holder);
@@ -897,7 +897,7 @@ contract World is Rulers {
         returns (bool)
     {
         if (s.policy.destinationBps != 0 || s.policy.startSlippageBps < 3 || !_noLoss(s)) return false;
-        // A loss moves all targets by its part: without dust, whoever buys to the very target crosses it.
+        // A loss moves all targets by its part: without dust, a purchase up to the exact target crosses it.
         if (lossE18 * BPS >= s.totalE18 * s.policy.dustBps) return false;
         for (uint256 i; i < s.held.length; ++i) {
             if (s.assets[i].excluded) continue;
