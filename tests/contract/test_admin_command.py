@@ -230,5 +230,7 @@ def test_doctor_warns_of_an_admin_who_waits_less_than_the_owner(governed: Govern
     governed["admin"].transact(governed.manager, "grantRole", *hasty)
 
     (sentence,) = admins()
-    assert sentence.startswith(f"The admin {hasty[1]} has a delay of 1 d 23 h 59 min, which is shorter than the owner's")
+    assert sentence.startswith(
+        f"The admin {hasty[1]} has a delay of 1 d 23 h 59 min, which is shorter than the owner's"
+    )
     assert sentence.endswith("so that delay protects nobody.")
