@@ -1,8 +1,8 @@
-"""What does a whole life of a vault look like? `rebalancer demo` plays one, on a chain of its own.
+"""Demo of a vault from deposit to withdrawal, on a local chain of its own.
 
-It starts a local chain, builds the market and a vault, deposits from a person's wallet (in kind, and one token through the zap),
-plays a tape of oracle rounds with the keeper looking at every block, and withdraws. It writes a record of every tick and
-rebalance as it goes, and at the end a table and a chart, all from the record.
+It starts a local chain, builds the market and a vault, deposits from a user's wallet (in kind, and one token through
+the zap), replays a tape of oracle rounds with the keeper evaluating every block, and withdraws. It records every tick
+and rebalance; the table and the charts at the end are made from the record alone.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ from rebalancer.devnet.environment import (
 )
 from rebalancer.devnet.local import LocalChain
 from rebalancer.devnet.node import Node, NodeKind, NodeSettings
-from rebalancer.devnet.tape import Tape, iso, load_folder, synthetic
+from rebalancer.devnet.tape import Tape, iso, open_tape
 from rebalancer.errors import DemoFailed, DemoFolderInUse
 from rebalancer.keeper import Decision, Keeper, KeeperContext, KeeperOptions, Outcome
 from rebalancer.lab.chart import chart, check_chart
@@ -58,28 +58,26 @@ from rebalancer.send.signer import devnet_signer
 from rebalancer.settlement import Weighed, weigh_basket, weights_e18
 from rebalancer.units import BPS, E18, div_up
 from rebalancer.venues import Token, UniswapV3Pool, of_class
+from rebalancer.words import counted
 
 __all__ = ["DemoOptions", "DemoResult", "run_demo"]
 
-_USDC_FEED = "USDC/USD"
-_USDC_ANSWER_E8 = 10**8
-_USDC_HEARTBEAT_SECONDS = 86_400
 _DEPOSIT_USD = 2_000_000
 _ZAP_USD = 250_000
 _SLIPPAGE_BPS = 100
-_FEE_CAP_WEI = 10_000 * 10**9  # nothing is at stake on a local chain
+_FEE_CAP_WEI = 10_000 * 10**9  # ether of a local chain has no value
 _SET_UP_SECONDS = 3_600
-"""The chain begins this long before its tape, so that setting up never runs into it."""
+"""The chain starts this long before its tape, so that the set-up ends before the first round."""
 
 _CHART_KINDS = ("png", "svg")
 
 
 @dataclass(frozen=True, slots=True)
 class DemoOptions:
-    """What to play, and where to write it.
+    """Options of a demo.
 
-    `tape` is a folder of rounds; without one a synthetic market of `days` is drawn from `seed`. `pools` are snapshot files.
-    `since` and `until` cut the tape (unix seconds or ISO dates). `csv`: the record is written as two tables, too.
+    `tape` is a folder of rounds; None draws a synthetic market of `days` from `seed`. `pools` are snapshot files.
+    `since` and `until` cut the tape (unix seconds or ISO dates). `csv`: the record is also written as two tables.
     """
 
     tape: Path | None = None
@@ -96,7 +94,7 @@ class DemoOptions:
 
 @dataclass(frozen=True, slots=True)
 class DemoResult:
-    """What a run came to, and the files it wrote."""
+    """Summary of a run, and the files it wrote."""
 
     summary: Summary
     record: Path
@@ -104,15 +102,15 @@ class DemoResult:
 
 
 def run_demo(options: DemoOptions, console: Console | None = None) -> DemoResult:
-    """Play a vault's life and report it.
+    """Run the demo and print its results.
 
     Raises:
-        TapeError, PoolError, DevnetError: the market cannot be made from what was given.
-        ChartingMissing, DemoFolderInUse: its charts could not be drawn, or its files not be written.
-        DemoFailed: the vault, at the end, is not what it must be.
+        TapeError, PoolError, DevnetError: the market cannot be built from the options.
+        ChartingMissing, DemoFolderInUse: charts cannot be drawn, or another demo writes to the folder.
+        DemoFailed: the final state of the vault is not the expected one.
     """
     console = console or Console(markup=False, emoji=False)
-    tape = _tape(options)
+    tape = open_tape(options.tape, options.seed, options.days, options.since, options.until)
     pools = [of_class(load_pool(path), UniswapV3Pool) for path in options.pools]
     for kind in _CHART_KINDS:
         check_chart(options.out / f"chart.{kind}")
@@ -137,10 +135,10 @@ def _step(number: int) -> Text:
 
 @contextmanager
 def _alone_in(folder: Path) -> Iterator[None]:
-    """Within it no other demo writes into a folder.
+    """Lock a folder against other demos.
 
     Raises:
-        DemoFolderInUse: another one does.
+        DemoFolderInUse: another demo writes to it.
     """
     held = os.open(folder, os.O_RDONLY)
     try:
@@ -151,19 +149,6 @@ def _alone_in(folder: Path) -> Iterator[None]:
         yield
     finally:
         os.close(held)
-
-
-def _tape(options: DemoOptions) -> Tape:
-    """The tape asked for, with prices for all three tokens."""
-    if options.tape is None:
-        tape = synthetic(options.seed, options.days)
-    else:
-        tape = load_folder(options.tape)
-        if _USDC_FEED not in tape.feeds:
-            tape = tape.with_constant(_USDC_FEED, _USDC_ANSWER_E8, _USDC_HEARTBEAT_SECONDS)
-    if options.since is not None or options.until is not None:
-        tape = tape.cut(options.since, options.until)
-    return tape
 
 
 class _Run:
@@ -211,10 +196,10 @@ class _Run:
         chain_id = self.environment.deployment.chain_id
         return read_v3_pools(rpc, system.uniswap_v3_lens, self.pools, known, read_block(rpc), chain_id)
 
-    # Three acts
+    # Deposit, replay, withdrawal
 
     def deposit(self) -> None:
-        """A person deposits, in kind and with one token."""
+        """A user deposits, in kind and with one token."""
         snapshot = self.snapshot()
         market = self.environment.market
         # {share} = {usd} * {share} / {usd}
@@ -245,11 +230,11 @@ class _Run:
         )
 
     def play(self) -> None:
-        """Play the tape; the keeper looks at every block."""
+        """Replay the tape; the keeper evaluates every block."""
         self.console.print(
             _step(4),
-            f"Playing {len(self.tape):,} oracle rounds from {iso(self.tape.start)} to "
-            f"{iso(self.tape.end)}; the keeper looks at every block",
+            f"Replaying {len(self.tape):,} oracle rounds from {iso(self.tape.start)} to "
+            f"{iso(self.tape.end)}; the keeper evaluates every block",
         )
         steps = list(self.tape.steps())
         first = self.snapshot()
@@ -317,7 +302,7 @@ class _Run:
         )
 
     def withdraw(self) -> None:
-        """The person leaves: half in kind, the rest to one token."""
+        """The user withdraws: half in kind, the rest to one token."""
         share = contract_at(self.chain.rpc, "BasketVault", self.environment.vault)
         shares = share.call("balanceOf", self.depositor.address)
         half = withdraw_in_kind(self.depositor, self.environment.vault, shares // 2)
@@ -341,23 +326,23 @@ class _Run:
             raise DemoFailed(f"the depositor still has {left} shares after withdrawing all")
 
     def report(self) -> DemoResult:
-        """The table and the charts, from the record alone."""
+        """Print the table and draw the charts, from the record alone."""
         records = read_records(self.record)
         summary = summarise(records)
         self.console.print(summary_table(summary))
         charts = tuple(chart(records, self.options.out / f"chart.{kind}") for kind in _CHART_KINDS)
-        self.console.print(_step(6), "Written:")
+        self.console.print(_step(6), "Files written:")
         tables = write_tables(records, self.options.out) if self.options.csv else ()
         for path in (*charts, self.record, *tables, self.options.out / "keeper.log"):
             self.console.print(f"  {path}", soft_wrap=True)
-        if summary.unforeseen or summary.over_limit:
+        if summary.mismatches or summary.over_limit:
             raise DemoFailed(
-                f"{summary.unforeseen} rebalances ended otherwise than foreseen, "
-                f"{summary.over_limit} lost more than allowed"
+                f"{counted(summary.mismatches, 'rebalance')} with a ledger mismatch, "
+                f"{counted(summary.over_limit, 'rebalance')} above the loss limit"
             )
         return DemoResult(summary, self.record, charts)
 
-    # Words
+    # Formats
 
     def _symbol(self, address: str) -> str:
         return next(token.symbol for token in self.tokens if token.address == address)
@@ -373,7 +358,7 @@ class _Run:
 def _rebalance_record(reason: str, outcome: Outcome) -> RebalanceRecord:
     settled, after, plan = outcome.settled, outcome.after, outcome.plan
     if settled is None or plan is None or outcome.predicted is None:
-        raise DemoFailed("a rebalance could not be held against the policy")
+        raise DemoFailed("a rebalance could not be compared with the policy")
     return RebalanceRecord(
         block=outcome.receipt.block_number,
         at=settled.state.rebalanced_at,
@@ -406,7 +391,7 @@ def _drifts_bps(weighed: Weighed) -> tuple[int, ...]:
 
 
 def _new_outbox(path: Path) -> Outbox:
-    """An outbox without a past: the chain of an earlier demo is gone."""
+    """An empty outbox: the chain of an earlier demo no longer exists."""
     for old in path.parent.glob(path.name + "*"):
         old.unlink()
     return Outbox(path)
@@ -414,7 +399,7 @@ def _new_outbox(path: Path) -> Outbox:
 
 @contextmanager
 def _logs_to(path: Path) -> Iterator[None]:
-    """Send logs to a file while the live view owns the screen."""
+    """Send logs to a file while the live view draws on the screen."""
     before = structlog.get_config()
     with path.open("w", encoding="utf-8") as file:
         structlog.configure(

@@ -1,7 +1,8 @@
-"""The error tree: every expected failure of the package, by area.
+"""Error tree: every expected failure of the package, by area.
 
-An error declares its fields as a dataclass does, and one sentence with the fields' names in braces: what is wrong, and what to do. It is
-equal to another by its fields, and can be copied and pickled. `exit_code` is what the command line exits with when the error reaches it.
+An error declares its fields like a dataclass, and a template: one sentence with field names in braces, with the
+problem, a colon and the remedy. Errors are equal if their fields are equal, and can be copied and pickled. `exit_code`
+is the exit code of the command line for this error.
 """
 
 from __future__ import annotations
@@ -16,11 +17,11 @@ from rebalancer.texts import safe_text
 from rebalancer.words import counted, named_number
 
 _LONGEST_SENTENCE = 4_000
-"""Characters of an error's sentence: a list of many addresses fits."""
+"""Maximum length of an error's sentence, in characters: a list of many addresses fits."""
 
 
 def _decimal(units: int, decimals: int) -> str:
-    """Exact, without trailing zeros or an exponent."""
+    """`units` / 10**decimals, exactly, without trailing zeros or an exponent."""
     whole, rest = divmod(units, 10**decimals)
     return f"{whole}.{rest:0{decimals}d}".rstrip("0").rstrip(".")
 
@@ -45,11 +46,11 @@ _FORMATS: Mapping[str, Callable[[Any], str]] = {
     "value": _value,
     "clause": lambda sentence: str(sentence).rstrip("."),
 }
-"""What a template may write after a field's name and a colon, beside the formats of Python."""
+"""Format specifications for templates, in addition to Python's."""
 
 
 class _Sentence(Formatter):
-    """Fills a template with attributes of one error: its fields and its properties."""
+    """Formatter that fills a template with the fields and properties of an error."""
 
     def get_value(self, key: int | str, args: Sequence[Any], _: Mapping[str, Any]) -> Any:
         return getattr(args[0], str(key))
@@ -64,9 +65,9 @@ _SENTENCE = _Sentence()
 
 @dataclass_transform(eq_default=False, field_specifiers=(field,))
 class RebalancerError(Exception):
-    """Root of the tree; catching it catches every expected failure and no programming mistake.
+    """Root of the tree. Catching it catches every expected failure and no bug.
 
-    Classes that others derive from have no template and are not raised themselves.
+    Base classes have no template and are not raised.
     """
 
     exit_code = 1
@@ -80,7 +81,7 @@ class RebalancerError(Exception):
         dataclass(eq=False, repr=False)(cls)
 
     def __post_init__(self) -> None:
-        """Keep the fields in `args` too, from which Python copies, pickles and shows an error."""
+        """Store the fields in `args` too, which Python uses to copy, pickle and show an error."""
         for name in self.__match_args__:
             value = getattr(self, name)
             if isinstance(value, list):
@@ -90,7 +91,7 @@ class RebalancerError(Exception):
         self.args = tuple(getattr(self, name) for name in self.__match_args__)
 
     def __str__(self) -> str:
-        """One line, and only what is drawn: a field may quote a node, a contract or a file."""
+        """The sentence on one line, with control characters removed: fields may quote a node, a contract or a file."""
         return safe_text(_SENTENCE.vformat(self.template, (self,), {}), _LONGEST_SENTENCE)
 
     def __eq__(self, other: object) -> bool:
@@ -100,11 +101,11 @@ class RebalancerError(Exception):
         return hash(type(self))  # a field may be a dict or another error
 
 
-# --- files, and whatever else the operating system refuses --------------------------------------
+# --- files and other operating-system errors --------------------------------------
 
 
 class SystemRefused(RebalancerError):
-    """The operating system refused something: a file that cannot be read or written, a full disk, a folder where a file should be."""
+    """The operating system refused an operation, for example because a file cannot be written or the disk is full."""
 
     what: str
     why: str
@@ -114,7 +115,7 @@ class SystemRefused(RebalancerError):
 
     @classmethod
     def of(cls, error: OSError) -> SystemRefused:
-        """What an `OSError` says, as one sentence."""
+        """An `OSError` as an error of this tree."""
         what = "A file or a connection" if error.filename is None else f"{error.filename}"
         return cls(f"{what} cannot be used", error.strerror or str(error))
 
@@ -123,7 +124,7 @@ class SystemRefused(RebalancerError):
 
 
 class ConfigError(RebalancerError):
-    """A setting is wrong; `where` says who set it, empty when a whole file is wrong."""
+    """A setting is not valid; `where` is its source, empty if a whole file is not valid."""
 
     setting: str
     where: str
@@ -140,13 +141,13 @@ class ConfigError(RebalancerError):
 
 
 class ChainError(RebalancerError):
-    """Something between this program and the chain went wrong."""
+    """Communication with the chain failed."""
 
     exit_code = 10
 
 
 class RpcUnreachable(ChainError):
-    """No usable answer came from the endpoint: refused, reset, unresolvable, or an HTTP error."""
+    """The endpoint gave no usable answer: connection refused or reset, unknown host, or an HTTP error."""
 
     endpoint: str
     reason: str
@@ -155,7 +156,7 @@ class RpcUnreachable(ChainError):
 
 
 class RpcBusy(RpcUnreachable):
-    """The endpoint is at a limit and asks to be left alone for `retry_seconds`, or does not say for how long (None)."""
+    """The endpoint limits requests and asks to wait for `retry_seconds`; None if it gives no time."""
 
     retry_seconds: float | None = None
     template = """The RPC endpoint {endpoint} limits our requests ({reason:clause}){wait}: send fewer requests, or add
@@ -190,8 +191,8 @@ class RpcRejected(ChainError):
 class RpcMalformed(ChainError):
     endpoint: str
     reason: str
-    template = """The RPC endpoint {endpoint} sent an answer that is not JSON-RPC ({reason:clause}): check that the address
-    is that of an Ethereum node."""
+    template = """The RPC endpoint {endpoint} sent an answer that is not JSON-RPC ({reason:clause}): check that the
+    address is that of an Ethereum node."""
 
 
 class WrongChain(ChainError):
@@ -226,7 +227,7 @@ class ArtifactMissing(ChainError):
 
 
 class ContractMissing(ChainError):
-    """An address that should hold a contract holds no code, or another contract; `there` says which, where somebody has looked."""
+    """An address has no code, or another contract than expected; `there` describes it, if known."""
 
     name: str
     address: str
@@ -239,7 +240,7 @@ class ContractMissing(ChainError):
 
 
 class ContractReverted(ChainError):
-    """A contract refused; `error` names the refusal, `values` holds its numbers by name, `data` is the revert data."""
+    """A contract reverted; `error` is its name, `values` its parameters by name, `data` the revert data."""
 
     error: str
     values: Mapping[str, object] = field(default_factory=dict)
@@ -313,7 +314,7 @@ class FactoryMissing(ChainError):
 
 
 class DevnetError(RebalancerError):
-    """The local chain or its market could not be made or driven."""
+    """The local chain or its market could not be created or controlled."""
 
     exit_code = 11
 
@@ -330,7 +331,7 @@ class NodePortBusy(DevnetError):
 
 
 class NodeDied(DevnetError):
-    """The local chain ended by itself; `log_tail` holds its last lines."""
+    """The local chain exited by itself; `log_tail` holds its last lines."""
 
     binary: str
     exit_status: int
@@ -339,7 +340,7 @@ class NodeDied(DevnetError):
 
     @property
     def last_words(self) -> str:
-        return self.log_tail.strip() or "it printed nothing"
+        return self.log_tail.strip() or "it has no output"
 
 
 class NodeNotReady(DevnetError):
@@ -381,7 +382,7 @@ class DemoFailed(DevnetError):
 
 
 class TapeError(RebalancerError):
-    """Something is wrong with a market tape."""
+    """A market tape cannot be used."""
 
 
 class TapeMissing(TapeError):
@@ -391,7 +392,7 @@ class TapeMissing(TapeError):
 
 
 class BadTape(TapeError):
-    """A tape breaks its own rules; `line` is 0 when the whole file does."""
+    """A tape is not valid; `line` is 0 if the whole file is not valid."""
 
     file: str
     line: int
@@ -404,7 +405,7 @@ class BadTape(TapeError):
 
 
 class BadCut(TapeError):
-    """A span cannot be cut out of a tape; None is the tape's own beginning or end."""
+    """A span cannot be cut out of a tape; None is the start or the end of the tape."""
 
     since: int | str | None
     until: int | str | None
@@ -424,7 +425,7 @@ class BadCut(TapeError):
 
 
 class PoolError(RebalancerError):
-    """A pool cannot be read, or cannot trade what is asked of it."""
+    """A pool cannot be read, or cannot make a trade."""
 
     exit_code = 12
 
@@ -437,7 +438,7 @@ class BadAmount(PoolError):
 
 
 class BadPoolSnapshot(PoolError):
-    """A pool's snapshot is unreadable or contradicts itself; `source` is where it came from."""
+    """A pool's snapshot is unreadable or inconsistent; `source` is its file or address."""
 
     why: str
     source: str = ""
@@ -449,7 +450,7 @@ class BadPoolSnapshot(PoolError):
 
 
 class LiquidityExhausted(PoolError):
-    """A pool cannot trade a whole amount; `possible_raw` of the same token is the most it can."""
+    """A pool cannot trade a whole amount; `possible_raw` is the maximum, of the same token."""
 
     pool: str
     token: str
@@ -475,15 +476,16 @@ class PoolDiverged(PoolError):
     pool: str
     block: int
     why: str
-    template = """The cached state of pool {pool} differs from the chain at block {block} ({why:clause}): the keeper does not
-    trade on it until it has read it again; run `rebalancer pool retry` to do that at once, and report this."""
+    template = """The cached state of pool {pool} differs from the chain at block {block} ({why:clause}): the keeper
+    does not trade on it until it has read it again; run `rebalancer pool retry` to do that at once, and report
+    this."""
 
 
-# --- lab: records of a run and what is drawn from them ------------------------------------------
+# --- lab: records of a run, and charts ------------------------------------------
 
 
 class LabError(RebalancerError):
-    """Something is wrong with the record of a run or with what is made of it."""
+    """A record of a run, or a chart of it, cannot be used."""
 
 
 class RecordsMissing(LabError):
@@ -493,9 +495,9 @@ class RecordsMissing(LabError):
 
 class RecordInUse(LabError):
     path: Path
-    template = """Another keeper writes the record {path}: give each keeper its own keeper.record_file, or stop the other
-    one."""
-    exit_code = 14  # as for an outbox in use
+    template = """Another keeper writes the record {path}: give each keeper its own keeper.record_file, or stop the
+    other one."""
+    exit_code = 14  # the same as for an outbox in use
 
 
 class BadRecords(LabError):
@@ -516,7 +518,7 @@ class ChartingMissing(LabError):
     template = "Charts need matplotlib: install it with pip install 'rebalancer[devnet]'."
 
 
-# --- policy: what the vault's rules refuse -----------------------------------------------------
+# --- policy: refusals of the vault's rules -----------------------------------------------------
 
 
 class PolicyRefused(RebalancerError):
@@ -549,13 +551,13 @@ class KeeperNotAuthorized(KeeperError):
 class TooManyFailures(KeeperError):
     failures: int
     last: Exception
-    template = """The keeper stopped after {failures} failed ticks in a row ({last:clause}): correct the cause and
-    start it again."""
+    template = """The keeper stopped after {failures} consecutive failed ticks ({last:clause}): correct the cause
+    and start it again."""
     exit_code = 22
 
 
 class AllChainsUnavailable(KeeperError):
-    """On every chain tick after tick failed; `failures` are the last ones, a sentence each."""
+    """On every chain the circuit breaker is open; `failures` holds the last failure of each, one sentence each."""
 
     failures: Sequence[str]
     template = """The keeper stopped because all of its {chains} chains are unavailable ({reasons:clause}): correct
@@ -572,7 +574,7 @@ class AllChainsUnavailable(KeeperError):
 
 
 class LedgerMismatch(KeeperError):
-    """After a rebalance the vault's ledger is not what the policy says it must be; raw units, in basket order."""
+    """After a rebalance, the vault's ledger differs from the policy's prediction; raw units, in basket order."""
 
     vault: str
     transaction_hash: str
@@ -621,7 +623,7 @@ class ForeignPending(ChainError):
 
 
 class TooManyGaps(ChainError):
-    """More nonces are missing below a journalled one than are filled unasked; at least one is."""
+    """More nonces are missing below a journalled one than the keeper fills by itself; at least one is missing."""
 
     address: str
     nonces: Sequence[int]
@@ -650,14 +652,14 @@ class NotCancellable(ChainError):
 
 
 class SimulationRefused(ChainError):
-    """Simulated right before signing, a rebalance is refused by a contract; nothing was signed."""
+    """The simulation of a rebalance right before signing reverted; nothing was signed."""
 
     refusal: ContractReverted
     template = "The simulation before signing reverted ({refusal:clause}): plan again at the latest block."
 
 
 class SimulationDiffers(ChainError):
-    """Simulated right before signing, a rebalance does not do what the plan says; `asset` is an index of the basket."""
+    """The simulation of a rebalance right before signing differs from its plan; `asset` is an index of the basket."""
 
     asset: int
     planned_raw: int
@@ -697,8 +699,8 @@ class KeystoreMissing(SignerError):
 class KeystoreUnreadable(SignerError):
     path: Path
     why: str
-    template = """The keystore {path} cannot be used ({why:clause}): name an encrypted JSON keystore, such as `ape accounts
-    generate` or geth creates."""
+    template = """The keystore {path} cannot be used ({why:clause}): name an encrypted JSON keystore, such as `ape
+    accounts generate` or geth creates."""
 
 
 class WrongPassword(SignerError):
@@ -726,20 +728,20 @@ class SignerUnavailable(SignerError):
 
 
 class SignedOtherwise(SignerError):
-    """An external signer signed something else than was asked, or with another key; nothing was sent."""
+    """An external signer signed another transaction than requested, or with another key; nothing was sent."""
 
     field: str
     requested: object
     signed: object
-    template = """The signer signed a different transaction ({field} is {signed:value}, not {requested:value}): do not use
-    this signer until you know why; it may be broken or hostile."""
+    template = """The signer signed a different transaction ({field} is {signed:value}, not {requested:value}): do not
+    use this signer until you know why; it may be broken or hostile."""
 
 
 # --- send: limits of a key ----------------------------------------------------------------------
 
 
 class LimitError(RebalancerError):
-    """A key was to sign what its limits forbid; nothing was signed."""
+    """The limits of a key forbid a transaction; nothing was signed."""
 
     exit_code = 18
 
@@ -764,12 +766,12 @@ class SpendLimitReached(LimitError):
 class L1FeeUnknown(LimitError):
     chain_id: int
     why: str
-    template = """The L1 data fee of chain {chain_id} cannot be read ({why:clause}), so nothing is sent: try again later, or
-    use another endpoint."""
+    template = """The L1 data fee of chain {chain_id} cannot be read ({why:clause}), so nothing is sent: try again
+    later, or use another endpoint."""
 
 
 class CallNotAllowed(LimitError):
-    """A key was to call a contract or a function that is not on its list; `selector` is empty where no function is called."""
+    """The limits of a key forbid the called contract or function; `selector` is empty if no function is called."""
 
     address: str
     to: str
@@ -782,7 +784,7 @@ class CallNotAllowed(LimitError):
 
 
 class NoFreeSender(LimitError):
-    """None of the accounts that may send an intent has room for another transaction."""
+    """Every account that may send a transaction has the maximum number in flight."""
 
     vault: str
     allowed: int
@@ -809,8 +811,8 @@ class OutboxInUse(OutboxError):
 
 class OutboxUnreadable(OutboxError):
     why: str
-    template = """The outbox {path} cannot be read ({why:clause}): check on the chain that nothing is pending, then move the
-    file away."""
+    template = """The outbox {path} cannot be read ({why:clause}): check on the chain that nothing is pending, then
+    move the file away."""
 
 
 class OutboxMissing(OutboxError):
@@ -820,45 +822,45 @@ class OutboxMissing(OutboxError):
 
 class OutboxUnwritable(OutboxError):
     why: str
-    template = """The outbox {path} cannot be written ({why:clause}): free disk space or correct its permissions, then start
-    again."""
+    template = """The outbox {path} cannot be written ({why:clause}): free disk space or correct its permissions, then
+    start again."""
 
 
 class SpendingUnwritable(OutboxError):
     why: str
-    template = """The daily spending of the keys cannot be kept in {path} ({why:clause}): set keeper.spending_file to a file that
-    can be written."""
+    template = """The daily spending of the keys cannot be kept in {path} ({why:clause}): set keeper.spending_file to
+    a file that can be written."""
 
 
-# --- fleet: what many machines share ------------------------------------------------------------
+# --- fleet: state that machines share ------------------------------------------------------------
 
 
 class FleetError(RebalancerError):
-    """A machine of a fleet cannot do its part."""
+    """A machine of a fleet cannot work."""
 
     exit_code = 24
 
 
 class SharedStateUnreachable(ChainError):
-    """Redis, which a fleet shares and asks before it sends, does not answer; `redis` is its address without credentials."""
+    """The fleet's Redis, which is required before sending, does not answer; `redis` is its URL without credentials."""
 
     redis: str
     reason: str
-    template = """The fleet's Redis {redis} cannot be reached ({reason:clause}), so nothing is signed or sent: check that it
-    runs and that the address is right."""
+    template = """The fleet's Redis {redis} cannot be reached ({reason:clause}), so nothing is signed or sent: check
+    that it runs and that the address is right."""
     exit_code = 24
 
 
 class LeaseLost(FleetError):
     lease: str
     why: str
-    template = """This machine does not hold the lease {lease} ({why:clause}), so it signs and sends nothing: start it again
-    to wait for the lease, as another machine may hold it."""
+    template = """This machine does not hold the lease {lease} ({why:clause}), so it signs and sends nothing: start it
+    again to wait for the lease, as another machine may hold it."""
     exit_code = 25
 
 
 class TokenStale(FleetError):
-    """The ledger refused an entry under a token that is not the newest; `newest` is None if none is known."""
+    """The ledger refused an entry with a fencing token that is not the newest; `newest` is None if none is known."""
 
     lease: str
     token: int
@@ -881,19 +883,19 @@ class LedgerUnreadable(FleetError):
 
 
 class MessageUnreadable(FleetError):
-    """What another machine of the fleet told is not what this program tells; `what` is "order", "answer", or a part of one."""
+    """A message of another machine is not valid; `what` is "order", "answer", or a part of one."""
 
     what: str
     why: str
-    template = """Another machine sent an invalid {what} ({why:clause}): run one version of this program on all machines of
-    the fleet, and check which other programs write to this Redis."""
+    template = """Another machine sent an invalid {what} ({why:clause}): run one version of this program on all
+    machines of the fleet, and check which other programs write to this Redis."""
 
 
 # --- plan: routes and splits -------------------------------------------------------------------
 
 
 class PlanError(RebalancerError):
-    """A plan cannot be made from what was given."""
+    """A plan cannot be made from the input."""
 
     exit_code = 13
 
@@ -929,11 +931,11 @@ class DepositTooSmall(PlanError):
         return counted(self.amount_raw, "raw unit")
 
 
-# --- actions: what people do with a vault -------------------------------------------------------
+# --- actions of people on a vault -------------------------------------------------------
 
 
 class ActionError(RebalancerError):
-    """What a person asked for cannot be done; nothing was sent."""
+    """A request of a person cannot be fulfilled; nothing was sent."""
 
     exit_code = 16
 
@@ -953,7 +955,7 @@ class NothingToClaim(ActionError):
 class NothingToSend(ActionError):
     reason: str
     text: str
-    template = "The verdict asks for no call ({reason}): {text:clause}."
+    template = "There is no call to send ({reason}): {text:clause}."
 
 
 class NoShares(ActionError):
@@ -1047,7 +1049,7 @@ class BandOutOfRange(ActionError):
 
 
 class AssetCountOutOfRange(ActionError):
-    """A basket has fewer or more assets than a vault can hold, or a list not one entry for each; `what` is the plural of what was counted."""
+    """The number of assets, or of entries of a list, is out of range; `what` is the plural of the counted objects."""
 
     what: str
     count: int
@@ -1082,7 +1084,7 @@ class SeedTooSmall(ActionError):
 
 
 class NotByContract(ActionError):
-    """What was to be written down for another account to send cannot be done by a contract, as a Safe is."""
+    """A contract account, such as a Safe, cannot send the transaction."""
 
     what: str
     instead: str
@@ -1099,7 +1101,7 @@ class NotTheClaimant(ActionError):
 class AlreadyDeployed(ActionError):
     path: Path
     template = """{path} already names a system: use that one, name another file with --deployment, or deploy a second
-    system with --anew."""
+    system with --redeploy."""
 
 
 class LaunchOfAnother(ActionError):
@@ -1107,11 +1109,11 @@ class LaunchOfAnother(ActionError):
     deployer: str
     account: str
     template = """{path} names a deployment that {deployer} started, and {account} cannot finish it: use that account,
-    or start another deployment with --anew."""
+    or start another deployment with --redeploy."""
 
 
 class LaunchStopped(ActionError):
-    """A launch ended before its end, with its cause's exit code; what was done stands in the addresses file."""
+    """A launch stopped early. It has the exit code of its cause; the addresses file records the completed steps."""
 
     cause: RebalancerError
     done: int
@@ -1130,8 +1132,8 @@ class LaunchStopped(ActionError):
 
 class LaunchDiffers(ActionError):
     why: str
-    template = """This account has already deployed a system that differs from the request ({why:clause}): use that system,
-    or deploy another one with --anew."""
+    template = """This account has already deployed a system that differs from the request ({why:clause}): use that
+    system, or deploy another one with --redeploy."""
 
 
 class AdminUnknown(ActionError):
@@ -1208,11 +1210,11 @@ class FeedUnsound(ActionError):
     template = "The feed {feed} cannot be used ({why:clause}): name the right feed, or wait for its answer."
 
 
-# --- watch: what an operator sees of a running keeper ------------------------------------------
+# --- watch: status of a running keeper ------------------------------------------
 
 
 class WatchError(RebalancerError):
-    """A running keeper cannot be seen."""
+    """The status of a running keeper cannot be read."""
 
     exit_code = 19
 
@@ -1220,12 +1222,12 @@ class WatchError(RebalancerError):
 class ListenFailed(WatchError):
     where: str
     why: str
-    template = """The keeper cannot listen at {where} ({why:clause}): stop the other keeper there, or set keeper.listen to
-    another host:port or to "off"."""
+    template = """The keeper cannot listen at {where} ({why:clause}): stop the other keeper there, or set
+    keeper.listen to another host:port or to "off"."""
 
 
 class NoKeeperAnswers(WatchError):
     where: str
     why: str
-    template = """No keeper answers at {where} ({why:clause}): start one with `rebalancer keeper run`, or give its address
-    with --url."""
+    template = """No keeper answers at {where} ({why:clause}): start one with `rebalancer keeper run`, or give its
+    address with --url."""

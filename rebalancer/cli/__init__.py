@@ -1,4 +1,4 @@
-"""The command line: options to calls, nothing more. What all commands share is here."""
+"""Command line: it turns options into calls. This module holds what all commands share."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ JSON_ASKED = "rebalancer.json"
 
 @dataclass(frozen=True)
 class Options:
-    """Options before the command: they override the environment, `.env` and the TOML file."""
+    """Options before the command. They override the environment, `.env` and the TOML file."""
 
     config: Path | None = None
     rpc_url: str | None = None

@@ -1,4 +1,4 @@
-"""`rebalancer admin`: who may do what, and restricted calls made, scheduled, executed and cancelled."""
+"""`rebalancer admin`: roles and restricted calls: show, call, schedule, execute, cancel."""
 
 from __future__ import annotations
 
@@ -34,7 +34,8 @@ from_block_option = click.option(
     "--from-block",
     type=click.IntRange(0),
     show_default="from the addresses file, or 0",
-    help="First block to search for role events. Set it to a block before the deployment if the node limits the range of log queries.",
+    help="First block to search for role events. Set it to a block before the deployment if the node limits the "
+    "range of log queries.",
 )
 
 role_option = click.option(
@@ -81,28 +82,28 @@ def _permissions(session: Session, from_block: int | None) -> Permissions:
 def _show(found: Permissions) -> None:
     out = console()
     table = WholeTable(title="Roles", title_justify="left")
-    for heading in ("role", "held by", "waits", "granted by", "a new member waits", "cancelled by"):
+    for heading in ("role", "holder", "delay", "granted by", "grant delay", "guardian"):
         table.add_column(heading)
     now = found.block.timestamp
     for rules in found.rules:
         held = found.held(rules.role)
         for row, holder in enumerate(held or (None,)):
             first = row == 0
-            soon = "" if holder is None or holder.since <= now else f", from {utc(holder.since)} on"
+            soon = "" if holder is None or holder.since <= now else f", from {utc(holder.since)}"
             table.add_row(
                 rules.role.name if first else "",
                 "nobody" if holder is None else (holder.contract or holder.account) + soon,
-                "" if holder is None else _duration(holder.delay_seconds),
+                "" if holder is None else span(holder.delay_seconds),
                 rules.admin.name if first else "",
-                _duration(rules.grant_delay_seconds) if first else "",
+                span(rules.grant_delay_seconds) if first else "",
                 rules.guardian.name if first else "",
             )
     out.print(table)
     if not found.operations:
-        out.print("Nothing is scheduled.")
+        out.print("No calls are scheduled.")
         return
     table = WholeTable(title="Scheduled", title_justify="left")
-    for heading in ("operation", "by", "may be made", "call"):
+    for heading in ("operation", "scheduled by", "executable", "call"):
         table.add_column(heading, overflow="fold")
     for one in found.operations:
         table.add_row(one.id, one.caller, _when(one, now), one.call)
@@ -113,10 +114,6 @@ def _when(one: Operation, now: int) -> str:
     if one.executable_at <= now:
         return "now"
     return f"{utc(one.executable_at)} (in {span(one.executable_at - now)})"
-
-
-def _duration(seconds: int) -> str:
-    return span(seconds)
 
 
 @admin.command()
@@ -166,7 +163,7 @@ def call(
 
 
 def _contract(session: Session, named: str) -> BoundContract:
-    """A contract of the system by name or address, else a vault."""
+    """A system contract by name or address, or a vault by address."""
     for name, address in session.system.contracts().items():
         if named.lower() in (name.lower(), address):
             return contract_at(session.rpc, name, address)
@@ -177,7 +174,7 @@ def _address(text: str) -> str:
     from eth_utils.address import is_hex_address
 
     if not (text.startswith("0x") and is_hex_address(text)):
-        raise click.UsageError(f"{text!r} is neither a contract of the addresses file nor an address.")
+        raise click.UsageError(f"{text!r} is neither the name of a contract in the addresses file nor an address.")
     return text.lower()
 
 
@@ -238,7 +235,7 @@ def grant(
 @json_option
 @click.pass_obj
 def revoke(options: Any, role: str, holder: str, account: int | None, as_json: bool) -> None:
-    """Revoke a role from an account. Guardians revoke KEEPER at once; admins revoke all other roles after their delay."""
+    """Revoke a role from an account. Guardians revoke KEEPER at once; admins revoke other roles after their delay."""
     with Session.open(options) as session:
         wanted = Role[role.upper()]
         if wanted is Role.ADMIN:
@@ -266,7 +263,7 @@ def hand_over(options: Any, to: str, from_block: int | None, account: int | None
     _report(done, as_json)
     if done.in_force and not as_json:
         console().print(
-            f"{to} becomes the only admin when it calls: rebalancer admin revoke --role ADMIN --holder {wallet.address}",
+            f"{to} becomes the only admin when it runs: rebalancer admin revoke --role ADMIN --holder {wallet.address}",
             soft_wrap=True,
         )
 
@@ -310,8 +307,8 @@ def _report(done: Acted, as_json: bool) -> None:
         console().print("Done.")
         console().print(f"transaction {done.transaction_hash}, gas {done.gas_used:,}", style="dim")
     else:
-        message = "Scheduled" if done.transaction_hash else "Scheduled before"
+        status = "Scheduled" if done.transaction_hash else "Already scheduled"
         console().print(
-            f"{message} as operation {done.operation}: the same command makes the call from "
-            f"{utc(done.executable_at or 0)} on, unless it is cancelled."
+            f"{status} as operation {done.operation}. To execute it, run the same command again after "
+            f"{utc(done.executable_at or 0)}, unless it is cancelled."
         )

@@ -1,4 +1,4 @@
-"""A decision of the keeper and its plan, as JSON."""
+"""JSON form of a keeper's decision and its plan."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ def print_line(decision: Decision) -> None:
 
 
 def decision_as_json(decision: Decision) -> Mapping[str, Any]:
-    """A decision, for programs."""
+    """A decision as a JSON object."""
     snapshot, found = decision.snapshot, decision.plan
     return {
         "vault": decision.vault,
@@ -39,7 +39,7 @@ def decision_as_json(decision: Decision) -> Mapping[str, Any]:
 
 
 def _plan_as_json(found: Plan) -> Mapping[str, Any]:
-    """A plan, for programs."""
+    """A plan as a JSON object."""
     after, certificate = found.settlement, found.certificate
     return {
         "sales_raw": found.sales_raw,

@@ -1,4 +1,4 @@
-"""`rebalancer demo`: a vault's whole life on a local chain."""
+"""`rebalancer demo`: a vault on a local chain, from deposit to withdrawal."""
 
 from __future__ import annotations
 
@@ -6,6 +6,14 @@ from pathlib import Path
 
 import click
 
+from rebalancer.cli.market_options import (
+    days_option,
+    pool_option,
+    seed_option,
+    since_option,
+    tape_option,
+    until_option,
+)
 from rebalancer.demo import DemoOptions, run_demo
 from rebalancer.devnet.node import NodeKind
 
@@ -15,39 +23,12 @@ _DEFAULTS = DemoOptions()
 
 
 @click.command()
-@click.option(
-    "--tape",
-    type=click.Path(file_okay=False, path_type=Path),
-    show_default="a synthetic market",
-    help="Folder of oracle rounds to replay, in files named like eth_usd_rounds.csv.",
-)
-@click.option(
-    "--pool",
-    "pools",
-    multiple=True,
-    type=click.Path(dir_okay=False, path_type=Path),
-    show_default="synthetic pools",
-    help="Snapshot file of a real pool; its price is moved to the first prices of the tape. May be repeated.",
-)
-@click.option(
-    "--from",
-    "since",
-    show_default="the tape's beginning",
-    help="Start of the replayed part of the tape: a date, or a Unix time in seconds.",
-)
-@click.option(
-    "--to",
-    "until",
-    show_default="the tape's end",
-    help="End of the replayed part (exclusive): a date, or a Unix time in seconds.",
-)
-@click.option("--seed", default=_DEFAULTS.seed, help="Random seed of the synthetic market.")
-@click.option(
-    "--days",
-    type=click.FloatRange(min=0.1, max=3_650),
-    default=_DEFAULTS.days,
-    help="Length of the synthetic market, in days.",
-)
+@tape_option
+@pool_option
+@since_option
+@until_option
+@seed_option
+@days_option
 @click.option(
     "--band-bps",
     type=click.IntRange(1, 5_000),
@@ -76,8 +57,8 @@ def demo(
 ) -> None:
     """Run a vault from deposit to withdrawal on a local chain, and report it.
 
-    Deposits, a market, a keeper that rebalances whenever a weight leaves its band, a withdrawal; then a
-    table, a chart and a record of every rebalance.
+    Deposits, replays a market while a keeper rebalances each time a weight leaves its band, and withdraws. Prints a
+    table of results; writes charts and a record of every tick and rebalance.
     """
     run_demo(
         DemoOptions(

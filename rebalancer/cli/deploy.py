@@ -1,4 +1,4 @@
-"""`rebalancer deploy`: the system onto the chain in the settings."""
+"""`rebalancer deploy`: deployment of the contracts to the configured chain."""
 
 from __future__ import annotations
 
@@ -50,6 +50,7 @@ from rebalancer.operations.survey import (
 from rebalancer.send.fees import read_market
 from rebalancer.units import E18
 from rebalancer.wellknown import DEVNET_CHAIN_ID
+from rebalancer.words import counted
 
 __all__ = ["deploy"]
 
@@ -79,13 +80,13 @@ _DELAY_HOURS = 48
     show_default=f"{_DELAY_HOURS}, or 0 on a local chain",
     help="Delay between scheduling and executing a call of owner, curator and admin, in hours.",
 )
-@click.option("--anew", is_flag=True, help="Deploy again, even if the addresses file contains a deployment.")
+@click.option("--redeploy", is_flag=True, help="Deploy again, even if the addresses file contains a deployment.")
 @click.option("--plan", "only_plan", is_flag=True, help="Show all calls and their gas. Send nothing.")
 @account_option
 @refuses_unsigned(
     "the deployment of contracts",
-    "deploy with an account that has a key, naming the Safe with --admin, --owner, --curator and --guardian: "
-    "when the launch ends, it is the only admin",
+    "deploy with an account that has a key, and name the Safe with --admin, --owner, --curator and --guardian; "
+    "the Safe is the only admin after the deployment",
 )
 @json_option
 @click.pass_obj
@@ -98,32 +99,33 @@ def deploy(
     guardian: str | None,
     keeper: str | None,
     delay_hours: float | None,
-    anew: bool,
+    redeploy: bool,
     only_plan: bool,
     account: int | None,
     as_json: bool,
 ) -> None:
     """Deploy the contracts, with price sources and roles, to the configured chain.
 
-    The wallet account pays. The last transaction transfers control to the admin; the account keeps only the roles that the options give
-    it. The addresses file is written before each transaction, so the same command resumes after an interruption. One account deploys to
-    the same addresses on every chain, except for contracts that depend on the chain.
+    The wallet account pays. The last transaction transfers control to the admin; the account keeps only the roles that
+    the options give it. The addresses file is written before each transaction, so the same command resumes after an
+    interruption. One account deploys to the same addresses on every chain, except for contracts that depend on the
+    chain.
     """
     with Session.open(options) as session:
         wallet = session.wallet(account, signs=not only_plan)
         file = session.settings.deployment
-        world = _survey(session, path, anew)
+        world = _survey(session, path, redeploy)
         found = world.found
         hours = delay_hours
         if hours is None:
             hours = 0 if session.settings.chain_id == DEVNET_CHAIN_ID else _DELAY_HOURS
-        boss = owner or wallet.address
+        default = owner or wallet.address
         governance = Governance(
             admin or wallet.address,
-            boss,
-            curator or boss,
-            guardian or boss,
-            keeper or boss,
+            default,
+            curator or default,
+            guardian or default,
+            keeper or default,
             int(hours * 3_600),
         )
         if governance.admin != wallet.address:
@@ -131,7 +133,7 @@ def deploy(
         plan = prepare(
             *(wallet.address, found.wrapped_native, world.feeds, governance, world.sources),
             world.sequencer,
-            _salt(session.rpc, found, file, wallet.address, anew),
+            _salt(session.rpc, found, file, wallet.address, redeploy),
         )
         if only_plan:
             _show_plan(session, plan, as_json)
@@ -165,13 +167,13 @@ def deploy(
     if world.unseen:
         out.print(f"No listed pool confirms the price of {', '.join(world.unseen)}.")
     if governance.admin != wallet.address:
-        out.print(f"{governance.admin} is the only admin; {wallet.address} is none any more.")
-    out.print(f"{file} names them. Next: rebalancer vault create --spec vault.toml")
+        out.print(f"{governance.admin} is now the only admin; {wallet.address} is no longer an admin.")
+    out.print(f"{file} contains all addresses. Next: rebalancer vault create --spec vault.toml")
 
 
 @dataclass(frozen=True, slots=True)
 class _World:
-    """What there is on the chain to launch a system on; `unseen` are symbols whose prices no pool confirms."""
+    """Tokens, pools and price sources of the chain. `unseen` holds the symbols whose prices no pool confirms."""
 
     found: Deployment
     feeds: dict[str, Priced]
@@ -180,25 +182,25 @@ class _World:
     unseen: tuple[str, ...]
 
 
-def _survey(session: Session, path: Path | None, anew: bool) -> _World:
-    """What the chain's file names, or else the addresses file of a local chain, each part looked at and held against the others.
+def _survey(session: Session, path: Path | None, redeploy: bool) -> _World:
+    """The parts that the chain file names, or the addresses file of a local chain, checked one by one and together.
 
     Raises:
-        AlreadyDeployed: the addresses file names a system, and no other is asked for.
-        ConfigError, ContractMissing, PoolUnsound, FeedUnsound, SourceUnsound, SequencerUnwatched: a part will not do.
+        AlreadyDeployed: the addresses file names a system, and `redeploy` is false.
+        ConfigError, ContractMissing, PoolUnsound, FeedUnsound, SourceUnsound, SequencerUnwatched: a check failed.
     """
     file, rpc = session.settings.deployment, session.rpc
     if path is None:
         if not file.exists():
             why = (
-                "name the TOML file of this chain's tokens, pools and price sources (as chain.example.toml has them); "
-                f"there is no addresses file at {file} to take them from"
+                "give a TOML file with this chain's tokens, pools and price sources, as in chain.example.toml; "
+                f"there is no addresses file at {file} to read them from"
             )
             raise ConfigError("--chain", "", why)
         found = session.deployment
         if any(feed.aggregator is None for feed in found.feeds):
-            # It does not hold ranges, quotes and second sources, and they must not be lost.
-            raise ConfigError("--chain", "", "name the TOML file of this chain's price sources")
+            # The addresses file lacks ranges, quotes and second sources, which must not be lost.
+            raise ConfigError("--chain", "", "give the TOML file with this chain's price sources")
         spec = None
         lines = [_line(found, feed) for feed in found.feeds]
     else:
@@ -213,7 +215,7 @@ def _survey(session: Session, path: Path | None, anew: bool) -> _World:
                 block=before.block,
                 unfinished=before.unfinished,
             )
-    if "VaultFactory" in found.contracts and found.unfinished is None and not anew:
+    if "VaultFactory" in found.contracts and found.unfinished is None and not redeploy:
         raise AlreadyDeployed(file)
     feeds = read_feeds(rpc, lines)
     sources = read_sources(rpc, spec.sources if spec else (), feeds)
@@ -227,16 +229,16 @@ def _survey(session: Session, path: Path | None, anew: bool) -> _World:
     return _World(found, feeds, sources, sequencer, symbols)
 
 
-def _salt(rpc: Rpc, found: Deployment, file: Path, deployer: str, anew: bool) -> int:
-    """The salt of the launch that was begun, or else of the account's first, or with `anew` of its next.
+def _salt(rpc: Rpc, found: Deployment, file: Path, deployer: str, redeploy: bool) -> int:
+    """The salt of the unfinished launch; without one, that of the account's first launch, or with `redeploy` its next.
 
     Raises:
-        LaunchOfAnother: another account began it.
+        LaunchOfAnother: another account started the unfinished launch.
     """
     begun = found.unfinished
     if begun is not None and begun.deployer == deployer:
         return begun.salt
-    if anew:
+    if redeploy:
         return first_salt(rpc, deployer)
     if begun is not None:
         raise LaunchOfAnother(file, begun.deployer, deployer)
@@ -244,7 +246,7 @@ def _salt(rpc: Rpc, found: Deployment, file: Path, deployer: str, anew: bool) ->
 
 
 def _show_plan(session: Session, plan: Launch, as_json: bool) -> None:
-    """All transactions, what each calls and needs, and what all cost at today's price of gas."""
+    """Show all transactions with their calls and gas, and their total cost at the current gas price."""
     rpc = session.rpc
     left = plan.left(rpc)
     used = dict(zip(left, gas_of(rpc, plan.deployer, left), strict=True))
@@ -275,26 +277,26 @@ def _show_plan(session: Session, plan: Launch, as_json: bool) -> None:
     out = console()
     out.print(_plan_table(steps, used))
     unknown = sum(gas is None for gas in used.values())
-    more = f", and that of {unknown} which the node cannot tell" if unknown else ""
-    out.print(f"In all {total:,} gas{more}: {cost_wei / E18:.6f} ether at today's price. Nothing was sent.")
+    more = f" without {counted(unknown, 'transaction')} that the node cannot estimate" if unknown else ""
+    out.print(f"Total: {total:,} gas{more}, {cost_wei / E18:.6f} ether at the current gas price. Nothing was sent.")
 
 
 def _plan_table(steps: Sequence[LaunchStep], used: dict[LaunchStep, int | None]) -> WholeTable:
-    table = WholeTable(title="To be sent, in this order", title_justify="left")
+    table = WholeTable(title="Transactions, in order", title_justify="left")
     table.add_column("transaction")
-    table.add_column("what it makes or calls", overflow="fold")
+    table.add_column("contract or calls", overflow="fold")
     table.add_column("gas", justify="right")
     for step in steps:
         gas = used.get(step)
-        reported = "done" if step not in used else "unknown" if gas is None else f"{gas:,}"
-        table.add_row(step.what, step.makes[1] if step.makes else step.calls[0], reported)
+        status = "done" if step not in used else "unknown" if gas is None else f"{gas:,}"
+        table.add_row(step.what, step.makes[1] if step.makes else step.calls[0], status)
         for call in step.calls[1:]:
             table.add_row("", call, "")
     return table
 
 
 def _line(found: Deployment, feed: DeployedFeed) -> FeedLine:
-    """A feed of an addresses file, as a person would have named it."""
+    """A feed of the addresses file, in the form of the chain file."""
     token = found.listed(feed.token).address
     return FeedLine(
         *(token, feed.address, feed.heartbeat_seconds, feed.decimals, None, None),

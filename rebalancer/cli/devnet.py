@@ -1,4 +1,4 @@
-"""`rebalancer devnet`: a local chain with a market and a vault on it, for as long as it is wanted."""
+"""`rebalancer devnet`: a local chain with a market and a vault, until Ctrl-C."""
 
 from __future__ import annotations
 
@@ -16,6 +16,14 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
 from rebalancer.cli.format import WholeTable, console, print_json
+from rebalancer.cli.market_options import (
+    days_option,
+    pool_option,
+    seed_option,
+    since_option,
+    tape_option,
+    until_option,
+)
 from rebalancer.cli.options import json_option
 from rebalancer.cli.session import read_settings
 from rebalancer.devnet.environment import (
@@ -29,7 +37,7 @@ from rebalancer.devnet.local import LocalChain
 from rebalancer.devnet.market import DevMarket
 from rebalancer.devnet.node import Node, NodeKind, NodeSettings
 from rebalancer.devnet.rate_assets import RateEnvironment, build_rate_environment
-from rebalancer.devnet.tape import Tape, iso, load_folder, synthetic
+from rebalancer.devnet.tape import Tape, iso, open_tape
 from rebalancer.errors import ContractReverted, MarketMismatch
 from rebalancer.operations.addresses import check_devnets, prove_writable
 from rebalancer.pool_files import load_pool
@@ -38,20 +46,19 @@ from rebalancer.venues import UniswapV3Pool, of_class
 __all__ = ["devnet"]
 
 _POCKET_USD = 1_000_000
-"""What every actor is given of each token, to play with."""
+"""Value of each token that every test account receives, in USD."""
 
 _BUILD_SECONDS = 3_600
-"""The chain begins this long before its tape, so that building never runs into it."""
+"""The chain starts this long before its tape, so that the set-up ends before the first round."""
 
 _REFRESH_SECONDS = 600.0
-"""While the market stands still its feeds repeat their answers this often, or they would go stale."""
+"""After the tape, the feeds repeat their answers at this interval, so that they do not become stale."""
 
-_USDC_FEED = "USDC/USD"
 _ETH_FEED = "ETH/USD"
 _DAY_SECONDS = 86_400
 
 _OF_THE_SETTINGS = ""
-"""What `--fork` stands for where it names no address."""
+"""Value of `--fork` without a URL."""
 
 
 @click.command()
@@ -68,43 +75,15 @@ _OF_THE_SETTINGS = ""
     is_flag=False,
     flag_value=_OF_THE_SETTINGS,
     metavar="[URL]",
-    help="Fork a live chain, with its own market and vaults, instead of creating new ones. Without a URL, fork the chain at "
-    "rpc_url. Other users can see command lines: put a URL that contains a key in .env.",
+    help="Fork a live chain, with its own market and vaults, instead of creating new ones. Without a URL, fork "
+    "the chain at rpc_url. Other users can see command lines: put a URL that contains a key in .env.",
 )
-@click.option(
-    "--pool",
-    "pools",
-    multiple=True,
-    type=click.Path(dir_okay=False, path_type=Path),
-    show_default="synthetic pools",
-    help="Snapshot file of a real pool; its price is moved to the first prices of the tape. May be repeated.",
-)
-@click.option(
-    "--tape",
-    "folder",
-    type=click.Path(file_okay=False, path_type=Path),
-    show_default="a synthetic market",
-    help="Folder of oracle rounds to replay, in files named like eth_usd_rounds.csv.",
-)
-@click.option("--seed", default=1, help="Random seed of the synthetic market.")
-@click.option(
-    "--days",
-    type=click.FloatRange(min=0.1, max=3_650),
-    default=60.0,
-    help="Length of the synthetic market, in days.",
-)
-@click.option(
-    "--from",
-    "since",
-    show_default="the tape's beginning",
-    help="Start of the replayed part of the tape: a date, or a Unix time in seconds.",
-)
-@click.option(
-    "--to",
-    "until",
-    show_default="the tape's end",
-    help="End of the replayed part (exclusive): a date, or a Unix time in seconds.",
-)
+@pool_option
+@tape_option
+@seed_option
+@days_option
+@since_option
+@until_option
 @click.option(
     "--speed",
     type=click.FloatRange(min=0),
@@ -120,8 +99,8 @@ _OF_THE_SETTINGS = ""
 @click.option(
     "--rate-assets",
     is_flag=True,
-    help="A vault of WETH, wstETH, USDe and sUSDe instead, whose wrappers are priced by rate times feed and can be wrapped and unwrapped. "
-    "Of the tape only ETH/USD is played.",
+    help="Create a vault of WETH, wstETH, USDe and sUSDe instead. The keeper can wrap and unwrap wstETH and sUSDe, "
+    "which are priced by rate times feed. Of the tape, only ETH/USD is replayed.",
 )
 @json_option
 @click.pass_obj
@@ -131,7 +110,7 @@ def devnet(
     hardhat: bool,
     fork_url: str | None,
     pools: tuple[Path, ...],
-    folder: Path | None,
+    tape: Path | None,
     seed: int,
     days: float,
     since: str | None,
@@ -143,12 +122,12 @@ def devnet(
 ) -> None:
     """Run a local chain with Uniswap, price feeds, the system and a vault, until Ctrl-C.
 
-    Writes the addresses file, though never over one that no devnet made, and plays a tape of oracle rounds, after which the market stands still.
-    With --json one object is printed once the chain is ready.
+    Writes the addresses file, but never over a file that a devnet did not write. Replays a tape of oracle rounds; after
+    its end, prices do not change. With --json, prints one object when the chain is ready.
     """
     settings = read_settings(options)
     if rate_assets and (pools or fork_url is not None):
-        raise click.UsageError("--rate-assets makes its own pools; leave out --pool and --fork")
+        raise click.UsageError("--rate-assets creates its own pools: omit --pool and --fork.")
     if fork_url == _OF_THE_SETTINGS:
         fork_url = settings.rpc_url.get_secret_value()
     file = settings.deployment
@@ -164,35 +143,35 @@ def devnet(
             return
         check_devnets(file)
         prove_writable(file)
-        tape = _tape(folder, seed, days, since, until)
+        rounds = open_tape(tape, seed, days, since, until)
         with shown.status("Starting the chain, building its market, deploying the vault …"):
-            of_node = NodeSettings(kind=kind, port=port, genesis_at=tape.start - _BUILD_SECONDS)
+            of_node = NodeSettings(kind=kind, port=port, genesis_at=rounds.start - _BUILD_SECONDS)
             node = stack.enter_context(Node.start(of_node))
             chain = LocalChain(stack.enter_context(node.rpc()))
             rates = None
             if rate_assets:
-                eth_usd_e8 = tape.first_prices_e8.get(_ETH_FEED)
+                eth_usd_e8 = rounds.first_prices_e8.get(_ETH_FEED)
                 if eth_usd_e8 is None:
-                    raise MarketMismatch("feed of WETH", "one named on the tape", None)
+                    raise MarketMismatch("feed of WETH", "a feed of the tape", None)
                 rates = build_rate_environment(chain, band_bps=band_bps, eth_usd_e8=eth_usd_e8)
                 environment = rates.environment
             else:
                 snapshots = [of_class(load_pool(path), UniswapV3Pool) for path in pools]
-                environment = build_environment(chain, tape.first_prices_e8, snapshots, band_bps=band_bps)
-            _fill_pockets(environment)
+                environment = build_environment(chain, rounds.first_prices_e8, snapshots, band_bps=band_bps)
+            _fund_accounts(environment)
             replace(environment.deployment, rpc_url=node.url).save(file)
         _report(environment, node, file, as_json)
         steps = _Steps(environment.market, shown, rates)
         if speed:
-            _play(steps, tape, speed, shown, stopped)
-        shown.print("The market stands still. Ctrl-C ends the chain.")
+            _play(steps, rounds, speed, shown, stopped)
+        shown.print("Prices do not change any more. Press Ctrl-C to stop the chain.")
         while not stopped.wait(_REFRESH_SECONDS):
             steps.step(environment.market.prices_e8, chain.now() + 1)
 
 
 @contextmanager
 def _until_signalled() -> Iterator[threading.Event]:
-    """An event that SIGINT and SIGTERM set; a second one interrupts."""
+    """An event that SIGINT or SIGTERM sets. A second signal raises KeyboardInterrupt."""
     stopped = threading.Event()
 
     def on_signal(_number: int, _frame: object) -> None:
@@ -209,14 +188,7 @@ def _until_signalled() -> Iterator[threading.Event]:
             signal.signal(number, handler)
 
 
-def _tape(folder: Path | None, seed: int, days: float, since: str | None, until: str | None) -> Tape:
-    tape = synthetic(seed, days) if folder is None else load_folder(folder)
-    if _USDC_FEED not in tape.feeds:
-        tape = tape.with_constant(_USDC_FEED, 10**8, 86_400)
-    return tape if since is None and until is None else tape.cut(since, until)
-
-
-def _fill_pockets(environment: DevEnvironment) -> None:
+def _fund_accounts(environment: DevEnvironment) -> None:
     for actor in Actor:
         for token in environment.deployment.tokens:
             amount_raw = raw_for_usd(environment.market, token.symbol, _POCKET_USD)
@@ -224,7 +196,7 @@ def _fill_pockets(environment: DevEnvironment) -> None:
 
 
 def _play(market: _Steps, tape: Tape, speed: float, shown: Console, stopped: threading.Event) -> None:
-    """Play the tape at so many steps a second; people's transactions come in between."""
+    """Replay the tape at `speed` steps per second. Transactions of users are mined between the steps."""
     steps = list(tape.steps())
     columns = (
         TextColumn("{task.description}"),
@@ -244,7 +216,7 @@ def _play(market: _Steps, tape: Tape, speed: float, shown: Console, stopped: thr
 
 
 class _Steps:
-    """The market's steps. Who plays with the chain may break the market (pause a token, empty a pool): that ends neither, and is said once."""
+    """Steps of the market. If a user makes a step fail (pauses a token, drains a pool), it is reported once."""
 
     def __init__(self, market: DevMarket, shown: Console, rates: RateEnvironment | None = None) -> None:
         self.market = market
@@ -254,7 +226,7 @@ class _Steps:
         self._earned_at: int | None = None
 
     def step(self, prices_e8: Mapping[str, int], at: int) -> None:
-        """Play one, or say why it cannot be played."""
+        """Apply one step of the tape, or report why it failed."""
         refusal = ""
         try:
             if self.rates is not None:
@@ -263,11 +235,11 @@ class _Steps:
         except ContractReverted as refused:
             refusal = str(refused)
         if refusal and refusal != self._refusal:
-            self.shown.print(f"No price or pool moves for now. {refusal}", soft_wrap=True)
+            self.shown.print(f"The market step failed; prices and pools do not change. {refusal}", soft_wrap=True)
         self._refusal = refusal
 
     def _prices_at_rates_e8(self, rates: RateEnvironment, prices_e8: Mapping[str, int], at: int) -> dict[str, int]:
-        """Prices of the wrappers at the newest price of ether; once a day both earn."""
+        """Prices of all tokens at the newest price of ether. Once a day, both wrapped tokens earn their yield."""
         if self._earned_at is None:
             self._earned_at = at
         elif at - self._earned_at >= _DAY_SECONDS:
@@ -289,23 +261,23 @@ def _report(environment: DevEnvironment, node: Node, file: Path, as_json: bool) 
             }
         )
         return
-    table = WholeTable(title=f"A local chain at {node.url}", title_justify="left")
-    for heading in ("who", "--account", "address"):
+    table = WholeTable(title=f"Local chain at {node.url}", title_justify="left")
+    for heading in ("role", "--account", "address"):
         table.add_column(heading)
     for actor in Actor:
         table.add_row(actor.name.lower().replace("_", " "), str(actor.value), actor.address)
     out = console()
     out.print(table)
-    out.print(f"Everyone has ${_POCKET_USD:,} of each of ", end="")
+    out.print(f"Each account has ${_POCKET_USD:,} of each of ", end="")
     out.print(", ".join(token.symbol for token in environment.deployment.tokens), end=", and ether.\n")
-    out.print(f"The vault is {environment.vault}; {file} names all addresses. In another terminal:\n")
+    out.print(f"Vault: {environment.vault}. {file} contains all addresses. In another terminal:\n")
     for line in _hints(node, file, environment):
         out.print(f"  {line}", soft_wrap=True)
     out.print()
 
 
 def _hints(node: Node, file: Path, environment: DevEnvironment) -> list[str]:
-    """What the other commands must be told, as lines of .env, and what to try."""
+    """Environment variables that the other commands need, and commands to try."""
     dollar = environment.deployment.token("USDC") or environment.deployment.listed("USDe")
     hints = [f"REBALANCER_RPC_URL={node.url}", f"REBALANCER_DEPLOYMENT={file}"]
     return [
@@ -321,6 +293,6 @@ def _report_fork(node: Node, as_json: bool) -> None:
         print_json({"rpc_url": node.url, "chain_id": node.settings.chain_id})
         return
     out = console()
-    out.print(f"A fork at {node.url}, with chain id {node.settings.chain_id}. To deploy onto it:")
+    out.print(f"Fork at {node.url}, chain ID {node.settings.chain_id}. To deploy to it:")
     out.print(f"  rebalancer --rpc-url {node.url} deploy --chain chain.toml", soft_wrap=True)
-    out.print("Ctrl-C ends it.")
+    out.print("Press Ctrl-C to stop the chain.")

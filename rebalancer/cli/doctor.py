@@ -24,7 +24,10 @@ _MARKS = {True: ("✓", "green"), False: ("✗", "red"), None: ("?", "yellow")}
 @json_option
 @click.pass_context
 def doctor(ctx: click.Context, as_json: bool) -> None:
-    """Check the settings, and the files and contracts that they name, for each chain. Changes nothing. Exits with 1 if a check fails or cannot run."""
+    """Check the settings, and the files and contracts that they name, for each chain.
+
+    Changes nothing. Exits with 1 if a check fails or cannot run.
+    """
     found = _chains(ctx.obj)
     if isinstance(found, ConfigError):
         findings = diagnose(found)

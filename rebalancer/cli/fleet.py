@@ -1,4 +1,4 @@
-"""`rebalancer fleet`: many machines that keep the same vaults, joined by Redis."""
+"""`rebalancer fleet`: several machines that manage the same vaults and share Redis."""
 
 from __future__ import annotations
 
@@ -45,7 +45,8 @@ log = structlog.get_logger("rebalancer.fleet")
 def fleet() -> None:
     """Run the keeper on several machines: workers evaluate, one leader with a lease for each signer sends.
 
-    All machines have the same settings and the same Redis (fleet.redis_url); each has its own journal. Any of them may stop at any time.
+    All machines have the same settings and the same Redis (fleet.redis_url); each has its own journal. Any of them may
+    stop at any time.
     """
 
 
@@ -54,13 +55,14 @@ def fleet() -> None:
 def worker(options: Any) -> None:
     """Evaluate vaults for the leader. Sends nothing and needs no key.
 
-    When stopped, it finishes the current evaluation and exits with 0; any other exit code is a failure. Logs go to standard error.
+    When stopped, it finishes the current evaluation and exits with 0; any other exit code is a failure. Logs go to
+    standard error.
     """
     chains = read_chains(options)
     set_up_logs(*chains)
     common = chains[0].fleet
     if common.redis_url is None:
-        raise ConfigError("fleet.redis_url", "", "a worker needs the Redis of its fleet; set it")
+        raise ConfigError("fleet.redis_url", "", "a worker needs the fleet's Redis; set its URL")
     url, name = common.redis_url.get_secret_value(), instance_name(common.worker_name)
     with noting_the_outbox(), ExitStack() as stack:
         state = RedisState(url, common.name)
@@ -79,7 +81,7 @@ async def _serve(url: str, fleet_name: str, workers: Sequence[Worker]) -> None:
         loop.add_signal_handler(number, stopping.set)
 
     def retry_pools() -> None:
-        # In a thread: a worker that is at an answer holds its lock.
+        # In a thread: a worker holds its lock during an evaluation.
         for one in workers:
             loop.run_in_executor(None, one.retry_pools)
 
@@ -102,8 +104,9 @@ async def _serve(url: str, fleet_name: str, workers: Sequence[Worker]) -> None:
 def leader(options: Any, workers: int, account: int | None, as_json: bool) -> None:
     """Acquire the lease of every signing account, then rebalance from the workers' results.
 
-    Run two or more leaders for hot standby: one leads, the others wait. Exit codes: 0 stopped by a signal, 25 lease lost, others as for
-    `keeper run`. Logs go to standard error; --json prints one line on standard output for each decision.
+    Run two or more leaders for hot standby: one leads, the others wait. Exit codes: 0 stopped by a signal, 25 lease
+    lost, others as for `keeper run`. Logs go to standard error; --json prints one line on standard output for each
+    decision.
     """
     chains = read_chains(options)
     set_up_logs(*chains)
@@ -116,7 +119,7 @@ def leader(options: Any, workers: int, account: int | None, as_json: bool) -> No
         stack.callback(state.close)
         signers = {each.chain_id: _signers(each, account) for each in chains}
         accounts = [(chain, one.address) for chain, some in signers.items() for one in some]
-        # Whoever leads serves a keeper's own pages in place of a standby's.
+        # The leader serves a keeper's pages instead of a standby's.
         with _stopped() as stopping, served("standby", name, chains) as standing:
             held = stack.enter_context(leading(state, accounts, name, common.lease_seconds, stopping, standing))
         if held is None:
@@ -131,11 +134,11 @@ def leader(options: Any, workers: int, account: int | None, as_json: bool) -> No
         )
         held.when_lost(supervisor.stop)
         supervisor.run()
-        held.check()  # who stopped because it lost a lease says so
+        held.check()  # raises LeaseLost if that is why the supervisor stopped
 
 
 class _Made:
-    """How a leader's keepers are made, once it leads."""
+    """Maker of a leader's keepers, once it holds the leases."""
 
     def __init__(
         self,
@@ -158,7 +161,7 @@ class _Made:
         stack: ExitStack,
         observers: Sequence[Observer],
     ) -> Keeper:
-        """The keeper of one chain; what is to be closed after it is on the stack."""
+        """The keeper of one chain. The stack closes what the keeper uses."""
         session = stack.enter_context(Session(settings))
         vaults = session.vaults(None)
         ledger = self.held.ledger(settings.chain_id, [signer.address for signer in signers])
@@ -205,23 +208,23 @@ def _worker(settings: Settings, name: str, state: SharedState, stack: ExitStack)
 
 
 def _signers(settings: Settings, account: int | None) -> list[Signer]:
-    """Who signs on a chain."""
+    """The keeper's signers on a chain."""
     with Session(settings) as session:
         return session.keepers(account)
 
 
 @contextmanager
 def _stopped() -> Iterator[threading.Event]:
-    """Set by the first SIGINT or SIGTERM."""
+    """An event that the first SIGINT or SIGTERM sets."""
     stopping = threading.Event()
-    # A handler may run while the event's own lock is held, and would wait for itself: a queue of this kind may be put to at any moment.
+    # A handler may run while the event's lock is held, and would deadlock. A SimpleQueue is safe in a handler.
     request: SimpleQueue[bool] = SimpleQueue()
 
-    def stop_when_asked() -> None:
+    def stop_on_request() -> None:
         if request.get():
             stopping.set()
 
-    threading.Thread(target=stop_when_asked, name="signals", daemon=True).start()
+    threading.Thread(target=stop_on_request, name="signals", daemon=True).start()
     numbers = (signal.SIGINT, signal.SIGTERM)
     before = {number: signal.signal(number, lambda *_: request.put(True)) for number in numbers}
     try:

@@ -1,7 +1,7 @@
-"""How are numbers and results shown, to people and to programs?
+"""Formats of numbers and results, for people and for programs.
 
-For programs: JSON with stable keys, every whole number as a string, because JSON's own lose digits
-above 2^53. For people: exact decimals, tables, colour where there is a terminal.
+Programs get JSON with stable keys and every integer as a string, because many JSON readers lose digits above 2^53.
+People get exact decimals and tables, in color on a terminal.
 """
 
 from __future__ import annotations
@@ -35,32 +35,32 @@ __all__ = [
 ]
 
 NOTHING = "-"
-"""What stands where there is no number."""
+"""Shown in place of a missing number."""
 
 _PLAIN_WIDTH = 140
-"""Columns where there is no terminal: wide enough for a transaction hash beside its name."""
+"""Columns if the output is not a terminal: enough for a transaction hash and its label."""
 
 
 class _WholeConsole(Console):
-    """A console that breaks lines between words alone: a hash that is longer than a line stays whole, so that it can be copied."""
+    """A console that breaks lines only between words: a hash longer than a line stays whole and can be copied."""
 
     def print(self, *objects: Any, **options: Any) -> None:
         options.setdefault("crop", False)
         if any(_longest_word(_text(one)) > self.width for one in objects if isinstance(one, str | Text)):
-            options.setdefault("overflow", "ignore")  # the terminal breaks it where it must
+            options.setdefault("overflow", "ignore")  # the terminal wraps it
         super().print(*objects, **options)
 
 
 def console() -> Console:
-    """Standard output, for people. Strings are shown as they are: what has a style is a `Text`."""
+    """Standard output, for people. Strings print unchanged; styled text is a `Text`."""
     width = None if sys.stdout.isatty() else _PLAIN_WIDTH
     return _WholeConsole(width=width, highlight=False, markup=False, emoji=False)
 
 
 class WholeTable(Table):
-    """A table that cuts no number and no address, however narrow the terminal is.
+    """A table that never cuts a number or an address, however narrow the terminal is.
 
-    Cells wrap between words alone. Where not even that fits, each row is written as lines of heading and cell.
+    Cells wrap only between words. If the table still does not fit, each row prints as lines of heading and cell.
     """
 
     def __rich_console__(self, console: Console, options: ConsoleOptions) -> Iterator[Any]:
@@ -70,7 +70,7 @@ class WholeTable(Table):
             yield from self._lines(options.max_width)
 
     def _fits(self, width: int) -> bool:
-        """Whether every column can be as wide as its longest word; where they cannot have all they want, what is left is shared."""
+        """Whether every column can be as wide as its longest word. Sets the columns' widths if space is short."""
         _, right, _, left = self.padding
         borders = len(self.columns) + 1 if self.box else 0
         edges = 0 if self.pad_edge else left + right
@@ -106,7 +106,7 @@ class WholeTable(Table):
 
 
 def pairs() -> WholeTable:
-    """A table of names and values without a frame."""
+    """A table of labels and values without a frame."""
     table = WholeTable(box=None, show_header=False, pad_edge=False, padding=(0, 2, 0, 0))
     table.add_column(no_wrap=True)
     table.add_column()
@@ -114,7 +114,7 @@ def pairs() -> WholeTable:
 
 
 def _whole(line: Text, width: int) -> Text:
-    """A line whose words are not broken, if one is longer than the terminal is wide: that one then breaks it."""
+    """A line whose words stay whole. If a word is longer than the terminal is wide, the terminal wraps it."""
     if _longest_word(line) > width:
         line.overflow, line.no_wrap = "ignore", True
     return line
@@ -125,7 +125,7 @@ def _longest_word(text: Text) -> int:
 
 
 def _texts(column: Column) -> list[str]:
-    """What stands in a column, line by line."""
+    """All lines of text in a column."""
     cells = [_text(cell).plain for cell in (column.header, *column.cells)]
     return [line for cell in cells for line in cell.splitlines()]
 
@@ -135,7 +135,7 @@ def _text(cell: RenderableType) -> Text:
 
 
 def plain(value: Any) -> Any:
-    """A result as JSON has it: dataclasses as objects, whole numbers as strings, those that stand for something by its name."""
+    """A result as JSON values: dataclasses as objects, integers as strings, integer enums by name."""
     if isinstance(value, bool | None):
         return value
     if isinstance(value, Enum):
@@ -154,12 +154,12 @@ def plain(value: Any) -> Any:
 
 
 def print_json(value: Any) -> None:
-    """A result on standard output, for programs."""
+    """Print a result as JSON on standard output."""
     click.echo(json.dumps(plain(value), indent=2))
 
 
 def amount(raw: int, decimals: int, most_decimals: int | None = None) -> str:
-    """Raw units as whole tokens: exact, or cut after `most_decimals` (a cut is marked)."""
+    """Raw units as whole tokens: exact, or cut after `most_decimals` decimals and marked with …"""
     sign = "-" if raw < 0 else ""
     whole, rest = divmod(abs(raw), 10**decimals)
     text = f"{rest:0{decimals}d}".rstrip("0") if decimals else ""
@@ -169,19 +169,19 @@ def amount(raw: int, decimals: int, most_decimals: int | None = None) -> str:
 
 
 def usd(value_e18: int, decimals: int = 2) -> str:
-    """USD times 1e18, rounded to the nearest cent or what else is asked for."""
+    """USD times 1e18 as dollars, rounded to the nearest cent, or to `decimals`."""
     text = _rounded(value_e18, decimals)
     return f"{_sign(value_e18, text)}${text}"
 
 
 def percent(fraction_e18: int, decimals: int = 2, *, plus: bool = False) -> str:
-    """Parts of 1e18 as a percentage, rounded to the nearest; `plus` also marks what is above 0."""
+    """A fraction of 1e18 as a percentage, rounded to the nearest. `plus` adds a sign to positive values."""
     text = _rounded(100 * fraction_e18, decimals)
     return f"{_sign(fraction_e18, text, plus=plus)}{text} %"
 
 
 def _sign(number: int, rounded: str, *, plus: bool = False) -> str:
-    """Of what is rounded to 0 there is none."""
+    """The sign to show; a value that rounds to 0 has none."""
     if not rounded.strip("0.,"):
         return ""
     return "-" if number < 0 else "+" if plus else ""

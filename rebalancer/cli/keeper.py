@@ -1,4 +1,4 @@
-"""`rebalancer keeper`: rebalances the vaults until it is stopped."""
+"""`rebalancer keeper`: the keeper process, which rebalances vaults until it is stopped."""
 
 from __future__ import annotations
 
@@ -57,9 +57,9 @@ def run(
 ) -> None:
     """Evaluate the vaults in every new block, and rebalance those that are outside their bands.
 
-    Without --vault, all vaults in the settings or the addresses file. The first Ctrl-C finishes the current tick; a second aborts it.
-    Exit codes: 0 stopped by a signal, 130 aborted, 20 to 23 stopped by itself, others could not start. Logs go to standard error;
-    --json prints one line on standard output for each decision.
+    Without --vault, manages all vaults in the settings or the addresses file. The first Ctrl-C finishes the current
+    tick; a second aborts it. Exit codes: 0 stopped by a signal, 130 aborted, 20 to 23 stopped by itself, others could
+    not start. Logs go to standard error; --json prints one line on standard output for each decision.
     """
     chains = read_chains(options)
     set_up_logs(*chains)
@@ -71,9 +71,9 @@ def run(
         if once:
             for settings in chains:
                 with ExitStack() as opened:
-                    machine = _opened(settings, request, opened, ())
-                    machine.start()
-                    for decision in machine.tick():
+                    keeper = _opened(settings, request, opened, ())
+                    keeper.start()
+                    for decision in keeper.tick():
                         if on_decision_line:
                             on_decision_line(decision)
             return
@@ -90,16 +90,16 @@ def run(
 
 @contextmanager
 def noting_the_outbox() -> Iterator[None]:
-    """Within it, whoever abandons the looks under way is told what becomes of what was sent."""
+    """Add to a KeyboardInterrupt a note on the transactions that were already sent."""
     try:
         yield
     except KeyboardInterrupt as stop:
-        stop.add_note("What was sent stands in the outbox (`rebalancer tx list`); the next start settles it.")
+        stop.add_note("Sent transactions are in the outbox (`rebalancer tx list`); the next start resolves them.")
         raise
 
 
 def _recorders(chains: Sequence[Settings]) -> list[Recorder]:
-    """One for each file that is named, of the chains that name it."""
+    """One recorder for each configured file, with the chains that use it."""
     chain_ids: dict[Path, list[int]] = {}
     for settings in chains:
         if settings.keeper.record_file is not None:
@@ -108,7 +108,7 @@ def _recorders(chains: Sequence[Settings]) -> list[Recorder]:
 
 
 def _opened(settings: Settings, request: RunOptions, stack: ExitStack, observers: Sequence[Observer]) -> Keeper:
-    """The keeper of one chain; what is to be closed after it is on the stack."""
+    """The keeper of one chain. The stack closes what the keeper uses."""
     session = stack.enter_context(Session(settings))
     vaults = session.vaults(request.vault)
     outbox = None if request.dry_run else stack.enter_context(outbox_of(settings))

@@ -16,14 +16,14 @@ from rebalancer.texts import safe_text
 __all__ = ["set_up_logs"]
 
 _LONGEST_VALUE = 4_000
-"""Characters of one value: a list of many addresses fits."""
+"""Maximum length of one value, in characters: a list of many addresses fits."""
 
 
 def set_up_logs(settings: Settings, *others: Settings) -> None:
-    """Send the program's logs to standard error, in the format and from the level the settings name.
+    """Send the program's logs to standard error, with the format and the minimum level of the settings.
 
-    Whatever part of a line is a secret of these settings, or of `others` (further chains'), is left out, even if a node or a
-    library put it there.
+    Secrets of these settings and of `others` (the settings of other chains) are removed from each line, even if a node
+    or a library wrote them.
     """
     style = settings.log_format
     if style == "auto":
@@ -51,12 +51,12 @@ def set_up_logs(settings: Settings, *others: Settings) -> None:
 
 
 def _without_nothing(_logger: Any, _method: str, event: MutableMapping[str, Any]) -> MutableMapping[str, Any]:
-    """Leaves out what has no value: `tx=None` says nothing."""
+    """Remove keys without a value, such as `tx=None`."""
     return {key: value for key, value in event.items() if value is not None}
 
 
 def _in_one_line(_logger: Any, _method: str, event: MutableMapping[str, Any]) -> MutableMapping[str, Any]:
-    """Makes what nodes, contracts and libraries wrote safe: it begins no line of its own and steers no terminal."""
+    """Escape text from nodes, contracts and libraries: it cannot start a new line or control the terminal."""
     for key, value in event.items():
         if isinstance(value, str | BaseException):
             event[key] = safe_text(str(value), _LONGEST_VALUE)
@@ -64,7 +64,7 @@ def _in_one_line(_logger: Any, _method: str, event: MutableMapping[str, Any]) ->
 
 
 def _without_secrets(renderer: Any, clean: Redactor) -> Any:
-    """The renderer, with each finished line cleaned: also of what is in a traceback."""
+    """The renderer with secrets removed from each finished line, including a traceback."""
 
     def render(logger: Any, method: str, event: MutableMapping[str, Any]) -> str:
         return clean(renderer(logger, method, event))

@@ -1,8 +1,8 @@
-"""The program `rebalancer`: its commands, its first options, and failures as sentences and exit codes.
+"""Program `rebalancer`: its commands, the options before the command, error messages and exit codes.
 
-Commands are imported when they are run, so that help and the shell's completion answer at once. Every
-expected failure, including a refusal of the operating system, prints one sentence on stderr (an object under --json) and exits with
-the code of its error class. 130 means that the user aborted the command, 70 that this program has a bug.
+Commands are imported when they run, so that help and shell completion are fast. Every expected failure, including an
+error of the operating system, prints one sentence on standard error (an object with --json) and exits with the code of
+its error class. 130 means that the user aborted the command, 70 that this program has a bug.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ from rebalancer.texts import safe_text
 
 __all__ = ["main", "root"]
 
-EXIT_MISTAKE = 70
+EXIT_BUG = 70
 """EX_SOFTWARE of sysexits.h."""
 
 _LONGEST_ERROR = 5_000
@@ -66,7 +66,7 @@ _COMMANDS: Mapping[str, _Lazy] = {
 
 
 class _Root(Group):
-    """The commands, and the one place where failures become sentences and exit codes."""
+    """The root command. It alone turns failures into sentences and exit codes."""
 
     def list_commands(self, ctx: click.Context) -> list[str]:  # noqa: ARG002 (click's)
         return list(_COMMANDS)
@@ -89,16 +89,16 @@ class _Root(Group):
         except (RebalancerError, OSError) as error:
             from rebalancer.cli.remedies import sentence
 
-            # Whoever reads our output has closed it: click ends quietly.
+            # The reader of a pipe has closed it: click then exits quietly.
             if ctx.params["debug"] or isinstance(error, BrokenPipeError):
                 raise
             reported = SystemRefused.of(error) if isinstance(error, OSError) else error
-            _say_error(ctx, type(reported).__name__, sentence(reported), reported.exit_code)
+            _print_error(ctx, type(reported).__name__, sentence(reported), reported.exit_code)
             ctx.exit(reported.exit_code)
         except KeyboardInterrupt as stop:
-            # Whoever was interrupted notes what is left: a transaction under way, an allowance.
+            # Notes of the interrupted code: a pending transaction, an allowance.
             notes = [_without_secrets(ctx, note) for note in getattr(stop, "__notes__", ())]
-            click.echo(" ".join(("Abandoned.", *notes)), err=True)
+            click.echo(" ".join(("Aborted.", *notes)), err=True)
             ctx.exit(EXIT_ABANDONED)
         except (click.ClickException, click.exceptions.Exit, click.Abort):
             raise
@@ -106,39 +106,35 @@ class _Root(Group):
             if ctx.params["debug"]:
                 raise
             what = (
-                f"This is a mistake of the program ({type(error).__name__}: {error}): "
-                "run it again as `rebalancer --debug …` to see where, and report that."
+                f"This is a bug in rebalancer ({type(error).__name__}: {error}): "
+                "run the command again as `rebalancer --debug …` and report the traceback."
             )
-            _say_error(ctx, type(error).__name__, what, EXIT_MISTAKE)
-            ctx.exit(EXIT_MISTAKE)
+            _print_error(ctx, type(error).__name__, what, EXIT_BUG)
+            ctx.exit(EXIT_BUG)
 
 
-def _say_error(ctx: click.Context, kind: str, text: str, exit_code: int) -> None:
-    """One line on standard error: a sentence, or for whoever asked for JSON an object."""
+def _print_error(ctx: click.Context, kind: str, text: str, exit_code: int) -> None:
+    """Print one line on standard error: a sentence, or with --json an object."""
     text = safe_text(_without_secrets(ctx, text), _LONGEST_ERROR)
     if ctx.meta.get(JSON_ASKED):
         text = json.dumps({"error": kind, "sentence": text, "exit_code": exit_code})
         click.echo(text, err=True)
     else:
-        click.echo(f"{_red('error:')} {text}", err=True)
+        click.echo(f"{click.style('error:', fg='red', bold=True)} {text}", err=True)
 
 
 def _without_secrets(ctx: click.Context, text: str) -> str:
-    """A text that others may have written, without what is secret in the settings."""
+    """A text without the secrets of the settings, which a node or a library may have put into it."""
     from rebalancer.cli.session import read_chains
     from rebalancer.errors import RebalancerError
     from rebalancer.redact import Redactor
 
     if ctx.obj is None:
-        return text  # nothing was read yet
+        return text  # no settings were read yet
     try:
         return Redactor.of(*read_chains(ctx.obj))(text)
     except RebalancerError:
-        return text  # they cannot be read, so nobody was asked with them
-
-
-def _red(text: str) -> str:
-    return click.style(text, fg="red", bold=True)
+        return text  # invalid settings were never used
 
 
 @click.group(
@@ -189,7 +185,7 @@ def root(
     Settings come from these options, the environment (REBALANCER_…), .env and rebalancer.toml, in this order of
     precedence. `rebalancer doctor` checks them.
     """
-    # A key or a password is in no core dump, of this process or of what it starts.
+    # No core dumps, of this process or of its children: they could contain a key or a password.
     resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
     ctx.obj = Options(config, rpc_url, chain_id, deployment, debug)
 
@@ -198,6 +194,6 @@ def main() -> NoReturn:
     """The program `rebalancer`."""
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, TextIOWrapper):
-            stream.reconfigure(errors="replace")  # a terminal that knows no such sign shows another
+            stream.reconfigure(errors="replace")  # replaces characters that the terminal cannot show
     root.main(args=sys.argv[1:], prog_name="rebalancer")
     raise AssertionError("click ends the program")

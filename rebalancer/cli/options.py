@@ -32,14 +32,14 @@ class _Address(click.ParamType):
 
         text = str(value)
         if not (text.startswith("0x") and is_hex_address(text)):
-            self.fail(f"{text!r} is not an address of 0x and 40 hexadecimal digits.", param, ctx)
+            self.fail(f"{text!r} is not an address: 0x and 40 hexadecimal digits.", param, ctx)
         if text not in (text.lower(), "0x" + text[2:].upper()) and not is_checksum_address(text):
-            self.fail(f"the capital letters of {text} are not those of its checksum.", param, ctx)
+            self.fail(f"the capital letters of {text} do not match its checksum.", param, ctx)
         return text.lower()
 
 
 def address_option(name: str, help_text: str, default: str | None = None) -> Callable[[F], F]:
-    """An option that takes an address. `default` describes the value used without it; without `default` the option is required."""
+    """An option that takes an address. `default` describes the value without the option; None makes it required."""
     return click.option(
         name,
         type=_Address(),
@@ -66,7 +66,7 @@ def sending_options(command: F) -> F:
 
 
 def _note_json(ctx: click.Context, _param: click.Parameter, value: bool) -> bool:
-    ctx.meta[JSON_ASKED] = value  # so errors are JSON, too
+    ctx.meta[JSON_ASKED] = value  # errors are JSON, too
     return value
 
 

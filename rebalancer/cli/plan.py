@@ -1,4 +1,4 @@
-"""`rebalancer plan`: what the keeper would do now, its cost and its reason, as tables and as a picture."""
+"""`rebalancer plan`: the trades that the keeper would make now, with cost and reason, as tables and as a picture."""
 
 from __future__ import annotations
 
@@ -45,20 +45,20 @@ __all__ = ["plan"]
 def plan(options: Any, vault: str | None, account: int | None, as_json: bool, picture: Path | None) -> None:
     """Show the trades that the keeper would make now, their cost, and the reason. Sends nothing."""
     if picture is not None:
-        from rebalancer.lab.chart import check_chart  # matplotlib takes its time to load
+        from rebalancer.lab.chart import check_chart  # matplotlib loads slowly
 
         check_chart(picture)
     with Session.open(options) as session:
         address = session.vault(vault)
         set_up_logs(session.settings.model_copy(update={"log_level": "warning"}))
-        machine = Keeper(
+        keeper = Keeper(
             session.rpc,
             KeeperContext.of(session.deployment, [address]),
             [session.observer(session.settings.keeper, account)],
             None,
             keeper_options(session.settings, RunOptions(dry_run=True)),
         )
-        (decision,) = machine.tick()
+        (decision,) = keeper.tick()
         if as_json:
             print_json(decision_as_json(decision))
         else:
@@ -73,11 +73,11 @@ def _draw(decision: Decision, picture: Path, *, quiet: bool) -> None:
         if not quiet:
             console().print("There is no plan to draw.")
         return
-    from rebalancer.lab.flow_chart import flow_chart  # matplotlib takes its time to load
+    from rebalancer.lab.flow_chart import flow_chart  # matplotlib loads slowly
 
     path = flow_chart(decision.plan, picture)
     if not quiet:
-        console().print(f"Drawn to {path}.")
+        console().print(f"The picture was written to {path}.")
 
 
 def _show(session: Session, decision: Decision) -> None:
@@ -94,19 +94,19 @@ def _show(session: Session, decision: Decision) -> None:
     if found.settlement is not None:
         out.print(_checks(snapshot, found, found.settlement))
     out.print(
-        f"At most {_part(found.certificate.gap)} short of the best there could be over the pools "
-        f"that earn their gas ({_part(found.certificate.gap_before_rounding)} before rounding)."
+        f"The best possible plan over the pools that are worth their gas is better by at most "
+        f"{_part(found.certificate.gap)} ({_part(found.certificate.gap_before_rounding)} before rounding)."
     )
 
 
 def _part(part: float) -> str:
-    return f"{part:.1e} of what is sold" if part else "nothing"
+    return f"{part:.1e} of the value sold" if part else "0"
 
 
 def _checks(snapshot: VaultSnapshot, found: Plan, after: Settlement) -> WholeTable:
-    """What the vault's own checks will compute, beside what they allow."""
-    table = WholeTable(title="What the vault will find", title_justify="left")
-    for heading in ("check", "now", "after", "allowed"):
+    """Results of the vault's own checks after the plan, and their limits."""
+    table = WholeTable(title="Checks of the vault", title_justify="left")
+    for heading in ("check", "now", "after", "limit"):
         table.add_column(heading, justify="left" if heading == "check" else "right")
     policy = snapshot.policy
     lost_e18 = after.loss_e18 * E18 // after.sold_e18
@@ -120,14 +120,14 @@ def _checks(snapshot: VaultSnapshot, found: Plan, after: Settlement) -> WholeTab
     ):
         spent_e18 = max(0, budget_bps * (E18 // BPS) - left_e18)
         cells = [percent(spent_e18), percent(level_e18)]
-        bound = " (binds)" if (found.bound_by or "-") in name else ""
+        bound = " (limits this plan)" if (found.bound_by or "-") in name else ""
         table.add_row(Text.assemble(name, (bound, "yellow")), *cells, bps_text(budget_bps))
     return table
 
 
 def _trades(session: Session, snapshot: VaultSnapshot, found: Plan) -> WholeTable:
     table = WholeTable(title="Trades", title_justify="left")
-    for heading in ("asset", "sells", "buys", "at least"):
+    for heading in ("asset", "sold", "bought", "minimum bought"):
         table.add_column(heading, justify="left" if heading == "asset" else "right")
     for i, asset in enumerate(snapshot.basket.assets):
         cells = (found.sales_raw[i], found.expected_buys_raw[i], found.min_buys_raw[i])
@@ -162,9 +162,9 @@ def _costs(snapshot: VaultSnapshot, found: Plan) -> WholeTable:
         for raw, price, unit in zip(found.sales_raw, snapshot.basket.prices_e18, snapshot.basket.units, strict=True)
     )
     table = WholeTable(title="Cost by cause", title_justify="left")
-    table.caption = f"bringing this home is worth up to {usd(found.worth_e18)}"
+    table.caption = f"The keeper accepts a cost of at most {usd(found.worth_e18)} for this rebalance."
     table.caption_justify = "left"
-    for heading in ("cause", "cost", "of what is sold"):
+    for heading in ("cause", "cost", "of value sold"):
         table.add_column(heading, justify="left" if heading == "cause" else "right")
     for cause, cost_e18 in (
         ("pool fees", found.cost.fee_e18),
@@ -172,7 +172,7 @@ def _costs(snapshot: VaultSnapshot, found: Plan) -> WholeTable:
         ("gas", found.cost.gas_e18),
         *((("L1 data", found.cost.l1_e18),) if found.cost.l1_e18 else ()),
         ("tip", found.cost.tip_e18),
-        ("all", found.cost.total_e18),
+        ("total", found.cost.total_e18),
     ):
         part = percent(cost_e18 * E18 // sold_e18, 4) if sold_e18 else NOTHING
         table.add_row(cause, usd(cost_e18), part)

@@ -1,4 +1,4 @@
-"""`rebalancer pool`: pools of the chain in the settings, saved as files that the rest of the package quotes, or tried again."""
+"""`rebalancer pool`: snapshots of pools as files, and retries of pools that the keeper excludes."""
 
 from __future__ import annotations
 
@@ -95,8 +95,7 @@ def snapshot(
         (found,) = read_pools(session.rpc, [ref], block, session.settings.chain_id, lens=_lens(session))
         save_pool(found, out)
         if as_json:
-            what = {"pool": found.key, "name": found.name, "kind": found.kind}
-            print_json({**what, "block": block, "file": out})
+            print_json({"pool": found.key, "name": found.name, "kind": found.kind, "block": block, "file": out})
             return
         console().print(f"{_described(found)}, at block {block.number}: {out}")
 
@@ -107,9 +106,9 @@ def snapshot(
 def retry(options: Any, as_json: bool) -> None:
     """Read every pool in the addresses file, and make the keeper on this machine retry the pools that it excludes.
 
-    A keeper excludes a pool while its swaps revert, while its state cannot be read, and after its state differed from its
-    event logs. The keeper retries it at growing intervals; this command makes it retry in the next tick. For a keeper on
-    another machine, or a fleet worker, send SIGHUP (`systemctl reload rebalancer`). Sends no transaction.
+    A keeper excludes a pool while its swaps revert, while its state cannot be read, and after its state differed from
+    its event logs. The keeper retries it at growing intervals; this command makes it retry in the next tick. For a
+    keeper on another machine, or a fleet worker, send SIGHUP (`systemctl reload rebalancer`). Sends no transaction.
     """
     with Session.open(options) as session:
         block, refs = read_block(session.rpc), session.deployment.pools
@@ -117,7 +116,7 @@ def retry(options: Any, as_json: bool) -> None:
         found = read_pools_settled(
             session.rpc, refs, block, session.settings.chain_id, tokens=known, lens=_lens(session)
         )
-        process = _have_it_tried(session.settings.keeper.outbox_file)
+        process = _request_retry(session.settings.keeper.outbox_file)
     reported = [
         (ref.key, "" if isinstance(one, PoolFailure) else _described(one), _why(one))
         for ref, one in zip(refs, found, strict=True)
@@ -127,13 +126,13 @@ def retry(options: Any, as_json: bool) -> None:
         print_json({"block": block, "pools": pools, "keeper_process": process})
         return
     table = WholeTable()
-    for heading in ("pool", "what it is", "why it cannot be read"):
+    for heading in ("pool", "description", "failure"):
         table.add_column(heading)
     for row in reported:
         table.add_row(*row)
     console().print(table)
     if process is None:
-        console().print("No keeper runs on this machine; send SIGHUP to one elsewhere.")
+        console().print("No keeper runs on this machine. On another machine, send SIGHUP to the keeper there.")
     else:
         console().print(f"The keeper (process {process}) retries all pools in its next tick.")
 
@@ -142,11 +141,11 @@ def _why(found: PoolState | PoolFailure) -> str:
     return str(found) if isinstance(found, PoolFailure) else ""
 
 
-def _have_it_tried(outbox: Path) -> int | None:
-    """Send SIGHUP to the keeper that has an outbox open; its process, None if there is none that takes it.
+def _request_retry(outbox: Path) -> int | None:
+    """Send SIGHUP to the keeper that has an outbox open. Returns its process ID, or None if no such keeper runs.
 
     Raises:
-        SystemRefused: it is another user's.
+        SystemRefused: the process belongs to another user.
     """
     process = holder_of(outbox)
     if process is None or not _takes_hangup(process):
@@ -155,13 +154,13 @@ def _have_it_tried(outbox: Path) -> int | None:
         os.kill(process, signal.SIGHUP)
     except OSError as problem:
         why = problem.strerror or str(problem)
-        advice = "run this as its user, or `systemctl reload rebalancer`"
-        raise SystemRefused(f"The keeper (process {process}) cannot be told", why, advice) from None
+        advice = "run this as the user of the keeper, or run `systemctl reload rebalancer`"
+        raise SystemRefused(f"The keeper (process {process}) cannot be signalled", why, advice) from None
     return process
 
 
 def _takes_hangup(process: int) -> bool:
-    """Whether a process handles SIGHUP: any other command that has an outbox open would be ended by it."""
+    """Whether a process handles SIGHUP. The signal would end any other command that has the outbox open."""
     try:
         status = Path(f"/proc/{process}/status").read_text()
     except OSError:
@@ -193,7 +192,7 @@ def _ref(
 
 
 def _lens(session: Session) -> str | None:
-    """UniswapV3Lens, where there is an addresses file that names it."""
+    """Address of UniswapV3Lens, or None if no addresses file names it."""
     try:
         return session.system.uniswap_v3_lens
     except (DeploymentMissing, SystemMissing):

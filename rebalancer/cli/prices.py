@@ -1,4 +1,4 @@
-"""`rebalancer prices`: what the OracleHub says of each token, by each of its sources."""
+"""`rebalancer prices`: each token's price in the OracleHub, from each of its sources."""
 
 from __future__ import annotations
 
@@ -44,8 +44,8 @@ def prices(options: Any, named: tuple[str, ...], as_json: bool) -> None:
             print_json({"block": block, "prices": [_plain(reading) for reading in found]})
             return
         table = WholeTable(title=f"Prices at block {block.number}", title_justify="left")
-        for heading in ("token", "feed", "second source", "apart", "limit", "state"):
-            table.add_column(heading, justify="right" if heading in ("apart", "limit") else "left")
+        for heading in ("token", "feed", "second source", "divergence", "limit", "state"):
+            table.add_column(heading, justify="right" if heading in ("divergence", "limit") else "left")
         for token, reading in zip(tokens, found, strict=True):
             table.add_row(token.symbol, *_row(reading))
         console().print(table)

@@ -1,4 +1,4 @@
-"""`rebalancer replay`: the decisions of a recorded run, repeated."""
+"""`rebalancer replay`: repetition of the decisions of a recorded run."""
 
 from __future__ import annotations
 
@@ -42,8 +42,8 @@ def replay_command(
 ) -> None:
     """Repeat the decisions of a recorded run, and show whether this version decides the same.
 
-    RECORD is a file that a keeper wrote because `keeper.record_file` was set. Needs no node. Exits with 1 if a decision differs, or if the
-    record is damaged; the part before the damage is still repeated and shown.
+    RECORD is a file that a keeper wrote because `keeper.record_file` was set. Needs no node. Exits with 1 if a decision
+    differs, or if the record is damaged; the part before the damage is still repeated and shown.
     """
     if picture is not None:
         check_chart(picture)
@@ -67,7 +67,7 @@ def replay_command(
     if picture is not None:
         path = day_chart(ticks, picture)
         if not as_json:
-            console().print(f"Drawn to {path}.")
+            console().print(f"The picture was written to {path}.")
     if damage is not None:
         raise damage
     if differences:
@@ -75,15 +75,15 @@ def replay_command(
 
 
 def _readable(record: Path) -> tuple[list[Replayed], BadRecords | None]:
-    """The looks of a record up to its end, or up to the line that is damaged.
+    """The ticks of a record up to its end, or up to the damaged line.
 
     Raises:
         RecordsMissing: there is no such file.
-        BadRecords: not even its first line can be read.
+        BadRecords: the first line cannot be read.
     """
     ticks: list[Replayed] = []
     try:
-        ticks.extend(replay(record))  # keeps what comes before a failure
+        ticks.extend(replay(record))  # keeps the ticks before a failure
     except BadRecords as damage:
         if not ticks:
             raise
@@ -92,15 +92,15 @@ def _readable(record: Path) -> tuple[list[Replayed], BadRecords | None]:
 
 
 def _reported(ticks: list[Replayed], vault: str | None, *, show_all: bool) -> list[tuple[Replayed, Reported]]:
-    """The decisions that are to be shown, with their look."""
-    message: dict[tuple[int, str], str] = {}
+    """The decisions to show, each with its tick."""
+    last_reason: dict[tuple[int, str], str] = {}
     found = []
     for tick in ticks:
         for one in tick.decisions:
             key = (tick.chain_id, one.vault)
-            is_news = message.get(key) != one.reason or one.transaction_hash is not None
-            message[key] = one.reason
-            if (is_news or show_all) and vault in (None, one.vault):
+            is_new = last_reason.get(key) != one.reason or one.transaction_hash is not None
+            last_reason[key] = one.reason
+            if (is_new or show_all) and vault in (None, one.vault):
                 found.append((tick, one))
     return found
 
@@ -111,13 +111,13 @@ def _show(
     differences: list[tuple[int, str]],
 ) -> None:
     out = console()
-    table = WholeTable(title="What was decided", title_justify="left")
+    table = WholeTable(title="Decisions", title_justify="left")
     table.add_column("time", no_wrap=True)
     table.add_column("block", justify="right", no_wrap=True)
     table.add_column("vault", no_wrap=True)
     table.add_column("reason", no_wrap=True)
-    table.add_column("off by", justify="right", no_wrap=True)
-    table.add_column("why")
+    table.add_column("drift", justify="right", no_wrap=True)
+    table.add_column("detail")
     for tick, one in reported:
         at = datetime.fromtimestamp(tick.block.timestamp, UTC).strftime("%m-%d %H:%M:%S")
         table.add_row(
@@ -127,13 +127,13 @@ def _show(
     out.print(table)
     again = sum(tick.decided for tick in ticks)
     if not differences:
-        out.print(f"{counted(len(ticks), 'tick')}, {counted(again, 'decision')} made again: all as recorded.")
+        out.print(f"{counted(len(ticks), 'tick')}, {counted(again, 'decision')} repeated: all equal the record.")
         return
     out.print(
-        f"{len(differences):,} of {again:,} decisions would be made otherwise today:",
+        f"{len(differences):,} of {again:,} repeated decisions differ from the record:",
         style="bold red",
     )
     for block, what in differences[:_MOST_DIFFERENCES]:
         out.print(Text(f"  block {block}: {what}"))
     if len(differences) > _MOST_DIFFERENCES:
-        out.print(f"  and {len(differences) - _MOST_DIFFERENCES:,} more; --json has them all")
+        out.print(f"  and {len(differences) - _MOST_DIFFERENCES:,} more; --json shows all")

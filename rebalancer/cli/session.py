@@ -1,4 +1,4 @@
-"""What a command works with: settings, the chain, its addresses, and whoever signs."""
+"""Session of a command: its settings, the chain, the addresses file and the signer."""
 
 from __future__ import annotations
 
@@ -58,29 +58,29 @@ __all__ = [
 ]
 
 _TICK_SECONDS = 15.0
-"""How old what is known of several endpoints may be before they are measured anew."""
+"""Age at which measurements of several endpoints are repeated, in seconds."""
 
 SIGNER = "rebalancer.signer"
-"""Key of a context's `meta`: who signs in place of the settings' account."""
+"""Key of a context's `meta`: the signer that replaces the configured account."""
 
 ETHER = DeployedToken("ETH", ETH, 18)
-"""Native money, where a token is asked for."""
+"""The native currency, as a token."""
 
 
 def read_settings(options: Options) -> Settings:
-    """The settings, with what the command line says above them.
+    """The settings, overridden by the command line.
 
     Raises:
-        ConfigError: something in them is wrong.
+        ConfigError: a setting is not valid.
     """
     return load_settings(options.config, _overrides(options))
 
 
 def read_chains(options: Options) -> tuple[Settings, ...]:
-    """The settings of every chain that is meant: all, or the one that the command line names.
+    """The settings of every selected chain: all chains, or the one that the command line names.
 
     Raises:
-        ConfigError: something in them is wrong.
+        ConfigError: a setting is not valid.
     """
     return load_chains(options.config, _overrides(options))
 
@@ -95,20 +95,20 @@ def _overrides(options: Options) -> dict[str, Any]:
 
 @dataclass
 class Session:
-    """One command's dealings with a chain. A context manager; nothing is asked before it is needed."""
+    """Connection of one command to a chain. A context manager; each part is read when it is first used."""
 
     settings: Settings
     unsigned: Wanted | None = None
-    """Where calls are written down instead of signed."""
+    """Where calls are written instead of signed; None to sign them."""
     notes: list[str] = field(default_factory=list)
-    """Sentences without a full stop that are written down beside them."""
+    """Notes that are written with the calls: sentences without a full stop."""
 
     @classmethod
     def open(cls, options: Options) -> Self:
-        """With the settings that the options leave.
+        """A session with the settings, overridden by the options.
 
         Raises:
-            ConfigError: something in the settings is wrong.
+            ConfigError: a setting is not valid.
             UsageError, SystemRefused: as `Wanted.of`.
         """
         return cls(read_settings(options), Wanted.of(click.get_current_context(silent=True)))
@@ -130,7 +130,7 @@ class Session:
                 self.rpc.close()
 
     def end_if_unsigned(self) -> None:
-        """End the command, where its calls are written down and not sent: with the files, and what they say.
+        """With --unsigned: write the files, show their content and exit the command.
 
         Raises:
             SystemRefused: a file cannot be written.
@@ -141,18 +141,18 @@ class Session:
         ctx = click.get_current_context()
         title = ctx.command_path.partition(" ")[2]
         as_json = bool(ctx.meta.get(JSON_ASKED))
-        assert self.unsigned is not None  # there is no recorder without it  # noqa: S101
+        assert self.unsigned is not None  # a recorder needs it  # noqa: S101
         write_down(self.unsigned, recorder, self, title, self.notes, as_json)
         ctx.exit()
 
     @cached_property
     def _recorder(self) -> CallRecorder:
-        assert self.unsigned is not None  # as `wallet` sees to  # noqa: S101
-        who, cap_wei = WatchOnly(self.unsigned.sender), self.settings.wallet.fee_cap_wei
-        return CallRecorder(self.rpc, who, cap_wei, self.unsigned.valid_seconds)
+        assert self.unsigned is not None  # checked by `wallet`  # noqa: S101
+        account, cap_wei = WatchOnly(self.unsigned.sender), self.settings.wallet.fee_cap_wei
+        return CallRecorder(self.rpc, account, cap_wei, self.unsigned.valid_seconds)
 
     def label(self, address: str) -> str:
-        """An address as people know it: with the symbol of a token, the name of a contract of the system, or that of a vault."""
+        """An address with a name: the symbol of a token, or the name of a system contract or of a vault."""
         with suppress(RebalancerError):
             deployment = self.deployment
             names = {at: name for name, at in deployment.contracts.items()}
@@ -173,10 +173,10 @@ class Session:
 
     @cached_property
     def rpc(self) -> Rpc:
-        """The endpoint, or all of them as one, which refuses to serve another chain than the settings name.
+        """All configured endpoints as one client, which refuses any chain other than the configured one.
 
         Raises:
-            QuorumTooSmall: there are fewer endpoints than must agree.
+            QuorumTooSmall: rpc_quorum is larger than the number of endpoints.
         """
         settings = self.settings
         urls = [url.get_secret_value() for url in (settings.rpc_url, *settings.more_rpc_urls)]
@@ -194,22 +194,22 @@ class Session:
         """The addresses file.
 
         Raises:
-            WrongChain: the endpoint serves another chain than the settings name.
-            DeploymentMissing, DeploymentMalformed: there is none that can be read, or it is of another chain.
+            WrongChain: the endpoint serves a chain other than the configured one.
+            DeploymentMissing, DeploymentMalformed: the file does not exist, is not readable, or is for another chain.
         """
         file, chain_id = self.settings.deployment, self.settings.chain_id
         self.rpc.chain_id()
         found = Deployment.load(file)
         if found.chain_id != chain_id:
-            why = f"it is of chain {found.chain_id}, and the settings say {chain_id}"
+            why = f"it is for chain {found.chain_id}, and the settings select chain {chain_id}"
             raise DeploymentMalformed(file, why)
         return found
 
     def save(self, deployment: Deployment) -> None:
-        """Write the addresses file. Where that fails, print what it would hold: chain and money know no other copy.
+        """Write the addresses file. If that fails, print its content, because there is no other copy.
 
         Raises:
-            SystemRefused: it cannot be written.
+            SystemRefused: the file cannot be written.
         """
         file = self.settings.deployment
         try:
@@ -219,24 +219,24 @@ class Session:
             raise SystemRefused(
                 f"{file} cannot be written",
                 problem.strerror or str(problem),
-                "the transactions are mined, and standard output has what the file must hold; save it there",
+                "the transactions are mined; save the content printed on standard output to this file",
             ) from None
 
     @cached_property
     def system(self) -> System:
-        """The contracts that serve every vault.
+        """The contracts that all vaults share.
 
         Raises:
-            SystemMissing: the addresses file does not name them all.
+            SystemMissing: the addresses file does not contain all of them.
         """
         return System.of(self.deployment)
 
     def vault(self, named: str | None) -> str:
-        """The vault that is meant: the one named, or the only one that settings or addresses know.
+        """The selected vault: the named one, or the only vault of the settings or the addresses file.
 
         Raises:
-            VaultNotNamed: there is none, or more than one.
-            ContractMissing: what is there is no vault.
+            VaultNotNamed: no vault is known, or more than one.
+            ContractMissing: there is no vault at the address.
         """
         known = self.settings.vaults or self.deployment.vaults if named is None else (named,)
         if len(known) != 1:
@@ -245,13 +245,13 @@ class Session:
         return known[0]
 
     def vaults(self, named: str | None) -> tuple[str, ...]:
-        """The vaults that are meant: the one named, or all that the settings know, or else the addresses.
+        """The selected vaults: the named one, or all of the settings, or without any all of the addresses file.
 
-        An endpoint that does not answer holds up nothing: whoever reads the vaults then deals with it.
+        If the endpoint does not answer, the check is skipped: the reader of the vaults handles that failure.
 
         Raises:
-            VaultNotNamed: there is none.
-            ContractMissing: what is at one of the addresses is no vault.
+            VaultNotNamed: no vault is known.
+            ContractMissing: there is no vault at one of the addresses.
         """
         if named is not None:
             return (self.vault(named),)
@@ -263,10 +263,10 @@ class Session:
         return tuple(known)
 
     def check_vaults(self, addresses: Sequence[str]) -> None:
-        """Make sure that there is a vault at each of these addresses.
+        """Check that there is a vault at each address.
 
         Raises:
-            ContractMissing: there is none at one of them; with what is there.
+            ContractMissing: there is no vault at one of them. The error describes what is there.
         """
         vaults = [interface("BasketVault").at(address) for address in addresses]
         answers = self.rpc.batch_settled([vault.request("locked") for vault in vaults])
@@ -274,11 +274,11 @@ class Session:
             try:
                 vault.result("locked", answer)
             except (ContractMissing, ContractReverted):
-                there = self._what_is_at(vault.address)
+                there = self._description_of(vault.address)
                 raise ContractMissing("BasketVault", vault.address, there) from None
 
-    def _what_is_at(self, address: str) -> str:
-        """What stands at an address that is no vault."""
+    def _description_of(self, address: str) -> str:
+        """Description of an address without a vault."""
         with suppress(RebalancerError):
             for name, known in self.deployment.contracts.items():
                 if known == address:
@@ -290,7 +290,7 @@ class Session:
         return "another contract" if code != "0x" else "an account without code"
 
     def token(self, symbol_or_address: str) -> DeployedToken:
-        """A token of the addresses file, or native money for `ETH`.
+        """A token of the addresses file, or the native currency for `ETH`.
 
         Raises:
             TokenNotListed: the addresses file has no such token.
@@ -300,18 +300,18 @@ class Session:
         return self.deployment.listed(symbol_or_address)
 
     def symbol(self, address: str) -> str:
-        """A token's symbol for people, or its address where the addresses file does not know it."""
+        """A token's symbol, or its address if the addresses file does not list it."""
         known = self.deployment.token(address)
         return ETHER.symbol if address == ETH else known.symbol if known else address
 
     def with_symbols(self, text: str) -> str:
-        """A sentence with symbols in place of the addresses of tokens that the addresses file knows."""
+        """A sentence in which symbols replace the addresses of listed tokens."""
         for token in self.deployment.tokens:
             text = text.replace(token.address, token.symbol)
         return text
 
     def decimals(self, address: str) -> int:
-        """A token's decimals, asked of the token itself where the addresses file does not know it.
+        """A token's decimals; read from the token if the addresses file does not list it.
 
         Raises:
             ContractMissing: there is no token at the address.
@@ -323,14 +323,14 @@ class Session:
 
     @property
     def tokens(self) -> list[Token]:
-        """The tokens of the addresses file, as pools name them."""
+        """The tokens of the addresses file, in the form that pools use."""
         return [Token(t.address, t.symbol, t.decimals) for t in self.deployment.tokens]
 
     def pools(self, block: Block) -> tuple[Pool, ...]:
-        """The pools of the addresses file, at a block, as routes see them: of the wrapped token where they hold ether.
+        """The pools of the addresses file at a block, in the form that routes use: ether appears as its wrapped token.
 
         Raises:
-            UnsupportedPool: a pool holds ether, and the addresses file does not know what wraps it.
+            UnsupportedPool: a pool holds ether, and the addresses file has no wrapped token.
             As `read_pools`.
         """
         known = {token.address: token for token in self.tokens}
@@ -346,10 +346,10 @@ class Session:
         return tuple(pool.as_traded(weth) for pool in found)
 
     def signer(self, account: AccountSettings, number: int | None) -> Signer:
-        """Who signs: a local chain's account by number, or the one in the settings.
+        """The signer: a test account of a local chain by its number, or the configured account.
 
         Raises:
-            DevnetKeyOnRealChain: a number was given and this is no devnet.
+            DevnetKeyOnRealChain: a number was given, and the chain is not a devnet.
             SignerError: the keystore cannot be opened.
         """
         if number is not None:
@@ -363,10 +363,10 @@ class Session:
         )
 
     def keepers(self, number: int | None) -> list[Signer]:
-        """The keeper's accounts, its own first and then its lanes': a local chain's account by number alone.
+        """The keeper's signers: its own account, then `extra_accounts`; with `number` only that test account.
 
         Raises:
-            ConfigError: an account is named twice.
+            ConfigError: an account is configured twice.
             As `signer`.
         """
         keeper = self.settings.keeper
@@ -376,22 +376,22 @@ class Session:
         addresses = [signer.address for signer in found]
         for at, address in enumerate(addresses):
             if address in addresses[:at]:
-                why = f"{address} is configured twice, but an account has one sequence of nonces; configure it once"
+                why = f"{address} is configured twice, but the nonces of an account are one sequence; configure it once"
                 raise ConfigError("keeper.extra_accounts", "", why)
         return found
 
     def wallet(self, number: int | None = None, *, signs: bool = True) -> Wallet:
-        """The wallet for what people do; it says on standard error what it sends. One that never `signs` asks for no password.
+        """The wallet of a person's command. It reports each transaction on standard error.
 
-        With `--unsigned` it is one that writes down what it would send.
+        With `signs` false it needs no password. With `--unsigned` it records calls instead of sending them.
 
         Raises:
-            UsageError: another account is named than the one that is to send what is written down.
+            UsageError: --account was given with --unsigned.
             As `signer`.
         """
         if self.unsigned is not None:
             if number is not None:
-                raise click.UsageError("--from names the sender: leave out --account.")
+                raise click.UsageError("--from names the sender: omit --account.")
             return self._recorder
         account = self.settings.wallet
         given: Signer | None = click.get_current_context().meta.get(SIGNER)
@@ -402,7 +402,7 @@ class Session:
         return Wallet(self.rpc, signer, account.fee_cap_wei, on_sent=_report_sent)
 
     def observer(self, account: AccountSettings, number: int | None) -> Signer:
-        """An account without its key, so without asking for the password of its keystore, where that says whose key it holds.
+        """An account without its key. It needs no password if the keystore contains the address.
 
         Raises:
             As `signer`.

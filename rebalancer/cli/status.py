@@ -1,6 +1,6 @@
 """`rebalancer status`: the state of a running keeper, redrawn every few seconds.
 
-It requests the keeper's `/status` and nothing else: no node, no file, no secret. Ages use the keeper's clock.
+It requests only the keeper's `/status`: no node, no file, no secret. Ages use the keeper's clock.
 """
 
 from __future__ import annotations
@@ -74,17 +74,17 @@ def status(options: Any, url: str | None, once: bool, seconds: float, rows: int,
 
 def _where(listen: str) -> str:
     if not listen:
-        raise NoKeeperAnswers("nowhere", "keeper.listen is off in the settings")
+        raise NoKeeperAnswers("any address", "keeper.listen is off in the settings")
     host, _, port = listen.rpartition(":")
-    # A keeper that listens everywhere listens here, too.
-    return f"http://{ {'0.0.0.0': '127.0.0.1', '[::]': '[::1]'}.get(host, host) }:{port}"  # noqa: S104 (it is asked, not bound)
+    # A keeper that listens on all addresses also listens on loopback.
+    return f"http://{ {'0.0.0.0': '127.0.0.1', '[::]': '[::1]'}.get(host, host) }:{port}"  # noqa: S104 (no bind)
 
 
 def _ask(where: str) -> State:
-    """What the keeper says.
+    """The keeper's status.
 
     Raises:
-        NoKeeperAnswers: it does not, or whoever is there is no keeper.
+        NoKeeperAnswers: there is no answer, or the answer is not from a keeper.
     """
     shown = endpoint_name(where)
     try:
@@ -95,22 +95,22 @@ def _ask(where: str) -> State:
             timeout=_ANSWER_SECONDS,
         )
         if answer.status == HTTPStatus.MISDIRECTED_REQUEST:
-            why = "it does not go by this name; add the name to keeper.allowed_hosts"
+            why = "it refuses requests for this host name; add the name to keeper.allowed_hosts"
             raise NoKeeperAnswers(shown, why)
         state = safe_json(answer.json())
-    except urllib3.exceptions.NewConnectionError:  # which is a TimeoutError, too
-        raise NoKeeperAnswers(shown, "nobody listens there") from None
+    except urllib3.exceptions.NewConnectionError:  # also a TimeoutError
+        raise NoKeeperAnswers(shown, "the connection was refused") from None
     except urllib3.exceptions.TimeoutError:
         raise NoKeeperAnswers(shown, f"no answer within {_ANSWER_SECONDS:g} s") from None
     except (urllib3.exceptions.HTTPError, ValueError):
-        raise NoKeeperAnswers(shown, "what is there answers something else") from None
+        raise NoKeeperAnswers(shown, "the answer is not JSON") from None
     if not isinstance(state, dict) or not isinstance(state.get("chains"), list):
-        raise NoKeeperAnswers(shown, "what is there is no keeper")
+        raise NoKeeperAnswers(shown, "the answer is not from a keeper")
     return state
 
 
 def _watch(out: Console, where: str, state: State, seconds: float, rows: int) -> None:
-    """Draw until interrupted; a keeper that is gone is waited for, before its last picture."""
+    """Redraw until interrupted. If the keeper does not answer, show the error above the last picture and retry."""
     name = endpoint_name(where)
     with Live(console=out, screen=True, auto_refresh=False) as live:
         gone = ""
@@ -127,7 +127,7 @@ def _watch(out: Console, where: str, state: State, seconds: float, rows: int) ->
 
 
 def _fitting(out: Console, state: State, where: str, rows: int) -> RenderableType:
-    """The picture with as many rows as the terminal has room for: what is below its edge is not seen."""
+    """The picture with as many rows as fit on the terminal, at most `rows`."""
     while True:
         drawn = picture(state, where, rows, out.width)
         if rows == 1 or len(out.render_lines(drawn)) <= out.height:

@@ -1,7 +1,6 @@
-"""What does a running keeper's `/status` look like to a person?
+"""Picture of a running keeper's `/status` for a terminal.
 
-Everything that others may have written is shown as plain text: nothing in it steers the terminal. Ages are by the keeper's
-clock.
+Text of other programs is shown as plain text and cannot control the terminal. Ages use the keeper's clock.
 """
 
 from __future__ import annotations
@@ -25,7 +24,7 @@ __all__ = ["State", "picture"]
 _ETHER_DECIMALS = 18
 _DAY = 86_400
 _WIDE = 140
-"""Columns from which on two tables stand side by side."""
+"""Width in columns from which two tables are drawn side by side."""
 
 _COLOURS: Mapping[str, str] = {
     Reason.IN_BAND: "green",
@@ -51,11 +50,11 @@ _COLOURS: Mapping[str, str] = {
 }
 
 State = Mapping[str, Any]
-"""What `/status` says, or a part of it."""
+"""The JSON object of `/status`, or a part of it."""
 
 
 def picture(state: State, where: str, rows: int, width: int) -> RenderableType:
-    """What a keeper says, for people, in so many columns."""
+    """The status of a keeper, drawn `width` columns wide, with at most `rows` rows per table."""
     now = float(state["at"])
     head = Text.assemble(
         ("rebalancer ", "bold"),
@@ -73,7 +72,7 @@ def picture(state: State, where: str, rows: int, width: int) -> RenderableType:
 
 
 def _alarms(state: State, now: float) -> RenderableType:
-    table = _table("alarm", "chain", "what", "for", "why", title=None)
+    table = _table("alarm", "chain", "subject", "for", "detail", title=None)
     for one in state["alarms"]:
         table.add_row(
             _coloured(one["alarm"], one["severity"]),
@@ -89,7 +88,7 @@ def _alarms(state: State, now: float) -> RenderableType:
 
 def _chain(chain: State, now: float, rows: int, width: int) -> RenderableType:
     if not chain["ticks"]:
-        waiting = Text("not looked at yet", style="yellow")
+        waiting = Text("no tick yet", style="yellow")
         return Panel(waiting, title=Text(f"Chain {chain['chain_id']}"), title_align="left")
     block = chain["block"]
     title = f"Chain {chain['chain_id']}"
@@ -97,23 +96,23 @@ def _chain(chain: State, now: float, rows: int, width: int) -> RenderableType:
         title += f" · block {block['number']:,} · {_age(block['timestamp'], now)}"
     parts: list[RenderableType] = [_tick(chain, now)]
     if chain["failure"]:
-        parts.append(Text(f"failed: {chain['failure']}", style="red"))
+        parts.append(Text(f"last failure: {chain['failure']}", style="red"))
     parts.append(_vaults(chain))
-    parts.append(_under_way(chain))
-    places, signers = _endpoints(chain), _signers(chain)
+    parts.append(_in_flight(chain))
+    endpoints, signers = _endpoints(chain), _signers(chain)
     if width >= _WIDE:
-        beside = Table.grid(padding=(0, 4))
-        beside.add_row(places, signers)
-        parts.append(beside)
+        side_by_side = Table.grid(padding=(0, 4))
+        side_by_side.add_row(endpoints, signers)
+        parts.append(side_by_side)
     else:
-        parts += [places, signers]
+        parts += [endpoints, signers]
     if chain["breakers"]:
         parts.append(_breakers(chain, now))
     if chain["left_out"]:
         parts.append(_left_out(chain, now))
     for name, key, count in (
-        ("Pools not traded any more", "diverged_pools", "pools_diverged"),
-        ("Vaults whose books differ", "differing_vaults", "vaults_differing"),
+        ("Pools left out because their cached state differs from the chain", "diverged_pools", "pools_diverged"),
+        ("Vaults whose cached state differed from the chain", "differing_vaults", "vaults_differing"),
     ):
         if chain[count]:
             listed = ", ".join(chain[key][:rows])
@@ -134,14 +133,14 @@ def _chain(chain: State, now: float, rows: int, width: int) -> RenderableType:
 
 def _tick(chain: State, now: float) -> Text:
     parts = [
-        f"looked {span(now - chain['at'])} ago in {chain['seconds']:.2f} s",
+        f"last tick {span(now - chain['at'])} ago, took {chain['seconds']:.2f} s",
         counted(chain["requests"], "request"),
         f"{counted(chain['candidates'], 'vault')} read, {chain['planned']:,} planned",
         "WebSocket" if chain["subscribed"] else "polling",
     ]
     text = Text("  ".join(parts))
     if chain["failures_in_a_row"]:
-        text.append(f"  {chain['failures_in_a_row']} failed in a row", style="red")
+        text.append(f"  {counted(chain['failures_in_a_row'], 'consecutive failure')}", style="red")
     return text
 
 
@@ -153,26 +152,26 @@ def _vaults(chain: State) -> Text:
     return text
 
 
-def _under_way(chain: State) -> Text:
-    under_way = {state: count for state, count in chain["attempts"].items() if count}
-    if not under_way:
-        return Text("no transaction under way", style="dim")
-    listed = ", ".join(f"{count} {state}" for state, count in under_way.items())
+def _in_flight(chain: State) -> Text:
+    in_flight = {state: count for state, count in chain["attempts"].items() if count}
+    if not in_flight:
+        return Text("no transaction in flight", style="dim")
+    listed = ", ".join(f"{count} {state}" for state, count in in_flight.items())
     text = Text(f"transactions: {listed}")
     if chain["waiting_blocks"]:
-        text.append(f"  the oldest has waited {counted(chain['waiting_blocks'], 'block')}")
+        text.append(f"  the oldest is pending for {counted(chain['waiting_blocks'], 'block')}")
     return text
 
 
 def _endpoints(chain: State) -> WholeTable:
-    table = _table("endpoint", "height", "answers in", "", right=(1, 2))
+    table = _table("endpoint", "head", "latency", "state", right=(1, 2))
     for one in chain["endpoints"]:
         latency = one["latency_seconds"]
         table.add_row(
             one["name"],
             NOTHING if one["height"] is None else f"{one['height']:,}",
             NOTHING if latency is None else f"{latency * 1_000:.0f} ms",
-            Text("sound", style="green") if one["usable"] else Text("not used", style="red"),
+            Text("healthy", style="green") if one["usable"] else Text("not used", style="red"),
         )
     return table
 
@@ -186,10 +185,10 @@ def _signers(chain: State) -> WholeTable:
 
 def _breakers(chain: State, now: float) -> WholeTable:
     more = chain["breakers_open"] - len(chain["breakers"])
-    title = "Open breakers" + (f" ({more} more)" if more > 0 else "")
-    table = _table("of", "tried again", "why", title=title)
+    title = "Open circuit breakers" + (f" ({more} more)" if more > 0 else "")
+    table = _table("scope", "retry", "reason", title=title)
     for one in chain["breakers"]:
-        again = "at a restart" if one["until"] is None else f"in {span(one['until'] - now)}"
+        again = "at a restart of the keeper" if one["until"] is None else f"in {span(one['until'] - now)}"
         scope = "the chain" if one["scope"] == "chain" else one["scope"]
         table.add_row(Text(scope, style="red"), again, one["why"])
     return table
@@ -198,7 +197,7 @@ def _breakers(chain: State, now: float) -> WholeTable:
 def _left_out(chain: State, now: float) -> WholeTable:
     more = chain["pools_left_out"] - len(chain["left_out"])
     title = "Pools left out" + (f" ({more} more)" if more > 0 else "")
-    table = _table("pool", "tried again", "why", title=title)
+    table = _table("pool", "retry", "reason", title=title)
     for one in chain["left_out"]:
         left = one["until"] - now
         again = f"in {span(left)}" if left > 0 else "when next needed"
@@ -207,7 +206,7 @@ def _left_out(chain: State, now: float) -> WholeTable:
 
 
 def _furthest(vaults: Iterable[State]) -> WholeTable:
-    table = _table("vault", "off by", "reason", "why", title="Furthest out", right=(1,))
+    table = _table("vault", "drift", "reason", "detail", title="Largest drift", right=(1,))
     for one in vaults:
         drift = one["drift_bps"]
         table.add_row(
@@ -220,7 +219,7 @@ def _furthest(vaults: Iterable[State]) -> WholeTable:
 
 
 def _decisions(decisions: Sequence[State], now: float) -> WholeTable:
-    table = _table("ago", "vault", "decision", "why", title="Decisions", right=(0,))
+    table = _table("ago", "vault", "decision", "detail", title="Decisions", right=(0,))
     for one in decisions:
         why = Text(one["text"])
         if one["times"] > 1:
@@ -228,7 +227,7 @@ def _decisions(decisions: Sequence[State], now: float) -> WholeTable:
         if "loss_bps" in one:
             why = Text(
                 f"sold ${one['sold_usd']:,.2f}, lost ${one['loss_usd']:,.2f} "
-                f"({one['loss_bps']:.1f} bps); {bps_text(one['drift_bps'])} off before, "
+                f"({one['loss_bps']:.1f} bps); drift {bps_text(one['drift_bps'])} before, "
                 f"{bps_text(one['drift_after_bps'])} after"
             )
         table.add_row(
@@ -262,7 +261,7 @@ def _table(*headings: str, title: str | None = None, right: Sequence[int] = ()) 
 
 
 def _age(timestamp: int, now: float) -> str:
-    """How old a block is; a local chain may live in another time."""
+    """The age of a block; on a local chain with another clock, its time."""
     if 0 <= now - timestamp < _DAY:
         return f"{span(now - timestamp)} old"
     return time.strftime("of %Y-%m-%d %H:%M UTC", time.gmtime(timestamp))

@@ -1,4 +1,4 @@
-"""Tuning of a keeper: what settings and command line make of it, at the start and when a running one reloads its settings."""
+"""Tuning of a keeper from settings and command line, at the start and when a running keeper reloads its settings."""
 
 from __future__ import annotations
 
@@ -24,7 +24,10 @@ log = structlog.get_logger("rebalancer.keeper")
 
 @dataclass(frozen=True)
 class RunOptions:
-    """Options of a run from the command line. `waits`: a tick waits for the receipts of its transactions; `alone`: this is the only chain."""
+    """Options of a run from the command line.
+
+    `waits`: a tick waits for the receipts of its transactions. `alone`: the keeper manages one chain only.
+    """
 
     vault: str | None = None
     account: int | None = None

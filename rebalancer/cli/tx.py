@@ -19,12 +19,13 @@ from rebalancer.send.from_settings import outbox_of, sender_of
 from rebalancer.send.journal import read_attempts
 from rebalancer.send.nonces import clear as clear_nonces
 from rebalancer.send.nonces import survey
+from rebalancer.words import counted
 
 __all__ = ["tx"]
 
 _no_contract = refuses_unsigned(
     "a replacement for a keeper's transaction",
-    "only the keeper's key can take its nonce; what waits in a Safe is rejected there",
+    "only the keeper's key can use its nonces; reject a pending transaction of a Safe in the Safe itself",
 )
 
 _GWEI_DECIMALS = 9
@@ -106,7 +107,7 @@ def cancel(
 @json_option
 @click.pass_obj
 def clear(options: Any, yes: bool, account: int | None, as_json: bool) -> None:
-    """Fill missing nonces below those of the journal, and replace pending transactions that the journal does not contain.
+    """Fill missing nonces below those of the journal, and replace pending transactions that are not in the journal.
 
     Each nonce costs the gas of a transfer of 0 ether to the sender. A replaced transaction has no effect.
     """
@@ -119,7 +120,7 @@ def clear(options: Any, yes: bool, account: int | None, as_json: bool) -> None:
             if stuck and not yes:
                 for one in stuck:
                     click.echo(f"nonce {one.nonce} of {one.address}: {one.trouble}", err=True)
-                question = f"Send {len(stuck)} transfers of nothing, to take these nonces?"
+                question = f"Send {counted(len(stuck), 'transfer')} of 0 ether to use these nonces?"
                 click.confirm(question, abort=True, err=True)
             sent = clear_nonces(outbox, session.rpc, sender, stuck)
             settled = outbox.resume(session.rpc)
@@ -127,13 +128,13 @@ def clear(options: Any, yes: bool, account: int | None, as_json: bool) -> None:
             print_json({"stuck": stuck, "settled": [_as_json(attempt) for attempt in settled]})
             return
         if not stuck:
-            console().print(f"No nonce of {sender.address} stands in the way.")
+            console().print(f"{sender.address} has no stuck nonces.")
         for one, attempt in zip(stuck, sent, strict=True):
             console().print(f"nonce {one.nonce} ({one.trouble}): {attempt.transaction_hash}")
 
 
 def _as_json(attempt: Attempt) -> Mapping[str, Any]:
-    """An attempt, for programs: everything but the bytes."""
+    """An attempt as a JSON object, without the signed bytes."""
     return {
         "id": attempt.id,
         "vault": attempt.intent.vault,
@@ -165,12 +166,12 @@ def _as_json(attempt: Attempt) -> Mapping[str, Any]:
 
 def _table(attempts: list[Attempt]) -> WholeTable:
     table = WholeTable(title="Outbox", title_justify="left")
-    for heading in ("id", "vault", "epoch", "state", "nonce", "versions", "gwei", "block", "ether"):
+    for heading in ("id", "vault", "epoch", "state", "nonce", "versions", "max fee (gwei)", "block", "cost (ether)"):
         table.add_column(heading, justify="left" if heading in ("vault", "state") else "right")
     table.add_column("note", overflow="fold")
     for attempt in attempts:
         newest = attempt.versions[-1] if attempt.versions else None
-        offered_wei = newest.fees.max_fee_per_gas_wei if newest else None
+        max_fee_wei = newest.fees.max_fee_per_gas_wei if newest else None
         table.add_row(
             str(attempt.id),
             attempt.intent.vault,
@@ -178,7 +179,7 @@ def _table(attempts: list[Attempt]) -> WholeTable:
             attempt.state.value,
             _or_nothing(attempt.nonce),
             str(len(attempt.versions)),
-            NOTHING if offered_wei is None else amount(offered_wei, _GWEI_DECIMALS, 3),
+            NOTHING if max_fee_wei is None else amount(max_fee_wei, _GWEI_DECIMALS, 3),
             _or_nothing(attempt.block_number),
             NOTHING if attempt.cost_wei is None else amount(attempt.cost_wei, _ETHER_DECIMALS, 6),
             attempt.note,
@@ -187,7 +188,7 @@ def _table(attempts: list[Attempt]) -> WholeTable:
 
 
 def _epoch(attempt: Attempt) -> str:
-    """The epoch, or what is sent that belongs to none."""
+    """The epoch, or the kind of a transaction without an epoch."""
     return str(attempt.intent.epoch) if attempt.intent.epoch >= 0 else attempt.intent.kind
 
 

@@ -1,7 +1,7 @@
-"""`--unsigned`: the calls of a command into files, for an account whose key is not here to send.
+"""Option `--unsigned`: files with the calls of a command, for an account whose key is elsewhere.
 
-`FILE` has every call with its meaning, the operation it belongs to and what it did when it was tried; beside it stands one file for Safe's
-Transaction Builder with the calls that can be made at once, and one with those that have to wait. No file that is there is written over.
+`FILE` contains every call with its meaning, its operation and its simulated outcome. Next to it are files for Safe's
+Transaction Builder: one with the calls that can be sent now, one with those that must wait. No file is overwritten.
 """
 
 from __future__ import annotations
@@ -27,16 +27,16 @@ _META = "rebalancer.unsigned"
 _FILE, _FROM, _HOURS = "file", "from", "hours"
 
 _VALID_HOURS = 24.0
-"""Owners of a Safe need some time to sign."""
+"""Default validity of swaps, in hours: the owners of a Safe need time to sign."""
 
 _LONGEST_CALL = 300
-"""Characters of a call's arguments on the terminal; the file has them all."""
+"""Maximum length of a call's arguments on the terminal, in characters; the file contains all of them."""
 
 F = TypeVar("F", bound=Callable[..., Any])
 
 
 class Names(Protocol):
-    """Who knows what people call things."""
+    """Source of names for addresses and tokens."""
 
     def label(self, address: str) -> str:
         """An address with its name."""
@@ -47,7 +47,7 @@ class Names(Protocol):
 
 @dataclass(frozen=True)
 class Wanted:
-    """Where calls are written, who is to send them, and how long swaps among them stay valid."""
+    """The file for the calls, the account that will send them, and how long their swaps stay valid."""
 
     file: Path
     sender: str
@@ -55,11 +55,11 @@ class Wanted:
 
     @classmethod
     def of(cls, ctx: click.Context | None) -> Wanted | None:
-        """What the command line says; None where calls are to be signed.
+        """The options of the command line; None if calls are signed.
 
         Raises:
-            UsageError: one of the two options is missing.
-            SystemRefused: a file is there already.
+            UsageError: only one of the two options was given.
+            SystemRefused: one of the files exists.
         """
         given = {} if ctx is None else ctx.meta.get(_META, {})
         file, sender = given.get(_FILE), given.get(_FROM)
@@ -72,7 +72,7 @@ class Wanted:
         wanted = cls(file, sender, int(given.get(_HOURS, _VALID_HOURS) * 3_600))
         for path in (file, wanted.safe_file("now"), wanted.safe_file("then")):
             if path.exists() or path.is_symlink():
-                why = "it is there, and nothing is written over"
+                why = "the file exists and is not overwritten"
                 raise SystemRefused(f"{path} cannot be written", why, "name another file")
         return wanted
 
@@ -91,14 +91,15 @@ def _note(name: str) -> Callable[[click.Context, click.Parameter, Any], Any]:
 
 
 def unsigned_options(address: click.ParamType) -> Callable[[F], F]:
-    """`--unsigned` and `--from`. They reach the session by the context, not the command by its parameters."""
+    """`--unsigned` and `--from`. The session reads them from the context; the command gets no parameters for them."""
     file = click.option(
         "--unsigned",
         type=click.Path(dir_okay=False, path_type=Path),
         metavar="FILE",
         expose_value=False,
         callback=_note(_FILE),
-        help="Send nothing and need no key. Write the calls to FILE, and next to it a file for Safe's Transaction Builder.",
+        help="Send nothing and need no key. Write the calls to FILE, and next to it a file for Safe's Transaction "
+        "Builder.",
     )
     sender = click.option(
         "--from",
@@ -123,15 +124,15 @@ valid_option = click.option(
 
 
 def refuses_unsigned(what: str, instead: str) -> Callable[[F], F]:
-    """Of a command whose work no contract account can do: asked for `--unsigned`, it says what to do instead."""
+    """The same options for a command that no contract account can send: they raise an error with the alternative."""
 
     def refuse(_ctx: click.Context, _param: click.Parameter, value: Any) -> None:
         if value is not None:
             raise NotByContract(what, instead)
 
     def refused(name: str) -> Callable[[F], F]:
-        reported = "Not supported: a contract account cannot do this. The error shows what to do instead."
-        return click.option(name, expose_value=False, callback=refuse, help=reported)
+        text = "Not supported: a contract account cannot do this. The error shows what to do instead."
+        return click.option(name, expose_value=False, callback=refuse, help=text)
 
     file, sender = refused("--unsigned"), refused("--from")
     return lambda command: file(sender(command))
@@ -145,10 +146,10 @@ def write_down(
     notes: Sequence[str],
     as_json: bool,
 ) -> None:
-    """Write all that a recorder took note of, and show it.
+    """Write all recorded calls to files, and show them.
 
     Raises:
-        SystemRefused: a file cannot be written; those that were are named.
+        SystemRefused: a file cannot be written.
     """
     block = recorder.block()
     steps: dict[str, Sequence[UnsignedCall]] = {"now": recorder.now, "then": recorder.then}
@@ -168,7 +169,7 @@ def write_down(
                 chain_id=recorder.chain_id,
                 safe=recorder.address,
                 made_at=block.timestamp,
-                name=f"rebalancer {title}" + (", once its delay is over" if step == "then" else ""),
+                name=f"rebalancer {title}" + (", after the delay" if step == "then" else ""),
                 description="; ".join(_short(call, names) for call in calls),
             )
     for path, content in {wanted.file: plain(document), **files}.items():
@@ -216,11 +217,11 @@ def _shown(
     outcomes = [call.outcome for call in (*recorder.now, *recorder.then)]
     calls = counted(len(outcomes), "call")
     yield (
-        f"Nothing was sent. {wanted.file} has {calls} for {recorder.address} on chain {recorder.chain_id}; "
-        f"of these, {outcomes.count(SUCCEEDS)} succeed when tried on block {recorder.block().number}."
+        f"Nothing was sent. {wanted.file} contains {calls} for {recorder.address} on chain {recorder.chain_id}; "
+        f"{outcomes.count(SUCCEEDS)} of them succeed in a simulation on block {recorder.block().number}."
     )
     if recorder.now:
-        yield f"To be made now, in this order: {wanted.safe_file('now')}"
+        yield f"Send now, in this order: {wanted.safe_file('now')}"
         yield from (f"  {_line(call, names)}" for call in recorder.now)
     if recorder.then:
         yield f"{_when(recorder)}: {wanted.safe_file('then')}"
@@ -230,22 +231,22 @@ def _shown(
 
 
 def _when(recorder: CallRecorder) -> str:
-    """From when until when the calls that have to wait can be made."""
+    """When the calls that must wait can be sent."""
     operations = [call.operation for call in recorder.then if call.operation]
     first, last = (
         [at for one in operations if (at := getattr(one, name)) is not None] for name in ("earliest_at", "expires_at")
     )
     if len(first) < len(operations):
-        return "To be made once the delay is over, which `rebalancer admin show` tells"
+        return "Send after the delay (`rebalancer admin show` shows its end)"
     until = f"from {utc(max(first))} until {utc(min(last))}"
     if all(one.is_scheduled for one in operations):
-        return f"To be made {until}"
-    waits = span(max(first) - recorder.block().timestamp)
-    return f"To be made {waits} after that, and within {span(min(last) - max(first))} ({until}, if that is mined now)"
+        return f"Send {until}"
+    delay = span(max(first) - recorder.block().timestamp)
+    return f"Send {delay} after the calls above, within {span(min(last) - max(first))} ({until}, if they are mined now)"
 
 
 def _short(call: UnsignedCall, names: Names) -> str:
-    """A call without its arguments; what it schedules in place of that it does."""
+    """A call without its arguments. For a scheduling call, also the scheduled function."""
     reading = call.reading
     if reading is None:
         return f"a call of {names.label(call.to)}"
@@ -257,10 +258,10 @@ def _short(call: UnsignedCall, names: Names) -> str:
 
 
 def _line(call: UnsignedCall, names: Names) -> str:
-    """A call with its arguments, as far as a person reads them."""
-    message = _short(call, names)
+    """A call with its arguments, unless they are too long for a terminal."""
+    line = _short(call, names)
     if call.value_wei:
-        message += f", with {call.value_wei:,} wei"
+        line += f", with {call.value_wei:,} wei"
     reading = call.reading
     if reading and reading.function == "approve(address,uint256)":
         spender, raw = reading.arguments["spender"], reading.arguments["value"]
@@ -270,7 +271,7 @@ def _line(call: UnsignedCall, names: Names) -> str:
     if meant is not None and meant.arguments:
         arguments = ", ".join(argument_words(name, value) for name, value in meant.arguments.items())
         if len(arguments) <= _LONGEST_CALL:
-            message += f": {arguments}"
+            line += f": {arguments}"
     if call.operation:
-        message += f" (operation {call.operation.id})"
-    return message
+        line += f" (operation {call.operation.id})"
+    return line

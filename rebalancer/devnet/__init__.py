@@ -1,1 +1,1 @@
-"""A local market: a chain on this machine, the outside world's contracts on it, and a tape."""
+"""Local market: a chain on this machine with the contracts of other protocols, and a market tape."""

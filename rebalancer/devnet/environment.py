@@ -1,7 +1,7 @@
-"""A local chain with everything on it: market, system, and a vault of WETH, WBTC and USDC.
+"""Environment on a local chain: market, system, and a vault of WETH, WBTC and USDC.
 
-`rebalancer devnet`, `rebalancer demo` and tests start from here. Every part is played by an account whose key everybody knows:
-`Actor` says which, and the market's own transactions go from the node's last account.
+`rebalancer devnet`, `rebalancer demo` and tests use it. All accounts are test accounts whose keys are public: `Actor`
+lists them, and the market sends its own transactions from the node's last account.
 """
 
 from __future__ import annotations
@@ -43,7 +43,7 @@ __all__ = [
 
 
 class Actor(IntEnum):
-    """Which of the node's accounts plays whom."""
+    """Index of the node's test account for each role."""
 
     OWNER = 0
     CURATOR = 1
@@ -59,10 +59,10 @@ class Actor(IntEnum):
 
 
 DEMO_BAND_BPS = 100
-"""On the real rounds of April 2023 to January 2024, WETH and WBTC leave a band of 1 % some 65 times."""
+"""With this band, WETH and WBTC leave their bands about 65 times on the real rounds of April 2023 to January 2024."""
 
 DEMO_POLICY = Policy(
-    start_slippage_bps=60,  # a pool may stand one fee (0.3 %) from the oracle and take another
+    start_slippage_bps=60,  # a pool's price may differ by one fee (0.3 %) from the oracle's, and the swap costs another
     max_slippage_bps=120,
     slippage_ramp_seconds=3_600,
     min_progress_bps=2_000,
@@ -72,21 +72,21 @@ DEMO_POLICY = Policy(
     loss_period_seconds=86_400,
     turnover_budget_bps=3_000,
     turnover_period_seconds=86_400,
-    open_after_seconds=3_600,  # a vault outlives its keepers
+    open_after_seconds=3_600,  # any account may rebalance a vault whose keepers have stopped
 )
 
 _TARGETS_E18 = {"WETH": 4 * E18 // 10, "WBTC": 4 * E18 // 10, "USDC": 2 * E18 // 10}
 _SEED_USD = 500_000
 _FEE_BPS = 50
-_FEE_CAP_WEI = 10_000 * 10**9  # nothing is at stake on a local chain
+_FEE_CAP_WEI = 10_000 * 10**9  # ether of a local chain has no value
 _SANE_FACTOR = 20
 _HEARTBEAT_MARGIN_BPS = 2_500
-"""A feed's answer takes some time to be mined after its heartbeat: on the real rounds up to a few minutes."""
+"""Added to a feed's heartbeat, because its answer is mined some time later: on the real rounds up to a few minutes."""
 
 
 @dataclass(frozen=True)
 class DevEnvironment:
-    """What was built, and where."""
+    """Market, system and vault on a local chain."""
 
     chain: LocalChain
     market: DevMarket
@@ -99,7 +99,7 @@ class DevEnvironment:
         return _wallet(self.chain, actor)
 
     def open_vault(self, number: int, *, with_roles: bool = True) -> str:
-        """One more vault like the first, at the newest prices. `number` tells them apart; the first has 0."""
+        """Create another vault like the first, at the newest prices. `number` is its salt; the first vault has 0."""
         return _make_vault(
             *(self.market, self.wallet(Actor.OWNER), self.system, DEMO_POLICY, DEMO_BAND_BPS),
             number=number,
@@ -118,7 +118,7 @@ def build_environment(
 
     Raises:
         MarketMismatch, BadPoolSnapshot: the market cannot be built from these prices and pools.
-        ContractReverted: the policy or band is refused.
+        ContractReverted: the vault refuses the policy or the band.
     """
     market = DevMarket.build(chain, opening_pools(prices_e8, snapshots), prices_e8)
     return set_up_environment(market, policy, band_bps)
@@ -130,12 +130,12 @@ def set_up_environment(
     band_bps: int = DEMO_BAND_BPS,
     targets_e18: Mapping[str, int] = _TARGETS_E18,
 ) -> DevEnvironment:
-    """Deploy system and vault onto a market that is there: one just built, or a fork's (see `Market.on_fork`).
+    """Deploy system and vault on an existing market: a new one, or that of a fork (see `DevMarket.on_fork`).
 
-    `targets_e18` are the vault's weights by symbol.
+    `targets_e18` are the vault's target weights by symbol.
 
     Raises:
-        ContractReverted: the policy or band is refused.
+        ContractReverted: the vault refuses the policy or the band.
     """
     chain, prices_e8 = market.chain, market.prices_e8
     owner = _wallet(chain, Actor.OWNER)
@@ -182,7 +182,7 @@ def _make_vault(
     number: int = 0,
     with_roles: bool = True,
 ) -> str:
-    """A vault seeded at its target weights by the owner, worth one dollar a share at first."""
+    """Create a vault that the owner seeds at its target weights. A share is worth one dollar at first."""
     assets, seeds = [], []
     for symbol, target_e18 in targets_e18.items():
         token = market.deployment.listed(symbol)
@@ -207,7 +207,7 @@ def _make_vault(
 
 
 def raw_for_usd(market: DevMarket, symbol: str, usd: int) -> int:
-    """Raw units of a token worth that many whole dollars at the newest prices, rounded down."""
+    """Raw units of a token for `usd` whole dollars at the newest prices, rounded down."""
     feed = next(feed for feed in market.deployment.feeds if feed.token == symbol)
     token = market.deployment.listed(symbol)
     # {raw} = {usd} * {e8} * {raw/token} / {usd * e8 / token}

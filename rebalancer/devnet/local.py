@@ -1,8 +1,7 @@
-"""What can be done to a local chain that cannot be done to a real one?
+"""Control of a local chain, beyond what a real chain allows.
 
-`LocalChain` sends from accounts whose keys the node holds, sets clocks, balances, code and
-storage, and goes back in time. It works alike on Anvil and Hardhat, on nodes started here or
-elsewhere; both know the `hardhat_` and `evm_` methods used.
+`LocalChain` sends from accounts whose keys the node holds, sets clock, balances, code and storage, and reverts to
+snapshots. It works the same way on Anvil and Hardhat: both support the `hardhat_` and `evm_` methods that it calls.
 """
 
 from __future__ import annotations
@@ -29,11 +28,11 @@ _GAS = 30_000_000
 _POOL_SECONDS = 2.0
 _POOL_POLL_SECONDS = 0.001
 _RECEIPT_SECONDS = 30.0
-_BALANCE_SLOTS = 64  # USDC keeps its balances in slot 9; proxies that inherit much, further down
+_BALANCE_SLOTS = 64  # USDC keeps its balances in slot 9; proxies with many base contracts use later slots
 
 
 class LocalChain:
-    """The powers over a local chain. Sends go from the first account unless told otherwise."""
+    """A local chain. Without `sender`, transactions come from the node's first account."""
 
     def __init__(self, rpc: Rpc) -> None:
         self.rpc = rpc
@@ -45,7 +44,7 @@ class LocalChain:
 
     @cached_property
     def is_anvil(self) -> bool:
-        """Whether Anvil runs it; anything else is treated as Hardhat."""
+        """Whether the node is Anvil; any other node is treated as Hardhat."""
         return str(self.rpc.call("web3_clientVersion")).lower().startswith("anvil")
 
     # Transactions
@@ -62,7 +61,7 @@ class LocalChain:
         """Call a function in a transaction and wait for its receipt.
 
         Raises:
-            ContractReverted: the contract refused; with the error's name and numbers.
+            ContractReverted: the contract reverted; with the error's name and values.
         """
         data = contract.data(function, *args)
         return self.send(contract.address, data, sender=sender, value_wei=value_wei, gas=gas)
@@ -79,13 +78,13 @@ class LocalChain:
         """Deploy a packaged contract.
 
         Raises:
-            ContractReverted: its constructor refused.
-            ArtifactMissing: there is no such contract, or a library's address is not given.
+            ContractReverted: its constructor reverted.
+            ArtifactMissing: there is no such contract, or a library's address is missing.
         """
         code = load_artifact(name).creation_code(libraries)
         code += interface(name).constructor.encode(args)
         receipt = self.send(None, "0x" + code.hex(), sender=sender, value_wei=value_wei, gas=gas)
-        # The receipt of a deployment always names the address.
+        # The receipt of a deployment always contains the address.
         return contract_at(self.rpc, name, str(receipt.contract_address))
 
     def send(
@@ -97,11 +96,11 @@ class LocalChain:
         value_wei: int = 0,
         gas: int = _GAS,
     ) -> Receipt:
-        """Send a transaction, to nobody for a deployment, and wait for its receipt.
+        """Send a transaction and wait for its receipt. `to` is None for a deployment.
 
         Raises:
-            ContractReverted: a contract refused.
-            RpcRejected: the node did not take the transaction.
+            ContractReverted: a contract reverted.
+            RpcRejected: the node refused the transaction.
         """
         message = {
             "from": sender or self.accounts[0],
@@ -121,15 +120,15 @@ class LocalChain:
         """Wait for a transaction to be mined.
 
         Raises:
-            ContractReverted: a contract refused.
-            TransactionNotMined: it is not mined in time.
+            ContractReverted: a contract reverted.
+            TransactionNotMined: the transaction is not mined in time.
         """
         return settled(self.rpc, wait_for_receipt(self.rpc, transaction_hash, _RECEIPT_SECONDS))
 
     # Blocks and time
 
     def block(self, block: int | str | bytes = "latest") -> Mapping[str, Any]:
-        """A block's header and transaction hashes, as JSON-RPC has them."""
+        """A block's header and transaction hashes, in the form of JSON-RPC."""
         pinned = at_block(block)
         if isinstance(pinned, dict):
             found: Mapping[str, Any] = self.rpc.call("eth_getBlockByHash", pinned["blockHash"], False)
@@ -142,41 +141,41 @@ class LocalChain:
         return int(self.block()["timestamp"], 16)
 
     def set_next_timestamp(self, at: int) -> None:
-        """Fix the next block's time, which must be after the latest block's.
+        """Set the next block's time, which must be later than that of the latest block.
 
         Raises:
-            RpcRejected: it is not.
+            RpcRejected: the time is not later.
         """
         self.rpc.call("evm_setNextBlockTimestamp", hex(at))
 
     def run_steadily(self) -> None:
-        """From now on every block comes one second after the last, unless told otherwise, so that runs repeat exactly.
+        """Make each block one second later than the last, unless its time is set, so that runs are reproducible.
 
-        Only Anvil can; Hardhat's clock goes on with the machine's.
+        Only Anvil supports this; Hardhat continues to use the machine's clock.
         """
         if self.is_anvil:
             self.rpc.call("anvil_setBlockTimestampInterval", 1)
 
     def mine(self, blocks: int = 1, at: int | None = None) -> None:
-        """Mine empty blocks, the first of them at a given time."""
+        """Mine empty blocks, the first one at the time `at`."""
         if at is not None:
             self.set_next_timestamp(at)
         self.rpc.call("hardhat_mine", hex(blocks))
 
     def snapshot(self) -> str:
-        """Remember the whole state; the answer names it for `revert`."""
+        """Take a snapshot of the whole state, and return its ID for `revert`."""
         name: str = self.rpc.call("evm_snapshot")
         return name
 
     def revert(self, snapshot: str) -> None:
-        """Go back to a snapshot, which is thereby used up with all that came after it."""
+        """Revert to a snapshot. This deletes the snapshot and all later ones."""
         if self.is_anvil:
-            # Anvil takes mined transactions out of its pool a moment after it has mined them; if that comes after the
-            # revert, it takes the next transaction of the same nonce instead.
+            # Anvil removes mined transactions from its pool shortly after it has mined them. If it does so after the
+            # revert, it removes the next transaction with the same nonce instead.
             deadline = time.monotonic() + _POOL_SECONDS
             while self.rpc.call("txpool_status")["pending"] != "0x0":
                 if time.monotonic() > deadline:
-                    break  # somebody's transaction really waits; that is for them to know
+                    break  # a transaction really is pending
                 time.sleep(_POOL_POLL_SECONDS)
         if not self.rpc.call("evm_revert", snapshot):
             raise RpcRejected("evm_revert", 0, f"there is no snapshot {snapshot}")
@@ -184,53 +183,53 @@ class LocalChain:
     # State
 
     def balance_wei(self, account: str) -> int:
-        """Ether of an account."""
+        """Ether of an account, in wei."""
         return int(self.rpc.call("eth_getBalance", account, "latest"), 16)
 
     def code(self, address: str) -> bytes:
-        """Runtime code at an address, empty if none."""
+        """Runtime code at an address; empty if there is none."""
         return bytes.fromhex(self.rpc.call("eth_getCode", address, "latest").removeprefix("0x"))
 
     def set_balance(self, account: str, amount_wei: int) -> None:
-        """Set an account's ether."""
+        """Set an account's ether, in wei."""
         self.rpc.call("hardhat_setBalance", account, hex(amount_wei))
 
     def set_code(self, address: str, code: bytes) -> None:
-        """Put runtime code at an address; its storage stays."""
+        """Set the runtime code at an address; its storage does not change."""
         self.rpc.call("hardhat_setCode", address, "0x" + code.hex())
 
     def set_storage(self, address: str, slot: int, word: bytes) -> None:
         """Set one 32-byte word of storage."""
-        # Hardhat wants the slot as a quantity, without leading zeros, and the word at full length.
+        # Hardhat requires the slot as a quantity without leading zeros, and the word at full length.
         self.rpc.call("hardhat_setStorageAt", address, hex(slot), "0x" + word.rjust(32, b"\0").hex())
 
     def set_token_balance(self, token: str, holder: str, amount_raw: int) -> None:
-        """Write an ERC-20 balance into storage, for tokens that nobody here may mint.
+        """Write an ERC-20 balance into storage, for tokens that cannot be minted here.
 
-        Balances are looked for as Solidity keeps a mapping: one word at keccak(holder . slot). The
-        total supply does not follow.
+        It searches the layout of a Solidity mapping: one word at keccak(holder . slot). The total supply does not
+        change.
 
         Raises:
-            BalanceNotFound: the token keeps its balances some other way.
+            BalanceNotFound: the token stores its balances in another layout.
         """
         contract = contract_at(self.rpc, "MockToken", token)
         owner = bytes.fromhex(holder.removeprefix("0x")).rjust(32, b"\0")
         for slot in range(_BALANCE_SLOTS):
-            place = int.from_bytes(keccak(owner + slot.to_bytes(32)))
-            before = self.rpc.call("eth_getStorageAt", token, hex(place), "latest")
-            self.set_storage(token, place, amount_raw.to_bytes(32))
+            word = int.from_bytes(keccak(owner + slot.to_bytes(32)))
+            before = self.rpc.call("eth_getStorageAt", token, hex(word), "latest")
+            self.set_storage(token, word, amount_raw.to_bytes(32))
             if contract.call("balanceOf", holder) == amount_raw:
                 return
-            self.set_storage(token, place, bytes.fromhex(before.removeprefix("0x")))
+            self.set_storage(token, word, bytes.fromhex(before.removeprefix("0x")))
         raise BalanceNotFound(token)
 
     def set_nonce(self, account: str, nonce: int) -> None:
-        """Set an account's nonce, never below what it is."""
+        """Set an account's nonce, which cannot decrease."""
         self.rpc.call("hardhat_setNonce", account, hex(nonce))
 
     @contextmanager
     def impersonating(self, account: str) -> Iterator[str]:
-        """Within it the node sends from an account whose key nobody here has."""
+        """Allow sending from an account without its key."""
         self.rpc.call("hardhat_impersonateAccount", account)
         try:
             yield account

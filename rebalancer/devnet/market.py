@@ -1,8 +1,8 @@
-"""How does a local chain get a market, and how does that market move?
+"""Market on a local chain: its construction and its price moves.
 
-`Market.build` puts tokens, Chainlink-shaped feeds and Uniswap pools on a chain; `step` plays one
-step of a tape: new oracle rounds, then arbitrage until every pool is within its fee of the oracle.
-Prices are USD * 1e8 per whole token by feed name, as a tape has them; amounts are raw units.
+`DevMarket.build` creates tokens, feeds with Chainlink's interface and Uniswap pools. `step` applies one step of a tape:
+new oracle rounds, then arbitrage until every pool's price is within its fee of the oracle's. Prices are USD * 1e8 per
+whole token, by feed name, as on a tape; amounts are raw units.
 """
 
 from __future__ import annotations
@@ -41,7 +41,7 @@ USDC = Token("0xa0b86991c6218b36c1d19d4a2e9eb0ce3606eb48", "USDC", 6)
 
 @dataclass(frozen=True)
 class DevFeedSpec:
-    """A feed to be made: its name on the tape, the token it prices, how often it answers at least."""
+    """A feed to create: its name on the tape, the token it prices, and the longest time between two answers."""
 
     name: str
     token: Token
@@ -53,22 +53,20 @@ DEFAULT_FEEDS = (
     DevFeedSpec("BTC/USD", WBTC, 3_600),
     DevFeedSpec("USDC/USD", USDC, 86_400),
 )
-"""Heartbeats as mainnet's feeds have them."""
+"""Heartbeats equal those of the mainnet feeds."""
 
 _QUIRKY = {
     WBTC.address: ("PausableToken", "Wrapped BTC"),
     USDC.address: ("BlocklistToken", "USD Coin"),
 }
-"""Tokens that are more than plain: the mock that has their quirks, and their full name."""
+"""Tokens with unusual behaviour: the mock that imitates it, and the token's full name."""
 
 _FEED_DECIMALS = 8
 _FIRST_PHASE = 6  # mainnet's ETH/USD and BTC/USD feeds were in phase 6 in 2023
 _POSITIONS_PER_TRANSACTION = 50
 _STEP_GAS = 29_000_000
-_DRIVER_WEI = 10**27  # more ether than there is: the driver never lacks WETH
-_DRIVER_TOKENS = 10**12  # whole tokens, where it cannot mint
-
-"""One inside TickMath's bounds: the outermost prices a swap may aim at."""
+_DRIVER_WEI = 10**27  # the driver never runs out of WETH
+_DRIVER_TOKENS = 10**12  # whole tokens, for tokens that it cannot mint
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,14 +79,14 @@ class MarketBlock:
 
 
 class DevMarket:
-    """A market on a local chain, found by its addresses. It sends from the node's last account."""
+    """A market on a local chain, given by its addresses. It sends from the node's last account."""
 
     def __init__(self, chain: LocalChain, deployment: Deployment) -> None:
         self.chain = chain
         self.deployment = deployment
         self.operator = chain.accounts[-1]
         self.driver = contract_at(chain.rpc, "MarketDriver", deployment.contracts["MarketDriver"])
-        self._driver = self.driver.batched  # a tape has thousands of steps, and web3 takes 2 ms to encode one
+        self._driver = self.driver.batched  # a tape has thousands of steps, and web3 needs 2 ms to encode one
         self._aggregators = {
             feed.name: contract_at(chain.rpc, "MockAggregator", str(feed.aggregator)) for feed in deployment.feeds
         }
@@ -105,14 +103,13 @@ class DevMarket:
         prices_e8: Mapping[str, int],
         feeds: Sequence[DevFeedSpec] = DEFAULT_FEEDS,
     ) -> Self:
-        """Make a market: Uniswap, the tokens of the pools and feeds, the feeds, the pools.
+        """Create a market: Uniswap, the tokens of pools and feeds, the feeds, the pools.
 
-        Every feed named in `prices_e8` is made and answers that; tokens stand at their own
-        addresses, pools where mainnet's factory puts them, exactly in the state given.
+        Creates every feed of `prices_e8`, with that answer. Tokens get their own addresses, and pools the addresses
+        that mainnet's factory gives them, with exactly the given state.
 
         Raises:
-            MarketMismatch: a pool cannot be brought into its state, or a token in a pool has no
-                feed.
+            MarketMismatch: a pool's state cannot be reproduced, or a token of a pool has no feed.
         """
         feeds = [feed for feed in feeds if feed.name in prices_e8]
         tokens = _priced_tokens(feeds, [token for pool in pools for token in pool.tokens])
@@ -133,13 +130,13 @@ class DevMarket:
         pairs: Sequence[tuple[Token, Token, int]],
         feeds: Sequence[DevFeedSpec] = DEFAULT_FEEDS,
     ) -> Self:
-        """Take over the market of a forked chain: its tokens and pools, with feeds of our own.
+        """Use the market of a forked chain: its tokens and pools, with new feeds.
 
-        `pairs` name the pools by token0, token1 and fee (millionths). They keep their liquidity
-        and are moved to the prices given at once.
+        `pairs` name the pools by token0, token1 and fee (millionths). The pools keep their liquidity; arbitrage moves
+        them to the given prices at once.
 
         Raises:
-            MarketMismatch: there is no such pool, or a token in one has no feed.
+            MarketMismatch: there is no such pool, or a token of a pool has no feed.
             BalanceNotFound: a token's balances cannot be set.
         """
         feeds = [feed for feed in feeds if feed.name in prices_e8]
@@ -152,9 +149,9 @@ class DevMarket:
             refs.append(PoolRef(address, (token0.address, token1.address), fee_pips))
         market = cls._open(chain, uniswap.install(chain), tokens, refs, prices_e8, feeds)
         for token in tokens:
-            # Nobody here may mint a real token: the driver is given more than there is.
-            riches = _DRIVER_TOKENS * 10**token.decimals
-            chain.set_token_balance(token.address, market.driver.address, riches)
+            # Real tokens cannot be minted here: the driver's balance is set in storage.
+            balance_raw = _DRIVER_TOKENS * 10**token.decimals
+            chain.set_token_balance(token.address, market.driver.address, balance_raw)
         market.step({}, chain.now() + 1)
         return market
 
@@ -168,7 +165,7 @@ class DevMarket:
         prices_e8: Mapping[str, int],
         feeds: Sequence[DevFeedSpec],
     ) -> Self:
-        """The driver and the feeds, and the addresses of all."""
+        """Deploy the driver and the feeds, and collect all addresses."""
         driver = chain.deploy("MarketDriver", WETH.address)
         chain.set_balance(driver.address, _DRIVER_WEI)
         deployment = Deployment(
@@ -182,17 +179,17 @@ class DevMarket:
         )
         return cls(chain, deployment)
 
-    # Moving
+    # Price moves
 
     def step(self, prices_e8: Mapping[str, int], at: int) -> MarketBlock:
-        """Publish new answers and let arbitrage follow, in one transaction.
+        """Publish new answers and apply arbitrage, in one transaction.
 
-        Every feed in `prices_e8` gets a round, the others stay; every pool ends within its fee of
-        the newest prices. The block has the time `at`, or the chain's own where that is later.
-        On Anvil a step is one HTTP request, on Hardhat it takes three.
+        Each feed in `prices_e8` gets a round, the others do not change. Each pool's price ends within its fee of the
+        newest prices. The block's time is `at`, or the chain's own time if that is later. A step needs one HTTP request
+        on Anvil, three on Hardhat.
 
         Raises:
-            ContractReverted: the market's own transaction failed, which nothing here may cause.
+            ContractReverted: the market's transaction reverted, for example because a token is paused.
         """
         self.prices_e8.update(prices_e8)
         updates = [(self._aggregators[name].address, price) for name, price in prices_e8.items()]
@@ -211,32 +208,32 @@ class DevMarket:
             return MarketBlock(int(block["number"], 16), block["hash"], int(block["timestamp"], 16))
         receipt = read_receipt(self.chain.rpc, mined)
         if receipt is None:
-            raise AssertionError("Anvil answers once the transaction is mined")
+            raise AssertionError("Anvil answers after it has mined the transaction")
         receipt = settled(self.chain.rpc, receipt)
         return MarketBlock(receipt.block_number, receipt.block_hash, mined["blockTimestamp"])
 
     def _mined(self, message: Mapping[str, str], at: int) -> Any:
-        """The answer to a transaction that was sent to be mined at a time, unless that has passed."""
+        """The node's answer to a transaction that is mined at the time `at`, or later if that time has passed."""
         clock: Call = ("evm_setNextBlockTimestamp", (hex(at),))
         if self.chain.is_anvil:
-            # Anvil mines after it has answered, unless it is asked to wait for the receipt.
+            # eth_sendTransaction of Anvil answers before the block is mined; this method waits for it.
             return self.chain.rpc.batch_settled([clock, ("eth_sendTransactionSync", (message,))])[1]
-        # Hardhat works on all parts of a batch at once, so the clock needs a request of its own.
+        # Hardhat processes all parts of a batch in parallel, so the clock needs its own request.
         self.chain.rpc.batch_settled([clock])
         return self.chain.rpc.batch_settled([("eth_sendTransaction", (message,))])[0]
 
     def bounds(self, pool: PoolRef) -> tuple[int, int]:
-        """Between which sqrt prices arbitrage leaves the pool alone, at the newest prices."""
+        """Lowest and highest sqrt price without an arbitrage, at the newest prices."""
         token0, token1 = pool.tokens
         price0_e8 = self.prices_e8[self._feed_of[token0]]
         price1_e8 = self.prices_e8[self._feed_of[token1]]
         decimals = self._decimals[token0], self._decimals[token1]
         return arbitrage_bounds(price0_e8, price1_e8, *decimals, pool.fee_pips)
 
-    # Giving
+    # Balances
 
     def deal(self, token: str, account: str, amount_raw: int) -> Receipt:
-        """Give an account an amount of a token, named by symbol or address."""
+        """Give an account an amount of a token, which is named by symbol or address."""
         known = self.deployment.token(token)
         if known is None:
             raise MarketMismatch("token", [t.symbol for t in self.deployment.tokens], token)
@@ -244,7 +241,7 @@ class DevMarket:
             contract = contract_at(self.chain.rpc, "MockToken", known.address)
             try:
                 return self.chain.transact(contract, "mint", account, amount_raw, sender=self.operator)
-            except ContractReverted:  # a real token, on a fork: the driver has plenty
+            except ContractReverted:  # a real token on a fork: the driver has a large balance
                 with self.chain.impersonating(self.driver.address) as driver:
                     return self.chain.transact(contract, "transfer", account, amount_raw, sender=driver)
         weth = contract_at(self.chain.rpc, "WETH9", WETH.address)
@@ -253,13 +250,13 @@ class DevMarket:
         self.chain.transact(weth, "deposit", sender=self.operator, value_wei=amount_raw)
         return self.chain.transact(weth, "transfer", account, amount_raw, sender=self.operator)
 
-    # Building
+    # Pools
 
     def _build_pool(self, pool: UniswapV3Pool) -> None:
-        """Create a pool and bring it into the state given: slot0 and all of its liquidity.
+        """Create a pool with the given state: slot0 and all of its liquidity.
 
-        One position per adjacent pair of initialised ticks, with the liquidity in force between
-        them, has the same liquidity everywhere as the positions the snapshot was taken of.
+        One position for each pair of adjacent initialised ticks, with the active liquidity between them, gives the same
+        liquidity at every price as the original positions.
         """
         rpc = self.chain.rpc
         factory = contract_at(rpc, "UniswapV3Factory", self.deployment.uniswap["UniswapV3Factory"])
@@ -288,16 +285,16 @@ class DevMarket:
 
 
 def _priced_tokens(feeds: Sequence[DevFeedSpec], traded: Sequence[Token]) -> list[Token]:
-    """The tokens of the feeds, once it is sure that every traded one is among them."""
+    """The tokens of the feeds, after a check that they include every traded token."""
     priced = {feed.token.address: feed.token for feed in feeds}
     for token in traded:
         if token.address not in priced:
-            raise MarketMismatch(f"feed of {token.symbol}", "one named on the tape", None)
+            raise MarketMismatch(f"feed of {token.symbol}", "a feed of the tape", None)
     return list(priced.values())
 
 
 def _place_token(chain: LocalChain, token: Token) -> None:
-    """Put a mock to the token's own address, unless something is there."""
+    """Install a mock at the token's own address, unless the address has code."""
     if chain.code(token.address):
         return
     mock, name = _QUIRKY.get(token.address, ("MockToken", token.symbol))
@@ -322,7 +319,7 @@ def _make_feed(chain: LocalChain, feed: DevFeedSpec, answer_e8: int) -> Deployed
 
 
 def _deployed(pool: UniswapV3Pool) -> PoolRef:
-    """A pool where mainnet's factory puts it, whatever address the snapshot was given."""
+    """A pool's reference with the address that mainnet's factory gives it, whatever the address of the snapshot."""
     token0, token1 = (token.address for token in pool.tokens)
     address = uniswap.pool_address(token0, token1, pool.fee_pips)
     return PoolRef(address, (token0, token1), pool.fee_pips)

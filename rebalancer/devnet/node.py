@@ -1,9 +1,8 @@
-"""How is a chain started on this machine, and how is it certain to end?
+"""Local node: start and reliable end of a chain on this machine.
 
-A node is a child process, Anvil's or Hardhat's, that listens on 127.0.0.1 only and holds the keys
-of the well-known test accounts. Its chain id is 31337 unless told otherwise, so that nothing
-signed here is valid on a real chain. It ends with its context, with its starter's last line, and,
-through a watchdog that waits for a pipe to close, even when the starter is killed.
+A node is a child process, Anvil or Hardhat. It listens on 127.0.0.1 only and holds the keys of the public test
+accounts. Its default chain ID is 31337, so nothing that is signed here is valid on a real chain. It ends with its
+context, and also when its parent is killed: a watchdog process waits until the parent's pipe closes.
 """
 
 from __future__ import annotations
@@ -41,16 +40,16 @@ _HOST = "127.0.0.1"
 _HARDFORK = "cancun"
 _ACCOUNTS = 20
 _ACCOUNT_ETHER = 10_000
-_BLOCK_GAS_LIMIT = 1_000_000_000  # a pool of hundreds of ticks is built in a few transactions
+_BLOCK_GAS_LIMIT = 1_000_000_000  # allows building a pool of hundreds of ticks in a few transactions
 _FORK = "origin"
-_STATES_KEPT = 256  # blocks that can still be read by hash; each costs a copy of the whole state
+_STATES_KEPT = 256  # blocks readable by hash; each needs a copy of the whole state
 _LOG_TAIL_LINES = 12
 _STOP_SECONDS = 5.0
 _POLL_SECONDS = 0.02
 
 
 class NodeKind(StrEnum):
-    """Which program runs the chain."""
+    """The program that runs the chain."""
 
     ANVIL = "anvil"
     HARDHAT = "hardhat"
@@ -58,11 +57,11 @@ class NodeKind(StrEnum):
 
 @dataclass(frozen=True)
 class NodeSettings:
-    """What a node is started with. `port` 0 takes a free one; times are unix seconds.
+    """Settings of a node. `port` 0 selects a free port; times are unix seconds.
 
-    Anvil 1.7 computes the state root anew, over everything there is, for every block. With
-    `skip_state_roots` it does not, and a chain of thousands of blocks with a full market on it
-    plays five times as fast; its block headers then carry no true root. Hardhat needs no such help.
+    Anvil 1.7 recomputes the state root over the whole state in every block. `skip_state_roots` prevents this and makes
+    a chain of thousands of blocks with a full market five times as fast; its block headers then contain no valid state
+    root. Hardhat does not need it.
     """
 
     kind: NodeKind = NodeKind.ANVIL
@@ -77,7 +76,7 @@ class NodeSettings:
 
 
 class Node:
-    """A running chain. Make it with `Node.start`, preferably in a `with`."""
+    """A running chain. Create it with `Node.start`, preferably in a `with` statement."""
 
     def __init__(
         self,
@@ -101,18 +100,19 @@ class Node:
 
     @classmethod
     def start(cls, settings: NodeSettings | None = None) -> Self:
-        """Start a node and wait until it answers for the right chain.
+        """Start a node and wait until it answers with the expected chain ID.
 
         Raises:
             NodeBinaryMissing: the program is not installed.
-            NodePortBusy: something listens on the given port.
-            NodeDied, NodeNotReady: it ended by itself, or does not answer in time.
-            WrongChain: another node took the port in between.
+            NodePortBusy: another program listens on the given port.
+            NodeDied, NodeNotReady: the node exited, or does not answer in time.
+            WrongChain: another node took the port in the meantime.
         """
         settings = settings or NodeSettings()
-        if not _needs_ground(settings):
+        is_plain_anvil = settings.kind is NodeKind.ANVIL and settings.fork_url is None
+        if not (is_plain_anvil and settings.skip_state_roots):
             return cls._start(settings, None)
-        # Anvil computes no state roots on a fork, so it is made one, of an empty Anvil.
+        # Anvil computes no state roots on a fork, so it forks an empty Anvil (`ground`).
         ground = cls._start(replace(settings, port=0, log_path=None), None)
         try:
             return cls._start(replace(settings, fork_url=ground.url, fork_block=0), ground)
@@ -128,7 +128,7 @@ class Node:
         log_path = settings.log_path or folder / "node.log"
         arguments = {NodeKind.ANVIL: _anvil, NodeKind.HARDHAT: _hardhat}[settings.kind]
         with log_path.open("wb") as log:
-            # Its own session: Ctrl-C reaches us alone, and we end it after the current tick.
+            # Its own session: Ctrl-C reaches only this program, which ends the node after the current tick.
             process = subprocess.Popen(
                 [str(program), *arguments(settings, port, folder)],
                 cwd=_working_folder(settings.kind, program, folder),
@@ -158,15 +158,15 @@ class Node:
         self.stop()
 
     def is_alive(self) -> bool:
-        """Whether its process still runs."""
+        """Whether the process still runs."""
         return self._process.poll() is None
 
     def rpc(self, timeout_s: float = 30.0) -> Rpc:
-        """A new client of this node, which refuses any other chain."""
+        """A new client of this node. It refuses any other chain."""
         return Rpc(self.url, timeout_s, expected_chain_id=self.settings.chain_id)
 
     def log_tail(self) -> str:
-        """The last lines it printed, without what is secret in the address that it forks."""
+        """The last lines of the node's log, without the secrets of the forked endpoint's URL."""
         try:
             text = self.log_path.read_text(errors="replace")
         except OSError:
@@ -176,7 +176,7 @@ class Node:
         return tail if url is None else Redactor.of_url(url)(tail)
 
     def stop(self) -> None:
-        """End it and remove its files, except a log that was asked for. May be called twice."""
+        """End the node and remove its files, except a log at `log_path`. May be called twice."""
         _signal_group(self._process.pid, signal.SIGTERM)
         try:
             self._process.wait(_STOP_SECONDS)
@@ -189,13 +189,13 @@ class Node:
             self._ground.stop()
 
     def kill(self) -> None:
-        """End it at once, as a crash would: nothing is flushed, connections break off."""
+        """End the node at once, like a crash: without flushing data or closing connections."""
         _signal_group(self._process.pid, signal.SIGKILL)
         self._process.wait()
         self._dismiss_watchdog()
 
     def _dismiss_watchdog(self) -> None:
-        # Killed before its pipe is closed, so that it never fires at a process id used anew.
+        # Killed before its pipe closes, so that it never kills another process with a reused ID.
         self._watchdog.kill()
         self._watchdog.wait()
         if self._watchdog.stdin is not None:
@@ -212,7 +212,7 @@ class Node:
                     if self.kind is NodeKind.HARDHAT:
                         rpc.call("hardhat_setLoggingEnabled", False)
                     if self.kind is NodeKind.HARDHAT and self.settings.fork_url is not None:
-                        # On a fork of no public chain it runs calls only on blocks of its own.
+                        # On a fork of a private chain, Hardhat runs calls only on blocks that it mined itself.
                         rpc.call("hardhat_mine", "0x1")
                 except WrongChain:
                     raise
@@ -225,16 +225,17 @@ class Node:
 
 
 def find_program(name: str) -> Path:
-    """Where a node's program is: what `make setup` put into the checkout that this package lies in, else PATH.
+    """Path of a node's program: the one that `make setup` installed in this package's checkout, or the one on PATH.
 
-    Never in the folder one happens to stand in, which may be anybody's, also where PATH would lead there. Foundry's own programs in .build/bin come before npm's wrappers, which exit 0 whatever happened.
+    It never uses the working directory, even if PATH contains it, because another user may own that folder. Foundry's
+    own programs in .build/bin come before npm's wrappers, which always exit with 0.
 
     Raises:
-        NodeBinaryMissing: nowhere.
+        NodeBinaryMissing: the program was not found.
     """
     checkout = Path(__file__).resolve().parent.parent.parent
-    for place in (Path(".build", "bin"), Path("node_modules", ".bin")):
-        program = checkout / place / name
+    for folder in (Path(".build", "bin"), Path("node_modules", ".bin")):
+        program = checkout / folder / name
         if os.access(program, os.X_OK):
             return program
     folders = filter(os.path.isabs, os.environ.get("PATH", os.defpath).split(os.pathsep))
@@ -245,9 +246,9 @@ def find_program(name: str) -> Path:
 
 
 def _claim_port(port: int) -> int:
-    """The port, or a free one for 0; refused when something listens there."""
+    """The port, or a free one for 0. Raises NodePortBusy if a program listens there."""
     with socket.socket() as probe:
-        # As servers do: a port whose last connection still lingers counts as free.
+        # As servers do: a port with a connection in TIME_WAIT counts as free.
         probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         try:
             probe.bind((_HOST, port))
@@ -255,11 +256,6 @@ def _claim_port(port: int) -> int:
             raise NodePortBusy(port) from None
         claimed: int = probe.getsockname()[1]
         return claimed
-
-
-def _needs_ground(settings: NodeSettings) -> bool:
-    is_plain_anvil = settings.kind is NodeKind.ANVIL and settings.fork_url is None
-    return is_plain_anvil and settings.skip_state_roots
 
 
 def _anvil(settings: NodeSettings, port: int, folder: Path) -> list[str]:
@@ -274,13 +270,13 @@ def _anvil(settings: NodeSettings, port: int, folder: Path) -> list[str]:
     if settings.genesis_at is not None:
         arguments += ["--timestamp", str(settings.genesis_at)]
     if settings.fork_url is not None:
-        # By a name that its configuration explains: others see command lines, and the address may hold a key.
+        # By an alias that foundry.toml resolves: other users can see command lines, and the URL may contain a key.
         (folder / "foundry.toml").write_text(f"[rpc_endpoints]\n{_FORK} = {json.dumps(settings.fork_url)}\n")
         arguments += ["--fork-url", _FORK]
     if settings.fork_block is not None:
         arguments += ["--fork-block-number", str(settings.fork_block)]
     if settings.fork_url is not None and settings.skip_state_roots:
-        # The ground is empty: what another one held at its block 0 must not be taken for its state.
+        # The ground is empty: cached state of another chain at block 0 must not be used.
         arguments += ["--no-storage-caching", "--no-rate-limit"]
     return arguments
 
@@ -311,17 +307,17 @@ def _hardhat(settings: NodeSettings, port: int, folder: Path) -> list[str]:
 
 
 def _working_folder(kind: NodeKind, program: Path, folder: Path) -> Path:
-    """Its own, where its configuration is; but Hardhat runs only from a folder whose node_modules holds it."""
+    """The node's folder with its configuration; Hardhat runs only in a folder whose node_modules contains it."""
     if kind is NodeKind.HARDHAT and program.parent.name == ".bin" and program.parent.parent.name == "node_modules":
         return program.parent.parent.parent
     return folder
 
 
 def _watch(group: int, folder: Path) -> subprocess.Popen[bytes]:
-    """A shell that clears up when the pipe it reads from closes: when we are gone."""
-    clear_up = 'read _; kill -s KILL -- "-$1"; rm -rf -- "$2"'
+    """A shell that kills the node and removes its files when its input pipe closes, which is when this program ends."""
+    clean_up = 'read _; kill -s KILL -- "-$1"; rm -rf -- "$2"'
     return subprocess.Popen(
-        ["/bin/sh", "-c", clear_up, "watchdog", str(group), str(folder)],
+        ["/bin/sh", "-c", clean_up, "watchdog", str(group), str(folder)],
         env=child_environment(),
         stdin=subprocess.PIPE,
         stdout=subprocess.DEVNULL,

@@ -1,10 +1,11 @@
-"""Market and vault of tokens that are worth a rate times what they wrap: wstETH over stETH, and a staked dollar that behaves as sUSDe does.
+"""Market and vault of wrapped tokens with an exchange rate: wstETH, and a staked dollar that behaves like sUSDe.
 
-The vault holds WETH, wstETH, USDe and sUSDe. Both wrappers are priced by rate x feed: an exchange-rate feed, quoted in ether or USDe.
-Their second source is the market: the average of wstETH's pool with USDe, and a market feed of sUSDe. Every token has a pool, and the
-wrappers can be deposited into and redeemed as well: USDe for sUSDe, and WETH for stETH (on a Uniswap V2 pair) for wstETH.
+The vault holds WETH, wstETH, USDe and sUSDe. Both wrapped tokens are priced by rate times feed: an exchange-rate feed,
+quoted in ether or USDe. Their second source is the market: the average price of wstETH's pool with USDe, and a market
+feed of sUSDe. Every token has a pool. The keeper can also wrap and unwrap: USDe to sUSDe, and WETH to stETH (on a
+Uniswap V2 pair) to wstETH.
 
-`rebalancer devnet --rate-assets`, tests and attacks start from here.
+`rebalancer devnet --rate-assets`, tests and attacks use it.
 """
 
 from __future__ import annotations
@@ -40,7 +41,7 @@ RATE_PRICES_E8 = {
     "WSTETH/USD": 2_400 * 10**8,
     "SUSDE/USD": 125 * 10**6,
 }
-"""Of the market, as it opens: the rates are 1.2 stETH and 1.25 USDe."""
+"""Opening prices of the market. The rates are 1.2 stETH per wstETH and 1.25 USDe per sUSDe."""
 
 DIVERGENCE_BPS = 200
 _WINDOW_SECONDS = 1_800
@@ -52,7 +53,7 @@ _TARGETS_E18 = {
     "sUSDe": 2 * E18 // 10,
 }
 _DEPTH_USD = 10**7
-"""Of the token1 that each Uniswap V3 pool holds, and of either side of the pair of stETH."""
+"""Value of the token1 in each Uniswap V3 pool, and of each side of the stETH pair."""
 _STETH_SHARES = 8 * 10**6 * E18
 _STAKED_USD = 10**9
 _STETH_YIELD_BPS_PER_YEAR = 300
@@ -64,7 +65,7 @@ _SANE_FACTOR = 20
 
 @dataclass(frozen=True)
 class RateEnvironment:
-    """The environment, and the outside contracts behind its rates."""
+    """The environment, and the external contracts that define its rates."""
 
     environment: DevEnvironment
     steth: BoundContract
@@ -72,7 +73,7 @@ class RateEnvironment:
     usde: BoundContract
     susde: BoundContract
     pair: str
-    """Of stETH and WETH."""
+    """Address of the Uniswap V2 pair of stETH and WETH."""
 
     @property
     def vault(self) -> BoundContract:
@@ -80,7 +81,7 @@ class RateEnvironment:
         return contract_at(self.environment.chain.rpc, "BasketVault", self.environment.vault)
 
     def pool(self, one: str, other: str) -> str:
-        """The Uniswap V3 pool of two tokens, named by symbol."""
+        """Address of the Uniswap V3 pool of two tokens, which are named by symbol."""
         listed = self.environment.deployment.listed
         ends = {listed(one).address, listed(other).address}
         (found,) = [p for p in self.environment.market.deployment.pools if set(p.tokens) == ends]
@@ -92,17 +93,17 @@ class RateEnvironment:
         return read_vaults(rpc, system.lens, [self.environment.vault], read_block(rpc))[0]
 
     def move(self, prices_e8: Mapping[str, int] | None = None, seconds: int = 900) -> None:
-        """Time passes, the market has these prices, and pools follow."""
+        """Advance the time and set these prices; arbitrage moves the pools."""
         market = self.environment.market
         market.step({**market.prices_e8, **(prices_e8 or {})}, self.environment.chain.now() + seconds)
 
     def settle(self, prices_e8: Mapping[str, int] | None = None) -> None:
-        """The same, until averages have caught up with the market."""
+        """Like `move`, then wait until the average prices equal the market's."""
         self.move(prices_e8)
         self.move(seconds=_WINDOW_SECONDS + 60)
 
     def prices_at_rates_e8(self, eth_usd_e8: int) -> dict[str, int]:
-        """The prices of a market that values both wrappers as their rates do now, rounded down, by feed name."""
+        """Prices of a market that values both wrapped tokens by their current rates, rounded down, by feed name."""
         wrapped_e18 = int(self.wsteth.call("stEthPerToken"))
         staked_e18 = int(self.susde.call("convertToAssets", E18))
         usde_e8 = RATE_PRICES_E8["USDE/USD"]
@@ -114,29 +115,29 @@ class RateEnvironment:
         }
 
     def earn(self, days: int = 1) -> None:
-        """Both wrappers earn what they earn in so many days: stETH at once, the staked dollar over the next eight hours."""
+        """Both wrapped tokens earn their yield of `days` days: stETH at once, the staked dollar over eight hours."""
         steth_raw = int(self.steth.call("ownEther")) * _STETH_YIELD_BPS_PER_YEAR
         staked_raw = int(self.susde.call("totalAssets")) * _STAKED_YIELD_BPS_PER_YEAR
         self.send(self.steth, "reward", steth_raw * days // (BPS * 365))
         self.reward(staked_raw * days // (BPS * 365))
 
     def reward(self, amount_raw: int) -> None:
-        """The staked dollar earns so much USDe, which it counts over eight hours."""
+        """The staked dollar earns this amount of USDe, which it recognises over eight hours."""
         self.give(amount_raw)
         self.send(self.susde, "reward", amount_raw)
 
     def change_staked(self, change_bps: int) -> None:
-        """What the staked dollar holds grows at once by a gift, or falls by a slashing."""
+        """Change the assets of the staked dollar at once: a donation if positive, a slashing if negative."""
         amount_raw = int(self.susde.call("totalAssets")) * abs(change_bps) // BPS
         function = "mint" if change_bps > 0 else "burn"
         self.send(self.usde, function, self.susde.address, amount_raw)
 
     def give(self, amount_raw: int) -> None:
-        """Somebody sends the staked dollar's vault so much USDe."""
+        """Donate this amount of USDe to the staked dollar's vault."""
         self.environment.chain.transact(self.usde, "mint", self.susde.address, amount_raw)
 
     def send(self, contract: BoundContract, function: str, *args: Any) -> None:
-        """A transaction of a stranger: the doubles do what anybody says."""
+        """Send a transaction from an unrelated account; the mocks have no access control."""
         self.environment.chain.transact(contract, function, *args, sender=self.environment.chain.accounts[12])
 
 
@@ -146,10 +147,10 @@ def build_rate_environment(
     band_bps: int = DEMO_BAND_BPS,
     eth_usd_e8: int = RATE_PRICES_E8["ETH/USD"],
 ) -> RateEnvironment:
-    """Build market, system and vault. The staked dollar has a cooldown: nothing of it can be redeemed.
+    """Build market, system and vault. The staked dollar has a cooldown, so it cannot be redeemed at once.
 
     Raises:
-        as `build_environment`.
+        As `build_environment`.
     """
     steth = chain.deploy("MockStETH")
     whale = chain.accounts[11]
@@ -200,7 +201,7 @@ def build_rate_environment(
 
 
 def _price_by_rates(made: RateEnvironment) -> None:
-    """Set feed times rate as the first source of both wrappers, and the market as the second."""
+    """Set rate times feed as the primary source of both wrapped tokens, and the market as the second."""
     environment = made.environment
     system, owner = environment.system, environment.wallet(Actor.OWNER)
     feeds = {feed.name: feed for feed in environment.deployment.feeds}
@@ -265,7 +266,7 @@ def _pool(one: Token, other: Token, fee_pips: int, tick_spacing: int, usd_e8: Ma
 
 
 def _pair(market: DevMarket, steth: BoundContract, whale: str) -> str:
-    """A Uniswap V2 pair of stETH and WETH, one for one. stETH is sent, not minted: what arrives may be a wei less."""
+    """Create a Uniswap V2 pair of stETH and WETH at 1:1. A transfer of stETH may deliver 1 wei less."""
     chain = market.chain
     factory = chain.deploy("UniswapV2Factory", chain.accounts[0])
     chain.transact(factory, "createPair", steth.address, WETH.address)

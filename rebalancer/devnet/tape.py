@@ -1,8 +1,7 @@
-"""A market tape: which oracle round was published when. Read from CSV files or drawn from a seed.
+"""Market tape: oracle rounds with their times, read from CSV files or drawn from a seed.
 
-A tape never looks at a chain or a clock: it is the list of rounds that a local market plays, in the
-order of time. Instants are unix seconds; a span runs from its first instant up to, not including,
-its second. Prices are integers of 1e-8 USD, as USD feeds answer.
+A tape uses no chain and no clock: it is the list of rounds that a local market replays, ordered by time. Instants are
+unix seconds; a span includes its start and excludes its end. Prices are integers of 1e-8 USD, as USD feeds answer.
 """
 
 from __future__ import annotations
@@ -29,18 +28,21 @@ __all__ = [
     "TapeStep",
     "iso",
     "load_folder",
+    "open_tape",
     "synthetic",
 ]
 
 COLUMNS = ("updated_at", "round_id", "answer_e8")
-"""What a tape file must have, in any order and among any others."""
+"""Columns that a tape file must have, in any order; it may have others."""
+
+_USDC = "USDC/USD"
 
 SYNTHETIC_START = 1_735_689_600
-"""2025-01-01T00:00:00Z: when a synthetic tape begins unless told otherwise."""
+"""2025-01-01T00:00:00Z: default start of a synthetic tape."""
 
 JUMPS_PER_YEAR = 60
-"""How often the synthetic market jumps; with `jump_sd` it makes up the variance that bipower
-variation attributes to jumps (DEFAULT_MARKET)."""
+"""Jumps of the synthetic market per year. With `jump_sd`, they have the variance that bipower variation gives to jumps
+(DEFAULT_MARKET)."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,9 +56,9 @@ class Round:
 
 @dataclass(frozen=True, slots=True)
 class TapeStep:
-    """What a market publishes at once: the newest answer of every feed that has one.
+    """Answers that a market publishes in one block: the newest one of each feed that has a round.
 
-    `at` is the time of the newest round in it, `rounds` how many rounds of the tape it stands for.
+    `at` is the time of the newest round, `rounds` the number of rounds of the tape that the step contains.
     """
 
     at: int
@@ -66,11 +68,10 @@ class TapeStep:
 
 @dataclass(frozen=True, slots=True)
 class Tape:
-    """Rounds in the order of time. Rounds of one second keep the order they were published in.
+    """Rounds ordered by time. Rounds of the same second keep their order of publication.
 
     Raises:
-        BadTape: no round at all, a round older than the one before it, or a price that is not
-            positive.
+        BadTape: there is no round, a round is older than the one before it, or a price is not positive.
     """
 
     rounds: tuple[Round, ...]
@@ -91,12 +92,12 @@ class Tape:
 
     @property
     def start(self) -> int:
-        """When the first round was published."""
+        """Time of the first round."""
         return self.rounds[0].at
 
     @property
     def end(self) -> int:
-        """When the last round was published; that round belongs to the tape."""
+        """Time of the last round, which belongs to the tape."""
         return self.rounds[-1].at
 
     @property
@@ -106,9 +107,9 @@ class Tape:
 
     @property
     def first_prices_e8(self) -> dict[str, int]:
-        """What every feed answers at `start`: its own first round, even if that comes a bit later.
+        """The first answer of every feed, even if its round is later than `start`.
 
-        Feeds of one recording start some minutes apart; a market needs all of them to open.
+        The feeds of a recording start some minutes apart, and a market needs all of them when it opens.
         """
         first: dict[str, int] = {}
         for one in self.rounds:
@@ -116,13 +117,13 @@ class Tape:
         return first
 
     def cut(self, since: int | str | None = None, until: int | str | None = None) -> Tape:
-        """The rounds from `since` up to, not including, `until`: unix seconds or ISO 8601 (UTC).
+        """The rounds from `since` (inclusive) to `until` (exclusive): unix seconds or ISO 8601 (UTC).
 
-        A feed whose newest round is older than `since` gets that answer again at `since`, so
-        every feed has a price when the cut opens. A bound that is None or outside the tape cuts nothing.
+        A feed whose newest round is older than `since` gets that answer again at `since`, so every feed has a price at
+        the start of the cut. A bound that is None or outside the tape has no effect.
 
         Raises:
-            BadCut: a bound is no date, `until` does not come after `since`, or a feed has no price.
+            BadCut: a bound is not a date, `until` is not later than `since`, or a feed has no price.
         """
         try:
             opens_at = max(_instant(since, self.start), self.start)
@@ -131,7 +132,7 @@ class Tape:
             raise BadCut(since, until, str(wrong)) from None
         span = f"the tape runs from {iso(self.start)} to {iso(self.end)}"
         if opens_at > self.end or open_until <= opens_at:
-            raise BadCut(since, until, f"nothing lies between them; {span}")
+            raise BadCut(since, until, f"there is no round between them; {span}")
 
         carried: dict[str, Round] = {}
         inside: list[Round] = []
@@ -152,10 +153,10 @@ class Tape:
         return kept
 
     def steps(self, merge_seconds: int = 0) -> Iterator[TapeStep]:
-        """Rounds of the same second as one step, or all within `merge_seconds` of a step's first.
+        """Steps of the tape: the rounds of one second, or all rounds within `merge_seconds` of a step's first round.
 
-        No price shows before its time: a step happens when its last round did. When a feed has
-        several rounds in one step only the newest is published, as a block shows only its end.
+        A step has the time of its last round, so no price appears early. If a feed has several rounds in one step, only
+        the newest is published, because a block shows only its final state.
         """
         opens_at, at, rounds = self.start, self.start, 0
         prices_e8: dict[str, int] = {}
@@ -168,10 +169,10 @@ class Tape:
         yield TapeStep(at, prices_e8, rounds)
 
     def with_constant(self, feed: str, answer_e8: int, heartbeat_seconds: int) -> Tape:
-        """The same tape with one more feed that answers the same at `start` and every heartbeat.
+        """The same tape with an additional feed, which gives the same answer at `start` and at every heartbeat.
 
         Raises:
-            ValueError: the tape has this feed, or the heartbeat is not positive.
+            ValueError: the tape already has this feed, or the heartbeat is not positive.
         """
         if feed in self.feeds:
             raise ValueError(f"the tape already has {feed}")
@@ -182,7 +183,7 @@ class Tape:
 
 
 def iso(at: int) -> str:
-    """A unix second as people write it: 2023-04-05T22:35:11Z."""
+    """A unix second in ISO 8601: 2023-04-05T22:35:11Z."""
     return datetime.fromtimestamp(at, UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
 
 
@@ -194,7 +195,7 @@ def _instant(bound: int | str | None, absent: int) -> int:
     try:
         moment = datetime.fromisoformat(bound)
     except ValueError:
-        why = f"{bound!r} is no date; write 2023-06-30, 2023-06-30T12:00 or unix seconds"
+        why = f"{bound!r} is not a date; use 2023-06-30, 2023-06-30T12:00 or unix seconds"
         raise ValueError(why) from None
     return int((moment if moment.tzinfo else moment.replace(tzinfo=UTC)).timestamp())
 
@@ -204,19 +205,34 @@ def _merged(feeds: Iterable[Iterable[Round]]) -> Tape:
     return Tape(tuple(sorted(rounds, key=lambda one: (one.at, one.feed))))
 
 
+def open_tape(
+    folder: Path | None, seed: int, days: float, since: int | str | None = None, until: int | str | None = None
+) -> Tape:
+    """The cut tape of a folder, or a synthetic tape for None. USDC/USD has a constant price if no file has it.
+
+    Raises:
+        TapeMissing, BadTape: as `load_folder`.
+        BadCut: as `Tape.cut`.
+    """
+    tape = synthetic(seed, days) if folder is None else load_folder(folder)
+    if _USDC not in tape.feeds:
+        tape = tape.with_constant(_USDC, 10**8, 86_400)
+    return tape if since is None and until is None else tape.cut(since, until)
+
+
 # FILES
 
 
 def load_folder(path: Path | str) -> Tape:
     """Read every `<base>_<quote>_rounds.csv` of a folder; eth_usd_rounds.csv is the feed ETH/USD.
 
-    A file has a header with at least `updated_at` (unix seconds, never going back), `round_id`
-    (strictly increasing) and `answer_e8` (positive). Two rounds may share a second: on mainnet a
-    deviation and a heartbeat do now and then land in one block.
+    A file has a header with at least `updated_at` (unix seconds, never decreasing), `round_id` (strictly increasing)
+    and `answer_e8` (positive). Two rounds may have the same time: on mainnet, a deviation and a heartbeat are sometimes
+    in one block.
 
     Raises:
-        TapeMissing: there is no such folder, or no such file in it.
-        BadTape: a file breaks one of these rules; carries its name, line and why.
+        TapeMissing: the folder does not exist or contains no such file.
+        BadTape: a file breaks one of these rules; the error has its name, line and reason.
     """
     files = sorted(Path(path).glob("*_rounds.csv"))
     if not files:
@@ -235,7 +251,7 @@ def _read(file: Path) -> list[Round]:
         header = next(lines, [])
         for column in COLUMNS:
             if column not in header:
-                raise BadTape(file.name, 1, f"there is no column {column} in its header")
+                raise BadTape(file.name, 1, f"its header has no column {column}")
         at_column, id_column, answer_column = map(header.index, COLUMNS)
 
         rounds: list[Round] = []
@@ -245,7 +261,7 @@ def _read(file: Path) -> list[Round]:
                 at, round_id = int(line[at_column]), int(line[id_column])
                 answer_e8 = int(line[answer_column])
             except (ValueError, IndexError):
-                why = f"{','.join(line)!r} does not hold integers in {', '.join(COLUMNS)}"
+                why = f"{','.join(line)!r} does not have integers in {', '.join(COLUMNS)}"
                 raise BadTape(file.name, lines.line_num, why) from None
             if at < last_at:
                 why = f"updated_at goes back from {last_at} to {at}"
@@ -268,12 +284,12 @@ def _read(file: Path) -> list[Round]:
 
 @dataclass(frozen=True, slots=True)
 class FeedModel:
-    """How one price moves, and when its feed publishes it.
+    """Model of one price, and of the rounds that its feed publishes.
 
-    Per year: `drift` and `volatility` (1 = 100 %). `correlation` is with the common market factor,
-    so two feeds correlate by the product of theirs. At a jump of the market the price is multiplied
-    by 1 + jump_sd * normal. `reversion_per_day` pulls the price back to `first_e8`. A round is
-    published when the price is `deviation_bps` away from the last answer, or after the heartbeat.
+    `drift` and `volatility` are per year (1 = 100 %). `correlation` is that with the common market factor, so the
+    correlation of two feeds is the product of theirs. At a jump of the market, the price is multiplied by 1 + jump_sd *
+    normal. `reversion_per_day` pulls the price back to `first_e8`. A round is published when the price differs by
+    `deviation_bps` from the last answer, or after the heartbeat.
     """
 
     feed: str
@@ -292,12 +308,12 @@ DEFAULT_MARKET = (
     FeedModel("ETH/USD", 3_000_00000000, 50, 3_600, 0.40, correlation=0.9, jump_sd=0.025),
     FeedModel("USDC/USD", 1_00000000, 25, 86_400, 0.01, reversion_per_day=2.0),
 )
-"""Deviation and heartbeat: as Chainlink states them for these feeds on mainnet.
-Volatility and jumps: hourly returns of the mainnet ETH/USD and BTC/USD rounds of April 2023 to
-January 2024. Of total volatility 0.44 and 0.41, bipower variation (Barndorff-Nielsen and Shephard
-2004) calls 0.40 and 0.37 continuous; the rest is 60 jumps a year of 2.5 % and 2.3 %. Correlation:
-0.77 between four-hour returns and 0.79 between daily ones; twelve synthetic tapes have 0.77 and
-0.80. USDC moves some 3 bps around its peg. First prices are round numbers."""
+"""Deviation and heartbeat: Chainlink's values for these feeds on mainnet.
+Volatility and jumps: hourly returns of the mainnet ETH/USD and BTC/USD rounds of April 2023 to January 2024. Of the
+total volatility of 0.44 and 0.41, bipower variation (Barndorff-Nielsen and Shephard 2004) attributes 0.40 and 0.37 to
+the continuous part; the rest is 60 jumps per year of 2.5 % and 2.3 %. Correlation: 0.77 between four-hour returns and
+0.79 between daily returns; twelve synthetic tapes have 0.77 and 0.80. USDC moves about 3 bps around its peg. First
+prices are round numbers."""
 
 
 def synthetic(
@@ -309,23 +325,22 @@ def synthetic(
     step_seconds: int = 60,
     jumps_per_year: float = JUMPS_PER_YEAR,
 ) -> Tape:
-    """A jump-diffusion market (Merton 1976) as its feeds would publish it.
+    """The rounds that the feeds of a jump-diffusion market (Merton 1976) publish.
 
-    Prices move every `step_seconds`, a feed looks at them that often, and a jump hits all of them
-    at once. The same seed gives the same tape on every machine: the random bits are PCG64's, which
-    NumPy keeps stable, and what is made of them uses only sums, products, quotients and square
-    roots, which IEEE 754 rounds one way everywhere. A longer tape begins with the shorter one of
-    the same seed.
+    Every `step_seconds`, all prices move and each feed checks its price; a jump affects all prices at once. The same
+    seed gives the same tape on every machine: the random bits are PCG64's, which NumPy keeps stable, and the
+    computation uses only sums, products, quotients and square roots, which IEEE 754 rounds the same way everywhere.
+    With the same seed, a longer tape starts with the shorter one.
 
     Raises:
-        ValueError: no feeds, days or step that make no step, or a price that could reach zero.
+        ValueError: there are no feeds or no steps, or a price could reach zero.
     """
     count = int(days * 86_400) // step_seconds if step_seconds > 0 else 0
     if not market or count < 1:
-        raise ValueError(f"{days} days of {len(market)} feeds by {step_seconds} s make no tape")
+        raise ValueError(f"{days} days of {len(market)} feeds by {step_seconds} s give no steps")
     year_fraction = step_seconds / YEAR_SECONDS
 
-    # A Poisson clock, thinned: at most one jump a step, which at 60 s misses one in 10,000.
+    # A Poisson process with at most one jump per step: at 60 s, this misses one jump in 10,000.
     clock = _bits(seed, "clock").random_raw(count)
     jumps = np.flatnonzero(clock < np.uint64(int(jumps_per_year * year_fraction * 2**64)))
     factor = _normals(_bits(seed, "market"), count)
@@ -352,10 +367,10 @@ def _bits(seed: int, stream: str) -> np.random.PCG64:
 
 
 def _normals(bits: np.random.PCG64, count: int) -> NDArray[np.float64]:
-    """Standard normals as Irwin and Hall made them: twelve uniforms less six, variance one.
+    """Standard normal variates by the Irwin-Hall method: the sum of twelve uniforms minus six, with variance one.
 
-    The library's own normals call exp and log, whose last digit differs between machines. Tails end
-    at six deviations, which is no loss here: the heavy tails are the jumps'.
+    NumPy's own normals use exp and log, whose last digit differs between machines. The tails end at six standard
+    deviations, which is enough here: the jumps provide the heavy tails.
     """
     uniforms = bits.random_raw(3 * count).view(np.uint16).reshape(count, 12)
     # {1} = (12 uniforms of 0..65535, mean 32767.5) / 65536; the sum is an integer, so exact.
@@ -364,7 +379,7 @@ def _normals(bits: np.random.PCG64, count: int) -> NDArray[np.float64]:
 
 
 def _path(model: FeedModel, growth: NDArray[np.float64], pull: float) -> list[int]:
-    """Answers after every step. The path is a float: it stands for the world, not for money."""
+    """Answers after every step. The path is a float, because it models a market and is not an amount of money."""
     if pull == 0:
         path = model.first_e8 * np.cumprod(growth)
     else:

@@ -1,12 +1,12 @@
-"""How do Uniswap V3, WETH9, Multicall3 and Permit2 come to a local chain, at the addresses they have on mainnet?
+"""Installation of Uniswap V3, WETH9, Multicall3 and Permit2 on a local chain, at their mainnet addresses.
 
-Their code is what the authors published on npm. Factory, SwapRouter and position manager are
-created anew by mainnet's deployer account at mainnet's nonces, so they land where they are there;
-SwapRouter02, QuoterV2, WETH9, Multicall3 and Permit2 are put to their addresses. Pools are CREATE2 and
-follow. What the chain already has, because it is a fork, is left alone.
+Their code is the one that the authors published on npm. Mainnet's deployer account creates factory, SwapRouter and
+position manager at mainnet's nonces, so they get their mainnet addresses. The code of SwapRouter02, QuoterV2, WETH9,
+Multicall3 and Permit2 is copied to their addresses. Pool addresses follow from CREATE2. Contracts that exist, as on a
+fork, do not change.
 
-Two things differ from mainnet: the factory's owner is the deployer account, and the position
-manager has no descriptor, so `tokenURI` of a position reverts.
+Two things differ from mainnet: the factory's owner is the deployer account, and the position manager has no descriptor,
+so `tokenURI` of a position reverts.
 """
 
 from __future__ import annotations
@@ -25,30 +25,30 @@ __all__ = ["PERMIT2_ADDRESS", "WETH_ADDRESS", "Uniswap", "install", "pool_addres
 WETH_ADDRESS = "0xc02aaa39b223fe8d0a0e5c4f27ead9083c756cc2"
 
 PERMIT2_ADDRESS = "0x000000000022d473030f116ddee9f6b43ac78ba3"
-"""Where the Zap looks for it. Its code keeps mainnet's signing domain, and works out another chain's own each time."""
+"""Address that the Zap uses. The code caches mainnet's signing domain, and computes that of other chains."""
 
 _DEPLOYER = "0x6c9fc64a53c1b71fb3f9af64d1ae3a4931a5f4e9"
 _FACTORY = (0, "0x1f98431c8ad98523631ae4a59f267346ea31f984")
 _SWAP_ROUTER = (4, "0xe592427a0aece92de3edee1f18e0157c05861564")
 _POSITION_MANAGER = (8, "0xc36442b4a4522e871399cd717abdd847ab11fe88")
-"""Deployer's nonce and the address that follows from it."""
+"""The deployer's nonce, and the resulting address."""
 
 _SWAP_ROUTER_02 = "0x68b3465833fb72a70ecdf485e0e4c7bd8665fc45"
 _QUOTER_V2 = "0x61ffe014ba17989e743c5f6cb21bf9697530b21e"
 _MULTICALL3 = "0xca11bde05977b3631167028862be2a173976ca11"
-_FACTORY_V2 = "0x5c69bee701ef814a2b6a3edd4b1652cb9cc5aa6f"  # SwapRouter02 wants it; V2 is not here
+_FACTORY_V2 = "0x5c69bee701ef814a2b6a3edd4b1652cb9cc5aa6f"  # required by SwapRouter02; Uniswap V2 is not installed
 _ZERO = "0x" + "0" * 40
 
 _ONE_BP_TIER = (100, 1)
 """Fee in millionths and tick spacing that mainnet's governance added after deployment."""
 
 _WETH_STORAGE = (b"Wrapped Ether", b"WETH", 18)
-"""What WETH9's constructor would have written to slots 0, 1 and 2: name, symbol, decimals."""
+"""Name, symbol and decimals, which WETH9's constructor writes to slots 0, 1 and 2."""
 
 
 @dataclass(frozen=True)
 class Uniswap:
-    """The contracts in place."""
+    """The installed contracts."""
 
     factory: BoundContract
     swap_router: BoundContract
@@ -59,7 +59,7 @@ class Uniswap:
     multicall3: BoundContract
 
     def addresses(self) -> dict[str, str]:
-        """Name of each contract as published → its address."""
+        """Published name of each contract → its address."""
         contracts = (
             *(self.factory, self.swap_router, self.swap_router_02, self.position_manager),
             *(self.quoter, self.weth, self.multicall3),
@@ -68,10 +68,10 @@ class Uniswap:
 
 
 def install(chain: LocalChain) -> Uniswap:
-    """Put everything in place that is not there yet.
+    """Install all contracts that do not exist yet.
 
     Raises:
-        MarketMismatch: a contract landed at another address than mainnet's.
+        MarketMismatch: a contract's address differs from mainnet's.
     """
     weth = _weth(chain)
     multicall3 = contract_at(chain.rpc, "Multicall3", _MULTICALL3)
@@ -102,7 +102,7 @@ def install(chain: LocalChain) -> Uniswap:
 
 
 def pool_address(token_a: str, token_b: str, fee_pips: int) -> str:
-    """Where mainnet's factory puts the pool of two tokens (PoolAddress.computeAddress), lower case."""
+    """Address that mainnet's factory gives the pool of two tokens (PoolAddress.computeAddress), lower case."""
     low, high = sorted((int(token_a, 16), int(token_b, 16)))
     salt = keccak(low.to_bytes(32) + high.to_bytes(32) + fee_pips.to_bytes(32))
     init_code_hash = keccak(load_artifact("UniswapV3Pool").creation_code())
@@ -110,9 +110,9 @@ def pool_address(token_a: str, token_b: str, fee_pips: int) -> str:
     return "0x" + keccak(b"\xff" + factory + salt + init_code_hash)[12:].hex()
 
 
-def _create(chain: LocalChain, name: str, place: tuple[int, str], *args: str) -> BoundContract:
-    """Create a contract as the deployer did on mainnet."""
-    nonce, address = place
+def _create(chain: LocalChain, name: str, creation: tuple[int, str], *args: str) -> BoundContract:
+    """Create a contract from mainnet's deployer account, at its nonce."""
+    nonce, address = creation
     known = contract_at(chain.rpc, name, address)
     if chain.code(address):
         return known
@@ -126,7 +126,7 @@ def _create(chain: LocalChain, name: str, place: tuple[int, str], *args: str) ->
 
 
 def _copy(chain: LocalChain, name: str, address: str, *args: str) -> BoundContract:
-    """Deploy a contract anywhere and copy its code, with its immutables, to its address."""
+    """Deploy a contract at any address, and copy its code with its immutables to `address`."""
     known = contract_at(chain.rpc, name, address)
     if not chain.code(address):
         chain.set_code(address, chain.code(chain.deploy(name, *args).address))
@@ -144,5 +144,5 @@ def _weth(chain: LocalChain) -> BoundContract:
 
 
 def _short_string(text: bytes) -> bytes:
-    """A string below 32 bytes as Solidity stores it: left-aligned, twice its length last."""
+    """A string of less than 32 bytes in Solidity's storage format: left-aligned, twice its length in the last byte."""
     return text.ljust(31, b"\0") + bytes([2 * len(text)])

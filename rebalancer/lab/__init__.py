@@ -1,1 +1,1 @@
-"""What runs are made into: records, figures, charts and a live view."""
+"""Analysis of runs: records, figures, charts, a live view and backtests."""

@@ -1,9 +1,8 @@
-"""Where arbitrageurs leave a pool, once the world's price has moved. Pure.
+"""State of a pool after arbitrage, when the market price has moved. Pure.
 
-A pool whose next unit pays more than it is worth elsewhere is traded with until it does not: it ends
-within its fee of the outside price, at the near end. Ticked pools end there to the unit, as
-`devnet.market` and its MarketDriver leave them on a chain; other pools are traded with by exact
-quotes, for the amount that `Pool.flow_to` names.
+Arbitrageurs trade with a pool until its next unit pays no more than the market: its price ends within its fee of the
+market price, at the nearer end. Pools with ticks end there bit-exactly, as `devnet.market` and its MarketDriver leave
+them on a chain. Other pools are traded by exact quotes, with the amount that `Pool.flow_to` returns.
 
 Prices are USD * 1e8 per whole token, by token address.
 """
@@ -23,26 +22,26 @@ __all__ = ["arbitraged", "at_prices"]
 Prices = Mapping[str, int]
 
 _BOUNDS_KEPT = 256
-"""Pairs of pools remembered."""
+"""Number of cached pool pairs."""
 
 
 def arbitraged(pool: Pool, prices_e8: Prices) -> Pool:
-    """The pool after arbitrage at these prices; itself where none pays."""
+    """The pool after arbitrage at these prices; the same object if no arbitrage pays."""
     found = pool.arbitraged([prices_e8[token.address] for token in pool.tokens])
     return _traded(pool, prices_e8) if found is None else found
 
 
 def at_prices(pool: Pool, prices_e8: Prices) -> Pool:
-    """A pool of another time as it would stand at these prices, as deep in USD as it was.
+    """A pool of another time, moved to these prices with the same depth in USD.
 
     Raises:
-        BadPoolSnapshot: the prices are out of a pool's range.
+        BadPoolSnapshot: the prices are outside a pool's range.
     """
     return pool.at_prices([prices_e8[token.address] for token in pool.tokens])
 
 
 def _traded(pool: Pool, prices_e8: Prices) -> Pool:
-    """By exact quotes, one pair after another: the fee leaves each a little room."""
+    """Arbitrage by exact quotes, one pair of tokens after another."""
     for token, other in combinations(pool.tokens, 2):
         prices = prices_e8[token.address], prices_e8[other.address]
         worth = float(raw_price(token, other, *prices))
@@ -58,11 +57,11 @@ _BOUNDS: OrderedDict[tuple[int, str, str], tuple[Pool, float, float]] = OrderedD
 
 
 def _bounds(pool: Pool, token: str, other: str) -> tuple[float, float]:
-    """What the first unit of a token sold to the pool brings, and what the first one bought of it costs, of the other.
+    """Price of the first unit of a token sold to the pool, and of the first unit bought from it, in the other token.
 
-    Remembered: where no arbitrage pays, a pool stays the same for many rounds.
+    Cached: a pool without a profitable arbitrage does not change for many rounds.
     """
-    key = id(pool), token, other  # what is kept keeps its pool, so none of their ids is another's
+    key = id(pool), token, other  # the cache holds the pool, so its id is not reused
     found = _BOUNDS.get(key)
     if found is None:
         bounds = pool.first_unit(token, other), 1 / pool.first_unit(other, token)
@@ -73,11 +72,11 @@ def _bounds(pool: Pool, token: str, other: str) -> tuple[float, float]:
 
 
 def _sold(pool: Pool, token_in: Token, token_out: Token, worth: float) -> Pool:
-    """The pool after so much of a token was sold to it that the next unit brings what it is worth."""
+    """The pool after a sale of a token to it, up to the amount at which the next unit brings the price `worth`."""
     amount, _ = pool.flow_to(token_in.address, token_out.address, worth)
     if not amount:
         return pool
     try:
         return pool.swapped(token_in.address, token_out.address, amount)[1]
     except (BadAmount, LiquidityExhausted):
-        return pool  # further away than the pool can go at once
+        return pool  # the price is further away than the pool can move in one swap

@@ -1,14 +1,13 @@
-"""What would a keeper have done on a tape, to the unit, without a chain?
+"""Backtest of a keeper on a tape, bit-exact and without a chain.
 
-Played on paper: feeds that answer as the tape says and go stale as they would; pools that are wei-exact and
-arbitrageurs who move them after every round (`arbitrage.py`); a vault that is `policy.settle`, looked at as
-VaultLens looks; a keeper that decides as the keeper does. A tape on Anvil with the real contracts comes to
-the same decisions, trades and books (tests/demo/test_backtest.py); here the ten months of the real tape take
-seconds, and whoever decides can be exchanged.
+It simulates feeds that answer as on the tape and become stale, wei-exact pools that arbitrageurs move after every round
+(`arbitrage.py`), a vault that is `settlement.settle` and is read as VaultLens reads it, and a keeper with a replaceable
+decision function. The same tape on Anvil with the real contracts gives the same decisions, trades and ledgers
+(tests/demo/test_backtest.py). Here, the ten months of the real tape need seconds.
 
-A block has the time of its step of the tape, or one second more than the last where that is later; what the keeper
-sends is mined a second after what it looked at, by itself. Fees in shares move no holdings, so there are none.
-Amounts are raw units, fractions 1e18, in basket order.
+A block has the time of its step of the tape, but at least one second more than the last block. The keeper's transaction
+is mined alone, one second after the block that the keeper evaluated. Fees are paid in shares and do not move holdings,
+so they are not simulated. Amounts are raw units and fractions are of 1e18, in basket order.
 """
 
 from __future__ import annotations
@@ -58,12 +57,12 @@ __all__ = [
 ]
 
 _FEED_UNIT = 10**10
-"""From a feed's 8 decimals to 18."""
+"""Factor from a feed's 8 decimals to 18."""
 
 
 @dataclass(frozen=True, slots=True)
 class BacktestFeed:
-    """A feed: its name on the tape, what it prices, and what OracleHub accepts of it (USD * 1e8 a whole token)."""
+    """A feed: its name on the tape, its token, and OracleHub's limits of age and price (USD * 1e8 per whole token)."""
 
     name: str
     token: str
@@ -73,7 +72,7 @@ class BacktestFeed:
 
 
 class BacktestMarket:
-    """Feeds and pools. `others_e8` prices the tokens of pools for which there is no feed."""
+    """Feeds and pools. `others_e8` holds the prices of pool tokens without a feed, by address."""
 
     def __init__(
         self,
@@ -92,7 +91,7 @@ class BacktestMarket:
         self._usd_e8 |= {feed.token: prices_e8[feed.name] for feed in feeds}
 
     def step(self, prices_e8: Mapping[str, int], at: int) -> None:
-        """New rounds, then arbitrage: what `devnet.market.Market.step` does on a chain."""
+        """Apply new rounds, then arbitrage, as `devnet.market.DevMarket.step` does on a chain."""
         for name, answer in prices_e8.items():
             self._answers[name] = (answer, at)
             self._usd_e8[self._feeds[name].token] = answer
@@ -103,11 +102,11 @@ class BacktestMarket:
         self._traded.clear()
 
     def _may_pay(self, pool: Pool, moved: set[str]) -> bool:
-        """Whether anything has happened to a pool, or to the prices of its tokens, since arbitrageurs left it."""
+        """Whether a pool, or a price of its tokens, has changed since the last arbitrage."""
         return pool.key in self._traded or any(token.address in moved for token in pool.tokens)
 
     def trade(self, plan: Trade) -> tuple[dict[str, int], dict[str, int]]:
-        """Make the swaps of a plan, by exact quotes; what goes in and what comes out in all, by token."""
+        """Execute the swaps of a plan by exact quotes. Returns the total amounts in and out, by token."""
         states = {pool.key: pool for pool in self.pools}
         given: dict[str, int] = {}
         got: dict[str, int] = {}
@@ -136,7 +135,7 @@ class BacktestMarket:
 
 @dataclass(frozen=True, slots=True)
 class BacktestVault:
-    """A vault's books and the rules it keeps. What holders do is not played, so its shares are only carried."""
+    """A vault's ledger and policy. Deposits and withdrawals are not simulated, so its supply does not change."""
 
     address: str
     assets: tuple[Asset, ...]
@@ -146,10 +145,10 @@ class BacktestVault:
     total_supply: int = 0
 
     def snapshot(self, market: BacktestMarket, at: int) -> VaultSnapshot:
-        """What VaultLens.read tells of it at a block of that time."""
+        """The result of VaultLens.read in a block at the time `at`."""
         policy, state = self.policy, self.state
         prices = tuple(market.price(asset.token, at) for asset in self.assets)
-        none = (False,) * len(self.assets)  # no token loses balance on paper
+        none = (False,) * len(self.assets)  # no token loses balance in a backtest
         basket = Basket(self.assets, self.held, prices, 0, 0, at, policy.dust_bps, none)
         loss_left, turnover_left = budgets_left_e18(policy, state, at)
         blind = VaultSnapshot(
@@ -183,7 +182,7 @@ class BacktestVault:
             return replace(blind, reason=Reason.TOTAL_OUT_OF_RANGE)
 
     def poked(self, market: BacktestMarket, at: int) -> BacktestVault:
-        """After `BasketVault.poke` in a block of that time."""
+        """The vault after `BasketVault.poke` in a block at the time `at`."""
         seen = self.snapshot(market, at)
         due = _is_due(seen, weigh_basket(seen.basket))
         if due == (self.state.due_since != 0):
@@ -191,10 +190,10 @@ class BacktestVault:
         return replace(self, state=replace(self.state, due_since=at if due else 0))
 
     def rebalanced(self, market: BacktestMarket, plan: Trade, fill: Fill, at: int) -> tuple[BacktestVault, Settlement]:
-        """After `BasketVault.rebalance` in a block of that time.
+        """The vault after `BasketVault.rebalance` in a block at the time `at`, and the settlement.
 
         Raises:
-            PolicyRefused: as the contract.
+            PolicyRefused: the contract would refuse it.
         """
         settled = settle(
             self.policy,
@@ -210,7 +209,7 @@ class BacktestVault:
 
 
 def _is_due(seen: VaultSnapshot, weighed: Weighed) -> bool:
-    """BasketVault._isDue: a band is broken, or the calendar is open and there is more than dust to do."""
+    """BasketVault._isDue: a band is broken, or the calendar is open and the distance exceeds the dust threshold."""
     policy, state = seen.policy, seen.state
     return weighed.broken is not None or (
         is_calendar_open(state.rebalanced_at, policy.calendar_seconds, seen.basket.timestamp)
@@ -222,7 +221,7 @@ def _judged(blind: VaultSnapshot) -> VaultSnapshot:
     """VaultLens._judge and _allow: the snapshot of a vault whose prices are sound.
 
     Raises:
-        PolicyRefused: they are not, or the total is out of range.
+        PolicyRefused: a price is not sound, or the total is out of range.
     """
     basket, policy, state = blind.basket, blind.policy, blind.state
     weighed = weigh_basket(basket)
@@ -258,7 +257,7 @@ def _judged(blind: VaultSnapshot) -> VaultSnapshot:
 
 
 class Trade(Protocol):
-    """What is sold, what must at least come back, and the swaps in order; a `Plan` is one."""
+    """Sales, minimum purchases, and the swaps in order. A `Plan` is one."""
 
     @property
     def sales_raw(self) -> tuple[int, ...]: ...
@@ -271,7 +270,7 @@ class Trade(Protocol):
 
 
 class Decided(Protocol):
-    """What is to be done about a vault, and why; a `Verdict` is one."""
+    """The next action for a vault, and its reason. A `Verdict` is one."""
 
     @property
     def step(self) -> Action: ...
@@ -288,7 +287,7 @@ AnyDecided = TypeVar("AnyDecided", bound=Decided)
 
 @dataclass(frozen=True, slots=True)
 class BacktestTick(Generic[AnyDecided]):
-    """One look: what was seen at which pools, what was decided, and what a rebalance settled to."""
+    """One tick: snapshot, pools, decision, and the settlement of a rebalance."""
 
     at: int
     snapshot: VaultSnapshot
@@ -305,10 +304,10 @@ def play(
     steps: Iterable[Published],
     decide: Callable[[VaultSnapshot, Sequence[Pool]], AnyDecided],
 ) -> Iterator[BacktestTick[AnyDecided]]:
-    """Play a tape; the keeper looks at every block. The market is moved.
+    """Replay a tape, with one tick of the keeper per block. Changes `market`.
 
     Raises:
-        PolicyRefused: a plan that was decided on is refused, which means that it foresaw wrongly.
+        PolicyRefused: the policy refuses a plan, which means that the plan's prediction was wrong.
     """
     now = 0
     for published in steps:

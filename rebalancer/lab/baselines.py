@@ -1,9 +1,9 @@
-"""What would an ordinary keeper pay? Two usual ways to route, beside which a plan is measured. Pure.
+"""Baselines for the planner: the costs of two common routing methods. Pure.
 
-Both trade pair after pair, the largest surplus against the largest deficit, and know one pool at a time: the best
-single pool takes all of a pair's trade; the proportional split gives every pool of the pair a part as large as its
-depth, which is what moves its price by one percent. Where no pool has the pair they go through the token that most pools
-trade. Exact quotes decide what is paid, each after the trades before.
+Both trade pair after pair, the largest surplus against the largest deficit. "Best single pool" trades a pair on one
+pool. "Proportional split" trades on every pool of the pair, in proportion to its depth: the amount that moves its price
+by one percent. If no pool trades the pair, both route through the token that most pools trade. Costs come from exact
+quotes, each after the trades before it.
 
 Amounts are raw units in basket order.
 """
@@ -26,21 +26,21 @@ from rebalancer.venues import Pool
 __all__ = ["BASELINES", "Baseline", "Order", "Traded", "ordinary", "trade"]
 
 _DEPTH = 0.99
-"""A pool's depth is what it takes until its price has fallen to this part."""
+"""A pool's depth is the amount that lowers its price to this fraction."""
 
 _PARTS = (1, 2, 4)
-"""Where the vault refuses the whole trade, a half of it is tried, then a quarter; less is seldom progress enough."""
+"""Divisors of the trade. If the vault refuses the whole trade, half of it is tried, then a quarter."""
 
 _WORTH_TRADING_E18 = E18
-"""A dollar: what is left of a pair below it is not traded."""
+"""Minimum trade of a pair, in USD times 1e18: one dollar."""
 
 Baseline = Callable[[Sequence[Pool], str, str, int], list[Swap] | None]
-"""The legs that sell an amount of one token for another; None where the pools cannot."""
+"""Swaps that sell an amount of one token for another; None if the pools cannot."""
 
 
 @dataclass(frozen=True, slots=True)
 class Traded:
-    """What a way does: its swaps in order, and what they come to."""
+    """Trades of a baseline: its swaps in order, and their total sales and purchases."""
 
     swaps: tuple[Swap, ...]
     sales_raw: tuple[int, ...]
@@ -48,13 +48,13 @@ class Traded:
 
     @property
     def min_buys_raw(self) -> tuple[int, ...]:
-        """Exactly what is expected."""
+        """The expected purchases: a baseline allows no slippage."""
         return self.buys_raw
 
 
 @dataclass(frozen=True, slots=True)
 class Order:
-    """What is to be done about a vault, as `keeper.decide.Verdict` says it, for any way."""
+    """The next action for a vault under a baseline, like `keeper.decide.Verdict`."""
 
     step: Action
     reason: Reason
@@ -63,7 +63,7 @@ class Order:
 
 
 def best_pool(pools: Sequence[Pool], token_in: str, token_out: str, amount_raw: int) -> list[Swap] | None:
-    """All on the pool that pays most."""
+    """Trade the whole amount on the pool that pays most."""
     found = [
         swap
         for pool in _of_pair(pools, token_in, token_out)
@@ -73,7 +73,7 @@ def best_pool(pools: Sequence[Pool], token_in: str, token_out: str, amount_raw: 
 
 
 def by_depth(pools: Sequence[Pool], token_in: str, token_out: str, amount_raw: int) -> list[Swap] | None:
-    """A part on every pool, in proportion to its depth."""
+    """Split the amount over all pools of the pair, in proportion to their depth."""
     direct = _of_pair(pools, token_in, token_out)
     depths = [_depth(pool, token_in, token_out) for pool in direct]
     if not sum(depths):
@@ -89,7 +89,7 @@ BASELINES: dict[str, Baseline] = {"best single pool": best_pool, "proportional s
 
 
 def trade(problem: Problem, baseline: Baseline, sales_raw: Sequence[int], needs_raw: Sequence[int]) -> Traded | None:
-    """Sell these amounts for at most those, a little less where trading loses; None where a pair cannot be traded."""
+    """Sell `sales_raw` for at most `needs_raw`, less the trading losses. None if a pair cannot be traded."""
     pools = {pool.key: pool for pool in problem.pools}
     to_sell, to_buy = list(sales_raw), list(needs_raw)
     sold, bought, swaps = [0] * len(to_sell), [0] * len(to_buy), list[Swap]()
@@ -110,17 +110,17 @@ def trade(problem: Problem, baseline: Baseline, sales_raw: Sequence[int], needs_
         sold[i] += amount
         bought[j] += out
         to_sell[i] -= amount
-        # What the trade lost stays missing: it is not bought by another.
+        # The loss of this trade is not bought by another trade.
         to_buy[j] = to_buy[j] * (wanted[j] - worth[i]) // wanted[j] if all_of_it else 0
 
 
 def ordinary(snapshot: VaultSnapshot, pools: Sequence[Pool], conditions: Conditions, baseline: Baseline) -> Order:
-    """What a keeper decides who routes that way: as much as the vault lets it, as soon as it does, if it is worth the gas."""
+    """Decision of a keeper that uses a baseline: it trades as much and as early as possible, if worth the gas."""
     if not wants_plan(snapshot):
         verdict = decide(snapshot, pools, conditions)
         return Order(verdict.step, verdict.reason, verdict.text)
     problem = plan_input(snapshot, pools, conditions).at_once
-    why = "no pools for it"
+    why = "no pools trade these tokens"
     for part in _PARTS:
         sales = [raw // part for raw in snapshot.sales_allowed]
         sold_e18 = sum(problem.value_e18(i, raw) for i, raw in enumerate(sales))
@@ -142,7 +142,7 @@ def ordinary(snapshot: VaultSnapshot, pools: Sequence[Pool], conditions: Conditi
         paid_e18 = problem.sending_cost_e18(len(done.swaps))
         worth_e18 = settled.sold_e18 * (problem.total_worth_e18 or 0) // E18
         if settled.sold_e18 - settled.bought_e18 + paid_e18 > worth_e18:
-            return Order(Action.NOTHING, Reason.NOT_WORTH_GAS, "it is not worth its gas")
+            return Order(Action.NOTHING, Reason.NOT_WORTH_GAS, "the trade is not worth its gas")
         return Order(Action.REBALANCE, snapshot.reason, "", done)
     unseen = not snapshot.state.due_since
     return Order(Action.POKE if unseen else Action.NOTHING, Reason.POLICY_REFUSES, why)
@@ -151,7 +151,7 @@ def ordinary(snapshot: VaultSnapshot, pools: Sequence[Pool], conditions: Conditi
 def _routed(
     pools: Sequence[Pool], token_in: str, token_out: str, amount_raw: int, baseline: Baseline
 ) -> list[Swap] | None:
-    """Directly, or through the token that most pools trade."""
+    """The swaps on pools of the pair, or else through the token that most pools trade."""
     if _of_pair(pools, token_in, token_out):
         return baseline(pools, token_in, token_out, amount_raw)
     counts = Counter(token.address for pool in pools for token in pool.tokens)
@@ -180,7 +180,7 @@ def _quoted(pool: Pool, token_in: str, token_out: str, amount_raw: int) -> Swap 
 
 
 def _depth(pool: Pool, token_in: str, token_out: str) -> int:
-    """Raw units in until the next one pays a percent less than the first would at the spot price."""
+    """Amount in, in raw units, after which the next unit pays one percent less than at the spot price."""
     spot = float(pool.spot_price(token_in, token_out))
     kept = 1 - pool.fee_pips / PIPS
     return pool.flow_to(token_in, token_out, spot * kept * _DEPTH)[0]

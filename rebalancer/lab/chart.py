@@ -1,7 +1,7 @@
-"""One figure of a run: prices, weights in their bands, the vault against holding, and what trades cost.
+"""Chart of a run: prices, weights in their bands, the vault compared with holding, and the cost of each rebalance.
 
-Drawn without a display and without matplotlib's global state; the library is imported only when a
-chart is asked for. Lines are thinned to what a screen can show, keeping every extreme.
+It needs no display and does not use matplotlib's global state; the library is imported only to draw. Lines are thinned
+to the resolution of a screen and keep every extreme.
 """
 
 from __future__ import annotations
@@ -25,14 +25,14 @@ __all__ = ["chart", "check_chart", "thinned"]
 
 BLUE, ORANGE, GREEN, RED = "#0072B2", "#E69F00", "#009E73", "#D55E00"
 COLOURS = (BLUE, ORANGE, GREEN, "#CC79A7", "#56B4E9", "#8A6F3B")
-"""Of assets, and of nothing else in a chart of a run: Okabe and Ito's palette (2008), told apart by every kind of eye, but for brown. Each
-asset has its own strip and a label at its line, so a seventh may begin again. Red is a limit."""
+"""Colours of assets: the palette of Okabe and Ito (2008), which color-blind people can distinguish, plus
+brown. Each asset has its own strip and a label, so a seventh asset may reuse the first colour. Red marks a limit."""
 
 INK, MUTED, GRID = "#222222", "#666666", "#E3E3E3"
-"""The vault, what it is compared with, and lines to read by."""
+"""Colours of the vault, of its comparison, and of grid lines."""
 
 POINTS = 1_500
-"""Points kept of a line: more than twice the pixels they are drawn on show no more."""
+"""Points kept of a line: about twice the number of its pixels; more would not be visible."""
 
 STYLE: dict[Any, Any] = {
     "font.size": 9,
@@ -48,19 +48,19 @@ STYLE: dict[Any, Any] = {
     "ytick.color": MUTED,
     "legend.frameon": False,
     "legend.fontsize": 8.5,
-    "text.parse_math": False,  # a token's symbol may hold dollar signs, and so do amounts
-    "svg.hashsalt": "rebalancer",  # the same run draws the same file
+    "text.parse_math": False,  # symbols and amounts may contain dollar signs
+    "svg.hashsalt": "rebalancer",  # the same run gives the same file
 }
 
 WIDTH, LEFT, RIGHT = 11.0, 0.95, 1.15
 TOP, STRIP, SEAM, GAP, BOTTOM = 1.1, 0.88, 0.12, 0.7, 0.4
 PRICE, VALUE, DIFFERENCE, COST = 1.5, 2.1, 1.0, 1.5
 LABEL = 0.15
-"""Inches: the page, what is around and between its panels, their heights, and a line of text beside one."""
+"""Inches: page width and margins, spaces between panels, heights of panels, and height of a line of text."""
 
 
 def check_chart(path: Path | str) -> Path:
-    """Make sure, before any work is done for it, that a chart can be drawn to this path; returns it.
+    """Check that a chart can be drawn to this path, before any other work. Returns the path.
 
     Raises:
         ChartFormatUnknown: the path ends in neither .png nor .svg.
@@ -70,7 +70,7 @@ def check_chart(path: Path | str) -> Path:
     if path.suffix.lower() not in {".png", ".svg"}:
         raise ChartFormatUnknown(str(path))
     try:
-        import matplotlib as mpl  # noqa: F401 (whether it is there)
+        import matplotlib as mpl  # noqa: F401 (only a check)
     except ImportError:
         raise ChartingMissing from None
     return path
@@ -80,7 +80,7 @@ def chart(records: Records, path: Path | str) -> Path:
     """Draw the run to a .png or .svg file and return its path.
 
     Raises:
-        ChartFormatUnknown: the path ends otherwise.
+        ChartFormatUnknown: the path ends in neither .png nor .svg.
         ChartingMissing: matplotlib is not installed.
     """
     path = check_chart(path)
@@ -99,16 +99,12 @@ def chart(records: Records, path: Path | str) -> Path:
         costs = _costs(page, records)
         _dates([prices, *strips, value, difference, costs], records)
         path.parent.mkdir(parents=True, exist_ok=True)
-        page.figure.savefig(path, dpi=150, metadata={"Date": None} if _is_svg(path) else None)
+        page.figure.savefig(path, dpi=150, metadata={"Date": None} if path.suffix.lower() == ".svg" else None)
     return path
 
 
-def _is_svg(path: Path) -> bool:
-    return path.suffix.lower() == ".svg"
-
-
 class _Page:
-    """Places panels from the top down, all of one width; measures are inches."""
+    """Page of panels with the same width, placed from the top down. Lengths are inches."""
 
     def __init__(self, figure: type[Figure], strips: int) -> None:
         weights = strips * (STRIP + SEAM) - SEAM
@@ -120,11 +116,11 @@ class _Page:
         self._first: Axes | None = None
 
     def text(self, words: str, below: float, **style: Any) -> None:
-        """A line of text whose base is `below` inches from the top."""
+        """Write a line of text with its baseline `below` inches from the top."""
         self.figure.text(LEFT / WIDTH, 1 - below / self.height, words, **style)
 
     def panel(self, gap: float, height: float) -> Axes:
-        """Axes of this height, `gap` below what was placed last; all share one date axis."""
+        """Add axes of this height, `gap` below the last panel. All panels share one date axis."""
         self._top -= gap + height
         box = (
             LEFT / WIDTH,
@@ -151,7 +147,7 @@ def _title(page: _Page, records: Records) -> None:
 
 
 def _basket(run: RunRecord) -> str:
-    """The targets, as many as one line holds."""
+    """The targets in one line, as many as fit."""
     parts = [f"{target * 100 / E18:g} % {symbol}" for symbol, target in zip(run.symbols, run.targets_e18, strict=True)]
     shown = parts
     while len(" · ".join(shown)) > 70 and len(shown) > 1:
@@ -181,7 +177,7 @@ def _legend(axes: Axes, columns: int) -> None:
 
 
 def _prices(page: _Page, records: Records) -> Axes:
-    """The oracle's price of every asset, from 100."""
+    """Draw the oracle's price of each asset, as an index that starts at 100."""
     axes = page.panel(gap=TOP, height=page.prices)
     _heading(axes, "Oracle price of each asset (USD, first tick = 100)")
     at = [tick.at for tick in records.ticks]
@@ -197,17 +193,17 @@ def _prices(page: _Page, records: Records) -> Axes:
         _nothing(axes)
     low, high = axes.get_ylim()
     axes.set_ylim(low, high)
-    places = _apart([end for end, _, _ in sorted(ends)], (high - low) * LABEL / page.prices)
-    for place, (_, words, colour) in zip(places, sorted(ends), strict=True):
-        _end(axes, words, place, colour, "center")
+    heights = _apart([end for end, _, _ in sorted(ends)], (high - low) * LABEL / page.prices)
+    for height, (_, words, colour) in zip(heights, sorted(ends), strict=True):
+        _end(axes, words, height, colour, "center")
     return axes
 
 
-def _apart(places: Sequence[float], least: float) -> list[float]:
-    """Ascending places moved up or down as little as it takes to be `least` apart from each other."""
-    groups: list[list[float]] = []  # of places that touch: their sum of (place - rank * least), their number
-    for place in places:
-        groups.append([place, 1.0])
+def _apart(heights: Sequence[float], least: float) -> list[float]:
+    """Ascending heights, moved as little as possible so that their distances are at least `least`."""
+    groups: list[list[float]] = []  # of adjacent labels: the sum of (height - rank * least), and their number
+    for height in heights:
+        groups.append([height, 1.0])
         while len(groups) > 1:
             (above_sum, above), (below_sum, below) = groups[-1], groups[-2]
             if below_sum / below + below * least <= above_sum / above:
@@ -221,7 +217,7 @@ def _short(symbol: str) -> str:
 
 
 def _weights(page: _Page, records: Records) -> list[Axes]:
-    """One strip an asset: its weight, its band, and a mark for every trade."""
+    """Draw one strip per asset: its weight, its band, and a mark for every trade."""
     strips = []
     run = records.run
     for index, symbol in enumerate(run.symbols):
@@ -258,7 +254,7 @@ def _weights(page: _Page, records: Records) -> list[Axes]:
 
 
 def _trades(axes: Axes, records: Records, index: int, target: float) -> None:
-    """An arrow from the weight before each trade of this asset to the one after it."""
+    """Draw an arrow from the weight before each trade of this asset to the weight after it."""
     for amounts, marker in (("sold_raw", "v"), ("bought_raw", "^")):
         traded = [one for one in records.rebalances if getattr(one, amounts)[index]]
         dates = _days([one.at for one in traded])
@@ -269,15 +265,15 @@ def _trades(axes: Axes, records: Records, index: int, target: float) -> None:
 
 
 def _legend_of_trades(axes: Axes) -> None:
-    axes.scatter([], [], marker="v", s=26, c=INK, label="sold, down to")
-    axes.scatter([], [], marker="^", s=26, c=INK, label="bought, up to")
+    axes.scatter([], [], marker="v", s=26, c=INK, label="weight after a sale")
+    axes.scatter([], [], marker="^", s=26, c=INK, label="weight after a purchase")
     axes.plot([], [], color=MUTED, lw=0.8, ls=(0, (4, 3)), label="target")
     axes.fill_between([], [], color=MUTED, alpha=0.2, lw=0, label="band")
     _legend(axes, 4)
 
 
 def _value(page: _Page, records: Records) -> tuple[Axes, Axes]:
-    """A share of the vault against simply holding, both from 100, and the one less the other."""
+    """Draw the value of a share and of holding the assets, both indexed to 100, and their difference."""
     ticks = records.ticks
     at = [tick.at for tick in ticks]
     vault = _indexed([tick.share_price_e18 for tick in ticks])
@@ -319,13 +315,13 @@ def _signed(points: float, _position: object) -> str:
 def _nothing(axes: Axes) -> None:
     axes.set_yticks([])
     axes.text(
-        0.5, 0.5, "nothing recorded", transform=axes.transAxes, color=MUTED, ha="center",
+        0.5, 0.5, "no records", transform=axes.transAxes, color=MUTED, ha="center",
         va="center", backgroundcolor="white",
     )  # fmt: skip
 
 
 def _end(axes: Axes, words: str, at: float, colour: str, side: str) -> None:
-    """A label beside a line's last point, in the right margin."""
+    """Write a label at a line's last point, in the right margin."""
     axes.text(
         1.01, at, words, transform=axes.get_yaxis_transform(), color=colour, va=side,
         fontweight="bold", fontsize=8.5,
@@ -333,7 +329,7 @@ def _end(axes: Axes, words: str, at: float, colour: str, side: str) -> None:
 
 
 def _costs(page: _Page, records: Records) -> Axes:
-    """What each rebalance lost against the oracle, under the limit the vault set at that moment."""
+    """Draw the loss of each rebalance against the oracle, and the slippage limit at that time."""
     rebalances = records.rebalances
     dates = _days([one.at for one in rebalances])
     costs = [one.loss_bps for one in rebalances]
@@ -341,14 +337,14 @@ def _costs(page: _Page, records: Records) -> Axes:
     axes = page.panel(gap=GAP, height=COST)
     _heading(axes, "Cost of each rebalance against the oracle (bps of the value sold)")
     axes.vlines(dates, 0, costs, color=INK, lw=2)
-    axes.scatter(dates, limits, marker="_", s=90, c=RED, lw=1.6, label="the vault's limit")
+    axes.scatter(dates, limits, marker="_", s=90, c=RED, lw=1.6, label="slippage limit")
     axes.scatter(dates, costs, s=22, c=INK, zorder=3, label="cost")
     stopped = [one for one in rebalances if one.bound_by]
     if stopped:
         axes.scatter(
             _days([one.at for one in stopped]),
             [one.loss_bps for one in stopped],
-            s=22, c="white", ec=INK, zorder=4, label="stopped by a budget",
+            s=22, c="white", ec=INK, zorder=4, label="cost, rebalance cut by a budget",
         )  # fmt: skip
     axes.axhline(0, color=MUTED, lw=0.8)
     axes.margins(y=0.15)
@@ -360,7 +356,7 @@ def _costs(page: _Page, records: Records) -> Axes:
 
 
 def _dates(panels: Sequence[Axes], records: Records) -> None:
-    """One date axis under every panel, written out under the last."""
+    """Set the shared date axis, with labels under the last panel only."""
     from matplotlib.dates import AutoDateLocator, ConciseDateFormatter
 
     bottom = panels[-1]
@@ -368,8 +364,8 @@ def _dates(panels: Sequence[Axes], records: Records) -> None:
     if not instants:
         bottom.set_xticks([])
         return
-    locator = AutoDateLocator(tz=UTC, minticks=4, maxticks=9)  # type: ignore[no-untyped-call] # untyped there
-    formatter = ConciseDateFormatter(locator, tz=UTC, show_offset=False)  # type: ignore[no-untyped-call] # untyped there
+    locator = AutoDateLocator(tz=UTC, minticks=4, maxticks=9)  # type: ignore[no-untyped-call] # untyped
+    formatter = ConciseDateFormatter(locator, tz=UTC, show_offset=False)  # type: ignore[no-untyped-call] # untyped
     bottom.xaxis.set_major_locator(locator)
     bottom.xaxis.set_major_formatter(formatter)
     bottom.tick_params(labelbottom=True)
@@ -382,7 +378,7 @@ def _dates(panels: Sequence[Axes], records: Records) -> None:
 
 
 def _days(instants: Sequence[int]) -> list[float]:
-    """Unix seconds as matplotlib counts dates: days since 1970 began."""
+    """Unix seconds as matplotlib dates: days since 1970-01-01."""
     return [at / 86_400 for at in instants]
 
 
@@ -391,9 +387,9 @@ def _indexed(prices_e18: Sequence[int]) -> list[float]:
 
 
 def thinned(at: Sequence[int], values: Sequence[float], points: int = POINTS) -> tuple[list[int], list[float]]:
-    """The same line with about `points` points: the lowest and highest of every run of them.
+    """The line with about `points` points: the lowest and the highest of every interval, and both ends.
 
-    The first and last stay, so the line keeps its ends; a line that is short enough stays whole.
+    A line with at most `points` points is returned whole.
     """
     if len(values) <= points:
         return list(at), list(values)

@@ -1,9 +1,8 @@
-"""One figure of a plan: which value flows from which token to which, by which pool, and what each swap costs.
+"""Chart of a plan: the flow of value between tokens over pools, and the cost of each swap.
 
-Tokens are bars, as high as the value that passes through them, from what is sold on the left to what is
-bought on the right; swaps are ribbons, numbered in the order they are made, as wide as the value they
-take. Beside them each swap's cost by cause. Drawn without a display; matplotlib is imported only when a
-picture is asked for.
+Tokens are bars, sold tokens on the left and bought tokens on the right; the height of a bar is the value that passes
+through it. Swaps are ribbons, numbered in their order; the width of a ribbon is the value of its input. A second panel
+shows the cost of each swap by cause. It needs no display; matplotlib is imported only to draw.
 """
 
 from __future__ import annotations
@@ -25,31 +24,30 @@ __all__ = ["flow_chart"]
 _WIDTH, _TOP, _BOTTOM = 12.5, 1.15, 0.75
 _FLOW_BOX = (0.085, 0.42)
 _COST_BOX = (0.81, 0.165)
-"""Inches of the page, its head and foot; left edge and width of both panels as parts of the page."""
+"""Width, head and foot of the page in inches; left edge and width of both panels as fractions of the page."""
 
 _ROW = 0.27
-"""Inches of a line of the costs."""
+"""Height of a row of the cost panel, in inches."""
 
 _BAR = 0.035
-"""Width of a token's bar, as a part of the distance between the first and the last."""
+"""Width of a token's bar, as a fraction of the distance between the first and the last bar."""
 
 _GAP = 0.05
-"""Between two bars above each other, as a part of all value."""
-
+"""Space between two bars of a column, as a fraction of the total value."""
 
 FEE, PRICE_IMPACT, GAS = "#333333", "#8A8A8A", "#C8C8C8"
-"""Greys, as colours are of tokens."""
+"""Colours of costs: greys, because colours mark tokens."""
 
 _TITLE = 105
-"""Letters that fit a line of the title."""
+"""Maximum length of the title, in characters."""
 
 _LABEL = 0.5
-"""Room for a label, in gaps."""
+"""Height of a label, in units of the gap."""
 
 
 @dataclass(slots=True)
 class _Node:
-    """A token's bar: its column, its place from the bottom, and how much of each side is taken."""
+    """A token's bar: its column, its bottom edge, and the used height of each side, in USD."""
 
     symbol: str
     into: float = 0.0
@@ -61,18 +59,18 @@ class _Node:
 
     @property
     def height(self) -> float:
-        """The larger of what comes and what goes."""
+        """The larger of the values in and out, in USD."""
         return max(self.into, self.out)
 
     @property
     def middle(self) -> float:
-        """Its centre."""
+        """The centre of the bar."""
         return self.bottom + self.height / 2
 
 
 @dataclass(frozen=True, slots=True)
 class _Ribbon:
-    """A swap, in USD."""
+    """A swap; values in USD."""
 
     number: int
     source: str
@@ -89,7 +87,7 @@ def flow_chart(plan: Plan, path: Path | str) -> Path:
     """Draw the plan to a .png or .svg file and return its path.
 
     Raises:
-        ChartFormatUnknown: the path ends otherwise.
+        ChartFormatUnknown: the path ends in neither .png nor .svg.
         ChartingMissing: matplotlib is not installed.
     """
     path = check_chart(path)
@@ -117,7 +115,7 @@ def flow_chart(plan: Plan, path: Path | str) -> Path:
 
 
 def _title(plan: Plan) -> str:
-    """The plan's own words, or where they are too many for a line, how many assets it sells and buys."""
+    """The plan's text; if that is too long for a line, the numbers of assets that it sells and buys."""
     text = plan.text.partition(", at a cost of ")[0]
     if len(text) > _TITLE:
         sold = sum(1 for raw in plan.sales_raw if raw)
@@ -132,13 +130,13 @@ def _subtitle(plan: Plan) -> str:
     parts = [
         f"${sold / E18:,.{_decimals(sold / E18)}f} sold",
         f"costs {dollars(cost.total_e18)} ({cost.total_e18 * BPS / sold:.1f} bps): {causes}",
-        f"gap {plan.certificate.gap:.0e}",
+        f"optimality gap {plan.certificate.gap:.0e}",
     ]
     if plan.drift_bps is not None:
         before, after = plan.drift_bps
         parts.append(f"drift {before / 100:.2f} % → {after / 100:.2f} %")
     if plan.bound_by:
-        parts.append(f"bound by {plan.bound_by}")
+        parts.append(f"limited by {plan.bound_by}")
     return " · ".join(parts)
 
 
@@ -169,7 +167,7 @@ def _columns(nodes: dict[str, _Node]) -> int:
 
 
 def _laid_out(ribbons: list[_Ribbon]) -> dict[str, _Node]:
-    """Bars in columns by the longest way to them; what is only bought stands in the last."""
+    """Bars in columns by the longest path to them. Tokens that are only bought are in the last column."""
     nodes: dict[str, _Node] = {}
     for ribbon in ribbons:
         source = nodes.setdefault(ribbon.source, _Node(ribbon.source))
@@ -187,9 +185,9 @@ def _laid_out(ribbons: list[_Ribbon]) -> dict[str, _Node]:
     gap = _GAP * sum(node.out for node in nodes.values() if not node.into) + 1e-9
     for column in range(last + 1):
         here = [node for node in nodes.values() if node.column == column]
-        # What comes from the top goes to the top: fewer ribbons cross.
+        # Sorted by the height of their sources, so that fewer ribbons cross.
         here.sort(key=lambda node: (_from_where(node, nodes, ribbons), node.symbol))
-        # A thin bar gets the room that its label takes.
+        # A thin bar gets enough space for its label.
         rooms = [max(node.height, _LABEL * gap) + gap for node in here]
         bottom = -sum(rooms) / 2
         for node, room in zip(here, rooms, strict=True):
@@ -199,7 +197,7 @@ def _laid_out(ribbons: list[_Ribbon]) -> dict[str, _Node]:
 
 
 def _from_where(node: _Node, nodes: dict[str, _Node], ribbons: list[_Ribbon]) -> float:
-    """The mean height that a bar's ribbons come from; of bars with none, their size: the largest on top."""
+    """The mean height of the sources of a bar's ribbons. Without ribbons in, its value: the largest bar is on top."""
     into = [one for one in ribbons if one.target == node.symbol]
     if not into:
         return node.out
@@ -217,10 +215,10 @@ def _draw_flows(axes: Axes, nodes: dict[str, _Node], ribbons: list[_Ribbon]) -> 
         for i, node in enumerate(sorted(nodes.values(), key=lambda one: (one.column, -one.bottom)))
     }
 
-    def left_of(node: _Node) -> float:
+    def left_edge(node: _Node) -> float:
         return node.column / last
 
-    # Ribbons leave and arrive in the order of where they go and come from.
+    # At each bar, ribbons are sorted by the height of their other end.
     starts: dict[int, float] = {}
     for ribbon in sorted(ribbons, key=lambda one: (nodes[one.target].middle, one.number)):
         source = nodes[ribbon.source]
@@ -230,7 +228,7 @@ def _draw_flows(axes: Axes, nodes: dict[str, _Node], ribbons: list[_Ribbon]) -> 
         source, target = nodes[ribbon.source], nodes[ribbon.target]
         y0, y1 = starts[ribbon.number], target.bottom + target.left_used
         target.left_used += ribbon.value_out
-        x0, x1 = left_of(source) + _BAR, left_of(target)
+        x0, x1 = left_edge(source) + _BAR, left_edge(target)
         bend = (x1 - x0) / 2
         corners = [
             *((x0, y0), (x0 + bend, y0), (x1 - bend, y1), (x1, y1)),
@@ -248,7 +246,7 @@ def _draw_flows(axes: Axes, nodes: dict[str, _Node], ribbons: list[_Ribbon]) -> 
                 linewidth=0.5,
             )
         )
-        # Numbers stand at different distances, so that ribbons beside each other keep theirs apart.
+        # Numbers are at different distances, so that those of adjacent ribbons do not overlap.
         along = 0.22 + 0.56 * ((ribbon.number * 5) % 8) / 7
         ease = along**2 * (3 - 2 * along)
         y = (y0 + ribbon.value_in / 2) * (1 - ease) + (y1 + ribbon.value_out / 2) * ease
@@ -267,7 +265,7 @@ def _draw_flows(axes: Axes, nodes: dict[str, _Node], ribbons: list[_Ribbon]) -> 
             },
         )
     for node in nodes.values():
-        x = left_of(node)
+        x = left_edge(node)
         axes.add_patch(Rectangle((x, node.bottom), _BAR, node.height, facecolor=colours[node.symbol]))
         _label(axes, node, x, is_last=node.column == last)
     low = min(node.bottom for node in nodes.values())
@@ -279,7 +277,7 @@ def _draw_flows(axes: Axes, nodes: dict[str, _Node], ribbons: list[_Ribbon]) -> 
 
 
 def _label(axes: Axes, node: _Node, x: float, *, is_last: bool) -> None:
-    """A token's name, and the value that is sold or bought of it in all."""
+    """Write a token's symbol, and the total value that is sold or bought of it."""
     kept = node.into - node.out
     worth = f"${abs(kept):,.{_decimals(abs(kept))}f}"
     if not node.into:
@@ -301,26 +299,26 @@ def _label(axes: Axes, node: _Node, x: float, *, is_last: bool) -> None:
 
 
 def _decimals(usd: float) -> int:
-    """Decimals that tell a quarter of an amount in USD from the next: whole dollars from 20 on, cents below, and more below a quarter."""
+    """Decimals for an amount in USD: none from 20 on, cents below, more for less than a quarter of a dollar."""
     if usd >= 20:
         return 0
     return max(2, 1 - math.floor(math.log10(usd))) if usd > 0 else 2
 
 
 def _draw_costs(axes: Axes, ribbons: list[_Ribbon], call_gas: float) -> None:
-    """A line a swap: number, tokens, pool, part lost; and its cost by cause, what the price gains to the left.
+    """Draw one row per swap: number, tokens, pool and loss; and its cost by cause, with price gains to the left.
 
-    Below them is the gas of the call itself, so that all gas together is what the plan says.
+    The last row is the gas of the call itself, so that the sum of all gas equals the plan's.
     """
     from matplotlib.ticker import MaxNLocator
 
-    places = list(range(len(ribbons)))
+    rows = list(range(len(ribbons)))
     fees = [ribbon.fee for ribbon in ribbons]
     gas = [ribbon.gas for ribbon in ribbons]
     impacts = [ribbon.impact for ribbon in ribbons]
-    axes.barh(places, fees, color=FEE, height=0.62, label="fee")
+    axes.barh(rows, fees, color=FEE, height=0.62, label="fee")
     axes.barh(
-        places,
+        rows,
         impacts,
         left=[f if i > 0 else 0.0 for f, i in zip(fees, impacts, strict=True)],
         color=PRICE_IMPACT,
@@ -329,14 +327,14 @@ def _draw_costs(axes: Axes, ribbons: list[_Ribbon], call_gas: float) -> None:
     )
     if any(gas):
         left = [f + max(i, 0.0) for f, i in zip(fees, impacts, strict=True)]
-        axes.barh(places, gas, left=left, color=GAS, height=0.62, label="gas")
+        axes.barh(rows, gas, left=left, color=GAS, height=0.62, label="gas")
     call = len(ribbons)
     if call_gas > 0:
         axes.barh([call], [call_gas], color=GAS, height=0.62)
         axes.text(
-            -1.30, call, "the call itself", transform=axes.get_yaxis_transform(), va="center", fontsize=7.5,
+            -1.30, call, "call itself", transform=axes.get_yaxis_transform(), va="center", fontsize=7.5,
         )  # fmt: skip
-    axes.set_yticks(places, [""] * len(places))
+    axes.set_yticks(rows, [""] * len(rows))
     axes.tick_params(length=0)
     axes.set_ylim(len(ribbons) + (0.6 if call_gas > 0 else -0.4), -0.6)
     axes.axvline(0, color=MUTED, linewidth=0.8)
@@ -357,7 +355,7 @@ def _draw_costs(axes: Axes, ribbons: list[_Ribbon], call_gas: float) -> None:
         handletextpad=0.4,
     )
     lost = [ribbon.fee + ribbon.impact for ribbon in ribbons]
-    for place, ribbon, cost in zip(places, ribbons, lost, strict=True):
+    for row, ribbon, cost in zip(rows, ribbons, lost, strict=True):
         bps = cost * BPS / ribbon.value_in if ribbon.value_in else 0.0
         for x, text, align in (
             (-1.34, f"{ribbon.number}", "right"),
@@ -367,7 +365,7 @@ def _draw_costs(axes: Axes, ribbons: list[_Ribbon], call_gas: float) -> None:
         ):
             axes.text(
                 x,
-                place,
+                row,
                 text,
                 transform=axes.get_yaxis_transform(),
                 ha=align,

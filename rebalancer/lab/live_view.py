@@ -1,7 +1,7 @@
-"""What a run is doing, while it does it: weights in their bands, decisions and how far the tape is.
+"""Live view of a run: weights in their bands, decisions, and progress on the tape.
 
-A terminal gets a picture that redraws itself; a pipe or a CI log gets a plain ASCII line every few
-seconds and one for every new decision. Nothing here changes or remembers the run itself.
+A terminal shows a picture that is redrawn. A pipe or a CI log gets a plain ASCII line every few seconds and for every
+new decision. The view neither changes nor records the run.
 """
 
 from __future__ import annotations
@@ -27,13 +27,13 @@ from rebalancer.units import BPS, E18
 __all__ = ["LiveView"]
 
 PLAIN_SECONDS = 5.0
-"""Between two lines of a log: often enough to see that a run lives, seldom enough to read."""
+"""Interval between two progress lines of a log, in seconds."""
 
 DECISIONS = 8
-"""How many decisions the picture shows; fewer where the terminal is low."""
+"""Number of decisions in the picture; fewer on a low terminal."""
 
 GAUGE = 33
-"""Cells of a gauge, odd so that the target has the middle one; it spans two bands to either side."""
+"""Cells of a gauge: an odd number, so that the target is in the middle. It spans two bands to either side."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,9 +45,9 @@ class _Decision:
 
 
 class LiveView:
-    """Shows a run to a person; a context manager that leaves its last picture on the screen.
+    """View of a run for a person: a context manager that leaves its last picture on the screen.
 
-    `total_steps` is the length of the tape in steps. `clock` counts seconds, from any beginning.
+    `total_steps` is the length of the tape in steps. `clock` counts seconds, from any start.
     """
 
     def __init__(
@@ -68,7 +68,7 @@ class LiveView:
         self._done = 0
         self._first: TickRecord | None = None
         self._tick: TickRecord | None = None
-        self._decisions: tuple[_Decision, ...] = ()  # replaced whole: another thread draws it
+        self._decisions: tuple[_Decision, ...] = ()  # never changed in place: another thread reads it
         self._logged_at: float | None = None
         self._logged_done = 0
         drawable = self.console.is_terminal and not self.console.is_dumb_terminal
@@ -79,7 +79,7 @@ class LiveView:
         )
 
     def tick(self, record: TickRecord, steps_done: int | None = None) -> None:
-        """Show a newer state of the vault; it is one step further unless `steps_done` says where."""
+        """Show a newer state of the vault. Without `steps_done`, it is one step after the last."""
         self._first = self._first or record
         self._tick = record
         self._done = self._done + 1 if steps_done is None else steps_done
@@ -87,9 +87,9 @@ class LiveView:
             self._log_tick(record)
 
     def decision(self, at: int, what: str, why: str = "") -> None:
-        """Show what was decided at unix second `at`, and why.
+        """Show a decision at unix second `at`, and its reason.
 
-        The same decision many times in a row is shown once, with its newest time and reason.
+        Consecutive equal decisions are shown once, with the newest time and reason.
         """
         newest = self._decisions[-1] if self._decisions else None
         if newest and newest.what == what:
@@ -139,7 +139,7 @@ class LiveView:
         return Group(
             Panel(
                 self._weights(),
-                title="Weights against targets",
+                title="Weights and targets",
                 title_align="left",
                 subtitle=subtitle,
                 subtitle_align="right",
@@ -156,7 +156,7 @@ class LiveView:
 
     def _weights(self) -> RenderableType:
         if self._tick is None:
-            return Text("waiting for the first tick", style="dim")
+            return Text("no tick yet", style="dim")
         table = Table.grid(padding=(0, 2), expand=True)
         table.add_column(style="bold", no_wrap=True)
         table.add_column(ratio=1, min_width=10)
@@ -182,7 +182,7 @@ class LiveView:
         table.add_column(ratio=1)
         table.add_column(no_wrap=True)
         table.add_row(
-            Text(_moment(self._tick.at) if self._tick else "before the tape"),
+            Text(_moment(self._tick.at) if self._tick else "not started"),
             ProgressBar(max(self._total, 1), self._done),
             Text(self._progress_words()),
         )
@@ -196,7 +196,7 @@ class LiveView:
         return f"step {self._done:,} of {self._total:,} ({share} %), {left} left"
 
     def _seconds_left(self) -> float | None:
-        """What the remaining steps take at the pace so far; None before the first."""
+        """Time for the remaining steps at the average speed so far, in seconds; None before the first step."""
         if not self._done:
             return None
         spent = self._clock() - self._began_at
@@ -226,25 +226,25 @@ def _decision_table(decisions: Sequence[_Decision]) -> RenderableType:
 
 
 def _gauge(drift: float, band: int) -> Text:
-    """Where a weight stands: two bands to either side of the target, ends of the band marked.
+    """Position of a weight: two bands to either side of the target, with the ends of the band marked.
 
-    A weight further away than that points out of the gauge.
+    An arrow at the end of the gauge marks a weight outside of it.
     """
     middle, edge = GAUGE // 2, GAUGE // 4
     cells = ["━" if abs(cell - middle) < edge else "─" for cell in range(GAUGE)]
     cells[middle - edge], cells[middle], cells[middle + edge] = "┣", "╋", "┫"
-    place = middle + round(drift * edge / max(band, 1))
+    needle_at = middle + round(drift * edge / max(band, 1))
     inside = abs(drift) <= band
-    # Rounding to cells must not draw a weight on the wrong side of its band's end.
-    place = min(max(place, middle - edge), middle + edge) if inside else place
-    if not inside and abs(place - middle) <= edge:
-        place = middle + (edge + 1 if drift > 0 else -edge - 1)
-    needle = "●" if 0 <= place < GAUGE else ("▶" if drift > 0 else "◀")
-    place = min(max(place, 0), GAUGE - 1)
+    # Rounding to cells must not move a weight across the end of its band.
+    needle_at = min(max(needle_at, middle - edge), middle + edge) if inside else needle_at
+    if not inside and abs(needle_at - middle) <= edge:
+        needle_at = middle + (edge + 1 if drift > 0 else -edge - 1)
+    needle = "●" if 0 <= needle_at < GAUGE else ("▶" if drift > 0 else "◀")
+    needle_at = min(max(needle_at, 0), GAUGE - 1)
     return Text.assemble(
-        ("".join(cells[:place]), "dim"),
+        ("".join(cells[:needle_at]), "dim"),
         (needle, "bold green" if inside else "bold red"),
-        ("".join(cells[place + 1 :]), "dim"),
+        ("".join(cells[needle_at + 1 :]), "dim"),
     )
 
 
@@ -257,7 +257,7 @@ def _moment(at: int) -> str:
 
 
 def _span(seconds: float | None) -> str:
-    """Minutes and seconds, with hours when there are any: 0:42, 12:05, 1:00:00."""
+    """Minutes and seconds, and hours if necessary: 0:42, 12:05, 1:00:00."""
     if seconds is None:
         return "?"
     minutes, rest = divmod(round(seconds), 60)

@@ -1,8 +1,8 @@
-"""The record of a run: what happened, one line of JSON an event.
+"""Record of a run: one line of JSON per event.
 
-Arrays are in basket order, instants are unix seconds. A record is plain numbers and words; nothing
-here looks at a chain or a clock. Integers of tokens and of 1e18 fractions are written as decimal strings, because most readers
-of JSON lose digits above 2^53; every other integer is a JSON number.
+Arrays are in basket order, instants are unix seconds. This module uses no chain and no clock. Token amounts and
+fractions of 1e18 are written as decimal strings, because most readers of JSON lose digits above 2^53; other integers
+are JSON numbers.
 """
 
 from __future__ import annotations
@@ -29,10 +29,10 @@ _IN_USD = {
     "sold_value_e18",
     "loss_e18",
 }
-"""Of the fractions of 1e18; the others are parts of 1."""
+"""Fields in USD times 1e18; the other `_e18` fields are fractions of 1."""
 
 _MOST_BYTES = 256 * MEGABYTE
-"""Of a run's record: half a million ticks."""
+"""Maximum size of a record: about half a million ticks."""
 
 __all__ = [
     "RebalanceRecord",
@@ -47,7 +47,7 @@ __all__ = [
 
 @dataclass(frozen=True, slots=True)
 class RunRecord:
-    """What does not change during a run; the first line of every record."""
+    """Constants of a run: the first line of every record."""
 
     vault: str
     chain_id: int
@@ -60,10 +60,10 @@ class RunRecord:
 
 @dataclass(frozen=True, slots=True)
 class TickRecord:
-    """The vault as one tick saw it, at the oracle's prices in USD.
+    """The vault in one tick, at the oracle's prices in USD.
 
-    `prices_e18` are USD for a whole token. `value_e18` is the whole vault's, `share_price_e18` one share's, and `hold_price_e18`
-    what one share of the first tick would be worth had nobody traded since.
+    `prices_e18` are USD per whole token. `value_e18` is the value of the vault, `share_price_e18` that of one share,
+    and `hold_price_e18` that of the assets of one share at the first tick, without any trade since.
     """
 
     block: int
@@ -77,14 +77,13 @@ class TickRecord:
 
 @dataclass(frozen=True, slots=True)
 class RebalanceRecord:
-    """One rebalance that was mined: what it was for, what it did, what it cost.
+    """One mined rebalance: its reason, its trades and its cost.
 
-    Drift is weight minus target, positive above it, rounded away from zero. `loss_e18` is the USD
-    value sold less the value bought, both at the oracle's prices; negative when the vault gained.
-    `limit_e18` is the slippage the vault allowed at that moment, as a fraction of the value sold. What
-    is left of the budgets is a fraction of the vault's value. `predicted_held_raw` is the ledger
-    that settlement.py foresaw, `actual_held_raw` the one the vault then had. `bound_by` names the
-    budget that kept a weight outside its band, and is None when all are inside.
+    Drift is weight minus target, rounded away from zero. `loss_e18` is the USD value sold minus the value bought, both
+    at the oracle's prices; it is negative if the vault gained. `limit_e18` is the slippage limit at that time, as a
+    fraction of the value sold. `loss_left_e18` and `turnover_left_e18` are the remaining budgets, as fractions of the
+    vault's value. `predicted_held_raw` is the ledger that settlement.py predicts, `actual_held_raw` that of the vault.
+    `bound_by` names the budget that kept a weight outside its band; None if all weights are inside.
     """
 
     block: int
@@ -109,17 +108,17 @@ class RebalanceRecord:
 
     @property
     def loss_bps(self) -> float:
-        """Loss in basis points of the value sold: what `limit_e18` limits."""
+        """Loss in basis points of the value sold, which `limit_e18` limits."""
         return self.loss_e18 * BPS / self.sold_value_e18 if self.sold_value_e18 else 0.0
 
     @property
     def within_limit(self) -> bool:
-        """Whether the loss kept to the limit, to the last digit."""
+        """Whether the loss is within the limit, exactly."""
         return self.loss_e18 * E18 <= self.limit_e18 * self.sold_value_e18
 
     @property
-    def foreseen(self) -> bool:
-        """Whether the policy in Python foresaw the vault's ledger to the unit."""
+    def is_predicted(self) -> bool:
+        """Whether the policy in Python predicted the vault's ledger bit-exactly."""
         return self.predicted_held_raw == self.actual_held_raw
 
 
@@ -128,7 +127,7 @@ Record = RunRecord | TickRecord | RebalanceRecord
 
 @dataclass(frozen=True, slots=True)
 class Records:
-    """A whole run, in the order it happened."""
+    """All records of a run, in their order."""
 
     run: RunRecord
     ticks: tuple[TickRecord, ...] = ()
@@ -147,9 +146,9 @@ _AnyRecord = TypeVar("_AnyRecord", RunRecord, TickRecord, RebalanceRecord)
 
 
 class RecordWriter:
-    """Writes the record of one run, replacing what was at `path`; a context manager.
+    """Writer of the record of one run, a context manager. It replaces the file at `path`.
 
-    Every line is handed to the operating system before `write` returns, so a killed run loses none.
+    `write` returns after the operating system has the line, so a killed run loses no line.
     """
 
     def __init__(self, path: Path | str, run: RunRecord) -> None:
@@ -164,7 +163,7 @@ class RecordWriter:
         self._file.flush()
 
     def close(self) -> None:
-        """Close the file; closing twice is harmless."""
+        """Close the file. May be called twice."""
         self._file.close()
 
     def __enter__(self) -> Self:
@@ -180,11 +179,11 @@ class RecordWriter:
 
 
 def read_records(path: Path | str) -> Records:
-    """Read what a `RecordWriter` wrote. A last line that was cut off in the middle is left out.
+    """Read the record of a `RecordWriter`. An incomplete last line is ignored.
 
     Raises:
         RecordsMissing: there is no such file.
-        BadRecords: the first line is no run, or a line is no record of it; carries path, line, why.
+        BadRecords: the first line is not a run, or a line is not a record; the error has path, line and reason.
     """
     try:
         text = read_text(Path(path), _MOST_BYTES)
@@ -201,11 +200,11 @@ def read_records(path: Path | str) -> Records:
         except (ValueError, TypeError) as wrong:
             raise BadRecords(str(path), number, str(wrong)) from None
         if isinstance(record, RunRecord) != (number == 1):
-            raise BadRecords(str(path), number, "a run comes first, and only once")
+            raise BadRecords(str(path), number, "the first line, and no other, must be a run")
         records.append(record)
         wrong_length = _wrong_length(record, records[0])
         if wrong_length:
-            raise BadRecords(str(path), number, f"{wrong_length} is not one number an asset")
+            raise BadRecords(str(path), number, f"{wrong_length} does not have one entry per asset")
     if not records or not isinstance(records[0], RunRecord):
         raise BadRecords(str(path), 1, "the file is empty")
     return Records(records[0], _only(TickRecord, records), _only(RebalanceRecord, records))
@@ -217,8 +216,9 @@ def read_records(path: Path | str) -> Records:
 def write_tables(records: Records, folder: Path) -> tuple[Path, Path]:
     """Write a run as two tables for a spreadsheet, `ticks.csv` and `rebalances.csv`, and return their paths.
 
-    A column has the name of its field and unit; one of an array has the asset's symbol after it, `price_usd WETH`. Fractions of 1e18 and raw
-    amounts are written as exact decimals (of USD, of whole tokens, of 1), instants as unix seconds and as ISO 8601 in UTC.
+    A column is named after its field and unit; for an array, the asset's symbol follows (`price_usd WETH`). Fractions
+    of 1e18 and raw amounts are exact decimals (USD, whole tokens, or fractions of 1). Instants are unix seconds and ISO
+    8601 in UTC.
     """
     return (
         _write_table(folder / "ticks.csv", records.ticks, TickRecord, records.run),
@@ -254,19 +254,19 @@ def _cells(name: str, value: Any, run: RunRecord) -> list[Any]:
     if name == "at":
         return [value, datetime.fromtimestamp(value, UTC).isoformat()]
     if name.endswith("_raw"):
-        return [_decimal(one, places) for one, places in zip(value, run.decimals, strict=True)]
+        return [_decimal(one, decimals) for one, decimals in zip(value, run.decimals, strict=True)]
     if name.endswith("_e18"):
         return [_decimal(one, 18) for one in (value if isinstance(value, tuple) else [value])]
     if isinstance(value, tuple):
         return list(value)
-    # A sentence that a spreadsheet would take for a formula is kept a sentence.
+    # A quote keeps spreadsheets from reading a sentence as a formula.
     return ["'" + value if isinstance(value, str) and value[:1] in "=+-@" and value else value]
 
 
-def _decimal(raw: int, places: int) -> str:
-    """An integer over 10**places, exactly."""
-    sign, (whole, rest) = "-" if raw < 0 else "", divmod(abs(raw), 10**places)
-    return f"{sign}{whole}.{rest:0{places}}".rstrip("0").rstrip(".") if places else str(raw)
+def _decimal(raw: int, decimals: int) -> str:
+    """`raw` / 10**decimals, exactly."""
+    sign, (whole, rest) = "-" if raw < 0 else "", divmod(abs(raw), 10**decimals)
+    return f"{sign}{whole}.{rest:0{decimals}}".rstrip("0").rstrip(".") if decimals else str(raw)
 
 
 def _only(kind: type[_AnyRecord], records: Sequence[Record]) -> tuple[_AnyRecord, ...]:
@@ -288,7 +288,7 @@ def _written(name: str, value: Any) -> Any:
 def _record(line: str) -> Record:
     raw = parse_json(line)
     if not isinstance(raw, dict) or raw.get("kind") not in KINDS:
-        raise ValueError(f"it is no object whose kind is one of {', '.join(KINDS)}")
+        raise ValueError(f"it is not an object whose kind is one of {', '.join(KINDS)}")
     made = KINDS[raw.pop("kind")]
     types = {field.name: str(field.type) for field in fields(made)}
     return made(**{name: _read(types.get(name, ""), value) for name, value in raw.items()})
@@ -304,24 +304,24 @@ def _read(annotation: str, value: Any) -> Any:
             return _integer(value)
         case "str":
             return _word(value)
-        case _:  # a word or null; a field that no record has is refused by its constructor
+        case _:  # a string or null; the constructor refuses unknown fields
             return None if value is None else _word(value)
 
 
 def _word(value: Any) -> str:
     if not isinstance(value, str):
-        raise ValueError(f"{value!r} is no string")
+        raise ValueError(f"{value!r} is not a string")
     return value
 
 
 def _integer(value: Any) -> int:
     if isinstance(value, bool) or not isinstance(value, int | str):
-        raise ValueError(f"{value!r} is no integer")
+        raise ValueError(f"{value!r} is not an integer")
     return int(value)
 
 
 def _wrong_length(record: Record, run: Record) -> str | None:
-    """Name of the first array that has not one entry for each of the run's symbols."""
+    """Name of the first array whose length differs from the number of the run's symbols."""
     count = len(run.symbols) if isinstance(run, RunRecord) else 0
     arrays = ((name, value) for name, value in asdict(record).items() if isinstance(value, tuple))
     return next((name for name, value in arrays if len(value) != count), None)

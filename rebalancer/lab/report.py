@@ -1,4 +1,4 @@
-"""Figures of a run, and a table of them. All from its record, nothing else."""
+"""Figures of a run and their table, computed from its record alone."""
 
 from __future__ import annotations
 
@@ -8,9 +8,7 @@ from dataclasses import dataclass
 from rich.table import Table
 from rich.text import Text
 
-from rebalancer.lab.records import (
-    Records,
-)
+from rebalancer.lab.records import Records
 from rebalancer.units import BPS, E18
 from rebalancer.words import counted
 
@@ -23,11 +21,11 @@ __all__ = [
 
 @dataclass(frozen=True, slots=True)
 class Summary:
-    """A run in a few figures.
+    """Figures of a run.
 
-    Ratios are floats for reading. `loss_of_sold_bps` is all losses in parts of all value sold;
-    `loss_of_vault_bps` adds up each loss in parts of the vault at that moment. Returns run from the
-    first tick to the last; the vault's is per share, so its fee and its trading costs are in it.
+    Ratios are floats, for people. `loss_of_sold_bps` is the total loss divided by the total value sold;
+    `loss_of_vault_bps` is the sum of all losses, each divided by the vault's value at that time. Returns are from the
+    first tick to the last; the vault's return is per share, so it includes fees and trading costs.
     """
 
     ticks: int
@@ -37,7 +35,7 @@ class Summary:
     max_drift_after_bps: int
     left_outside: int
     over_limit: int
-    unforeseen: int
+    mismatches: int
     sold_value_e18: int
     loss_e18: int
     loss_of_sold_bps: float
@@ -53,7 +51,7 @@ class Summary:
 
 
 def summarise(records: Records) -> Summary:
-    """The figures of a run; those of a run without ticks or rebalances are zero."""
+    """The figures of a run. Without ticks or rebalances they are zero."""
     ticks, rebalances = records.ticks, records.rebalances
     sold = sum(one.sold_value_e18 for one in rebalances)
     loss = sum(one.loss_e18 for one in rebalances)
@@ -69,7 +67,7 @@ def summarise(records: Records) -> Summary:
             for bands in [records.run.bands_bps]
         ),
         over_limit=sum(not one.within_limit for one in rebalances),
-        unforeseen=sum(not one.foreseen for one in rebalances),
+        mismatches=sum(not one.is_predicted for one in rebalances),
         sold_value_e18=sold,
         loss_e18=loss,
         loss_of_sold_bps=loss * BPS / sold if sold else 0.0,
@@ -91,29 +89,29 @@ def _return_bps(prices_e18: Sequence[int]) -> float:
 
 
 def summary_table(summary: Summary) -> Table:
-    """The summary as a person reads it in a terminal; of a run without rebalances, nothing of them."""
+    """The summary as a table for a terminal. Without rebalances, their rows are omitted."""
     days, hours = divmod(summary.seconds // 3_600, 24)
     vault, hold = (round(bps) for bps in (summary.vault_return_bps, summary.hold_return_bps))
-    left = f" ({summary.left_outside} left outside a band)" if summary.left_outside else ""
+    left = f" ({summary.left_outside} left a weight outside its band)" if summary.left_outside else ""
     traded = (
         ("Largest drift", f"{summary.max_drift_before_bps / 100:.2f} % before a rebalance"),
-        ("", f"{summary.max_drift_after_bps / 100:.2f} % after{left}"),
+        ("", f"{summary.max_drift_after_bps / 100:.2f} % after it{left}"),
         ("Sold", f"{summary.sold_value_e18 / E18:,.0f} USD"),
         ("Cost", f"{summary.loss_e18 / E18:,.2f} USD against the oracle"),
-        ("", f"{summary.loss_of_sold_bps:.1f} bps of what was sold"),
-        ("", f"{summary.loss_of_vault_bps:.1f} bps of the vault, all together"),
-        ("Above its limit", _none_or(summary.over_limit)),
-        ("Ledger not as foreseen", _none_or(summary.unforeseen)),
+        ("", f"{summary.loss_of_sold_bps:.1f} bps of the value sold"),
+        ("", f"{summary.loss_of_vault_bps:.1f} bps of the vault's value, in total"),
+        ("Above the loss limit", _none_or(summary.over_limit)),
+        ("Ledger mismatches", _none_or(summary.mismatches)),
     )
     rows = (
         ("Rebalances", f"{summary.rebalances} in {days} d {hours} h, {summary.ticks:,} ticks"),
         *(traded if summary.rebalances else ()),
-        ("Value per share", f"{vault / 100:+.2f} %"),
-        ("Simply holding", f"{hold / 100:+.2f} %"),
+        ("Return per share", f"{vault / 100:+.2f} %"),
+        ("Return of holding", f"{hold / 100:+.2f} %"),
         ("Difference", Text(f"{(vault - hold) / 100:+.2f} %", style="bold")),
-        ("Gas", f"{summary.gas_used:,}, {summary.gas_per_rebalance:,} a rebalance"),
+        ("Gas", f"{summary.gas_used:,}, {summary.gas_per_rebalance:,} per rebalance"),
     )
-    table = Table(title="What the run did", title_justify="left", show_header=False)
+    table = Table(title="Results of the run", title_justify="left", show_header=False)
     table.add_column(style="bold")
     table.add_column()
     for name, figure in rows:

@@ -1,4 +1,4 @@
-"""A recorded day as one figure: how far each vault was off, and what was decided about it."""
+"""Timeline of a recorded run: the drift of each vault, and the keeper's decisions."""
 
 from __future__ import annotations
 
@@ -7,21 +7,21 @@ from collections.abc import Sequence
 from datetime import UTC, datetime
 from pathlib import Path
 
-from rebalancer.keeper.recording import Replayed, Reported
+from rebalancer.keeper.recording import Replayed
 from rebalancer.lab.chart import COLOURS, GRID, INK, MUTED, RED, STYLE, check_chart
 from rebalancer.reasons import Reason
 
 __all__ = ["day_chart"]
 
 _VAULTS = 8
-"""So many have a strip of their own: those with the most transactions, then those furthest off."""
+"""Maximum number of vaults drawn: those with the most transactions, then those with the largest drift."""
 
 _STRIP_INCHES, _WIDTH_INCHES = 1.15, 11.0
 
 _MARKS = {
     Reason.REBALANCED: ("v", INK, "rebalanced"),
     Reason.POKED: ("^", MUTED, "poked"),
-    Reason.SYNCED: ("D", RED, "loss written down"),
+    Reason.SYNCED: ("D", RED, "loss recorded"),
     Reason.REVERTED: ("X", RED, "reverted"),
     Reason.HALTED: ("s", RED, "halted"),
     Reason.ORACLE_FAULT: ("|", RED, "no sound price"),
@@ -29,10 +29,10 @@ _MARKS = {
 
 
 def day_chart(ticks: Sequence[Replayed], path: Path | str) -> Path:
-    """Draw it to a .png or .svg file and return its path.
+    """Draw the timeline to a .png or .svg file and return its path.
 
     Raises:
-        ChartFormatUnknown: the path ends otherwise.
+        ChartFormatUnknown: the path ends in neither .png nor .svg.
         ChartingMissing: matplotlib is not installed.
     """
     path = check_chart(path)
@@ -54,7 +54,7 @@ def day_chart(ticks: Sequence[Replayed], path: Path | str) -> Path:
             ]
             strip.step(
                 [at for at, _ in points],
-                [_height(one) for _, one in points],
+                [math.nan if one.drift_bps is None else one.drift_bps for _, one in points],
                 where="post",
                 color=colour,
                 linewidth=1.2,
@@ -62,13 +62,13 @@ def day_chart(ticks: Sequence[Replayed], path: Path | str) -> Path:
             for reason, (mark, mark_colour, label) in _MARKS.items():
                 some = [
                     (at, one.drift_bps or 0) for at, one in points if one.reason is reason
-                ]  # what cannot be weighed is marked at the foot
+                ]  # without a drift, the mark is at 0
                 if some:
                     at, drifts = zip(*some, strict=True)
                     strip.plot(at, drifts, mark, color=mark_colour, label=label, zorder=3)
             strip.set_ylim(bottom=0)
             strip.grid(axis="y", color=GRID)
-            strip.set_ylabel("bps off", color=MUTED)
+            strip.set_ylabel("drift (bps)", color=MUTED)
             strip.set_title(f"{vault[:6]}…{vault[-4:]} on chain {chain_id}", loc="left", color=INK)
             if strip.get_legend_handles_labels()[1]:
                 strip.legend(loc="upper right", ncols=len(_MARKS))
@@ -76,19 +76,14 @@ def day_chart(ticks: Sequence[Replayed], path: Path | str) -> Path:
         strips[-1].xaxis.set_major_locator(locator)
         formatter = ConciseDateFormatter(locator, tz=UTC)  # type: ignore[no-untyped-call] # matplotlib's
         strips[-1].xaxis.set_major_formatter(formatter)
-        figure.suptitle("How far the furthest weight was off its target, and what was done", x=0.02, ha="left")
+        figure.suptitle("Largest drift of each vault from its targets, and the keeper's actions", x=0.02, ha="left")
         path.parent.mkdir(parents=True, exist_ok=True)
         figure.savefig(path, dpi=150)
     return path
 
 
-def _height(one: Reported) -> float:
-    """Basis points; nothing is drawn while a vault cannot be weighed."""
-    return math.nan if one.drift_bps is None else one.drift_bps
-
-
 def _vaults(ticks: Sequence[Replayed]) -> list[tuple[int, str]]:
-    """The vaults that are drawn."""
+    """The vaults to draw, as chain ID and address."""
     weight: dict[tuple[int, str], tuple[int, int]] = {}
     for tick in ticks:
         for one in tick.decisions:

@@ -1,1 +1,1 @@
-"""Operations that people carry out: to deploy and set up, to govern, to use a vault from a wallet, and to check all of it."""
+"""Operations of people: deployment and set-up, governance, use of a vault from a wallet, and checks."""

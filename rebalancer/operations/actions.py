@@ -1,14 +1,14 @@
-"""What do people do with a vault, and what came of it?
+"""Actions of people on a vault, from a wallet, with their outcomes.
 
-Each function is one thing a person does from a wallet: it looks, checks, refuses with numbers before
-anything is sent, grants exactly the allowance that is needed, acts, and tells from the receipt what
-happened. If the action itself is refused after allowances were granted, they are taken back; a
-`KeyboardInterrupt` has notes that name the transaction under way and the allowances that are left.
+Each function is one action. It reads the state, checks it, and raises an error with numbers before anything is sent. It
+grants exactly the necessary allowance, sends the transaction, and reads the outcome from the receipt. If the
+transaction is refused after allowances were granted, they are set to 0. A `KeyboardInterrupt` has notes that name the
+pending transaction and the remaining allowances.
 
-Deposits and withdrawals hand a `Preview` to `ask` right before they send anything; what that raises ends them.
+Deposits and withdrawals pass a `Preview` to `confirm` before they send anything; an exception from `confirm` ends them.
 
-Amounts are raw units, sequences are in basket order, addresses lower case. `ETH` stands for native
-money where a token is asked for, as in the Zap contract.
+Amounts are raw units, sequences are in basket order, addresses are lower case. `ETH` is the native currency, as in the
+Zap contract.
 """
 
 from __future__ import annotations
@@ -89,16 +89,16 @@ __all__ = [
 ]
 
 ETH = "0x" + 40 * "0"
-"""Zap.ETH: what stands for native money where a token is asked for."""
+"""Zap.ETH: the native currency, as a token."""
 
 MINIMUM_SHARES = 10**6
-"""BasketVault.MINIMUM_SHARES: locked at creation, at least."""
+"""BasketVault.MINIMUM_SHARES: the minimum of the shares that are locked at creation."""
 
 MINIMUM_LOCKED_RAW = 1_000
-"""VaultBase.MINIMUM_LOCKED_RAW: what the locked shares own at least of every asset of the seed."""
+"""VaultBase.MINIMUM_LOCKED_RAW: the locked shares own at least this amount of every seeded asset."""
 
 MAX_LOCKED_BPS = 100
-"""VaultBase.MAX_LOCKED_BPS: the part of all first shares that may be locked."""
+"""VaultBase.MAX_LOCKED_BPS: maximum part of the first shares that may be locked, in basis points."""
 
 MAX_FEES_BPS = VaultFees(streaming_bps=500, performance_bps=2_000, entry_bps=200, exit_bps=200)
 """VaultBase's MAX_STREAMING_BPS, MAX_PERFORMANCE_BPS and MAX_FLOW_BPS."""
@@ -106,18 +106,18 @@ MAX_FEES_BPS = VaultFees(streaming_bps=500, performance_bps=2_000, entry_bps=200
 Confirm = Callable[[Preview], None]
 
 _ZAP_GAS = 3_000_000
-"""More than a zap over many pools takes: what is first kept of the ether, until the gas is estimated."""
+"""Gas reserved from the ether until the estimate: more than a zap over many pools needs."""
 
 _GAS_MARGIN_BPS = 2_500
-"""Fees may rise by so much between the estimate and the sending."""
+"""Margin for a rise of fees between estimate and sending."""
 
 _TOLERANCE_BPS = 10
-"""By how much an in-kind amount may move until it is mined, unless told otherwise: fees accrue, others trade."""
+"""Default tolerance of amounts in kind until the transaction is mined: fees accrue, and others trade."""
 
 
 @dataclass(frozen=True, slots=True)
 class DepositedInKind:
-    """Shares minted for `amounts` of every asset. `gas_used` is of the deposit itself."""
+    """Shares minted for `amounts` of every asset. `gas_used` is that of the deposit without approvals."""
 
     vault: str
     shares: int
@@ -129,10 +129,10 @@ class DepositedInKind:
 
 @dataclass(frozen=True, slots=True)
 class DepositedToken:
-    """Shares minted for one token. `amounts` are what the vault took of each asset.
+    """Shares minted for one token. `amounts` are the amounts of each asset that the vault received.
 
-    `expected_shares` is what the prices it was planned at promised; `returned` is what came back of
-    each token (`ETH` for native money).
+    `expected_shares` follows from the prices of the plan. `returned` holds the amounts that the zap sent back, by token
+    (`ETH` is the native currency).
     """
 
     vault: str
@@ -149,7 +149,7 @@ class DepositedToken:
 
 @dataclass(frozen=True, slots=True)
 class WithdrawnInKind:
-    """Shares redeemed for `amounts` of every asset: `sent`, and by token the `claims` on what could not be sent."""
+    """Shares redeemed for `amounts` of every asset: those `sent`, and by token the `claims` for failed transfers."""
 
     vault: str
     shares: int
@@ -163,7 +163,7 @@ class WithdrawnInKind:
 
 @dataclass(frozen=True, slots=True)
 class WithdrawnToken:
-    """Shares redeemed for `amount_raw` of one token; `returned` is what came of other tokens beside it."""
+    """Shares redeemed for `amount_raw` of one token. `returned` holds the amounts of other tokens that were sent."""
 
     vault: str
     token: str
@@ -178,9 +178,9 @@ class WithdrawnToken:
 
 @dataclass(frozen=True, slots=True)
 class Change:
-    """A change by governance: in force, or scheduled to be made by the same call from `executable_at` (unix seconds) on.
+    """A change by governance: in force, or scheduled. From `executable_at` (unix seconds), the same call applies it.
 
-    Without a transaction hash nothing was sent: it is scheduled already and it is too early.
+    Without a transaction hash nothing was sent: the change was already scheduled, and its delay is not over.
     """
 
     vault: str
@@ -192,7 +192,7 @@ class Change:
 
 @dataclass(frozen=True, slots=True)
 class Claimed:
-    """A token that could not be sent, collected from `holder`'s claim."""
+    """Tokens collected from `holder`'s claim, which a failed transfer had opened."""
 
     vault: str
     holder: str
@@ -205,7 +205,8 @@ class Claimed:
 
 @dataclass(frozen=True, slots=True)
 class LossWrittenDown:
-    """A loss of a token's balance, written down. `is_barred`: it was of more than dust, so purchases are barred and trading is paused."""
+    """A recorded loss of a token's balance. `is_barred`: it exceeds dust, so the vault blocks purchases of
+    the token and pauses trading."""
 
     vault: str
     token: str
@@ -217,7 +218,7 @@ class LossWrittenDown:
 
 @dataclass(frozen=True, slots=True)
 class VaultCreated:
-    """A vault made, seeded and handed to its roles."""
+    """A vault that was created and seeded, and whose functions are assigned to roles."""
 
     vault: str
     shares: int
@@ -231,13 +232,13 @@ def deposit_in_kind(
     vault: str,
     shares: int,
     max_extra_bps: int = _TOLERANCE_BPS,
-    ask: Confirm | None = None,
+    confirm: Confirm | None = None,
 ) -> DepositedInKind:
-    """Mint exactly `shares` for the same part of every asset, at most `max_extra_bps` above its present price.
+    """Mint exactly `shares` for the same part of every asset, at most `max_extra_bps` above the current amounts.
 
     Raises:
         NothingRequested, BalanceTooLow: nothing was sent.
-        ContractReverted: the vault or a token refuses; allowances are taken back.
+        ContractReverted: the vault or a token reverted; allowances are set to 0.
         As `Wallet.send`.
     """
     contract = contract_at(wallet.rpc, "BasketVault", vault)
@@ -250,10 +251,10 @@ def deposit_in_kind(
         _check_balance(wallet, token, amount)
     call = (shares, wallet.address, most)
     needed = dict(zip(tokens, most, strict=True))
-    if ask:
+    if confirm:
         gives, gets = dict(zip(tokens, required, strict=True)), {contract.address: shares}
         moved = (gives, needed, gets, gets)
-        ask(_preview(wallet, contract, moved, (contract, "mintInKind", call), needed))
+        confirm(_preview(wallet, contract, moved, (contract, "mintInKind", call), needed))
     with _allowances(wallet, contract.address, needed):
         receipt = wallet.transact(contract, "mintInKind", *call)
     minted = _event(receipt, contract, "MintedInKind")
@@ -272,11 +273,11 @@ def withdraw_in_kind(
     vault: str,
     shares: int,
     max_less_bps: int = _TOLERANCE_BPS,
-    ask: Confirm | None = None,
+    confirm: Confirm | None = None,
 ) -> WithdrawnInKind:
-    """Redeem `shares` for the same part of every asset, at most `max_less_bps` below its present worth.
+    """Redeem `shares` for the same part of every asset, with amounts at most `max_less_bps` below the current ones.
 
-    A token that cannot be sent becomes a claim. Needs no price, no role and nobody's leave.
+    A token that cannot be transferred becomes a claim. Redemption needs no price, no role and no permission.
 
     Raises:
         NothingRequested, BalanceTooLow: nothing was sent.
@@ -290,11 +291,11 @@ def withdraw_in_kind(
     given = contract.call("previewRedeemInKind", shares)
     least = [mul_div_down(amount, BPS - max_less_bps, BPS) for amount in given]
     call = (shares, wallet.address, wallet.address, least)
-    if ask:
+    if confirm:
         gives = {contract.address: shares}
         gets, at_least = (dict(zip(tokens, raws, strict=True)) for raws in (given, least))
         moved = (gives, gives, gets, at_least)
-        ask(_preview(wallet, contract, moved, (contract, "redeemInKind", call)))
+        confirm(_preview(wallet, contract, moved, (contract, "redeemInKind", call)))
     receipt = wallet.transact(contract, "redeemInKind", *call)
     redeemed = _event(receipt, contract, "RedeemedInKind")
     claims = {
@@ -323,16 +324,16 @@ def claim(
     receiver: str | None = None,
     amount_raw: int | None = None,
 ) -> Claimed:
-    """Collect a token that could not be sent when shares were redeemed: all of it, or `amount_raw` raw units at most.
+    """Collect a token that could not be transferred at a redemption: all of it, or at most `amount_raw` raw units.
 
-    The holder is the wallet itself unless named; anyone may have another holder's claim paid to that holder. The receiver is the
-    holder unless named.
+    The default holder is the wallet's account, the default receiver the holder. Any account may collect a claim for its
+    holder.
 
     Raises:
         NothingRequested: the amount is 0.
-        NotTheClaimant: another's claim is to be paid to somebody else.
+        NotTheClaimant: the wallet is not the holder, and the receiver is not the holder.
         NothingToClaim: there is no such claim.
-        ContractReverted: the token still cannot be sent.
+        ContractReverted: the token still cannot be transferred.
         As `Wallet.send`.
     """
     contract = contract_at(wallet.rpc, "BasketVault", vault)
@@ -355,11 +356,11 @@ def claim(
 
 
 def sync(wallet: Wallet, vault: str, token: str) -> LossWrittenDown:
-    """Write a loss of a token's balance down. Anyone may.
+    """Record a loss of a token's balance. Any account may do this.
 
     Raises:
-        TokenNotInBasket: the basket has no such token.
-        ContractReverted: NothingLost, with the numbers.
+        TokenNotInBasket: the token is not in the basket.
+        ContractReverted: NothingLost, with its values.
         As `Wallet.send`.
     """
     contract = contract_at(wallet.rpc, "BasketVault", vault)
@@ -388,21 +389,21 @@ def deposit_token(
     amount_raw: int | None,
     pools: Sequence[Pool],
     slippage_bps: int,
-    ask: Confirm | None = None,
+    confirm: Confirm | None = None,
 ) -> DepositedToken:
-    """Deposit up to an amount of one token, or `ETH`, through the zap: swap it so that most shares come out.
+    """Deposit up to an amount of one token, or `ETH`, through the zap, which swaps it for the largest number of shares.
 
-    Without an amount all that the wallet has is deposited, but of ether what the gas may cost.
+    `amount_raw` None deposits the whole balance; of ether, the balance minus the possible gas cost.
 
-    Shares are fixed by the pools' exact prices, with `slippage_bps` of what the swaps cost held back for
-    others who trade in between. What is not needed comes back in the same transaction.
+    The pools' exact prices determine the number of shares, less `slippage_bps` for trades of others in the meantime.
+    Tokens that are not needed are returned in the same transaction.
 
     Raises:
         NothingRequested, BalanceTooLow, InsufficientEther, NoRoute, DepositTooSmall: nothing was sent.
-        ContractReverted: the zap, the vault or a token refuses; the allowance is taken back.
+        ContractReverted: the zap, the vault or a token reverted; the allowance is set to 0.
         As `Wallet.send`.
     """
-    from rebalancer.plan.zap import plan_zap_in  # scipy takes its time to load
+    from rebalancer.plan.zap import plan_zap_in  # scipy loads slowly
 
     zap = contract_at(wallet.rpc, "Zap", system.zap)
     contract = contract_at(wallet.rpc, "BasketVault", vault)
@@ -446,7 +447,7 @@ def deposit_token(
         found, arguments = planned(amount_raw)
     value_wei = amount_raw if token == ETH else 0
     needed = {} if token == ETH else {token: amount_raw}
-    if ask:
+    if confirm:
         native = paid if token == ETH else None
         gives = {paid: amount_raw - _back(found, tokens, paid)}
         moved = (
@@ -456,7 +457,7 @@ def deposit_token(
             {contract.address: arguments[4]},
         )
         call = (zap, "zapIn", (arguments,))
-        ask(_preview(wallet, contract, moved, call, needed, found.swaps, value_wei, native))
+        confirm(_preview(wallet, contract, moved, call, needed, found.swaps, value_wei, native))
     with _allowances(wallet, zap.address, needed):
         receipt = wallet.transact(zap, "zapIn", arguments, value_wei=value_wei)
     return DepositedToken(
@@ -481,16 +482,16 @@ def withdraw_token(
     shares: int,
     pools: Sequence[Pool],
     slippage_bps: int,
-    ask: Confirm | None = None,
+    confirm: Confirm | None = None,
 ) -> WithdrawnToken:
-    """Redeem shares to one token, or `ETH`, through the zap; at most `slippage_bps` less than now promised.
+    """Redeem shares for one token, or `ETH`, through the zap, for at most `slippage_bps` less than the current amount.
 
     Raises:
         NothingRequested, BalanceTooLow, NoRoute: nothing was sent.
-        ContractReverted: the zap, the vault or a token refuses; the allowance is taken back.
+        ContractReverted: the zap, the vault or a token reverted; the allowance is set to 0.
         As `Wallet.send`.
     """
-    from rebalancer.plan.zap import plan_zap_out  # scipy takes its time to load
+    from rebalancer.plan.zap import plan_zap_out  # scipy loads slowly
 
     zap = contract_at(wallet.rpc, "Zap", system.zap)
     contract = contract_at(wallet.rpc, "BasketVault", vault)
@@ -502,7 +503,7 @@ def withdraw_token(
     _check_balance(wallet, contract.address, shares)
     ledger = _ledger(contract, tokens)
     deadline = _now(wallet.rpc) + wallet.deadline_seconds
-    # The fee dilutes shares until this is mined; amounts must not be planned that are no longer there.
+    # The fee dilutes shares until this is mined; the plan must not use more than what is left then.
     streaming_bps = contract.call("fee")[2]
     accrued = div_up(ledger.supply * streaming_bps * 2 * wallet.deadline_seconds, YEAR_SECONDS * BPS)
     given = replace(ledger, supply=ledger.supply + accrued).given_raw(shares)
@@ -517,11 +518,11 @@ def withdraw_token(
         found.route,
     )
     needed = {contract.address: shares}
-    if ask:
+    if confirm:
         moved = (needed, needed, {got: found.amount_out_raw}, {got: arguments[3]})
         call = (zap, "zapOut", (arguments,))
         native = got if token == ETH else None
-        ask(_preview(wallet, contract, moved, call, needed, found.swaps, native=native))
+        confirm(_preview(wallet, contract, moved, call, needed, found.swaps, native=native))
     with _allowances(wallet, zap.address, needed):
         receipt = wallet.transact(zap, "zapOut", arguments)
     came = _received(receipt, zap.address, wallet.address, got if token == ETH else None)
@@ -542,13 +543,13 @@ def withdraw_token(
 
 
 def set_targets(wallet: Wallet, vault: str, targets_e18: Sequence[int], glide_seconds: int = 0) -> Change:
-    """Move all targets to these within so much time, now or, for whoever must wait, by a schedule.
+    """Set all targets, which glide to the new values over `glide_seconds`. An account with a delay schedules this.
 
-    Asked again with the same numbers, it finishes what it scheduled once the delay is over.
+    After the delay, the same call applies the scheduled change.
 
     Raises:
         AssetCountOutOfRange, TargetsDoNotSumToOne, NotPermitted: nothing was sent.
-        ContractReverted: the vault refuses.
+        ContractReverted: the vault reverted.
         As `Wallet.send`.
     """
     contract = contract_at(wallet.rpc, "BasketVault", vault)
@@ -561,11 +562,11 @@ def set_targets(wallet: Wallet, vault: str, targets_e18: Sequence[int], glide_se
 
 
 def set_bands(wallet: Wallet, vault: str, bands: Sequence[tuple[int, int, int]]) -> Change:
-    """Replace every asset's band, relative band (both in basis points) and minimum trade (raw units); as `set_targets`.
+    """Set every asset's band, relative band (both in basis points) and minimum trade (raw units), as `set_targets`.
 
     Raises:
         AssetCountOutOfRange, BandOutOfRange, NotPermitted: nothing was sent.
-        ContractReverted: the vault refuses.
+        ContractReverted: the vault reverted.
         As `Wallet.send`.
     """
     contract = contract_at(wallet.rpc, "BasketVault", vault)
@@ -578,19 +579,19 @@ def set_bands(wallet: Wallet, vault: str, bands: Sequence[tuple[int, int, int]])
 
 
 def _change(wallet: Wallet, contract: BoundContract, function: str, *args: Any) -> Change:
-    """Call a restricted function, or schedule it, or finish what was scheduled."""
+    """Call a restricted function, schedule it, or execute it after its delay."""
     authority = contract.call("authority")
     done = act(wallet, authority, contract.address, contract.data(function, *args))
     return Change(contract.address, done.in_force, done.executable_at, done.transaction_hash, done.gas_used)
 
 
 def new_vault(wallet: Wallet, system: System, spec: VaultSpec) -> VaultCreated:
-    """Make a vault from a specification, seed it from the wallet's tokens, and hand it to its roles.
+    """Create a vault from a specification, seed it from the wallet's tokens, and assign its functions to roles.
 
     Raises:
         AssetCountOutOfRange, TargetsDoNotSumToOne, BandOutOfRange, SeedTooSmall, FeeOutOfRange,
         BalanceTooLow, NotPermitted: nothing was sent.
-        ContractReverted: the configuration, a price or a token is refused; allowances are taken back.
+        ContractReverted: the factory refused the configuration, a price or a token; allowances are set to 0.
         As `Wallet.send`.
     """
     if not MIN_ASSETS <= len(spec.assets) <= MAX_ASSETS:
@@ -624,16 +625,16 @@ def new_vault(wallet: Wallet, system: System, spec: VaultSpec) -> VaultCreated:
 
 
 def vault_address(wallet: Wallet, system: System, spec: VaultSpec) -> str:
-    """Where the vault of a specification will be, if this wallet makes it."""
+    """The address that the vault of a specification will have, if this wallet creates it."""
     factory = contract_at(wallet.rpc, "VaultFactory", system.factory)
     return str(factory.call("vaultAddress", wallet.address, spec.salt.to_bytes(32))).lower()
 
 
 def _check_seed(spec: VaultSpec) -> None:
-    """Make sure that the shares to be locked own enough of every asset that is seeded, and are few of all: as the vault does.
+    """Check, as the vault does, that the locked shares own enough of each seeded asset and are few of all shares.
 
     Raises:
-        SeedTooSmall: they do not, or there is no seed.
+        SeedTooSmall: the seed or the number of shares is too small.
     """
     parts = BPS // MAX_LOCKED_BPS
     if spec.initial_shares < MINIMUM_SHARES * parts:
@@ -646,10 +647,10 @@ def _check_seed(spec: VaultSpec) -> None:
 
 
 def _rehearse(wallet: Wallet, system: System, spec: VaultSpec) -> None:
-    """Ask the factory for the vault without a seed: it must be refused for that, and for nothing else.
+    """Simulate the creation without a seed: the factory must refuse the missing seed, and nothing else.
 
     Raises:
-        ContractReverted: something about the configuration, with its error and numbers.
+        ContractReverted: the factory refused the configuration.
     """
     seedless = replace(spec, seed_amounts=(0,) * len(spec.seed_amounts))
     try:
@@ -661,7 +662,7 @@ def _rehearse(wallet: Wallet, system: System, spec: VaultSpec) -> None:
 
 @dataclass(frozen=True)
 class _Rehearsal:
-    """A `deploy.Transactor` that only asks what would happen."""
+    """A `deploy.Transactor` that only simulates calls."""
 
     rpc: Rpc
     address: str
@@ -680,11 +681,11 @@ class _Rehearsal:
         raise AssertionError(f"{name} is not deployed in a rehearsal")
 
 
-# What all of them need
+# Shared parts
 
 
 def _basket_tokens(vault: BoundContract) -> tuple[str, ...]:
-    """The basket's tokens.
+    """Addresses of the basket's tokens.
 
     Raises:
         ContractMissing: there is no vault at this address.
@@ -692,13 +693,13 @@ def _basket_tokens(vault: BoundContract) -> tuple[str, ...]:
     try:
         return tuple(asset[0] for asset in vault.call("assets"))
     except ContractReverted:
-        # Whatever is there, it is no vault: a vault always answers.
+        # A vault always answers this call, so this is not a vault.
         raise ContractMissing(vault.name, vault.address) from None
 
 
 def _ledger(vault: BoundContract, tokens: tuple[str, ...]) -> VaultLedger:
-    """What the vault holds, its supply with the fee's shares, and its fees on entry and exit, at one block."""
-    from rebalancer.plan.zap import VaultLedger  # scipy takes its time to load
+    """Holdings, supply including the fee's shares, and entry and exit fees, at one block."""
+    from rebalancer.plan.zap import VaultLedger  # scipy loads slowly
 
     block = read_block(vault.rpc).hash
     held = vault.call("held", block=block)
@@ -708,10 +709,10 @@ def _ledger(vault: BoundContract, tokens: tuple[str, ...]) -> VaultLedger:
 
 
 def _check_balance(wallet: Wallet, token: str, needed_raw: int) -> None:
-    """Make sure the wallet has what it wants to give.
+    """Check the wallet's balance of a token.
 
     Raises:
-        BalanceTooLow: it has not.
+        BalanceTooLow: the balance is less than `needed_raw`.
     """
     contract = contract_at(wallet.rpc, "IERC20Metadata", token)
     balance_raw = contract.call("balanceOf", wallet.address)
@@ -728,7 +729,7 @@ def _check_balance(wallet: Wallet, token: str, needed_raw: int) -> None:
 
 @contextmanager
 def _allowances(wallet: Wallet, spender: str, needed_raw: Mapping[str, int]) -> Iterator[None]:
-    """Grant what is needed, and take it back if what it was granted for is refused."""
+    """Grant the necessary allowances, and set them to 0 if the action fails."""
     try:
         for token, amount in _approvals(wallet, spender, needed_raw):
             contract = contract_at(wallet.rpc, "IERC20Metadata", token)
@@ -745,7 +746,7 @@ def _allowances(wallet: Wallet, spender: str, needed_raw: Mapping[str, int]) -> 
 
 
 def _approvals(wallet: Wallet, spender: str, needed_raw: Mapping[str, int]) -> Iterator[tuple[str, int]]:
-    """The allowances that are to be set, by token, in order."""
+    """The approvals to send, in order: token and amount in raw units."""
     for token, needed in needed_raw.items():
         contract = contract_at(wallet.rpc, "IERC20Metadata", token)
         allowed_raw = contract.call("allowance", wallet.address, spender)
@@ -758,7 +759,7 @@ def _approvals(wallet: Wallet, spender: str, needed_raw: Mapping[str, int]) -> I
 
 
 def _left_allowed(wallet: Wallet, spender: str, tokens: Iterable[str]) -> Iterator[str]:
-    """What a spender may still take, in sentences."""
+    """The remaining allowances of a spender, one sentence each."""
     for token in tokens:
         contract = contract_at(wallet.rpc, "IERC20Metadata", token)
         left_raw = contract.call("allowance", wallet.address, spender)
@@ -766,13 +767,13 @@ def _left_allowed(wallet: Wallet, spender: str, tokens: Iterable[str]) -> Iterat
             decimals = contract.call("decimals")
             left = Decimal(left_raw).scaleb(-decimals)
             yield (
-                f"{spender} may still take {left:,f} {_symbol(wallet.rpc, token)} from {wallet.address}: "
-                f"the same command again uses that, or approve 0 at {token}."
+                f"{spender} still has an allowance of {left:,f} {_symbol(wallet.rpc, token)} from {wallet.address}: "
+                f"run the same command again to use it, or approve 0 at {token}."
             )
 
 
 _Moved = tuple[Mapping[str, int], Mapping[str, int], Mapping[str, int], Mapping[str, int]]
-"""What is given, at most given, got, and at least got, by token."""
+"""Amounts by token: paid, paid at most, received, received at least."""
 
 
 def _preview(
@@ -785,10 +786,10 @@ def _preview(
     value_wei: int = 0,
     native: str | None = None,
 ) -> Preview:
-    """What a call would do now. `native` is the token whose price stands for that of `ETH`.
+    """Preview of a call in the current state. `native` is the token whose price is used for `ETH`.
 
     Raises:
-        ContractReverted: it needs no further allowance, and would be refused.
+        ContractReverted: the call needs no further allowance, and reverts.
     """
     gives, _, gets, _ = moved
     target, function, arguments = call
@@ -798,7 +799,7 @@ def _preview(
     )
     data = target.data(function, *arguments)
     gas = _gas_after(wallet, approvals, target.address, data, value_wei)
-    least_limit = gas  # a redemption keeps gas back for tokens that misbehave, and uses it for them alone
+    least_limit = gas  # a redemption reserves gas for misbehaving tokens, and does not use it otherwise
     if not approvals:
         least_limit = estimate_gas(wallet.rpc, wallet.address, target.address, data, value_wei, margin_bps=0)
         gas = least_limit if gas is None else gas
@@ -835,15 +836,16 @@ def _preview(
 
 
 def _most_gas_wei(wallet: Wallet, approvals: Sequence[Approval], gas: int | None, data: str) -> int:
-    """What a call and the approvals before it need of the account's ether for gas, in wei, as far as their gas is known.
+    """Ether that the account must have for the gas of a call and its approvals, in wei, as far as their gas is known.
 
-    Approvals at today's price; the call at what it will offer, with the margin of its gas limit, as it has to be there when it is sent.
+    Approvals count at the current price. The call counts at its maximum fee and with the margin of its gas limit,
+    because the node checks this when the call is sent.
     """
     if not wallet.pays_gas:
         return 0
     market = read_market(wallet.rpc)
     needed_wei = market.usual_price_wei * sum(one.gas or 0 for one in approvals)
-    with suppress(FeeAboveCap, L1FeeUnknown):  # then it is not sent, or the node refuses what cannot be paid
+    with suppress(FeeAboveCap, L1FeeUnknown):  # then nothing is sent, or the node checks the balance
         limit = with_margin(gas or 0)
         needed_wei += limit * offer(market, wallet.fee_cap_wei).max_fee_per_gas_wei
         needed_wei += read_l1_fees(wallet.rpc).beside_gas_wei(transaction_bytes(data), limit)
@@ -855,11 +857,11 @@ def _approval_gas(wallet: Wallet, token: str, spender: str, amount_raw: int) -> 
     try:
         return estimate_gas(wallet.rpc, wallet.address, token, data, margin_bps=0)
     except ContractReverted:
-        return None  # it is set to 0 first
+        return None  # the token requires an allowance of 0 first
 
 
 def _gas_after(wallet: Wallet, approvals: Sequence[Approval], to: str, data: str, value_wei: int) -> int | None:
-    """The gas of a call once these allowances are granted; None if the node cannot tell, or a token wants its allowance set to 0 first."""
+    """The gas of a call after these approvals; None if unknown, or if a token needs an allowance of 0 first."""
     token = interface("IERC20Metadata")
     granted = [(one.token, token.at(one.token).data("approve", one.spender, one.amount_raw), 0) for one in approvals]
     messages = [
@@ -874,7 +876,7 @@ def _gas_after(wallet: Wallet, approvals: Sequence[Approval], to: str, data: str
 
 
 def _most_wei_kept(wallet: Wallet, contract: BoundContract, function: str, arguments: Any, value_wei: int) -> int:
-    """What a call's gas may cost when it is sent, in wei, rounded up."""
+    """Maximum gas cost of a call when it is sent, in wei, rounded up."""
     data = contract.data(function, arguments)
     limit = estimate_gas(wallet.rpc, wallet.address, contract.address, data, value_wei)
     fee_wei = suggest(wallet.rpc, wallet.fee_cap_wei).max_fee_per_gas_wei
@@ -890,13 +892,13 @@ def _balance(wallet: Wallet, token: str) -> int:
 
 
 def _back(found: ZapIn, tokens: Sequence[str], paid: str) -> int:
-    """What of the token that is paid comes back at the prices of the plan."""
+    """Amount of the paid token that the zap returns at the prices of the plan, in raw units."""
     left = dict(zip(tokens, found.left_raw, strict=True)).get(paid, 0)
     return left + found.token_left_raw
 
 
 def _take_back(wallet: Wallet, spender: str, tokens: Iterable[str]) -> None:
-    """Set allowances to 0, as far as that can be done: the error that led here is the one to tell."""
+    """Set allowances to 0 where possible. Errors are ignored, so that the caller raises the original error."""
     for token in tokens:
         contract = contract_at(wallet.rpc, "IERC20Metadata", token)
         with suppress(RebalancerError):
@@ -905,7 +907,7 @@ def _take_back(wallet: Wallet, spender: str, tokens: Iterable[str]) -> None:
 
 
 def _symbol(rpc: Rpc, token: str) -> str:
-    """A token's symbol, or its address where it does not tell one as everybody does."""
+    """A token's symbol, or its address if the token has no readable symbol."""
     try:
         symbol = contract_at(rpc, "IERC20Metadata", token).call("symbol")
     except (ContractMissing, ContractReverted):
@@ -914,17 +916,17 @@ def _symbol(rpc: Rpc, token: str) -> str:
 
 
 def _now(rpc: Rpc) -> int:
-    """The time of the block a transaction would be mined in now, as well as the node can tell."""
+    """Estimated time of the block that would contain a transaction sent now, unix seconds."""
     pending = rpc.call("eth_getBlockByNumber", "pending", False)
     stamped = pending and pending.get("timestamp")
     return int(stamped, 16) if stamped else read_block(rpc).timestamp
 
 
 def _event(receipt: Receipt, contract: BoundContract, name: str) -> Mapping[str, Any]:
-    """What a contract told of what it did, in the one event of that name.
+    """Values of the first event with this name from a contract.
 
     Raises:
-        NoLogs: the call is only written down, and the node could not try it.
+        NoLogs: the call was only recorded, and the node could not simulate it.
     """
     for event in decode_logs(receipt.logs, contract.interface):
         if event.name == name and event.address == contract.address:
@@ -933,7 +935,7 @@ def _event(receipt: Receipt, contract: BoundContract, name: str) -> Mapping[str,
 
 
 def _received(receipt: Receipt, payer: str, payee: str, unwrapped: str | None) -> dict[str, int]:
-    """What a contract paid to an account, by token; unwrapped native money counts as `ETH`."""
+    """Amounts that a contract paid to an account, by token; unwrapped native currency counts as `ETH`."""
     paid: dict[str, int] = {}
     for event in decode_logs(receipt.logs, interface("IERC20Metadata"), interface("WETH9")):
         values = event.values

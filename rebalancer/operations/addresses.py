@@ -1,6 +1,6 @@
-"""The addresses file: never lost, and proved writable before anything is paid for.
+"""Checks of the addresses file before a transaction: it is not overwritten by mistake, and it can be written.
 
-`chain.deployment` reads and writes the file. These checks come first. They look at the file system alone, and ask no chain.
+`chain.deployment` reads and writes the file. These checks use only the file system, no chain.
 """
 
 from __future__ import annotations
@@ -15,49 +15,49 @@ from rebalancer.wellknown import DEVNET_CHAIN_ID
 __all__ = ["check_devnets", "present", "prove_writable"]
 
 _ROOM_BYTES = 1 << 18
-"""Free space that a new addresses file is sure to fit into: one of 100 pools and 50 vaults takes 40 KB."""
+"""Free space to check for: an addresses file of 100 pools and 50 vaults has 40 KB."""
 
 
 def present(path: Path, chain_id: int) -> Deployment | None:
-    """The addresses file at a path that is to be written; None where there is nothing.
+    """The addresses file at a path that will be written; None if there is no file.
 
     Raises:
-        AddressesKept: what is there is of another chain, or no addresses file.
+        AddressesKept: the file is for another chain, or is not an addresses file.
     """
     if not path.exists():
         return None
     try:
         found = Deployment.load(path)
     except DeploymentMalformed as problem:
-        raise AddressesKept(path, f"it is no addresses file ({problem.reason})") from None
+        raise AddressesKept(path, f"it is not an addresses file ({problem.reason})") from None
     if found.chain_id != chain_id:
-        raise AddressesKept(path, f"it is of chain {found.chain_id}, not {chain_id}")
+        raise AddressesKept(path, f"it is for chain {found.chain_id}, not {chain_id}")
     return found
 
 
 def check_devnets(path: Path) -> None:
-    """Make sure that a devnet may write its addresses at a path: nothing is there, or what another devnet wrote.
+    """Check that a devnet may write its addresses to a path: there is no file, or another devnet wrote it.
 
     Raises:
-        AddressesKept: something else is there.
+        AddressesKept: the file is not from a devnet.
     """
     found = present(path, DEVNET_CHAIN_ID)
     if found is not None and found.rpc_url is None:
-        raise AddressesKept(path, "no devnet made it")
+        raise AddressesKept(path, "no devnet wrote it")
 
 
 def prove_writable(path: Path) -> None:
-    """Write what is at a path anew, with room to grow; nothing is left where nothing was.
+    """Rewrite the file at a path unchanged, with space for a larger one. If there is no file, none is left.
 
-    The draft beside the file and its move into place are those of `Deployment.save`.
+    Like `Deployment.save`, it writes a draft next to the file and moves it into place.
 
     Raises:
-        SystemRefused: there is no space, no permission, no such folder, or something other than a file is there.
+        SystemRefused: there is no space or no permission, or the path is not a file.
     """
     draft = path.with_name(path.name + ".new")
     try:
         if path.exists() and not path.is_file():
-            raise SystemRefused(f"{path} cannot be written", "it is no regular file")
+            raise SystemRefused(f"{path} cannot be written", "it is not a regular file")
         path.parent.mkdir(parents=True, exist_ok=True)
         before = path.read_bytes() if path.exists() else None
         try:

@@ -1,10 +1,11 @@
-"""How does the system get onto a chain, and who may do what there?
+"""Contracts of the system, their roles, and the creation of vaults.
 
-`assemble` says which contracts there are and what each is made with, `role_calls` who may call what; `rebalancer.operations.launch` sends both to a
-chain, `deploy_system` to a local one. `create_vault` makes a vault and hands its functions to the roles. Roles live in one OpenZeppelin
-AccessManager: what loosens waits for the owner's or curator's delay and can be cancelled by the guardian; what stops trading is immediate.
-Until a vault's functions are assigned, only the manager's admins may call them. Whoever deploys is such an admin, without a delay, until
-the calls of `governance.lock_calls`.
+`assemble` defines the contracts and their constructor arguments, `role_calls` the roles. `rebalancer.operations.launch`
+sends both to a chain, `deploy_system` to a local chain. `create_vault` creates a vault, and `assign_vault_roles`
+assigns its functions to the roles. One OpenZeppelin AccessManager holds all roles: calls that loosen limits wait for
+the owner's or curator's delay, and the guardian can cancel them; calls that stop trading take effect at once. Until a
+vault's functions are assigned, only the manager's admins may call them. The deployer is such an admin, without a delay,
+until the calls of `governance.lock_calls`.
 """
 
 from __future__ import annotations
@@ -70,7 +71,7 @@ _NOBODY = "0x" + "00" * 20
 
 
 class Transactor(Protocol):
-    """Whoever sends transactions and waits for them: a wallet, or a local chain's unlocked account."""
+    """Sender of transactions that waits for their receipts: a wallet, or an unlocked account of a local chain."""
 
     @property
     def rpc(self) -> Rpc:
@@ -89,9 +90,11 @@ class Transactor(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class FeedSpec:
-    """How a token is priced: IOracleHub.Feed. Prices are USD per whole token times 1e18; a feed that answers in a `quote` has its
-    range of the product, and the zero address is USD. With an `adapter`, by the contract's name, that is what reads `params`, and `feed` is
-    the feed behind it."""
+    """Price feed of a token: IOracleHub.Feed. Prices are USD per whole token times 1e18.
+
+    `quote` is the token that the feed answers in; the zero address is USD. The range always limits the price in USD.
+    `adapter` is the name of the contract that reads `params`; `feed` is then the feed behind the adapter.
+    """
 
     feed: str
     decimals: int
@@ -105,7 +108,7 @@ class FeedSpec:
 
 @dataclass(frozen=True, slots=True)
 class SourceSpec:
-    """A token's second source: IOracleHub.Source, with the adapter by its contract's name. `quote` is the zero address for USD."""
+    """A token's second source: IOracleHub.Source. `adapter` is a contract's name; `quote` zero is USD."""
 
     adapter: str
     heartbeat_seconds: int
@@ -122,7 +125,7 @@ class SourceSpec:
         heartbeat_seconds: int = COMPUTED_HEARTBEAT_SECONDS,
         quote: str | None = None,
     ) -> Self:
-        """A row of `PRICE_SOURCES` with the values of its parameters; `quote` is None for USD."""
+        """The specification for a row of `PRICE_SOURCES` and its parameters; `quote` None is USD."""
         packed = kind.params(*params)
         return cls(kind.adapter, heartbeat_seconds, max_divergence_bps, quote or _NOBODY, packed)
 
@@ -139,7 +142,7 @@ class VaultFees:
 
 @dataclass(frozen=True, slots=True)
 class VaultSpec:
-    """Everything a vault starts with; `seed_amounts` are raw units in the order of `assets`."""
+    """Initial configuration of a vault. `seed_amounts` are raw units in the order of `assets`."""
 
     name: str
     symbol: str
@@ -164,10 +167,11 @@ def assemble(
     grace_seconds: int = 0,
     admin_delay_seconds: int = 0,
 ) -> System:
-    """All contracts but vaults, in the order in which they need each other. `create(name, *arguments)` makes one and returns its address.
+    """Create all contracts except vaults, in the order of their dependencies.
 
-    `admin` is AccessManager's first. `sequencer_feed` is the uptime feed of an L2's sequencer; prices are not used until `grace_seconds`
-    after its return. `admin_delay_seconds` is the target admin delay that VaultRoles gives every new vault.
+    `create(name, *arguments)` creates a contract and returns its address. `admin` is AccessManager's first admin.
+    `sequencer_feed` is the uptime feed of an L2's sequencer; after an outage, prices are not used for `grace_seconds`.
+    `admin_delay_seconds` is the target admin delay that VaultRoles sets for every new vault.
     """
     authority = create("AccessManager", admin)
     oracle = create("OracleHub", authority, sequencer_feed, grace_seconds)
@@ -204,9 +208,9 @@ def assemble(
 
 
 def role_calls(system: System) -> list[Call]:
-    """AccessManager's calls after which the roles may do what is theirs, VaultRoles is an admin for new vaults, and KeeperGate a keeper.
+    """AccessManager's calls that assign functions to roles, and make VaultRoles an admin and KeeperGate a keeper.
 
-    Nobody can use KeeperGate until the admin grants AUTOMATION, or the owner names a forwarder.
+    No account can use KeeperGate until the admin grants AUTOMATION or the owner sets a forwarder.
     """
     calls: list[Call] = [("labelRole", (role.value, role.name)) for role in Role if role is not Role.ADMIN]
     calls += [("setRoleGuardian", (role.value, Role.GUARDIAN.value)) for role in (Role.OWNER, Role.CURATOR)]
@@ -230,9 +234,9 @@ def deploy_system(
     grace_seconds: int = 0,
     admin_delay_seconds: int = 0,
 ) -> System:
-    """Deploy everything but vaults, one transaction a contract and a call; the wallet becomes the AccessManager's admin, as does VaultRoles.
+    """Deploy all contracts except vaults, one transaction per contract and call. Wallet and VaultRoles become admins.
 
-    For local chains: `rebalancer.operations.launch` can be interrupted. Arguments as in `assemble`.
+    For local chains only: unlike `rebalancer.operations.launch`, it cannot resume. Arguments as in `assemble`.
     """
 
     def create(name: str, *arguments: Any) -> str:
@@ -247,7 +251,7 @@ def deploy_system(
 
 
 def grant_calls(members: Mapping[Role, Sequence[str]], delay_seconds: int) -> list[Call]:
-    """AccessManager's calls that give accounts their roles: owners and curators wait `delay_seconds` for all they do, others do not."""
+    """AccessManager's calls that grant roles: owners and curators with a delay of `delay_seconds`, others without."""
     return [
         (
             "grantRole",
@@ -259,7 +263,7 @@ def grant_calls(members: Mapping[Role, Sequence[str]], delay_seconds: int) -> li
 
 
 def grant_roles(wallet: Transactor, authority: str, members: Mapping[Role, Sequence[str]], delay_seconds: int) -> None:
-    """Give accounts their roles, as `grant_calls` has it."""
+    """Send the calls of `grant_calls`."""
     manager = contract_at(wallet.rpc, "AccessManager", authority)
     for function, arguments in grant_calls(members, delay_seconds):
         wallet.transact(manager, function, *arguments)
@@ -283,39 +287,39 @@ def set_feed(
     spec: FeedSpec,
     adapters: Mapping[str, str] = MappingProxyType({}),
 ) -> None:
-    """Set a token's price feed. The wallet must hold OWNER without a delay, or have scheduled this.
+    """Set a token's price feed. The wallet must hold OWNER without a delay, or have scheduled this call.
 
     Raises:
-        ContractReverted: FeedDecimals, UnsoundFeed, BadPriceRange …, with their numbers.
+        ContractReverted: FeedDecimals, UnsoundFeed, BadPriceRange …, with their values.
     """
     function, arguments = feed_call(token, spec, adapters)
     wallet.transact(contract_at(wallet.rpc, "OracleHub", oracle), function, *arguments)
 
 
 def source_call(token: str, spec: SourceSpec, adapters: Mapping[str, str]) -> Call:
-    """OracleHub's call that sets a token's second source, whose price must then be sound; `adapters` as in `feed_call`."""
+    """OracleHub's call that sets a token's second source, whose price must be sound; `adapters` as in `feed_call`."""
     values = {**asdict(spec), "adapter": adapters[spec.adapter]}
     return "setSource", (token, tuple(values.values()))
 
 
 def set_source(wallet: Transactor, system: System, token: str, spec: SourceSpec) -> None:
-    """Set a token's second source; its price must then be sound. The wallet as in `set_feed`.
+    """Set a token's second source, whose price must then be sound. The wallet needs the same role as in `set_feed`.
 
     Raises:
-        ContractReverted: UnsoundSource, SourceOfOthers, SharedSource, WindowTooShort …, with their numbers.
+        ContractReverted: UnsoundSource, SourceOfOthers, SharedSource, WindowTooShort …, with their values.
     """
     function, arguments = source_call(token, spec, system.price_sources)
     wallet.transact(contract_at(wallet.rpc, "OracleHub", system.oracle), function, *arguments)
 
 
 def create_vault(wallet: Transactor, system: System, spec: VaultSpec) -> str:
-    """Make a vault, seed it from the wallet's tokens, and return its address.
+    """Create a vault, seed it from the wallet's tokens, and return its address.
 
-    The initial shares go to the wallet. Somebody must still `assign_vault_roles`.
+    The wallet receives the initial shares. `assign_vault_roles` must follow.
 
     Raises:
-        ContractReverted: anything about the configuration, a balance or an allowance, with its numbers.
-        NoLogs: the calls are only written down, and the node could not try them.
+        ContractReverted: the configuration, a balance or an allowance was refused, with its values.
+        NoLogs: the calls were only recorded, and the node could not simulate them.
     """
     factory = contract_at(wallet.rpc, "VaultFactory", system.factory)
     for asset, amount in zip(spec.assets, spec.seed_amounts, strict=True):
@@ -349,11 +353,12 @@ def create_vault(wallet: Transactor, system: System, spec: VaultSpec) -> str:
 
 
 def assign_vault_roles(wallet: Transactor, system: System, vault: str) -> None:
-    """Hand a new vault's restricted functions to the roles, once. Any wallet may.
+    """Assign a new vault's restricted functions to the roles, once. Any account may do this.
 
-    A vault that is older than the system's table, or that an admin has arranged by hand, is for admins to hand over.
+    Only an admin can do this for a vault that is older than the role table, or that an admin has changed by hand.
 
     Raises:
-        ContractReverted: NotOfFactory, VaultOlder, OtherAuthority, AlreadyAssigned, VaultClosed, HasAdminDelay, HasRoles, with the vault.
+        ContractReverted: NotOfFactory, VaultOlder, OtherAuthority, AlreadyAssigned, VaultClosed, HasAdminDelay,
+        HasRoles, with the vault.
     """
     wallet.transact(contract_at(wallet.rpc, "VaultRoles", system.vault_roles), "assign", vault)

@@ -1,8 +1,7 @@
-"""What is wrong with the settings and with what they point at, and how is it mended?
+"""Checks of the settings, and of the files and contracts that they name, with a remedy for each problem.
 
-Looks and changes nothing: no file is made, no transaction sent, no password asked for. What hangs
-on something that failed is left out, so that what is listed as wrong is the cause and not its
-consequences.
+The checks change nothing: they create no file, send no transaction and need no password. A check is omitted if it
+depends on a failed check, so the list shows causes and not their consequences.
 """
 
 from __future__ import annotations
@@ -58,18 +57,18 @@ from rebalancer.words import counted, span
 
 __all__ = ["Finding", "diagnose"]
 
-_DELEGATED = "0xef0100"  # a plain account that runs a contract's code (EIP-7702): its key is still its master
-_HEAD_AGE_SECONDS = 120  # ten blocks of a slow chain
+_DELEGATED = "0xef0100"  # a plain account that runs a contract's code (EIP-7702): its key still controls it
+_HEAD_AGE_SECONDS = 120  # 10 blocks of a slow chain
 _REBALANCES = 10
-_MOST_RECORDS = 31  # of so many days
-_REBALANCE_GAS = 400_000  # more than one of ten assets over two pools takes
+_MOST_RECORDS = 31  # one record per day
+_REBALANCE_GAS = 400_000  # more than a rebalance of ten assets over two pools needs
 
 
 @dataclass(frozen=True)
 class Finding:
-    """One thing looked at, of one chain; None of the settings as a whole. `remedy` is empty when all is well.
+    """Result of one check. `remedy` is empty if the check passed; `chain_id` is None for the settings as a whole.
 
-    `ok` is None of what could not be looked at, which is no pass.
+    `ok` is None if the check could not run, which does not count as passed.
     """
 
     check: str
@@ -80,13 +79,13 @@ class Finding:
 
 
 def diagnose(settings: Settings | ConfigError, now: int | None = None) -> list[Finding]:
-    """Look at everything the keeper needs, in the order in which it is to be mended.
+    """Check everything that the keeper needs, in the order in which problems must be fixed.
 
-    `settings` may be what reading them raised. `now` is unix seconds, by default the clock's.
+    `settings` may be the error that reading them raised. `now` is unix seconds; the default is the clock's time.
     """
     if isinstance(settings, ConfigError):
-        return [_ill("settings", settings)]
-    findings = [Finding("settings", True, "The settings are readable.")]
+        return [_failed("settings", settings)]
+    findings = [Finding("settings", True, "The settings are valid.")]
     rpc = Rpc(settings.rpc_url.get_secret_value(), settings.rpc_timeout_seconds)
     with rpc:
         chain = list(_endpoint(rpc, settings, int(time.time()) if now is None else now))
@@ -109,18 +108,18 @@ def diagnose(settings: Settings | ConfigError, now: int | None = None) -> list[F
 
 
 def _other_endpoints(settings: Settings) -> Iterator[Finding]:
-    """Whether those that stand in for the first can, and whether enough can agree."""
+    """Check the additional endpoints, and whether there are enough for the quorum."""
     count = 1 + len(settings.more_rpc_urls)
     if settings.rpc_quorum > count:
-        yield _ill("quorum", QuorumTooSmall(settings.rpc_quorum, count))
+        yield _failed("quorum", QuorumTooSmall(settings.rpc_quorum, count))
     for url in settings.more_rpc_urls:
         try:
             with Rpc(url.get_secret_value(), settings.rpc_timeout_seconds, settings.chain_id) as rpc:
                 rpc.chain_id()
         except RebalancerError as error:
-            yield _ill("more rpc", error)
+            yield _failed("more rpc", error)
         else:
-            yield Finding("more rpc", True, f"{rpc.endpoint} answers, too.")
+            yield Finding("more rpc", True, f"{rpc.endpoint} answers.")
 
 
 def _endpoint(rpc: Rpc, settings: Settings, now: int) -> Iterator[Finding]:
@@ -128,29 +127,33 @@ def _endpoint(rpc: Rpc, settings: Settings, now: int) -> Iterator[Finding]:
         actual = rpc.chain_id()
         head = read_block(rpc)
     except RebalancerError as error:
-        yield _ill("rpc", error)
+        yield _failed("rpc", error)
         return
     yield Finding("rpc", True, f"{rpc.endpoint} answers.")
     if actual != settings.chain_id:
-        yield _ill("chain", WrongChain(settings.chain_id, actual))
+        yield _failed("chain", WrongChain(settings.chain_id, actual))
         return
-    yield Finding("chain", True, f"It serves chain {actual}.")
+    yield Finding("chain", True, f"The endpoint serves chain {actual}.")
     age_seconds = now - head.timestamp
     if actual == DEVNET_CHAIN_ID:
-        yield Finding("head", True, f"Its head is block {head.number}; a local chain keeps its own time.")
+        yield Finding(
+            "head",
+            True,
+            f"The newest block is {head.number}; a local chain has its own clock, so its age is not checked.",
+        )
     elif age_seconds > _HEAD_AGE_SECONDS:
         yield Finding(
             "head",
             False,
-            f"Its newest block {head.number} is {span(age_seconds)} old.",
-            "wait until the node has caught up, use another endpoint, or set this machine's clock.",
+            f"The newest block {head.number} is {span(age_seconds)} old.",
+            "wait until the node has synchronised, use another endpoint, or correct this machine's clock.",
         )
     else:
-        yield Finding("head", True, f"Its newest block {head.number} is {span(age_seconds)} old.")
+        yield Finding("head", True, f"The newest block {head.number} is {span(age_seconds)} old.")
 
 
 def _finality(rpc: Rpc, keeper: KeeperSettings) -> Iterator[Finding]:
-    """Whether the node knows the block by which transactions become final, where that is one of a tag."""
+    """If `confirmations` is a block tag, check that the node supports it."""
     tag = keeper.confirmations
     if isinstance(tag, int):
         return
@@ -174,14 +177,14 @@ def _deployment(settings: Settings) -> tuple[Deployment | None, list[Finding]]:
     try:
         deployment = Deployment.load(settings.deployment)
         if deployment.chain_id != settings.chain_id:
-            why = f"it is of chain {deployment.chain_id}, not {settings.chain_id}"
+            why = f"it is for chain {deployment.chain_id}, not {settings.chain_id}"
             raise DeploymentMalformed(settings.deployment, why)
         System.of(deployment)
     except RebalancerError as error:
-        return None, [_ill("deployment", error)]
+        return None, [_failed("deployment", error)]
     if deployment.unfinished is not None:
-        return deployment, [_ill("deployment", LaunchUnfinished(deployment.unfinished.deployer))]
-    known = f"{settings.deployment} names {counted(len(deployment.contracts), 'contract')}"
+        return deployment, [_failed("deployment", LaunchUnfinished(deployment.unfinished.deployer))]
+    known = f"{settings.deployment} contains {counted(len(deployment.contracts), 'contract')}"
     return deployment, [Finding("deployment", True, f"{known} and {counted(len(deployment.vaults), 'vault')}.")]
 
 
@@ -190,26 +193,26 @@ def _on_chain(rpc: Rpc, settings: Settings, deployment: Deployment | None, keepe
         return
     addresses = {**deployment.uniswap, **deployment.contracts}
     codes = rpc.batch([("eth_getCode", (address, "latest")) for address in addresses.values()])
-    bare = [name for name, code in zip(addresses, codes, strict=True) if code == "0x"]
-    for name in bare:
+    missing = [name for name, code in zip(addresses, codes, strict=True) if code == "0x"]
+    for name in missing:
         yield Finding(
             "contracts",
             False,
-            f"No {name} is at {addresses[name]}.",
-            "deploy again: the chain was started anew, or the file is another chain's.",
+            f"There is no {name} at {addresses[name]}.",
+            "deploy again; the chain was restarted, or the addresses file is for another chain.",
         )
-    if bare:
+    if missing:
         return
-    yield Finding("contracts", True, f"All {len(addresses)} contracts are there.")
+    yield Finding("contracts", True, f"All {len(addresses)} contracts have code.")
     system = System.of(deployment)
     yield from _wiring(rpc, system)
     yield from _pools(rpc, deployment)
     yield from _sequencer(rpc, system, settings.chain_id)
     vaults = settings.vaults or deployment.vaults
     if not vaults:
-        yield Finding("vaults", False, "No vault is named.", "make one with `rebalancer vault create`.")
+        yield Finding("vaults", False, "No vault is known.", "create one with `rebalancer vault create`.")
     factory = contract_at(rpc, "VaultFactory", system.factory)
-    judged: set[str] = set()
+    checked: set[str] = set()
     for address in vaults:
         if not factory.call("isVault", address):
             yield Finding(
@@ -229,10 +232,10 @@ def _on_chain(rpc: Rpc, settings: Settings, deployment: Deployment | None, keepe
             if asset.excluded:
                 known = deployment.token(asset.token)
                 name = known.symbol if known else asset.token
-                yield Finding("feeds", True, f"{name} is excluded from {address}: it needs no price.")
-            elif asset.token not in judged:
+                yield Finding("feeds", True, f"{name} is excluded from {address} and needs no price.")
+            elif asset.token not in checked:
                 tokens.append(asset.token)
-        judged.update(tokens)
+        checked.update(tokens)
         readings = read_prices(rpc, oracle, tokens, block, deployment.contracts)
         for reading in readings:
             yield _price(reading, deployment)
@@ -244,14 +247,14 @@ def _on_chain(rpc: Rpc, settings: Settings, deployment: Deployment | None, keepe
 
 
 def _pools(rpc: Rpc, deployment: Deployment) -> Iterator[Finding]:
-    """Whether each pool can be read, and answers as it does on paper."""
+    """Check that each pool can be read, and that its contract quotes the computed amounts."""
     block, count = read_block(rpc), 0
     for ref in deployment.pools:
         try:
             read_pools(rpc, [ref], block, deployment.chain_id)
         except (ContractMissing, ContractReverted, PoolError) as error:
-            ill = _ill("pools", error)
-            yield replace(ill, sentence=f"The pool at {ref.address} cannot be read: {ill.sentence}")
+            failed = _failed("pools", error)
+            yield replace(failed, sentence=f"The pool at {ref.address} cannot be read: {failed.sentence}")
         else:
             count += 1
     if count == len(deployment.pools):
@@ -259,26 +262,26 @@ def _pools(rpc: Rpc, deployment: Deployment) -> Iterator[Finding]:
 
 
 def _sequencer(rpc: Rpc, system: System, chain_id: int) -> Iterator[Finding]:
-    """Whether prices are held back while the chain's sequencer is down, where it has one."""
+    """On a chain with a sequencer, check that the OracleHub uses no prices while it is down."""
     if chain_id not in SEQUENCED:
         return
     name, known = SEQUENCED[chain_id]
     feed = contract_at(rpc, "OracleHub", system.oracle).call("SEQUENCER_FEED")
     if int(feed, 16):
-        yield Finding("feeds", True, f"Prices wait for the sequencer of {name}, by {feed}.")
+        yield Finding("feeds", True, f"The OracleHub checks the sequencer of {name} with the uptime feed {feed}.")
         return
     yield Finding(
         "feeds",
         False,
-        f"The OracleHub does not look at the sequencer of {name}: while it is down, prices are stale.",
-        f"deploy again with its uptime feed under [sequencer], which Chainlink has at {known}.",
+        f"The OracleHub does not check the sequencer of {name}, and prices are stale while it is down.",
+        f"deploy again with Chainlink's uptime feed {known} under [sequencer].",
     )
 
 
 def _against_market(
     rpc: Rpc, oracle: str, prices_e18: dict[str, int], deployment: Deployment, block: Block
 ) -> Iterator[Finding]:
-    """Whether each feed calls itself by its token and unit, and is where the listed pools are."""
+    """Check each feed's description against its token and unit, and its price against the listed pools."""
     hub = contract_at(rpc, "OracleHub", oracle)
     reported = {feed.address: feed.description for feed in deployment.feeds}
     names = {token.address: token.symbol for token in deployment.tokens}
@@ -288,7 +291,7 @@ def _against_market(
         feed = feed_behind(rpc, token, set_feed, params)
         unit = "USD" if not int(quote, 16) else names.get(quote) or units.get(feed)
         if unit is None or token not in names:
-            continue  # nothing names what it should be
+            continue  # the expected token or unit is unknown
         claim = FeedClaim(token, feed, names[token], unit, reported.get(feed))
         if why := misdescribed(rpc, claim):
             yield _wrong_feed(names[token], feed, why)
@@ -302,13 +305,14 @@ def _wrong_feed(name: str, feed: str, why: str) -> Finding:
     return Finding(
         "feeds",
         False,
-        f"The feed {feed} of {name} is not what it is taken for: {why}.",
-        "have the owner set the right feed (`rebalancer admin call --contract OracleHub --function setFeed`), or list the pools that are traded.",
+        f"The feed {feed} of {name} looks wrong: {why}.",
+        "have the owner set the right feed (`rebalancer admin call --contract OracleHub --function setFeed`), "
+        "or list pools with enough liquidity.",
     )
 
 
 def _wiring(rpc: Rpc, system: System) -> Iterator[Finding]:
-    """Whether new vaults run the code that the addresses file names: each contract's next one is fixed in its code."""
+    """Check that new vaults use the contracts of the addresses file: each has the next one's address in its code."""
     for name, address, requested, expected in (
         ("VaultFactory", system.factory, "IMPLEMENTATION", system.implementation),
         ("BasketVault", system.implementation, "EXTENSION", system.extension),
@@ -320,7 +324,7 @@ def _wiring(rpc: Rpc, system: System) -> Iterator[Finding]:
                 "contracts",
                 False,
                 f"{requested} of the {name} {address} is {found}, not {expected}.",
-                "name the contracts of one deployment in the addresses file, or deploy again.",
+                "use the addresses file of one deployment, or deploy again.",
             )
 
 
@@ -331,28 +335,28 @@ def _price(reading: PriceReading, deployment: Deployment) -> Finding:
         return Finding(
             "feeds",
             False,
-            f"The price of {name} is unsound ({reading.fault}): {reading.sentence}.",
+            f"The price of {name} is not sound ({reading.fault}): {reading.sentence}.",
             FAULT_REMEDIES[reading.fault],
         )
     sentence = f"The price of {name} is sound: {reading.primary_e18 / E18:,.2f} USD"
     if reading.max_divergence_bps is not None:
         sentence += (
-            f"; its second source ({reading.second}) says {reading.second_e18 / E18:,.2f}"
-            f" USD, {reading.divergence_bps} of at most {reading.max_divergence_bps} bps apart"
+            f"; its second source ({reading.second}) has {reading.second_e18 / E18:,.2f} USD, "
+            f"which differs by {reading.divergence_bps} bps (limit {reading.max_divergence_bps} bps)"
         )
     return Finding("feeds", True, sentence + ".")
 
 
 def _admins(rpc: Rpc, system: System, deployment: Deployment) -> Iterator[Finding]:
-    """Whether an admin could do at once what the owner must wait for, and whether whoever deployed kept more than is needed."""
+    """Check that admins have at least the delay of owners and curators, and that the deployer is no longer an admin."""
     try:
         found = read_permissions(rpc, system, deployment.block or 0)
     except RpcRejected as refusal:
         yield Finding(
             "admins",
             None,
-            f"Who is admin and waits how long could not be checked: the endpoint refuses to search for the events ({refusal.message}).",
-            "use an endpoint that searches old blocks for logs, or see `rebalancer admin show --from-block`.",
+            f"The admins could not be checked: the endpoint refuses the search for events ({refusal.message}).",
+            "use an endpoint that supports log queries of old blocks, or run `rebalancer admin show --from-block`.",
         )
         return
     hasty = found.hasty_admins()
@@ -360,18 +364,20 @@ def _admins(rpc: Rpc, system: System, deployment: Deployment) -> Iterator[Findin
         yield Finding(
             "admins",
             False,
-            f"The admin {holder.account} waits {span(holder.delay_seconds)}, less than the owner or the "
-            "curator, whose delay so protects nobody.",
-            "have it give itself theirs with `rebalancer admin grant --role ADMIN --delay-hours …`.",
+            f"The admin {holder.account} has a delay of {span(holder.delay_seconds)}, which is shorter than the "
+            "owner's or the curator's, so that delay protects nobody.",
+            "have the admin set its own delay to theirs with `rebalancer admin grant --role ADMIN --delay-hours …`.",
         )
     if not hasty:
-        yield Finding("admins", True, "Admins wait at least as long as owner and curator.")
+        yield Finding("admins", True, "The delay of each admin is at least that of owner and curator.")
     yield from _deployer(rpc, found, deployment.chain_id)
 
 
 def _deployer(rpc: Rpc, found: Permissions, chain_id: int) -> Iterator[Finding]:
-    """A plain account that deployed may be admin only where one person is everything: the only admin, and the only owner. On a local chain,
-    whose keys everybody knows, it may be anything."""
+    """Check that a deployer without code is an admin only if it is the only admin and the only owner.
+
+    On a local chain, whose keys are public, it may hold any role.
+    """
     admins = [holder.account for holder in found.admins()]
     if chain_id == DEVNET_CHAIN_ID or found.deployer not in admins:
         return
@@ -383,15 +389,16 @@ def _deployer(rpc: Rpc, found: Permissions, chain_id: int) -> Iterator[Finding]:
         yield Finding(
             "admins",
             True,
-            f"One plain account, {found.deployer}, deployed and is both admin and owner: its key can change everything after its delay.",
+            f"The deployer {found.deployer}, a plain account, is the only admin and owner: its key can change "
+            "everything after its delay.",
         )
         return
     yield Finding(
         "admins",
         False,
-        f"{found.deployer}, the plain account that deployed, is still an admin, although others hold roles beside it.",
-        "have the other admin, once there is one (`rebalancer admin hand-over`), call `rebalancer admin revoke --role ADMIN --holder "
-        f"{found.deployer}`.",
+        f"The deployer {found.deployer}, a plain account, is still an admin, although other accounts hold roles.",
+        "add another admin (`rebalancer admin hand-over`) and have it run `rebalancer admin revoke --role ADMIN "
+        f"--holder {found.deployer}`.",
     )
 
 
@@ -402,14 +409,14 @@ def _vault(rpc: Rpc, snapshot: VaultSnapshot, keeper: str | None) -> Iterator[Fi
             "vaults",
             False,
             f"Rebalancing of {vault.address} is paused.",
-            "have the owner resume it when the guardian's reason is gone.",
+            "have the owner resume it (resumeRebalance) when the reason for the pause no longer exists.",
         )
     if keeper is not None:
         yield _role(vault, keeper, snapshot.policy.open_after_seconds)
 
 
 def _minimums(snapshot: VaultSnapshot, deployment: Deployment) -> Iterator[Finding]:
-    with suppress(PolicyRefused):  # without a sound price nobody knows
+    with suppress(PolicyRefused):  # cannot be checked without a sound price
         for one in large_minimums(snapshot.basket, snapshot.policy):
             asset = snapshot.basket.assets[one.asset]
             known = deployment.token(asset.token)
@@ -432,30 +439,31 @@ def _role(vault: BoundContract, keeper: str, open_after_seconds: int) -> Finding
         return Finding(
             "role",
             True,
-            f"{keeper} is no keeper of {vault.address}, and may rebalance it {span(open_after_seconds)} after it became due.",
+            f"{keeper} does not hold KEEPER for {vault.address}, and may rebalance it {span(open_after_seconds)} "
+            "after it is due.",
         )
     return Finding(
         "role",
         False,
         f"{keeper} may not rebalance {vault.address}.",
-        f"have the admin of {authority.address} grant it the role KEEPER without a delay.",
+        f"have an admin or guardian of {authority.address} grant it the role KEEPER (`rebalancer admin grant`).",
     )
 
 
 def _account(keeper: KeeperSettings, chain_id: int) -> tuple[list[Finding], str | None]:
-    """The keeper's account, opened if its password is at hand, else as its keystore names it."""
+    """The keeper's account: opened if its password is configured, else its address from the keystore."""
     address: str | None
     has_password = keeper.keystore_password or keeper.keystore_password_file is not None
     try:
         if keeper.keystore is None or has_password:
             address = open_signer(keeper, chain_id).address
-            sentence = f"The keeper's key is at hand: {address}."
+            sentence = f"The keeper's key can be used: {address}."
         else:
             address = keystore_address(keeper.keystore)
-            whose = f"of {address}" if address else "of an account it does not name"
-            sentence = f"A keystore {whose} is there; its password will be asked for."
+            whose = f"of {address}" if address else "without an address"
+            sentence = f"There is a keystore {whose}; the keeper will prompt for its password."
     except RebalancerError as error:
-        return [_ill("keystore", error)], None
+        return [_failed("keystore", error)], None
     return [Finding("keystore", True, sentence)], address
 
 
@@ -470,33 +478,37 @@ def _ether(rpc: Rpc, keeper: KeeperSettings, address: str) -> Iterator[Finding]:
         yield Finding(
             "ether",
             False,
-            f"{address} has too little ether for {_REBALANCES} rebalances at today's gas.",
-            f"send it {lacking:.6f} ether.",
+            f"{address} has too little ether for {_REBALANCES} rebalances at the current gas price.",
+            f"send it at least {lacking:.6f} ether.",
         )
     else:
-        yield Finding("ether", True, f"{address} has ether for {_REBALANCES} rebalances or more.")
+        yield Finding("ether", True, f"{address} has enough ether for at least {_REBALANCES} rebalances.")
 
 
 def _outbox(path: Path, chain_id: int) -> list[Finding]:
     if not path.exists():
         folder = next(parent for parent in path.absolute().parents if parent.exists())
         if folder.is_dir() and os.access(folder, os.W_OK | os.X_OK):
-            return [Finding("outbox", True, f"The outbox will be made at {path}.")]
-        why = f"The outbox cannot be made at {path}: {folder} is no folder that can be written to."
-        return [Finding("outbox", False, why, "name another place, or mend its permissions.")]
+            return [Finding("outbox", True, f"The keeper will create its outbox at {path}.")]
+        why = f"The outbox cannot be created at {path}: {folder} is not a folder with write permission."
+        return [
+            Finding(
+                "outbox", False, why, "set keeper.outbox_file to another path, or correct the folder's permissions."
+            )
+        ]
     try:
         with Outbox(path) as outbox:
             waiting = len(outbox.unsettled(chain_id))
     except OutboxInUse as held:
-        return [Finding("outbox", True, f"The outbox {path} is in use by {held.holder}.")]
+        return [Finding("outbox", True, f"The outbox {path} is used by {held.holder}.")]
     except RebalancerError as error:
-        return [_ill("outbox", error)]
-    sentence = f"The outbox {path} can be written; to be settled when the keeper starts: {waiting}."
+        return [_failed("outbox", error)]
+    sentence = f"The outbox {path} can be written. Unresolved transactions in it: {waiting}."
     return [Finding("outbox", True, sentence)]
 
 
 def _files(settings: Settings) -> Iterator[Finding]:
-    """What others on this machine can open and must not, and keystores whose password is quickly guessed."""
+    """Check that other users cannot open private files, and that keystores use a slow key derivation."""
     keeper = settings.keeper
     accounts = (keeper, *keeper.extra_accounts, settings.wallet)
     keystores = list(dict.fromkeys(one.keystore for one in accounts if one.keystore))
@@ -510,17 +522,17 @@ def _files(settings: Settings) -> Iterator[Finding]:
     )
     for check, path in checked:
         if is_wide(path):
-            yield Finding(check, False, f"Others can open {path}.", f"run `chmod 600 {path}`.")
+            yield Finding(check, False, f"Other users can open {path}.", f"run `chmod 600 {path}`.")
     for path in keystores:
-        with suppress(SignerError):  # said where the account is opened
+        with suppress(SignerError):  # reported by the check of the account
             if weak := keystore_weakness(path):
-                sentence = f"The password of {path} is quickly guessed by who has the file: {weak}."
+                sentence = f"The password of {path} can be guessed quickly with the file: {weak}."
                 remedy = "encrypt the key again with scrypt of n=262144, r=8, and delete this file."
                 yield Finding("keystore", False, sentence, remedy)
 
 
 def _records(named: Path | None) -> list[Path]:
-    """The records that are there, whatever day is in their names."""
+    """The existing records, of all days."""
     if named is None:
         return []
     pattern = re.sub(r"%.", "*", named.name)
@@ -528,17 +540,17 @@ def _records(named: Path | None) -> list[Path]:
 
 
 def _guarded(check: str, findings: Iterator[Finding]) -> list[Finding]:
-    """The findings up to an error, which is the last one."""
+    """The findings before an error, and the error as the last finding."""
     found: list[Finding] = []
     try:
         for finding in findings:
-            found.append(finding)  # noqa: PERF402 (what came before an error is kept)
+            found.append(finding)  # noqa: PERF402 (keeps the findings before an error)
     except RebalancerError as error:
-        found.append(_ill(check, error))
+        found.append(_failed(check, error))
     return found
 
 
-def _ill(check: str, error: RebalancerError) -> Finding:
-    """An error as a finding: its sentence says first what is wrong, after its last colon what to do."""
+def _failed(check: str, error: RebalancerError) -> Finding:
+    """An error as a finding: in its sentence, the remedy follows the last colon."""
     sentence, _, remedy = str(error).rpartition(": ")
     return Finding(check, False, f"{sentence}.", remedy)

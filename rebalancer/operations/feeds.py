@@ -1,7 +1,7 @@
-"""Price feeds held against what they call themselves, and against the listed pools.
+"""Checks of price feeds against their descriptions and against the prices of the listed pools.
 
-A feed that answers in the wrong unit, or of the wrong token, answers soundly: its decimals, its age and any range that was built round its
-answer are right. What tells is its `description()` ("ETH / USD") and the market. Nothing is sent here.
+A feed of the wrong token or unit passes all other checks: its decimals, its age and any range around its answer are
+valid. Its `description()` ("ETH / USD") and the market reveal it. Nothing is sent here.
 """
 
 from __future__ import annotations
@@ -38,7 +38,7 @@ __all__ = [
 ]
 
 _DESCRIBED = "MockAggregator"
-"""The packaged interface that has Chainlink's `description()`."""
+"""The packaged interface with Chainlink's `description()`."""
 
 _USD = "USD"
 _NOBODY = "0x" + "00" * 20
@@ -58,12 +58,12 @@ _WRAPPED = {
         "WS",
     )
 }
-"""Tokens that are redeemed one for one for what feeds name. wstETH is none: it is worth more than stETH."""
+"""Wrapped tokens that redeem 1:1 for the asset that feeds name. wstETH is not one: it is worth more than stETH."""
 
 
 @dataclass(frozen=True, slots=True)
 class FeedClaim:
-    """What a feed is taken for: the price of one whole `symbol` in `unit`. `description` is what a person expects it to call itself."""
+    """Expected meaning of a feed: the price of one whole `symbol` in `unit`, and the expected `description`."""
 
     token: str
     feed: str
@@ -73,7 +73,7 @@ class FeedClaim:
 
 
 def misdescribed(rpc: Rpc, claim: FeedClaim) -> str | None:
-    """Why a feed is not what it is taken for, by what it calls itself; None where it is, "" where it does not say.
+    """Why a feed's description contradicts the claim; None if it confirms it, "" if there is no usable description.
 
     Raises:
         As `Rpc.call`.
@@ -81,15 +81,18 @@ def misdescribed(rpc: Rpc, claim: FeedClaim) -> str | None:
     description = _description(rpc, claim.feed)
     base, slash, unit = (part.strip() for part in (description or "").partition("/"))
     if slash and not _alike(unit, claim.unit):
-        return f"it calls itself {description!r}, so it answers in {unit}, not in {claim.unit}"
+        return f"its description is {description!r}, so it answers in {unit}, not in {claim.unit}"
     if claim.description is not None:
         if description is not None and description.strip() == claim.description.strip():
             return None
-        return f"it calls itself {description!r}, not {claim.description!r}"
+        return f"its description is {description!r}, not {claim.description!r}"
     if not slash:
         return ""
     if not _alike(base, claim.symbol):
-        return f"it calls itself {description!r}, not {claim.symbol} / {claim.unit}; if it is the right one all the same, say so by its description"
+        return (
+            f"its description is {description!r}, not {claim.symbol} / {claim.unit}; "
+            "if it is the right feed, give this description"
+        )
     return None
 
 
@@ -107,10 +110,10 @@ def _description(rpc: Rpc, feed: str) -> str | None:
 
 
 def feed_behind(rpc: Rpc, token: str, feed: str, params: bytes) -> str:
-    """The feed that an adapter reads first for a token; without parameters, `feed` is no adapter but the feed itself.
+    """The feed that an adapter reads first for a token; without parameters, `feed` itself is the feed.
 
     Raises:
-        ContractMissing, ContractReverted: there is no such adapter, or it does not take these parameters.
+        ContractMissing, ContractReverted: there is no such adapter, or it refuses these parameters.
     """
     if not params:
         return feed
@@ -124,10 +127,10 @@ def check_feeds(
     prices_e18: Mapping[str, int],
     pools: Sequence[Pool],
 ) -> tuple[str, ...]:
-    """Hold feeds against their descriptions and the market; the tokens whose prices no pool could confirm.
+    """Check feeds against their descriptions and the market. Returns the tokens whose prices no pool confirms.
 
     Raises:
-        FeedUnsound: a feed is of another token or unit, is off the market, or is confirmed by nothing at all.
+        FeedUnsound: a feed has another token or unit, differs from the market, or nothing confirms it.
     """
     tokens = {claim.token: claim for claim in claims}
     unseen = unpriced({token: prices_e18[token] for token in tokens}, pools)
@@ -144,13 +147,13 @@ def check_feeds(
             raise FeedUnsound(claim.feed, f"for {claim.symbol}, {off.sentence}")
     for claim in silent:
         if claim.token in unseen:
-            why = "it does not call itself by token and unit, and no listed pool confirms its price"
-            raise FeedUnsound(claim.feed, f"for {claim.symbol}, {why}; say its description")
+            why = "its description has no token and unit, and no listed pool confirms its price"
+            raise FeedUnsound(claim.feed, f"for {claim.symbol}, {why}; give its description")
     return unseen
 
 
 def priced_pools(rpc: Rpc, deployment: Deployment, block: Block) -> tuple[Pool, ...]:
-    """The pools of an addresses file as routes see them, without those that cannot be read."""
+    """The readable pools of an addresses file, in the form that routes use."""
     known = [Token(token.address, token.symbol, token.decimals) for token in deployment.tokens]
     weth = next((token for token in known if token.address == deployment.wrapped_native), None)
     found = []
@@ -171,8 +174,9 @@ def check_setting(
     arguments: Sequence[object],
     description: str | None,
 ) -> None:
-    """Hold a feed that is about to be set, by OracleHub's `setFeed`, `setQuotedFeed` or `setAdaptedFeed` with these arguments, against its
-    description and the market; other functions set no feed.
+    """Check a feed before OracleHub's `setFeed`, `setQuotedFeed` or `setAdaptedFeed` sets it, with these arguments.
+
+    Other functions set no feed and are not checked.
 
     Raises:
         FeedUnsound: as `check_feeds`, or an adapter has no price.
@@ -197,7 +201,7 @@ def check_setting(
 
 
 def _answer_of(rpc: Rpc, token: str, given: Mapping[str, object]) -> tuple[str, int]:
-    """The feed that is to be set, or that an adapter reads first, and its answer or the adapter's, times 1e18."""
+    """The new feed, or the feed that a new adapter reads first; and the answer of feed or adapter, times 1e18."""
     if "adapter" not in given:
         feed, decimals = str(given["feed"]), int(str(given["feedDecimals"]))
         _, answer, *_ = contract_at(rpc, "AggregatorV3Interface", feed).call("latestRoundData")
@@ -210,7 +214,7 @@ def _answer_of(rpc: Rpc, token: str, given: Mapping[str, object]) -> tuple[str, 
 
 
 def _symbol(rpc: Rpc, deployment: Deployment, token: str) -> str:
-    """A token's symbol; of what only stands for something, the unit by which a feed of the addresses file calls it, or its address."""
+    """A token's symbol, or its address if it has none."""
     known = deployment.token(token)
     if known is not None:
         return known.symbol

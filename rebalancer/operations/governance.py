@@ -1,14 +1,14 @@
-"""Who holds which role, what waits, and how is a restricted call made, watched and stopped?
+"""Governance: roles, scheduled operations, and restricted calls: make, schedule, execute and cancel them.
 
-Everything here is OpenZeppelin's AccessManager. `lock_calls` end a deployment: from then on
+All of it uses OpenZeppelin's AccessManager. `lock_calls` end a deployment. After them:
 
-- owner and curator wait for their delay; so do the manager's admins, whatever they do, and the guardian may cancel it, but for the
-  revoking of a role: nobody has a veto against being dismissed;
-- the guardian revokes a keeper or an automation network at once, and appoints one who begins after the delay;
-- VaultRoles alone is an admin without a delay, and can do nothing but hand a new vault to its roles.
+- Owner, curator and the manager's admins have a delay for all their calls. The guardian can cancel them, except the
+  revocation of a role, so that no member can block its own removal.
+- The guardian revokes a keeper or an automation network at once. A new one that it grants starts after the delay.
+- Only VaultRoles is an admin without a delay. It can only assign a new vault's functions to the roles.
 
-Whoever deploys is no admin afterwards where another is named. Later, admins come by two steps: an admin grants the role, and the new one
-proves itself by revoking the old one. Until then the old one can take back what was mistyped.
+If the deployment names another admin, the deployer is not an admin afterwards. Later, admins change in two steps: an
+admin grants the role, and the new admin revokes the old one. Until then the old admin can undo a mistyped address.
 """
 
 from __future__ import annotations
@@ -68,21 +68,25 @@ CANCELLABLE = (
     *("labelRole", "grantRole", "setRoleAdmin", "setRoleGuardian", "setGrantDelay"),
     *("setTargetAdminDelay", "setTargetClosed", "setTargetFunctionRole", "updateAuthority"),
 )
-"""What an admin does and the guardian may cancel: all but `revokeRole`. AccessManager asks for the guardian of the role that a function
-belongs to, so its own functions are put down as the owner's; that lets no owner call them, because for these it asks for an admin."""
+"""Admin functions that the guardian may cancel: all except `revokeRole`.
+
+AccessManager uses the guardian of the role that a function is assigned to, so these functions are assigned to the
+owner. The owner still cannot call them, because AccessManager requires an admin for them.
+"""
 
 _SHORTEST_ID = len("0x0123")
-"""So much of an operation's id must be said: nobody cancels by a slip what happens to be the only one."""
+"""Minimum length of an operation's ID prefix, which prevents cancelling the only operation by mistake."""
 
 _GRANTS_WAIT = (Role.ADMIN, Role.OWNER, Role.CURATOR, Role.KEEPER, Role.AUTOMATION)
-"""Roles that a new member holds only after the delay, whoever grants them."""
+"""Roles that a new member holds only after the delay, independent of the granting account."""
 
 
 def lock_calls(system: System, deployer: str, admin: str, delay_seconds: int) -> list[Call]:
-    """AccessManager's calls, by a deployer who is an admin without a delay, after which `admin` is the only one beside VaultRoles.
+    """AccessManager's calls that make `admin` the only admin besides VaultRoles. A deployer without a delay sends them.
 
-    It waits for `delay_seconds` in all it does. The last call ends the deployer's power. Delays of roles and targets begin after
-    AccessManager's five days, which protects from shortening them; until then the admin's own delay alone holds.
+    `admin` has a delay of `delay_seconds` for all its calls. The last call removes the deployer's admin role. Delays of
+    roles and targets take effect after AccessManager's setback of five days; until then, only the admin's own delay
+    applies.
     """
     functions = interface("AccessManager").functions
     selectors = [functions[name].selector for name in CANCELLABLE]
@@ -101,26 +105,26 @@ def lock_calls(system: System, deployer: str, admin: str, delay_seconds: int) ->
 
 
 def lock_admin(wallet: Transactor, system: System, admin: str, delay_seconds: int) -> None:
-    """Make `admin` the manager's only admin beside VaultRoles; see `lock_calls`. The wallet must be an admin without a delay."""
+    """Send the calls of `lock_calls`. The wallet must be an admin without a delay."""
     manager = contract_at(wallet.rpc, "AccessManager", system.authority)
     for function, arguments in lock_calls(system, wallet.address, admin, delay_seconds):
         wallet.transact(manager, function, *arguments)
 
 
 def is_locked(rpc: Rpc, system: System) -> bool:
-    """Whether the calls of `lock_calls` were made: what no deployment does before, and nobody undoes without a guardian's knowing."""
+    """Whether the calls of `lock_calls` were made. Undoing them needs a delay, in which the guardian can cancel."""
     manager = contract_at(rpc, "AccessManager", system.authority)
     selector = manager.interface.functions["labelRole"].selector
     role = manager.call("getTargetFunctionRole", manager.address, selector)
     return bool(role == Role.OWNER.value)
 
 
-# Looking
+# Reading
 
 
 @dataclass(frozen=True, slots=True)
 class Holder:
-    """An account in a role: from when on, and how long it waits for what it does. `contract` names one of the system's."""
+    """Member of a role: start of membership and delay of its calls. `contract` is the name of a system contract."""
 
     role: Role
     account: str
@@ -131,7 +135,7 @@ class Holder:
 
 @dataclass(frozen=True, slots=True)
 class RoleRules:
-    """Who grants and revokes a role, who cancels what its members scheduled, and how long a new member waits to be one."""
+    """Rules of a role: the role that grants it, the role that cancels its members' calls, and the delay of a grant."""
 
     role: Role
     admin: Role
@@ -141,7 +145,7 @@ class RoleRules:
 
 @dataclass(frozen=True, slots=True)
 class Operation:
-    """A scheduled call: who may make it, of whom, from when on, until when."""
+    """A scheduled call: its caller, target and content, and the period in which it can be executed."""
 
     id: str
     caller: str
@@ -154,7 +158,7 @@ class Operation:
 
 @dataclass(frozen=True, slots=True)
 class Permissions:
-    """Everything about who may do what, at one block. `deployer` is the AccessManager's first admin, "" where no event tells."""
+    """All roles and scheduled operations at one block. `deployer` is AccessManager's first admin, "" if unknown."""
 
     block: Block
     holders: tuple[Holder, ...]
@@ -163,25 +167,25 @@ class Permissions:
     deployer: str = ""
 
     def held(self, role: Role) -> tuple[Holder, ...]:
-        """Who holds a role, now or soon."""
+        """Members of a role, including those whose membership has not started."""
         return tuple(holder for holder in self.holders if holder.role is role)
 
     def admins(self) -> tuple[Holder, ...]:
-        """Admins of flesh and blood: all but VaultRoles."""
+        """Admins except VaultRoles."""
         return tuple(holder for holder in self.held(Role.ADMIN) if holder.contract is None)
 
     def hasty_admins(self) -> tuple[Holder, ...]:
-        """Admins of flesh and blood who wait less than some owner or curator does: their delay would protect nobody."""
-        patient = [h.delay_seconds for r in (Role.OWNER, Role.CURATOR) for h in self.held(r)]
-        longest = max(patient, default=0)
+        """Admins, except VaultRoles, whose delay is shorter than the longest delay of an owner or curator."""
+        delays = [h.delay_seconds for r in (Role.OWNER, Role.CURATOR) for h in self.held(r)]
+        longest = max(delays, default=0)
         return tuple(holder for holder in self.admins() if holder.delay_seconds < longest)
 
 
 def read_permissions(rpc: Rpc, system: System, from_block: int = 0) -> Permissions:
-    """Who holds which role and what is scheduled. `from_block` is any block before the system's deployment.
+    """Roles and scheduled operations. `from_block` is a block before the system's deployment.
 
     Raises:
-        As `Rpc.call`; a node may refuse to search that many blocks for events, in one piece and in many.
+        As `Rpc.call`. A node may refuse to search that many blocks for events, even in several requests.
     """
     block = read_block(rpc)
     manager = contract_at(rpc, "AccessManager", system.authority)
@@ -198,7 +202,7 @@ def read_permissions(rpc: Rpc, system: System, from_block: int = 0) -> Permissio
 
 
 def _logs(rpc: Rpc, address: str, first: int, last: int) -> Sequence[Mapping[str, Any]]:
-    """All logs of a contract in their order, at once or, where the node refuses that, in pieces."""
+    """All logs of a contract, in order: in one request or, if the node refuses that, in several."""
     wanted = {"address": address, "fromBlock": hex(first), "toBlock": hex(last)}
     try:
         found: list[Mapping[str, Any]] = rpc.call("eth_getLogs", wanted)
@@ -225,10 +229,10 @@ def _holders(manager: BoundContract, events: Sequence[Event], block: Block, syst
 
 
 def _rules(manager: BoundContract, role: Role, block: Block) -> RoleRules:
-    def ask(function: str) -> int:
+    def read(function: str) -> int:
         return int(manager.call(function, role.value, block=block.hash))
 
-    return RoleRules(role, Role(ask("getRoleAdmin")), Role(ask("getRoleGuardian")), ask("getRoleGrantDelay"))
+    return RoleRules(role, Role(read("getRoleAdmin")), Role(read("getRoleGuardian")), read("getRoleGrantDelay"))
 
 
 def _operations(manager: BoundContract, events: Sequence[Event], block: Block, system: System) -> Iterator[Operation]:
@@ -254,7 +258,7 @@ def _operations(manager: BoundContract, events: Sequence[Event], block: Block, s
 
 
 def _vault_name(rpc: Rpc, system: System, call: Mapping[str, Any]) -> str:
-    """The name of the vault that is called, as it calls itself, with its address; "" for the system's own contracts."""
+    """The name and address of the called vault; "" for system contracts."""
     target = str(call["target"]).lower()
     if target in system.contracts().values():
         return ""
@@ -266,23 +270,23 @@ def _vault_name(rpc: Rpc, system: System, call: Mapping[str, Any]) -> str:
 
 
 def describe(system: System, target: str, data: bytes, vault: str = "") -> str:
-    """A call in words: the function of the system's contract, or of a vault, with its arguments; else the bytes."""
+    """A call as text: contract or vault, function and arguments; for an unknown function, the bytes."""
     names = {address: name for name, address in system.contracts().items()}
     known = interface(names.get(target.lower(), "BasketVault"))
     function = next((f for f in known.functions.values() if f.selector == data[:4]), None)
     if function is None:
         return "0x" + data.hex()
     arguments = named_arguments(known, function, "0x" + data.hex())
-    message = ", ".join(argument_words(name, value) for name, value in arguments.items())
-    return f"{vault or known.name}.{function.name}({message})"
+    listed = ", ".join(argument_words(name, value) for name, value in arguments.items())
+    return f"{vault or known.name}.{function.name}({listed})"
 
 
 _ROLES = ("roleId", "admin", "guardian")
-"""AccessManager's arguments that are a role's number."""
+"""AccessManager's arguments that are role IDs."""
 
 
 def argument_words(name: str, value: Any) -> str:
-    """An argument by its name, without the unit that the name ends with: weights in percent, prices in dollars, times in hours."""
+    """An argument with its name, converted by the unit in it: weights in percent, prices in USD, durations in hours."""
     if name == "targetsE18":
         return f"targets [{', '.join(f'{_decimal(100 * one)} %' for one in value)}]"
     if name == "targetE18":
@@ -297,32 +301,34 @@ def argument_words(name: str, value: Any) -> str:
         return f"{name.removesuffix('E18')} {_decimal(value)}"
     if name.endswith("Seconds"):
         return f"{name.removesuffix('Seconds')} {span(value)}"
-    return f"{name} {_last_reason(value)}"
+    return f"{name} {_value_text(value)}"
 
 
 def _decimal(value_e18: int) -> str:
-    """An 18-decimals number, exact."""
+    """A number with 18 decimals, exactly."""
     text = f"{Decimal(value_e18).scaleb(-18):,f}"
     return text.rstrip("0").rstrip(".") if "." in text else text
 
 
-def _last_reason(value: Any) -> str:
+def _value_text(value: Any) -> str:
     if isinstance(value, bytes):
         return "0x" + value.hex()
     if isinstance(value, Mapping):
         return "{" + ", ".join(argument_words(name, one) for name, one in value.items()) + "}"
     if isinstance(value, tuple | list):
-        return "[" + ", ".join(_last_reason(part) for part in value) + "]"
+        return "[" + ", ".join(_value_text(part) for part in value) + "]"
     return str(value)
 
 
-# Acting
+# Calls
 
 
 @dataclass(frozen=True, slots=True)
 class Acted:
-    """What became of a restricted call. `executable_at` is when a scheduled one may be made, in unix seconds; no transaction was sent
-    where it had been scheduled before."""
+    """Outcome of a restricted call. From `executable_at` (unix seconds) on, a scheduled call can be executed.
+
+    Without a transaction hash nothing was sent: the call was already scheduled.
+    """
 
     in_force: bool
     operation: str
@@ -332,11 +338,11 @@ class Acted:
 
 
 def act(wallet: Wallet, authority: str, target: str, data: str) -> Acted:
-    """Make a restricted call at once or, for whoever must wait, by a schedule; asked again when the delay is over, finish it.
+    """Make a restricted call; an account with a delay schedules it, and the same call executes it after the delay.
 
     Raises:
-        NotPermitted: the account may not make it; nothing was sent.
-        ContractReverted: the target refuses it.
+        NotPermitted: the account may not make the call; nothing was sent.
+        ContractReverted: the target reverted.
         As `Wallet.send`.
     """
     manager = contract_at(wallet.rpc, "AccessManager", authority)
@@ -345,7 +351,7 @@ def act(wallet: Wallet, authority: str, target: str, data: str) -> Acted:
     operation: bytes = manager.call("hashOperation", wallet.address, *call)
     name = "0x" + operation.hex()
     executable_at = manager.call("getSchedule", operation)
-    # By the newest block's time, as the node's estimate of the gas also judges.
+    # The newest block's time, which the node's gas estimate also uses.
     if executable_at > read_block(wallet.rpc).timestamp:
         wallet.later(target, data, executable_at)
         return Acted(False, name, executable_at, None, 0)
@@ -353,16 +359,16 @@ def act(wallet: Wallet, authority: str, target: str, data: str) -> Acted:
         receipt = wallet.transact(manager, "schedule", *call, 0)
         executable_at = _scheduled_at(receipt, manager)
         return Acted(False, name, executable_at, receipt.transaction_hash, receipt.gas_used)
-    # As a call of the target itself, which so sees who makes it; it has the manager take the schedule off its list.
+    # A direct call, so the target sees the caller. The target makes the manager consume the schedule.
     receipt = wallet.send(target, data, what=f"{_name(raw)} to {target.lower()}")
     return Acted(True, name, None, receipt.transaction_hash, receipt.gas_used)
 
 
 def _must_wait(wallet: Wallet, manager: BoundContract, target: str, data: bytes) -> bool:
-    """Whether the wallet must schedule this call. The manager tells it by what it refuses, of calls to itself, too.
+    """Whether the wallet must schedule this call, found by simulation. This also works for calls to the manager itself.
 
     Raises:
-        NotPermitted: it would never let the wallet make the call.
+        NotPermitted: the wallet may not make the call at all.
     """
     try:
         manager.call("schedule", target, data, 0, sender=wallet.address)
@@ -371,7 +377,7 @@ def _must_wait(wallet: Wallet, manager: BoundContract, target: str, data: bytes)
             raise
     else:
         return True
-    # What need not wait cannot be scheduled; neither can what is not permitted, nor that be executed.
+    # Calls without a delay cannot be scheduled but executed; forbidden calls can be neither.
     try:
         manager.call("execute", target, data, sender=wallet.address)
     except ContractReverted as refusal:
@@ -382,11 +388,11 @@ def _must_wait(wallet: Wallet, manager: BoundContract, target: str, data: bytes)
 
 
 def execute(wallet: Wallet, permissions: Permissions, operation: str) -> Acted:
-    """Make a scheduled call that is due. The wallet must be who scheduled it.
+    """Execute a scheduled call after its delay. The wallet must be the account that scheduled it.
 
     Raises:
-        OperationUnknown: nothing of that id is scheduled.
-        ContractReverted: AccessManagerNotReady, or the target refuses.
+        OperationUnknown: no operation with this ID is scheduled.
+        ContractReverted: AccessManagerNotReady, or the target reverted.
     """
     found = _operation(permissions, operation)
     is_early = found.executable_at > permissions.block.timestamp
@@ -398,10 +404,10 @@ def execute(wallet: Wallet, permissions: Permissions, operation: str) -> Acted:
 
 
 def cancel(wallet: Wallet, permissions: Permissions, authority: str, operation: str) -> Acted:
-    """Withdraw a scheduled call: whoever scheduled it, the guardian where it may, or an admin.
+    """Cancel a scheduled call. Its caller, the guardian of the role, or an admin may do this.
 
     Raises:
-        OperationUnknown: nothing of that id is scheduled.
+        OperationUnknown: no operation with this ID is scheduled.
         ContractReverted: AccessManagerUnauthorizedCancel.
     """
     found = _operation(permissions, operation)
@@ -412,10 +418,10 @@ def cancel(wallet: Wallet, permissions: Permissions, authority: str, operation: 
 
 
 def check_revocation(permissions: Permissions, role: Role, account: str) -> None:
-    """Make sure that a role has an admin left who may hand it out again.
+    """Check that a revocation leaves an admin.
 
     Raises:
-        LastAdmin: the account is the only admin beside VaultRoles.
+        LastAdmin: the account is the only admin besides VaultRoles.
     """
     others = [one for one in permissions.admins() if one.account != account.lower()]
     if role is Role.ADMIN and not others:
@@ -431,7 +437,7 @@ def _operation(permissions: Permissions, operation: str) -> Operation:
 
 
 def _scheduled_at(receipt: Receipt, manager: BoundContract) -> int | None:
-    """When a call that was just scheduled may be made; None where it is only written down, and the node could not try it."""
+    """The time from which a new scheduled call can be executed; None if it was only recorded and not simulated."""
     events = decode_logs(receipt.logs, manager.interface)
     return next((e.values["schedule"] for e in events if e.name == "OperationScheduled"), None)
 
@@ -444,19 +450,19 @@ def _name(data: bytes) -> str:
     return "0x" + data[:4].hex()
 
 
-# Words
+# Arguments
 
 
 def parse_arguments(function: Function, texts: Sequence[str]) -> list[Any]:
-    """A person's arguments as the function takes them: whole numbers, addresses, `true`, 0x…, and JSON for lists.
+    """Arguments for a function from texts: integers, addresses, `true` or `false`, 0x…, and JSON for lists.
 
     Raises:
-        ArgumentsUnreadable: there are more or fewer than the function takes, or one is of another kind.
+        ArgumentsUnreadable: the number of arguments or the type of one is wrong.
     """
     wants = function.signature
     if len(texts) != len(function.inputs.types):
         given = f"{counted(len(texts), 'argument')} {'was' if len(texts) == 1 else 'were'} given"
-        why = f"{given} and it takes {len(function.inputs.types)}"
+        why = f"{given}, and the function has {counted(len(function.inputs.types), 'parameter')}"
         raise ArgumentsUnreadable(wants, why)
     values = []
     for kind, text in zip(function.inputs.types, texts, strict=True):
@@ -464,7 +470,7 @@ def parse_arguments(function: Function, texts: Sequence[str]) -> list[Any]:
             value = parse_json(text) if kind.endswith(("]", ")")) else text
             values.append(_parsed(kind, value))
         except (ValueError, TypeError):
-            raise ArgumentsUnreadable(wants, f"{text!r} is no {kind}") from None
+            raise ArgumentsUnreadable(wants, f"{text!r} is not a valid {kind}") from None
     try:
         function.encode(*values)
     except (EncodingError, ValueError, TypeError) as error:
@@ -493,7 +499,7 @@ def _parsed(kind: str, value: Any) -> Any:
 
 
 def _split(kinds: str) -> list[str]:
-    """The types of a tuple, by the commas outside of inner ones."""
+    """The types of a tuple, split at the commas outside of inner tuples."""
     parts, depth, start = [], 0, 0
     for at, sign in enumerate(kinds):
         depth += (sign == "(") - (sign == ")")

@@ -1,12 +1,14 @@
-"""The launch of a system: all its transactions are known before the first is sent, and each is done once, however often it is interrupted.
+"""Launch of a system: all transactions are known in advance, and each is sent once, even after an interruption.
 
-Contracts are created by CREATE2 (`chain.create2`), so their addresses are known before, and what is on the chain already is not created
-again. Then AccessManager's `multicall` hands out roles, sets feeds and second sources and hands over to the admin, all or nothing, in one
-transaction (more, where there are very many feeds; the hand-over is then wholly in the last). Afterwards the deployer has no power that it
-was not named for. What is done stands in the addresses file before the next transaction is sent.
+CREATE2 (`chain.create2`) creates the contracts, so their addresses are known in advance, and existing contracts are not
+created again. Then one `multicall` of AccessManager grants the roles, sets feeds and second sources, and transfers
+control to the admin, all or nothing. With very many feeds there are several multicalls, and the last one contains the
+whole transfer of control. Afterwards the deployer holds only the roles that the options give it. The addresses file
+records each step before the next transaction is sent.
 
-Which addresses are the same on every chain, for one deployer and salt: AccessManager's, KeeperGate's and those of all contracts without
-arguments of their own chain. OracleHub's hangs on the sequencer's feed and grace, Zap's on the wrapped token, VaultRoles' on the delay.
+For one deployer and salt, these contracts have the same addresses on every chain: AccessManager, KeeperGate, and all
+contracts without chain-specific arguments. OracleHub's address depends on the sequencer's feed and grace period, Zap's
+on the wrapped token, and VaultRoles' on the delay.
 """
 
 from __future__ import annotations
@@ -70,12 +72,12 @@ __all__ = [
 
 _USD = "0x" + "00" * 20
 _MOST_CALLS = 40
-"""In one transaction: below 7 million gas, where one may use 16.7 million (EIP-7825)."""
+"""Maximum number of calls in a multicall: below 7 million gas, where the limit is 16.7 million (EIP-7825)."""
 
 
 @dataclass(frozen=True, slots=True)
 class Governance:
-    """Who holds which role, and how long owner, curator and admin wait for what they do."""
+    """The account of each role, and the delay of owner, curator and admin."""
 
     admin: str
     owner: str
@@ -85,7 +87,7 @@ class Governance:
     delay_seconds: int
 
     def members(self) -> dict[Role, tuple[str, ...]]:
-        """Who is in which role, but for the admin."""
+        """The accounts of each role, without the admin."""
         return {
             Role.OWNER: (self.owner,),
             Role.CURATOR: (self.curator,),
@@ -96,7 +98,7 @@ class Governance:
 
 @dataclass(frozen=True, slots=True)
 class LaunchStep:
-    """One transaction: of the factory, which `makes` a contract of that name at that address, or of AccessManager, with its calls in words."""
+    """One transaction: a deployment (`makes`: the contract's name and address), or a multicall (`calls` as text)."""
 
     what: str
     to: str
@@ -107,7 +109,7 @@ class LaunchStep:
 
 @dataclass(frozen=True, slots=True)
 class Launch:
-    """All transactions of a launch, in order, and what they come to."""
+    """All transactions of a launch, in order, and the resulting system."""
 
     deployer: str
     salt: int
@@ -118,7 +120,7 @@ class Launch:
     handing_over: tuple[LaunchStep, ...]
 
     def left(self, rpc: Rpc) -> tuple[LaunchStep, ...]:
-        """What is not done yet."""
+        """The transactions that are not done yet."""
         made = [step.makes[1] for step in self.creations if step.makes]
         codes = rpc.batch([("eth_getCode", (address, "latest")) for address in made])
         left = [step for step, code in zip(self.creations, codes, strict=True) if code == "0x"]
@@ -136,7 +138,7 @@ def prepare(
     sequencer: SequencerLine | None = None,
     salt: int = 0,
 ) -> Launch:
-    """The launch by a deployer. Nothing is asked of the chain.
+    """The launch by a deployer. It reads nothing from the chain.
 
     Raises:
         ArtifactMissing: a contract is not compiled.
@@ -158,7 +160,7 @@ def prepare(
     set_prices = [feed_call(token, priced.spec, adapters) for token, priced in feeds.items()]
     set_prices += [source_call(token, one, adapters) for token, one in (sources or {}).items()]
     calls = role_calls(system)
-    # Feeds are set by an owner who need not wait, which the deployer is for the length of a transaction.
+    # Setting feeds needs an owner without a delay: the deployer is one for the duration of the transaction.
     calls += grant_calls({Role.OWNER: [deployer]}, delay_seconds=0)
     calls += [
         ("execute", (system.oracle, bytes.fromhex(hub.functions[name].encode(*arguments)[2:])))
@@ -180,16 +182,16 @@ def prepare(
 def _batch(system: System, calls: Sequence[Call]) -> LaunchStep:
     manager = interface("AccessManager").at(system.authority)
     data = [bytes.fromhex(manager.data(name, *arguments)[2:]) for name, arguments in calls]
-    words = []
+    texts = []
     for (name, arguments), one in zip(calls, data, strict=True):
         target, inner = arguments if name == "execute" else (manager.address, one)
-        words.append(describe(system, target, inner))
-    what = f"{len(calls)} calls of AccessManager in one"
-    return LaunchStep(what, manager.address, manager.data("multicall", data), calls=tuple(words))
+        texts.append(describe(system, target, inner))
+    what = f"multicall of {len(calls)} AccessManager calls"
+    return LaunchStep(what, manager.address, manager.data("multicall", data), calls=tuple(texts))
 
 
 def first_salt(rpc: Rpc, deployer: str, at_least: int = 0) -> int:
-    """The least salt from `at_least` on with which the deployer has launched nothing on this chain."""
+    """The smallest salt from `at_least` on that the deployer has not used on this chain."""
     code = load_artifact("AccessManager").creation_code()
     code += interface("AccessManager").constructor.encode((deployer,))
     salt = at_least
@@ -199,10 +201,10 @@ def first_salt(rpc: Rpc, deployer: str, at_least: int = 0) -> int:
 
 
 def check_admin(rpc: Rpc, admin: str) -> None:
-    """Make sure that somebody is where the only admin is to be: code, or an account that was ever paid.
+    """Check that the address of the future only admin is in use: it has code, ether or sent transactions.
 
     Raises:
-        AdminUnknown: nobody seems to be; the address may be mistyped, or be a Safe's of another chain.
+        AdminUnknown: the address is unused; it may be mistyped, or belong to a Safe on another chain.
     """
     code, count, balance = rpc.batch(
         [
@@ -216,12 +218,13 @@ def check_admin(rpc: Rpc, admin: str) -> None:
 
 
 def gas_of(rpc: Rpc, deployer: str, steps: Sequence[LaunchStep]) -> list[int | None]:
-    """The gas of transactions that are sent one after the other. None where the node cannot tell of one that needs those before it, and of
-    all on a local chain that has no factory yet.
+    """The gas of consecutive transactions; None if the node cannot estimate one that depends on those before it.
+
+    All are None on a local chain without the factory.
 
     Raises:
-        FactoryMissing: another chain has none.
-        ContractReverted: a contract would refuse one of them.
+        FactoryMissing: the chain is not local and has no factory.
+        ContractReverted: one of them would revert.
     """
     if not has_factory(rpc):
         if rpc.chain_id() != DEVNET_CHAIN_ID:
@@ -247,22 +250,22 @@ def launch(
     plan: Launch,
     save: Callable[[Deployment], None] = lambda _: None,
 ) -> Deployment:
-    """Do what is left of a launch; the addresses with the system's. `save` keeps each state that is reached.
+    """Send the remaining transactions of a launch. Returns the addresses with the new system. `save` stores each state.
 
     Raises:
-        FactoryMissing: the chain lacks what creates contracts at known addresses.
+        FactoryMissing: the chain has no factory for contracts at known addresses.
         LaunchDiffers: the launch was finished before, with other roles or feeds.
-        InsufficientEther: the account cannot pay for all of it at today's prices; nothing was sent, or what was sent is saved.
-        ContractReverted: something would be refused; nothing was sent.
-        As `Wallet.send`; what was done until then is saved.
+        InsufficientEther: the account cannot pay for all transactions at current prices. Sent transactions are saved.
+        ContractReverted: a transaction would revert; nothing was sent.
+        As `Wallet.send`; sent transactions are saved.
     """
     rpc = wallet.rpc
-    wallet.settle()  # what an interrupted run has sent would be sent again
+    wallet.settle()  # pending transactions of an interrupted run would be sent again
     _ensure_factory(wallet)
     left = plan.left(rpc)
     begun = deployment.unfinished
     if begun is None or (begun.deployer, begun.salt) != (plan.deployer, plan.salt):
-        # Of a launch whose file is lost nobody knows when it began.
+        # If the addresses file was lost, the first block of the launch is unknown.
         block = read_block(rpc).number if plan.creations[0] in left else None
         begun = Unfinished(plan.deployer, plan.salt, block)
     _check_means(rpc, plan.deployer, left)
@@ -275,7 +278,7 @@ def launch(
             contracts[step.makes[0]] = step.makes[1]
     if plan.handing_over[0] not in left:
         _check_same(rpc, plan)
-    # Vaults that the file names are those of the system before it.
+    # Vaults in the file belong to the previous system.
     made = replace(
         deployment.with_contracts(plan.system.contracts()),
         block=begun.block,
@@ -287,14 +290,14 @@ def launch(
 
 
 def _ensure_factory(wallet: Wallet) -> None:
-    """Make sure that the factory is there; on a local chain, put it there by its own transaction."""
+    """Check that the factory exists; on a local chain, create it with its presigned transaction."""
     rpc = wallet.rpc
     if has_factory(rpc):
         return
     missing = FactoryMissing(wallet.chain_id, FACTORY, PRESIGNER, PRESIGNED_COST_WEI)
     if wallet.chain_id != DEVNET_CHAIN_ID:
         raise missing
-    wallet.send(PRESIGNER, value_wei=PRESIGNED_COST_WEI, what="what the factory costs")
+    wallet.send(PRESIGNER, value_wei=PRESIGNED_COST_WEI, what="cost of the factory")
     try:
         sent = rpc.call("eth_sendRawTransaction", PRESIGNED)
     except RpcRejected:
@@ -305,7 +308,7 @@ def _ensure_factory(wallet: Wallet) -> None:
 
 
 def _check_means(rpc: Rpc, deployer: str, left: Sequence[LaunchStep]) -> None:
-    """Make sure that nothing of it would be refused, and that the account can pay for all of it at today's prices."""
+    """Check that no transaction would revert, and that the account can pay for all of them at current prices."""
     if not left:
         return
     gas = sum(one or 0 for one in gas_of(rpc, deployer, left))
@@ -313,10 +316,10 @@ def _check_means(rpc: Rpc, deployer: str, left: Sequence[LaunchStep]) -> None:
 
 
 def _check_same(rpc: Rpc, plan: Launch) -> None:
-    """Hold a launch that was finished before against what was asked.
+    """Compare a finished launch with the request.
 
     Raises:
-        LaunchDiffers: a role or a feed is another.
+        LaunchDiffers: a role or a feed differs.
     """
     manager = contract_at(rpc, "AccessManager", plan.system.authority)
     hub = contract_at(rpc, "OracleHub", plan.system.oracle)
@@ -327,7 +330,7 @@ def _check_same(rpc: Rpc, plan: Launch) -> None:
         since, waits, _, _ = manager.call("getAccess", role, account)
         if not since or waits != delay:
             name = Role(role).name
-            raise LaunchDiffers(f"{account} is not {name} with a delay of {delay} s")
+            raise LaunchDiffers(f"{account} does not hold {name} with a delay of {delay} s")
     for token, priced in plan.feeds.items():
         found, *_, params = hub.call("feedOf", token)
         spec = priced.spec

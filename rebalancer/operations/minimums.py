@@ -1,8 +1,8 @@
-"""Minimum trades that are larger than what a vault has to trade when its weights leave their bands.
+"""Check for minimum trades that are larger than the trades of a vault whose weights just left their bands. Pure.
 
-A weight that stands at its band's edge is the band, and no more, from its target; nothing of an asset whose minimum trade is
-worth more than that can be traded until the weight is further out, and every rebalance is refused meanwhile. What the turnover budget does
-not allow is never traded. Pure; by a basket's present value.
+At the edge of its band, a weight differs from its target by the width of the band. If an asset's minimum trade is worth
+more, the asset cannot be traded until its drift is larger, and every rebalance is refused until then. If it is worth
+more than the turnover budget, the asset is never traded. All values are at the basket's current prices.
 """
 
 from __future__ import annotations
@@ -16,15 +16,15 @@ from rebalancer.units import BPS, E18, div_up
 __all__ = ["LargeMinimum", "large_minimums", "most_traded_raw"]
 
 _ROUNDING_E18 = 2
-"""What weighing may round a value by, in USD times 1e18."""
+"""Maximum rounding error of a value, in USD times 1e18."""
 
 
 @dataclass(frozen=True, slots=True)
 class LargeMinimum:
-    """An asset's minimum trade, and the most of it that can be traded while its weight is inside its band, in raw units.
+    """An asset's minimum trade, and the largest trade at the edge of its band, in raw units.
 
-    `needed_bps`: how far off its target the weight must be before as much can be traded, in basis points, rounded up; None where the turnover
-    budget, or the target itself, never allows it.
+    `needed_bps` is the drift from which the minimum can be traded, in basis points, rounded up; None if the turnover
+    budget or the target never allows it.
     """
 
     asset: int
@@ -33,20 +33,20 @@ class LargeMinimum:
     needed_bps: int | None
 
     def sentence(self, name: str, decimals: int) -> str:
-        """What is wrong, without a full stop."""
+        """The problem as a sentence, without a full stop."""
         least, most = (f"{raw / 10**decimals:,.{min(decimals, 6)}f}" for raw in (self.minimum_raw, self.most_raw))
-        when = "never" if self.needed_bps is None else "not"
-        until = "" if self.needed_bps is None else f" before its weight is {self.needed_bps} bps off"
+        effect = "never traded" if self.needed_bps is None else f"not traded until its drift is {self.needed_bps} bps"
         return (
-            f"The minimum trade of {name}, {least}, is more than the {most} that stand at the edge of its band "
-            f"at the vault's present value: {name} is {when} traded{until}"
+            f"The minimum trade of {name}, {least}, is more than {most}, the largest trade at the edge of its band "
+            f"at the vault's current value: {name} is {effect}"
         )
 
 
 def most_traded_raw(basket: Basket, policy: Policy) -> list[int]:
-    """The most that one rebalance which gains nothing sells or buys of each asset whose weight is inside its band; raw, rounded up.
+    """The largest sale or purchase of each asset whose weight is inside its band, in raw units, rounded up.
 
-    That is the band and the dust by which a purchase may cross the target, and no more than the turnover budget; 0 of an excluded asset.
+    It is worth the band plus the dust by which a purchase may exceed the target, but at most the turnover budget. It
+    assumes a rebalance without a gain. It is 0 for an excluded asset.
 
     Raises:
         PolicyRefused: OracleFault, TotalOutOfRange.
@@ -61,7 +61,7 @@ def most_traded_raw(basket: Basket, policy: Policy) -> list[int]:
 
 
 def large_minimums(basket: Basket, policy: Policy) -> tuple[LargeMinimum, ...]:
-    """The assets whose minimum trade is more than `most_traded_raw`, in basket order.
+    """The assets whose minimum trade exceeds `most_traded_raw`, in basket order.
 
     Raises:
         PolicyRefused: OracleFault, TotalOutOfRange.

@@ -1,7 +1,7 @@
-"""Previews of deposits and withdrawals, and what an account owns: read at one block, nothing is sent.
+"""Previews of deposits and withdrawals, and positions of accounts, read at one block. Nothing is sent.
 
-Amounts are raw units by token address, and shares stand under the vault's own address. Values are USD times 1e18 at the prices of the
-vault's oracle, rounded down; None where a price is not sound.
+Amounts are raw units by token address; shares have the vault's address. Values are USD times 1e18 at the prices of the
+vault's oracle, rounded down; None if a price is not sound.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ __all__ = ["Approval", "Position", "Preview", "Values", "read_position", "read_v
 
 @dataclass(frozen=True, slots=True)
 class Approval:
-    """An allowance that is granted before the action, in a transaction of its own. `gas` is None where it cannot be known before."""
+    """An allowance that a separate transaction grants before the action. `gas` is None if it cannot be estimated."""
 
     token: str
     spender: str
@@ -30,13 +30,14 @@ class Approval:
 
 @dataclass(frozen=True, slots=True)
 class Preview:
-    """What a deposit or withdrawal would do if it were mined now.
+    """Effect of a deposit or withdrawal if it were mined now.
 
-    It gives `gives_raw` and never more than `at_most_raw`, for what is now `gets_raw` and may not be less than `at_least_raw`.
-    `swap_cost_e18` is what the swaps lose against the oracle's prices, fees of pools included. `gas` is of the action itself, and
-    `cost_wei` what it costs now with all that a rollup charges, `rollup_wei` the part for that (`rebalancer.send.costs.Cost`); None
-    where an allowance is missing and the node cannot tell what comes after it. `needed_wei` is the ether that the account must have for the
-    action and the approvals before it, and `ether_wei` what it has.
+    The account pays `gives_raw`, at most `at_most_raw`, and receives `gets_raw`, at least `at_least_raw`.
+    `swap_cost_e18` is the loss of the swaps against the oracle's prices, including pool fees. `gas` is that of the
+    action without approvals, `cost_wei` its current cost including rollup fees, and `rollup_wei` the part for these
+    fees (`rebalancer.send.costs.Cost`); they are None if an allowance is missing and the node cannot simulate the call
+    after it. `needed_wei` is the ether that the account must have for the action and its approvals, `ether_wei` its
+    balance.
     """
 
     vault: str
@@ -57,16 +58,16 @@ class Preview:
 
     @property
     def lacks_ether(self) -> bool:
-        """Whether the account cannot pay for all of it."""
+        """Whether the account's ether is too low."""
         return self.ether_wei < self.needed_wei
 
 
 @dataclass(frozen=True, slots=True)
 class Position:
-    """What an account owns of a vault: its shares, what they redeem for in kind now, and what waits to be claimed.
+    """An account's position in a vault: its shares, the assets they redeem for in kind now, and open claims.
 
-    `part_e18` is the part of all shares, rounded down. `content_raw` is after the exit fee; `worth_e18` is its value and
-    `claims_e18` that of the claims.
+    `part_e18` is the fraction of all shares, rounded down. `content_raw` is after the exit fee, `worth_e18` its value,
+    and `claims_e18` the value of the claims.
     """
 
     vault: str
@@ -83,13 +84,13 @@ class Position:
 
 @dataclass(frozen=True, slots=True)
 class Values:
-    """Prices of tokens as a vault's oracle has them, USD times 1e18 a whole token; None where unsound. `units` are raw units of one."""
+    """Prices of a vault's oracle, USD times 1e18 per whole token; None if not sound. `units`: raw units per token."""
 
     prices_e18: Mapping[str, int | None]
     units: Mapping[str, int]
 
     def of(self, amounts_raw: Mapping[str, int]) -> int | None:
-        """The value of these amounts; None if one of them is of no known price. Amounts may be negative."""
+        """The value of these amounts; None if a price is missing. Amounts may be negative."""
         total_e18 = 0
         for token, raw in amounts_raw.items():
             price_e18 = self.prices_e18.get(token)
@@ -101,7 +102,7 @@ class Values:
 
 
 def read_values(vault: BoundContract, tokens: Sequence[str], block: Block) -> Values:
-    """Prices of a vault's assets, of its shares, and of these further tokens.
+    """Prices of a vault's assets, of its shares, and of `tokens`.
 
     Raises:
         ContractMissing: there is no vault, or no token, at an address.
@@ -127,7 +128,7 @@ def read_values(vault: BoundContract, tokens: Sequence[str], block: Block) -> Va
 
 
 def read_position(rpc: Rpc, vault: str, holder: str, others: Sequence[str] = ()) -> Position:
-    """What an account owns of a vault at the newest block. `others` are tokens beside the basket's to look for claims on.
+    """An account's position in a vault at the newest block. `others` are additional tokens whose claims are read.
 
     Raises:
         ContractMissing: there is no vault at this address.

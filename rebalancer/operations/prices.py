@@ -1,6 +1,6 @@
-"""What does each source say of a token, how far are they apart, and what is wrong with it?
+"""Readings of the OracleHub: the price of a token from each source, their divergence, and faults, at one block.
 
-One reading of the OracleHub at one block, for `rebalancer prices` and `rebalancer doctor`.
+`rebalancer prices` and `rebalancer doctor` use it.
 """
 
 from __future__ import annotations
@@ -21,11 +21,12 @@ _FAULTS = tuple(Fault)
 
 @dataclass(frozen=True, slots=True)
 class PriceReading:
-    """A token's price by its feed and by its second source, in USD times 1e18; 0 where there is none.
+    """A token's price from its feed and from its second source, in USD times 1e18; 0 if there is none.
 
-    `fault` is of the price as vaults use it, `primary_fault` and `second_fault` of each source by itself. `quote` is what the feed
-    answers in, None for USD. `kind` is the word for the adapter that reads the feed, None for a plain feed; `second` that of the second
-    source, None where there is none. `divergence_bps` is None unless both sources are sound, `max_divergence_bps` without a second one.
+    `fault` is that of the price that vaults use, `primary_fault` and `second_fault` those of each source. `quote` is
+    the token that the feed answers in, None for USD. `kind` names the adapter that reads the feed, None for a plain
+    feed; `second` names the second source, None if there is none. `divergence_bps` is None unless both sources are
+    sound, `max_divergence_bps` is None without a second source.
     """
 
     token: str
@@ -44,19 +45,23 @@ class PriceReading:
 
     @property
     def sentence(self) -> str:
-        """The state of the price in words: `sound`, or what is wrong, of which source."""
+        """The state of the price as text: `sound`, or the fault and its source."""
         if self.fault is Fault.SECOND_UNSOUND:
             return f"{self.fault.words}: {self.second_fault.words}"
         if self.fault is Fault.DIVERGED:
-            return f"its two sources differ by {self.divergence_bps} bps and may by {self.max_divergence_bps}"
+            return (
+                f"its two sources differ by {self.divergence_bps} bps, and the limit is {self.max_divergence_bps} bps"
+            )
         return self.fault.words
 
 
 def read_prices(
     rpc: Rpc, oracle: str, tokens: Sequence[str], block: Block, contracts: Mapping[str, str]
 ) -> tuple[PriceReading, ...]:
-    """Readings of tokens at a block, in the order given. `contracts` (name → address) are those of the addresses file; an adapter that is
-    not among them is named by its address.
+    """Readings of tokens at a block, in the order of `tokens`.
+
+    `contracts` (name → address) are those of the addresses file; an adapter that is not among them is named by its
+    address.
 
     Raises:
         ContractMissing: there is no OracleHub at the address.

@@ -1,8 +1,8 @@
-"""What does a person write down to have a vault made, or a system deployed?
+"""Specification files of a vault (`vault.example.toml`), and of a chain's tokens, pools and price sources
+(`chain.example.toml`).
 
-A vault is a TOML file (`vault.example.toml`), and so are the tokens, pools and price sources of a chain
-that has no addresses file yet (`chain.example.toml`). Both are read as they are: amounts in whole
-tokens and weights in decimals or percent, exactly. No I/O but reading the file.
+Both are TOML. Amounts are in whole tokens, weights are decimals or percent; both are parsed exactly. The only I/O is
+reading the file.
 """
 
 from __future__ import annotations
@@ -54,7 +54,7 @@ MIN_ASSETS, MAX_ASSETS = 2, 16
 """ConfigStore.MIN_ASSETS and MAX_ASSETS."""
 
 MAX_BAND_BPS = 5_000
-"""ConfigStore.MAX_BAND_BPS; a band must also be above the policy's dust."""
+"""ConfigStore.MAX_BAND_BPS. A band must also exceed the policy's dust."""
 
 _PRICE_DECIMALS = 18
 _NUMBER = re.compile(r"([0-9]+)(?:\.([0-9]*))?")
@@ -67,12 +67,12 @@ T = TypeVar("T")
 
 @dataclass(frozen=True)
 class FeedLine:
-    """A feed as a person names it: `decimals` None to take the feed's own, prices None for the usual range.
+    """A feed of the chain file. `decimals` None uses the feed's own; prices None use the default range.
 
-    `quote` is what it answers in, None for USD. `name` is given where `token` is no token but stands for something that has a price.
-    `description` is what the feed calls itself, where that is not the token's symbol and the unit.
-    `where` is the section it was read from, for sentences. `kind` and the `values` of its keys are given where the feed is read through
-    an adapter; None for a plain one.
+    `quote` is the token that the feed answers in, None for USD. `name` is set if `token` is not a token but an address
+    that stands for a priced unit. `description` is the expected description() if it is not the token's symbol and the
+    unit. `where` is the section in the file, for errors. `kind` and `values` describe an adapter and its keys; None for
+    a plain feed.
     """
 
     token: str
@@ -91,10 +91,10 @@ class FeedLine:
 
 @dataclass(frozen=True)
 class PoolLine:
-    """A pool as a person names it: by its address, or, in Uniswap V4, by PoolManager's and its id.
+    """A pool of the chain file: its address, or for Uniswap V4 the address of PoolManager and the pool's ID.
 
-    `fee_bps` is a Uniswap V2 pair's where it is not the usual one, `from_block` where the search for the
-    id begins, and `where` the line it was read from, for sentences.
+    `fee_bps` is the fee of a Uniswap V2 pair if it is not the default. `from_block` is the first block of the search
+    for the ID. `where` is the place in the file, for errors.
     """
 
     address: str
@@ -105,13 +105,13 @@ class PoolLine:
 
     @property
     def name(self) -> str:
-        """What tells it from all other pools."""
+        """The unique name of the pool: its ID or its address."""
         return self.pool_id or self.address
 
 
 @dataclass(frozen=True)
 class SourceLine:
-    """A token's second source as a person names it: which price source it is, and what that is told."""
+    """A second source of the chain file: its kind and its parameters."""
 
     kind: PriceSource
     named: Named
@@ -120,13 +120,13 @@ class SourceLine:
 
     @property
     def token(self) -> str:
-        """Whose price it is."""
+        """Address of the priced token."""
         return self.named.token
 
 
 @dataclass(frozen=True)
 class SequencerLine:
-    """The uptime feed of an L2's sequencer, and how long after its return prices are not used."""
+    """The uptime feed of an L2's sequencer, and the time after an outage in which prices are not used."""
 
     feed: str
     grace_seconds: int
@@ -134,7 +134,7 @@ class SequencerLine:
 
 @dataclass(frozen=True)
 class ChainSpec:
-    """What there is on a chain before the system is: tokens, pools and price sources by address."""
+    """Tokens, pools and price sources of a chain, by address."""
 
     wrapped_native: str
     tokens: tuple[str, ...]
@@ -148,14 +148,14 @@ def parse_amount(text: str, decimals: int) -> int:
     """A decimal string of whole tokens as raw units, exactly.
 
     Raises:
-        AmountUnreadable: it is no decimal number, or has more decimals than the token.
+        AmountUnreadable: the text is not a decimal number, or has more decimals than the token.
     """
     match = _NUMBER.fullmatch(text.strip().replace("_", ""))
     if match is None or len(match[1]) > _MAX_DIGITS:
         raise AmountUnreadable(text, "give a decimal number such as 12.5")
     rest = (match[2] or "").rstrip("0")
     if len(rest) > decimals:
-        raise AmountUnreadable(text, f"it has {len(rest)} decimals and the token only {decimals}")
+        raise AmountUnreadable(text, f"it has {len(rest)} decimals, and at most {decimals} are possible")
     unit: int = 10**decimals
     return int(match[1]) * unit + int(rest.ljust(decimals, "0") or 0)
 
@@ -164,7 +164,7 @@ def parse_fraction_e18(text: str) -> int:
     """A decimal fraction ("0.4") or a percentage ("40 %") as parts of 1e18, exactly.
 
     Raises:
-        AmountUnreadable: it is neither, or finer than 1e-18.
+        AmountUnreadable: the text is neither, or is finer than 1e-18.
     """
     stripped = text.strip()
     if stripped.endswith("%"):
@@ -173,10 +173,10 @@ def parse_fraction_e18(text: str) -> int:
 
 
 def check_bands(names: Sequence[str], bands_bps: Sequence[int], dust_bps: int) -> None:
-    """Each band is above dust and at most half.
+    """Check that each band is above dust and at most `MAX_BAND_BPS`.
 
     Raises:
-        BandOutOfRange: one is not.
+        BandOutOfRange: a band is out of this range.
     """
     for name, band in zip(names, bands_bps, strict=True):
         if not dust_bps < band <= MAX_BAND_BPS:
@@ -184,10 +184,10 @@ def check_bands(names: Sequence[str], bands_bps: Sequence[int], dust_bps: int) -
 
 
 def check_weights(names: Sequence[str], targets_e18: Sequence[int], bands_bps: Sequence[int], dust_bps: int) -> None:
-    """Targets sum to exactly 1e18, and each band is above dust and at most half.
+    """Check that the targets add up to exactly 1e18, and the bands as in `check_bands`.
 
     Raises:
-        TargetsDoNotSumToOne, BandOutOfRange: they do not, or are not.
+        TargetsDoNotSumToOne, BandOutOfRange: a check failed.
     """
     check_bands(names, bands_bps, dust_bps)
     if sum(targets_e18) != E18:
@@ -195,11 +195,11 @@ def check_weights(names: Sequence[str], targets_e18: Sequence[int], bands_bps: S
 
 
 def load_vault_spec(path: Path, deployment: Deployment, *, fee_recipient: str, salt: int = 0) -> VaultSpec:
-    """The vault that a TOML file describes. The recipient and the salt hold where it names none.
+    """The vault that a TOML file describes. `fee_recipient` and `salt` are defaults for keys that the file lacks.
 
     Raises:
-        ConfigError: the file cannot be read, or something in it is missing, unknown or wrong.
-        TokenNotListed: a token is neither in the addresses file nor an address of one that is.
+        ConfigError: the file cannot be read, or a key is missing, unknown or not valid.
+        TokenNotListed: a token is not in the addresses file.
         AssetCountOutOfRange: there are fewer than 2 or more than 16 assets.
         TargetsDoNotSumToOne, BandOutOfRange: as `check_weights`.
     """
@@ -255,10 +255,10 @@ def load_vault_spec(path: Path, deployment: Deployment, *, fee_recipient: str, s
 
 
 def load_chain_spec(path: Path) -> ChainSpec:
-    """Tokens, pools and price sources as a TOML file names them.
+    """Tokens, pools and price sources of a chain, from a TOML file.
 
     Raises:
-        ConfigError: the file cannot be read, or something in it is missing, unknown or wrong.
+        ConfigError: the file cannot be read, or a key is missing, unknown or not valid.
     """
     table = _Table(path, "", _read_toml(path))
     feeds: list[FeedLine] = []
@@ -266,7 +266,7 @@ def load_chain_spec(path: Path) -> ChainSpec:
     for line in table.tables("feeds"):
         token = line.address("token")
         if any(feed.token == token for feed in feeds):
-            raise line.wrong("token", f"{token} has a feed already; remove one of them")
+            raise line.wrong("token", f"{token} already has a feed; remove one of them")
         kind = _kind(line, "feed")
         if not kind.timed:
             raise line.wrong("kind", f"{kind.word} can only be a second source; use it in [[sources]]")
@@ -295,9 +295,9 @@ def load_chain_spec(path: Path) -> ChainSpec:
     for line in table.tables("sources"):
         source = _read_source(line)
         if source.token not in priced:
-            raise line.wrong("token", f"{source.token} has no feed; give it one under [[feeds]]")
+            raise line.wrong("token", f"{source.token} has no feed; add one under [[feeds]]")
         if any(other.token == source.token for other in sources):
-            raise line.wrong("token", f"{source.token} has a second source already; remove one")
+            raise line.wrong("token", f"{source.token} already has a second source; remove one of them")
         _check_quote(line, source.named.quote, priced)
         sources.append(source)
     sequencer = None
@@ -318,7 +318,7 @@ def load_chain_spec(path: Path) -> ChainSpec:
 
 
 def _read_pools(table: _Table) -> tuple[PoolLine, ...]:
-    """Pools as addresses, or as tables where an address does not say it all."""
+    """Pools, given as addresses or as tables."""
     found: list[PoolLine] = []
     for where, value in table.items("pools"):
         if isinstance(value, dict):
@@ -326,18 +326,18 @@ def _read_pools(table: _Table) -> tuple[PoolLine, ...]:
         else:
             pool = PoolLine(table.address_of(where, value), where=where)
         if any(other.name == pool.name for other in found):
-            raise table.wrong(where, f"{pool.name} is named twice; remove one of them")
+            raise table.wrong(where, f"{pool.name} is listed twice; remove one of them")
         found.append(pool)
     return tuple(found)
 
 
 def _read_pool(line: _Table) -> PoolLine:
     if line.has("manager") or line.has("id"):
-        manager, its_id = line.address("manager"), line.text("id")
-        if not _POOL_ID.fullmatch(its_id):
-            raise line.wrong("id", f"{its_id!r} is not an id of 0x and 64 hexadecimal digits")
+        manager, pool_id = line.address("manager"), line.text("id")
+        if not _POOL_ID.fullmatch(pool_id):
+            raise line.wrong("id", f"{pool_id!r} is not an ID: 0x and 64 hexadecimal digits")
         start = line.whole("from_block", 0)
-        pool = PoolLine(manager, None, its_id.lower(), start, line.name)
+        pool = PoolLine(manager, None, pool_id.lower(), start, line.name)
     else:
         fee_bps = line.between("fee_bps", 0, _MAX_BPS - 1) if line.has("fee_bps") else None
         pool = PoolLine(line.address("address"), fee_bps, where=line.name)
@@ -346,16 +346,16 @@ def _read_pool(line: _Table) -> PoolLine:
 
 
 def _check_quote(line: _Table, quote: str | None, priced: Mapping[str, FeedLine]) -> None:
-    """What something is priced in needs a feed in USD."""
+    """Check that the quote has a feed in USD."""
     if quote is not None and (quote not in priced or priced[quote].quote is not None):
-        raise line.wrong("quote", f"{quote} has no feed in USD; give it one under [[feeds]]")
+        raise line.wrong("quote", f"{quote} has no feed in USD; add one under [[feeds]]")
 
 
 def _kind(line: _Table, default: Any) -> PriceSource:
     word = line.text("kind", default)
     kind = PRICE_SOURCES.get(word)
     if kind is None:
-        raise line.wrong("kind", f"{word!r} is none of {', '.join(PRICE_SOURCES)}")
+        raise line.wrong("kind", f"{word!r} is not one of {', '.join(PRICE_SOURCES)}")
     return kind
 
 
@@ -369,7 +369,7 @@ def _read_source(line: _Table) -> SourceLine:
 
 def _read_toml(path: Path) -> Mapping[str, Any]:
     try:
-        # Decimal keeps 0.1 exactly what was written.
+        # Decimal keeps numbers such as 0.1 exact.
         return tomllib.loads(read_text(path, MEGABYTE), parse_float=Decimal)
     except FileNotFoundError:
         raise ConfigError(str(path), "", "the file does not exist; name another") from None
@@ -384,11 +384,11 @@ def _read_toml(path: Path) -> Mapping[str, Any]:
 
 
 _NEEDED: Any = object()
-"""Default of what must be given."""
+"""Default that marks a required key."""
 
 
 class _Table:
-    """One TOML table, read key by key; what nobody asked for is a mistake."""
+    """A TOML table that is read key by key; keys that were not read are errors."""
 
     def __init__(self, path: Path, name: str, values: Mapping[str, Any]) -> None:
         self.path = path
@@ -404,13 +404,13 @@ class _Table:
         if value is default:
             return value
         if not isinstance(value, str) or not value:
-            raise self.wrong(key, f"{value!r} is not a text between quotes")
+            raise self.wrong(key, f"{value!r} is not a text in quotes")
         return value
 
     def between(self, key: str, least: int, most: int) -> int:
         value: int = self.whole(key)
         if not least <= value <= most:
-            raise self.wrong(key, f"{value} is not from {least} to {most}")
+            raise self.wrong(key, f"{value} is out of range: give a number from {least} to {most}")
         return value
 
     def whole(self, key: str, default: Any = _NEEDED) -> Any:
@@ -418,7 +418,7 @@ class _Table:
         if value is default:
             return value
         if not isinstance(value, int) or isinstance(value, bool) or value < 0:
-            raise self.wrong(key, f"{value!r} is not a whole number from 0 on")
+            raise self.wrong(key, f"{value!r} is not a whole number of at least 0")
         return value
 
     def amount(self, key: str, decimals: int, default: Any = _NEEDED) -> Any:
@@ -430,7 +430,7 @@ class _Table:
     def parsed(self, key: str, parse: Callable[[str], T]) -> T:
         value = self._get(key, _NEEDED)
         if isinstance(value, bool) or not isinstance(value, str | int | Decimal):
-            raise self.wrong(key, f"{value!r} is not a number or a text that holds one")
+            raise self.wrong(key, f"{value!r} is not a number, or a number in quotes")
         try:
             return parse(value if isinstance(value, str) else f"{value:f}")
         except AmountUnreadable as error:
@@ -444,7 +444,7 @@ class _Table:
         return tuple(self.address_of(key, value) for _, value in self.items(key))
 
     def items(self, key: str) -> list[tuple[str, object]]:
-        """What a list holds, each with its place: `pools[2]` is the second."""
+        """The elements of a list with their names: `pools[2]` is the second."""
         values = self._get(key, _NEEDED)
         if not isinstance(values, list):
             raise self.wrong(key, "it must be a list of addresses")
@@ -463,7 +463,7 @@ class _Table:
         return [_Table(self.path, f"{key}[{number}]", value) for number, value in enumerate(values, start=1)]
 
     def close(self) -> None:
-        """Refuse what nobody asked for."""
+        """Refuse keys that were not read."""
         for key in self.values:
             if key not in self.known_keys:
                 nearest = get_close_matches(key, self.known_keys, n=1)
@@ -480,9 +480,9 @@ class _Table:
 
     def address_of(self, key: str, value: object) -> str:
         if not (isinstance(value, str) and value.startswith("0x") and is_hex_address(value)):
-            raise self.wrong(key, f"{value!r} is not an address of 0x and 40 hexadecimal digits")
+            raise self.wrong(key, f"{value!r} is not an address: 0x and 40 hexadecimal digits")
         if value not in (value.lower(), "0x" + value[2:].upper()) and not is_checksum_address(value):
-            raise self.wrong(key, f"the capital letters of {value} are not those of its checksum")
+            raise self.wrong(key, f"the capital letters of {value} do not match its checksum")
         return value.lower()
 
     def wrong(self, key: str, problem: str) -> ConfigError:

@@ -1,7 +1,7 @@
-"""What a chain says of the tokens, feeds and pools that a person named, before a system is launched on it.
+"""Survey of the tokens, feeds and pools of a chain file, before a launch.
 
-Everything that can be wrong is looked for before anything is sent: code at every address, feeds and second
-sources that answer as they should and agree (`rebalancer.operations.feeds` holds them against the market). Nothing is sent here.
+It checks all of them before anything is sent: code at every address, and valid, consistent answers of feeds and second
+sources. `rebalancer.operations.feeds` compares them with the market. Nothing is sent here.
 """
 
 from __future__ import annotations
@@ -46,17 +46,17 @@ __all__ = [
 ]
 
 _SANE_FACTOR = 20
-"""A price this many times above or below the one at launch is taken for a broken feed, unless told otherwise."""
+"""Default range of a price: from 1/20 to 20 times the price at launch. A price outside it means a broken feed."""
 
 _HEARTBEAT_MARGIN_BPS = 2_500
-"""An answer takes some time to be mined after its heartbeat."""
+"""Added to a heartbeat, because an answer is mined some time after it."""
 
 _USD = "0x" + "00" * 20
 
 
 @dataclass(frozen=True, slots=True)
 class Priced:
-    """How a token will be priced, what that says now in USD times 1e18, and whose answers become the price."""
+    """Feed of a token, its current price in USD times 1e18, and the feeds that it reads."""
 
     spec: FeedSpec
     price_e18: int
@@ -64,11 +64,11 @@ class Priced:
 
 
 def read_chain(rpc: Rpc, spec: ChainSpec) -> Deployment:
-    """What the chain says of the tokens, feeds and pools that a person named.
+    """Tokens, feeds and pools of the chain file, with their data from the chain.
 
     Raises:
-        ContractMissing: a token or a feed is not there, or something else is.
-        PoolUnsound: a pool is not there, is of a kind that cannot be quoted, or answers otherwise than on paper.
+        ContractMissing: there is no token or feed at an address.
+        PoolUnsound: a pool does not exist, is not supported, or its contract does not quote the computed amounts.
     """
     tokens = {address: _read_token(rpc, address) for address in spec.tokens}
     priced = [feed for feed in spec.feeds if feed.name is None]
@@ -99,11 +99,11 @@ def read_chain(rpc: Rpc, spec: ChainSpec) -> Deployment:
 
 
 def read_feeds(rpc: Rpc, lines: Sequence[FeedLine]) -> dict[str, Priced]:
-    """How each token will be priced, by its address, quotes before what is priced in them. Every feed must answer soundly now.
+    """The feed of each token, by address; tokens that are quotes come first. Every feed must have a sound answer now.
 
     Raises:
-        FeedUnsound: other decimals than said, or an answer that is not positive, stale, or outside its range.
-        ContractMissing: there is no feed at an address.
+        FeedUnsound: the decimals differ from the file, or the answer is not positive, is stale, or is outside its
+        range. ContractMissing: there is no feed at an address.
     """
     block = read_block(rpc)
     found: dict[str, Priced] = {}
@@ -132,12 +132,11 @@ def _with_margin(heartbeat_seconds: int) -> int:
 
 
 def read_sources(rpc: Rpc, lines: Sequence[SourceLine], feeds: Mapping[str, Priced]) -> dict[str, SourceSpec]:
-    """Each token's second source, by its address. Every one must answer now, and agree with the token's feed.
+    """The second source of each token, by address. Every source must answer now and agree with the token's feed.
 
     Raises:
-        SourceUnsound: it does not answer, is of other tokens, differs by more than its limit, or rests on what the feed rests on.
-        FeedUnsound: as `read_feeds`, of a second feed.
-        ContractMissing: there is no contract at an address.
+        SourceUnsound: it does not answer, has other tokens, differs by more than its limit, or shares a feed with the
+        first. FeedUnsound: as `read_feeds`, for a second feed. ContractMissing: there is no contract at an address.
     """
     block = read_block(rpc)
     found = {}
@@ -151,14 +150,14 @@ def read_sources(rpc: Rpc, lines: Sequence[SourceLine], feeds: Mapping[str, Pric
             raise SourceUnsound(line.token, f"its quote {source.quote} has no feed in USD")
         shared = _shared(feeds, line.token, source)
         if shared is not None:
-            why = f"it rests on {shared}, and so does the token's feed: both would be wrong together"
+            why = f"it depends on {shared}, and so does the token's feed; both would fail together"
             raise SourceUnsound(line.token, why)
         price_e18 = in_usd_e18(source.price_e18, quote.price_e18 if quote else None)
         primary_e18 = feeds[line.token].price_e18
         if diverges(primary_e18, price_e18, line.max_divergence_bps):
             raise SourceUnsound(
                 line.token,
-                f"it says {price_e18} and the feed {primary_e18}, times 1e18, "
+                f"its price is {price_e18} and the feed's {primary_e18}, times 1e18, "
                 f"which differ by more than {line.max_divergence_bps} bps",
             )
         found[line.token] = SourceSpec.of(
@@ -172,7 +171,7 @@ def read_sources(rpc: Rpc, lines: Sequence[SourceLine], feeds: Mapping[str, Pric
 
 
 def _shared(feeds: Mapping[str, Priced], token: str, source: Found) -> str | None:
-    """The quote or feed that stands behind both sources of a token, as OracleHub looks for it; None if there is none."""
+    """A quote or feed that both sources of a token depend on, by OracleHub's rule; None if there is none."""
     feed = feeds[token]
     quote = None if feed.spec.quote == _USD else feed.spec.quote
     if quote is not None and quote == source.quote:
@@ -185,7 +184,7 @@ def _shared(feeds: Mapping[str, Priced], token: str, source: Found) -> str | Non
 
 
 def feed_claims(lines: Sequence[FeedLine], deployment: Deployment) -> tuple[FeedClaim, ...]:
-    """What each feed is taken for: the price of a token, or of what is named, in USD or in what its quote is called."""
+    """The expected meaning of each feed: token and unit by their symbols or names."""
     names = {line.token: line.name for line in lines if line.name is not None}
 
     def name(token: str) -> str:
@@ -202,11 +201,11 @@ def feed_claims(lines: Sequence[FeedLine], deployment: Deployment) -> tuple[Feed
 
 
 def read_sequencer(rpc: Rpc, line: SequencerLine | None) -> None:
-    """Make sure that the sequencer's feed answers, that the sequencer runs, and has begun; and that there is one where the chain has one.
+    """Check that the sequencer's feed answers, that the sequencer runs, and that the file names an existing feed.
 
     Raises:
-        SequencerUnwatched: the chain has a sequencer with an uptime feed, and none is named.
-        FeedUnsound: it does not.
+        SequencerUnwatched: the chain has a sequencer with an uptime feed, and the file does not name it.
+        FeedUnsound: the feed's answer is not valid, or the sequencer is down.
         ContractMissing: there is no feed at the address.
     """
     if line is None:
@@ -216,9 +215,9 @@ def read_sequencer(rpc: Rpc, line: SequencerLine | None) -> None:
     feed = contract_at(rpc, "AggregatorV3Interface", line.feed)
     _, answer, since, _, _ = feed.call("latestRoundData")
     if answer not in (0, 1):
-        raise FeedUnsound(line.feed, f"its answer is {answer}, and a sequencer's is 0 or 1")
+        raise FeedUnsound(line.feed, f"its answer is {answer}, and an uptime feed answers 0 or 1")
     if answer == 1 or since == 0:
-        raise FeedUnsound(line.feed, "it says that the sequencer is down")
+        raise FeedUnsound(line.feed, "it reports that the sequencer is down")
 
 
 def _read_token(rpc: Rpc, address: str) -> DeployedToken:
@@ -233,7 +232,7 @@ def _read_token(rpc: Rpc, address: str) -> DeployedToken:
 def _read_pools(
     rpc: Rpc, lines: Sequence[PoolLine], tokens: dict[str, DeployedToken], wrapped_native: str
 ) -> list[PoolRef]:
-    """Each pool, read whole as it will be for every plan; tokens that only pools trade are added to `tokens`."""
+    """The pools, after a full read of each. Adds tokens that only pools trade to `tokens`."""
     block, chain_id = read_block(rpc), rpc.chain_id()
     weth = tokens[wrapped_native]
     wrapped = Token(weth.address, weth.symbol, weth.decimals)
@@ -258,9 +257,9 @@ def _ref(rpc: Rpc, line: PoolLine, block: Block) -> PoolRef:
         try:
             return find_v4_ref(rpc, line.address, line.pool_id, from_block=line.from_block)
         except RpcRejected as refusal:
-            why = f"its key was not searched for: {refusal.message}; say from_block, where it began"
+            why = f"the search for its key failed: {refusal.message}; give from_block, the block of its creation"
             raise PoolUnsound(line.name, why) from None
     venue = find_venue(rpc, line.address, block)
     if venue.fee_text and line.fee_bps is not None:
-        raise PoolUnsound(line.name, f"it is of {venue.name}, which tells its fee itself")
+        raise PoolUnsound(line.name, f"pools of {venue.name} report their fee, so omit fee_bps")
     return PoolRef(line.address, fee_pips=fee_pips_of(venue, line.fee_bps), venue=venue.name)

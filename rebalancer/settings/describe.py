@@ -1,4 +1,4 @@
-"""Description of the settings: name, variable, default, example, limits and text of each, and the differences of two settings objects.
+"""Description of the settings: name, variable, default, example, limits and text of each, and a comparison of settings.
 
 Example files, errors and the log of a reload use it.
 """
@@ -28,8 +28,8 @@ _SHOWN_BOUND = 10**9
 class Setting:
     """One setting, for people. `default` is as in TOML, empty for none; `name` is its path there.
 
-    `limits` is a sentence with the accepted values, empty if the type alone sets them. A running keeper applies a change of a
-    `live` setting when it reloads its settings.
+    `limits` is a sentence with the accepted values, empty if the type alone sets them. A running keeper applies a
+    change of a `live` setting when it reloads its settings.
     """
 
     name: str

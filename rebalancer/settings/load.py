@@ -45,7 +45,7 @@ class _Source:
     by_variable: bool
     values: Mapping[str, Any]
 
-    def says(self, path: Sequence[str]) -> bool:
+    def has(self, path: Sequence[str]) -> bool:
         found: Any = self.values
         for part in path:
             if not isinstance(found, Mapping) or part not in found:
@@ -61,8 +61,9 @@ def load_settings(
 ) -> Settings:
     """Read all sources and parse them, once.
 
-    `file` is a TOML file that must exist; without it, `rebalancer.toml` is read if it exists. `overrides` are the command line's
-    values by name (`keeper.poll_seconds`); None is not set. In a file of several chains, the command line's `chain_id` selects one.
+    `file` is a TOML file that must exist; without it, `rebalancer.toml` is read if it exists. `overrides` are the
+    command line's values by name (`keeper.poll_seconds`); None is not set. In a file of several chains, the command
+    line's `chain_id` selects one.
 
     Raises:
         ConfigError: a setting is not valid, in one sentence.
@@ -82,8 +83,8 @@ def load_chains(
 ) -> tuple[Settings, ...]:
     """The settings of every chain, in the file's order; one element if the file has no `[[chains]]`.
 
-    A chain's table overrides everything but the command line, whose `chain_id` selects one chain. A chain without its own
-    `outbox_file` gets the common name with its chain ID appended.
+    A chain's table overrides everything but the command line, whose `chain_id` selects one chain. A chain without its
+    own `outbox_file` gets the common name with its chain ID appended.
 
     Raises:
         ConfigError: a setting is not valid, in one sentence.
@@ -215,7 +216,7 @@ def _explained(error: ValidationError, sources: Sequence[_Source]) -> ConfigErro
     # Deeper parts of a location are pydantic's, such as the branch of a union.
     while len(path) > 2 or (len(path) == 2 and path[0] not in _SECTIONS):
         path.pop()
-    source = next(source for source in sources if source.says(path))
+    source = next(source for source in sources if source.has(path))
     name = ".".join(path)
     if name == "keeper.extra_accounts":
         inner = [part for part in wrong["loc"] if isinstance(part, str)][2:]

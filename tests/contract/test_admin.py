@@ -528,9 +528,9 @@ def test_call_without_the_right_is_refused_before_anything_is_sent(governed: Gov
 @pytest.mark.parametrize(
     ("texts", "why"),
     [
-        (["0x12"], "1 argument was given and it takes 2"),
-        (["0x12", "5"], "'0x12' is no address"),
-        (["0x" + "12" * 20, "five"], "'five' is no uint16"),
+        (["0x12"], "1 argument was given, and the function has 2 parameters"),
+        (["0x12", "5"], "'0x12' is not a valid address"),
+        (["0x" + "12" * 20, "five"], "'five' is not a valid uint16"),
         (["0x" + "12" * 20, "70000"], "70000"),
     ],
 )

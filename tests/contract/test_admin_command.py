@@ -54,13 +54,13 @@ def test_table_shows_roles_delays_and_what_is_scheduled(governed: Governed, cli:
     assert "2 d" in shown
     assert "0 s" in shown
     assert "not" not in shown.split(), "of those who need not wait"
-    assert "Nothing is scheduled." in shown
+    assert "No calls are scheduled." in shown
     assert governed.chain.block()["hash"] == before
 
     usdc = governed.market.deployment.listed("USDC").address
     removal = ("call", "--contract", "OracleHub", "--function", "removeSource", "--arg", usdc)
     assert "Scheduled as operation 0x" in cli(*removal, by="owner").out
-    assert "Scheduled before as operation" in cli(*removal, by="owner").out
+    assert "Already scheduled as operation" in cli(*removal, by="owner").out
     shown = " ".join(cli().out.split())
     assert "OracleHub.removeSource(" in shown
     assert governed["owner"].address in shown
@@ -102,7 +102,7 @@ def test_scheduled_change_of_a_vault_is_told_by_its_name_in_percent_and_in_days(
     call = ("call", "--contract", vault, "--function", "setTargets")
     message = cli(*call, "--arg", json.dumps(weights), "--arg", 10 * DAY, by="curator").out
     assert "(unix seconds)" not in message
-    assert " UTC on, unless it is cancelled" in " ".join(message.split())
+    assert " UTC, unless it is cancelled" in " ".join(message.split())
 
     (operation,) = cli("show", "--json").json["operations"]
 
@@ -165,7 +165,7 @@ def test_keeper_is_revoked_and_another_appointed(governed: Governed, cli: Cli) -
     (holder,) = [h for h in governed.permissions().held(Role.KEEPER) if h.contract is None]
     assert (holder.account, holder.delay_seconds) == (new, 0)
     assert holder.since == governed.chain.now() + DELAY
-    assert f"from {utc(holder.since)} on" in " ".join(cli().out.split())
+    assert f"from {utc(holder.since)}" in " ".join(cli().out.split())
 
 
 def test_admin_is_handed_over_by_command(governed: Governed, cli: Cli) -> None:
@@ -176,7 +176,7 @@ def test_admin_is_handed_over_by_command(governed: Governed, cli: Cli) -> None:
     assert f"{old} is the only admin" in cli(*dismissal, by="admin").sentence
     governed.wait(DELAY)
     reported = cli("hand-over", "--to", new, by="admin").out
-    assert f"{new} becomes the only admin when it calls: rebalancer admin {' '.join(dismissal)}" in (
+    assert f"{new} becomes the only admin when it runs: rebalancer admin {' '.join(dismissal)}" in (
         " ".join(reported.split())
     )
     (holder,) = [h for h in governed.permissions().held(Role.ADMIN) if h.account == new]
@@ -200,9 +200,9 @@ def test_what_cannot_be_meant_is_one_sentence(governed: Governed, cli: Cli) -> N
     unknown = ("call", "--contract", "OracleHub", "--function", "setPrice")
     assert "OracleHub has no function setPrice: check the name" in cli(*unknown, by="owner").sentence
     few = ("call", "--contract", "OracleHub", "--function", "removeFeed")
-    assert "0 arguments were given and it takes 1" in cli(*few, by="owner").sentence
+    assert "0 arguments were given, and the function has 1 parameter" in cli(*few, by="owner").sentence
     nowhere = cli("call", "--contract", "Oracle", "--function", "removeFeed", by="owner")
-    assert "'Oracle' is neither a contract of the addresses file nor an address" in nowhere.err
+    assert "'Oracle' is neither the name of a contract in the addresses file nor an address" in nowhere.err
     assert "Missing option '--to'" in cli("hand-over", by="admin").err
     assert governed.chain.block()["hash"] == before
 
@@ -223,12 +223,14 @@ def test_doctor_warns_of_an_admin_who_waits_less_than_the_owner(governed: Govern
     def admins() -> list[str]:
         return [found.sentence for found in diagnose(settings) if found.check == "admins"]
 
-    assert admins() == ["Admins wait at least as long as owner and curator."]
+    assert admins() == ["The delay of each admin is at least that of owner and curator."]
     hasty = (Role.ADMIN.value, governed["newcomer"].address, DELAY - 1)
     governed.schedule("admin", governed.manager, "grantRole", *hasty)
     governed.wait(DELAY)
     governed["admin"].transact(governed.manager, "grantRole", *hasty)
 
     (sentence,) = admins()
-    assert sentence.startswith(f"The admin {hasty[1]} waits 1 d 23 h 59 min, less than the owner")
-    assert sentence.endswith("whose delay so protects nobody.")
+    assert sentence.startswith(
+        f"The admin {hasty[1]} has a delay of 1 d 23 h 59 min, which is shorter than the owner's"
+    )
+    assert sentence.endswith("so that delay protects nobody.")

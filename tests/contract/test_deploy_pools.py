@@ -119,7 +119,7 @@ def test_deploy_over_what_is_no_pool_says_which_and_why(
     for named, pool_name, why in (
         (f'"{token}"', token, "does not belong to a known venue"),
         (f'"{Actor.KEEPER.address}"', Actor.KEEPER.address, "does not belong to a known venue"),
-        (f'{{ address = "{v3}", fee_bps = 30 }}', v3, "tells its fee itself"),
+        (f'{{ address = "{v3}", fee_bps = 30 }}', v3, "report their fee, so omit fee_bps"),
         (f'{{ manager = "{pool.manager}", id = "{unknown}" }}', unknown, "does not know"),
         (f'{{ manager = "{v3}", id = "{pool.pool_id}" }}', pool.pool_id, "does not know"),
         (f'{{ manager = "{around.manager}", id = "{around.pool_id}" }}', around.pool_id, "wrap"),

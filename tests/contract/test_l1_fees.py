@@ -463,7 +463,7 @@ def test_preview_shows_what_data_costs(environment: DevEnvironment) -> None:
             op_stack(environment.chain, is_out_of_order=case == "refused")
         l1_fees._KNOWN.clear()
         with pytest.raises(Enough):
-            actions.withdraw_in_kind(wallet, environment.vault, shares // 2, ask=ask)
+            actions.withdraw_in_kind(wallet, environment.vault, shares // 2, confirm=ask)
     plain, charged, unknown = shown
 
     assert plain.rollup_wei == 0

@@ -114,7 +114,7 @@ def test_the_command_shows_the_day_draws_it_and_ends_with_1_where_it_differs(day
     picture = tmp_path / "day.png"
     same = CliRunner().invoke(root, ["replay", str(day), "--picture", str(picture)])
     assert same.exit_code == 0, same.output
-    assert "4 ticks, 8 decisions made again: all as recorded" in same.output
+    assert "4 ticks, 8 decisions repeated: all equal the record" in same.output
     assert same.output.count(Reason.REBALANCED.value) == 3
     assert same.output.count(Reason.NOT_YET.value) == 1, "the other vault has traded first"
     assert picture.stat().st_size > 10_000
@@ -326,7 +326,7 @@ def test_a_damaged_record_is_shown_up_to_the_damage(day: Path, capsys: pytest.Ca
 
     shown, reported = run(capsys, "replay", day), run(capsys, "replay", day, "--json")
 
-    assert "2 ticks, 4 decisions made again: all as recorded." in shown.out
+    assert "2 ticks, 4 decisions repeated: all equal the record." in shown.out
     assert f"The record {day} is invalid from line 3 on" in shown.sentence
     assert (shown.code, reported.code) == (1, 1)
     assert (reported.json["ticks"], reported.json["ends_at_line"]) == ("2", "3")

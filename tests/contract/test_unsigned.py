@@ -215,7 +215,7 @@ def vault(house: House, ask: Callable[..., Written]) -> BoundContract:
     written = ask("vault", "create", "--spec", "vault.toml")
     (note,) = written.raw["notes"]
     house.safe.execute(written.now)
-    return contract_at(house.chain.rpc, "BasketVault", note.split()[5].rstrip(":"))
+    return contract_at(house.chain.rpc, "BasketVault", note.split()[5].rstrip(";"))
 
 
 def functions(batch: Any) -> list[str]:
@@ -285,7 +285,7 @@ def test_a_safe_collects_its_claims_and_leaves_out_what_cannot_be_paid(
     written = ask("vault", "claim", "--vault", vault.address)
 
     (note,) = written.raw["notes"]
-    assert note.startswith("A claim is left out, as it would be refused now: ")
+    assert note.startswith("A claim is omitted because it would revert now: ")
     house.safe.execute(written.now)
     assert house.balance(usdc.address) > before
     assert house.read(vault, "claimable", house.safe.address, usdc.address) == 0
@@ -449,7 +449,7 @@ def test_what_a_contract_account_cannot_do_says_what_to_do_instead(house: House,
     assert "cannot send the deployment of contracts: deploy with an account that has" in (deployed.sentence)
     assert deployed.code == 16
     for command in (("tx", "cancel", "--id", 1), ("tx", "clear")):
-        assert "only the keeper's key can take its nonce" in cli(*command, *where).sentence
+        assert "only the keeper's key can use its nonces" in cli(*command, *where).sentence
     assert not Path("no.json").exists()
 
 
@@ -458,9 +458,9 @@ def test_options_that_do_not_fit_and_files_that_are_there(house: House, cli: Cli
     where = ("--unsigned", "there.json", "--from", house.safe.address)
     assert "--unsigned needs --from" in cli(*CHANGE, "--unsigned", "a.json").err
     assert "--from needs --unsigned" in cli(*CHANGE, *where[2:]).err
-    assert "leave out --account" in (cli(*CHANGE, "--unsigned", "a.json", *where[2:], "--account", 0).err)
+    assert "omit --account" in (cli(*CHANGE, "--unsigned", "a.json", *where[2:], "--account", 0).err)
     ran = cli(*CHANGE, *where)
-    assert "there.now.safe.json cannot be written (it is there" in ran.sentence
+    assert "there.now.safe.json cannot be written (the file exists" in ran.sentence
     assert (ran.code, Path("there.now.safe.json").read_text()) == (26, "mine")
 
 
@@ -487,7 +487,7 @@ def test_a_node_that_cannot_try_calls_in_a_row_has_them_written_all_the_same(
     outcomes = [call["outcome"] for call in written.raw["now"]["calls"]]
     assert outcomes == ["succeeds"] + ["not tried: the node cannot"] * 4
     house.safe.execute(written.now)
-    vault = contract_at(house.chain.rpc, "BasketVault", written.raw["notes"][0].split()[5].rstrip(":"))
+    vault = contract_at(house.chain.rpc, "BasketVault", written.raw["notes"][0].split()[5].rstrip(";"))
 
     house.safe.execute(ask("vault", "deposit", "--vault", vault.address, "--shares", "5").now)
     accepted = ask(*CHANGE)

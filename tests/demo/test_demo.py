@@ -49,7 +49,7 @@ def test_demo_on_a_synthetic_market_rebalances_and_lets_everybody_out(tmp_path: 
         "through the zap",
         "Rebalanced 1",
         "Withdrew",
-        "What the run did",
+        "Results of the run",
     ):
         assert words in shown
 

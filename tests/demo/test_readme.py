@@ -32,7 +32,7 @@ def test_make_demo_does_its_whole_job(repo_root: Path, tmp_path: Path) -> None:
     ran = make(repo_root, "demo", f"ARGS=--out {tmp_path}")
 
     assert ran.returncode == 0, ran.stderr
-    assert "What the run did" in ran.stdout
+    assert "Results of the run" in ran.stdout
     assert {"chart.png", "chart.svg", "record.jsonl", "keeper.log"} <= {path.name for path in tmp_path.iterdir()}
 
 

@@ -126,7 +126,7 @@ def test_addresses_of_another_chain(environment: DevEnvironment, cli: Cli, tmp_p
     other = tmp_path / "other.json"
     Deployment(1).save(other)
     ran = cli("--deployment", other, "vault", "status")
-    assert (ran.code, "it is of chain 1, and the settings say 31337" in ran.sentence) == (10, True)
+    assert (ran.code, "it is for chain 1, and the settings select chain 31337" in ran.sentence) == (10, True)
 
 
 def test_addresses_file_missing_or_without_a_system(environment: DevEnvironment, cli: Cli, tmp_path: Path) -> None:
@@ -209,8 +209,8 @@ def test_what_stands_where_a_vault_should_be_is_named(
 
 def test_deployment_without_a_file_of_the_chain(cli: Cli, unchanged: None) -> None:
     ran = cli("--deployment", "none.json", "deploy", *OWNER)
-    assert "--chain: name the TOML file of this chain's tokens, pools and price" in ran.sentence
-    assert "there is no addresses file at none.json to take them from" in ran.sentence
+    assert "--chain: give a TOML file with this chain's tokens, pools and price" in ran.sentence
+    assert "there is no addresses file at none.json to read them from" in ran.sentence
     assert ran.code == 17
 
 
@@ -232,7 +232,7 @@ def test_deployment_without_a_file_of_the_chain(cli: Cli, unchanged: None) -> No
             "must be above 0: give a larger amount",
         ),
         (("deposit", "--token", "DAI", "--amount", "1"), 10, "The token DAI is not in the address"),
-        (("deposit", "--token", "USDC", "--amount", "1.2345678"), 16, "the token only 6"),
+        (("deposit", "--token", "USDC", "--amount", "1.2345678"), 16, "and at most 6 are possible"),
         (("deposit", "--token", "USDC", "--amount", "1000.000001"), 16, "send it 0.000001 more"),
         (("deposit", "--token", "ETH", "--amount", "20000"), 10, "holds 10000 ether"),
         (("deposit", "--token", "USDC", "--amount", "0.0001"), 13, "deposit more"),
@@ -243,7 +243,7 @@ def test_deployment_without_a_file_of_the_chain(cli: Cli, unchanged: None) -> No
         (("claim",), 16, "has no claim on any token: check the holder"),
         (("claim", "--token", "USDC"), 16, "has no claim on USDC: check the holder"),
         (("claim", "--token", "USDC", "--amount", "0"), 16, "USDC to collect must be above 0"),
-        (("claim", "--token", "USDC", "--amount", "0.0000001"), 16, "the token only 6"),
+        (("claim", "--token", "USDC", "--amount", "0.0000001"), 16, "and at most 6 are possible"),
         (("claim", "--token", "DAI"), 10, "The token DAI is not in the address"),
         (("claim", "--token", "USDC", "--holder", OWNER_ADDRESS), 16, "has no claim on USDC"),
         (
@@ -251,7 +251,7 @@ def test_deployment_without_a_file_of_the_chain(cli: Cli, unchanged: None) -> No
             16,
             f"can only have it paid to {OWNER_ADDRESS}: omit --receiver",
         ),
-        (("sync", "--token", "USDC"), 10, "the vault has all that it owes"),
+        (("sync", "--token", "USDC"), 10, "the vault holds all that it owes"),
         (("deposit", "--token", "USDC", "--amount", "0.0001"), 13, "is too small to buy one unit"),
     ],
 )
@@ -282,7 +282,7 @@ def test_deposit_without_an_allowance_says_what_to_approve(environment: DevEnvir
     requested = vault.call("previewMintInKind", E18)[1]
     assert caught.value.error == "ERC20InsufficientAllowance"
     assert (caught.value.values["allowance"], caught.value.values["needed"]) == (0, requested)
-    assert "approve at least what is needed" in sentence(caught.value)
+    assert "approve at least the needed amount" in sentence(caught.value)
     assert environment.chain.block()["hash"] == before
 
 
@@ -293,9 +293,9 @@ def test_deposit_without_an_allowance_says_what_to_approve(environment: DevEnvir
     ("options", "code", "message"),
     [
         ((), 2, "Give at least one of --band, --relative and --min-trade"),
-        (("--band", "WETH=1.5%"), 16, "basis points are a whole number, such as 150 for 1.5 %"),
-        (("--band", "WETH=12.5"), 16, "basis points are a whole number, such as 150 for 1.5 %"),
-        (("--relative", "WETH=x"), 16, "basis points are a whole number"),
+        (("--band", "WETH=1.5%"), 16, "give basis points as a whole number, such as 150 for 1.5 %"),
+        (("--band", "WETH=12.5"), 16, "give basis points as a whole number, such as 150 for 1.5 %"),
+        (("--relative", "WETH=x"), 16, "give basis points as a whole number"),
         (("--band", "WETH=1"), 16, "The band of WETH is 1 bps: give one from 3 to 5000 bps"),
         (("--band", "DOGE=100"), 10, "DOGE"),
     ],
@@ -314,7 +314,7 @@ def test_bands_that_cannot_be(cli: Cli, unchanged: None, options: tuple[str, ...
         ("50% 50%", CURATOR, 16, "There are 2 targets: give 3"),
         ("50% 30% 20%", DEPOSITOR, 16, "may not call setTargets"),
         ("50% 30% twenty", CURATOR, 16, "'twenty' is not an amount"),
-        ("50 30 20", CURATOR, 16, "'50' is not an amount: a weight is at most 1, such as"),
+        ("50 30 20", CURATOR, 16, "'50' is not an amount: give a weight of at most 1, such as"),
     ],
 )
 def test_targets_that_cannot_be(
@@ -357,7 +357,7 @@ ASSET = '[[assets]]\ntoken = "WETH"\ntarget = "0"\nband_bps = 150\nseed = "0"\n'
         ("max_slippage_bps = 120", "max_slippage_bps = 301", 10, "SlippageOutOfRange("),
         ("slippage_ramp_seconds = 3600", "slippage_ramp_seconds = 0", 10, "RampOutOfRange("),
         ("loss_period_seconds = 86400", "loss_period_seconds = 3599", 10, "PeriodOutOfRange("),
-        ("loss_budget_bps = 50", "loss_budget_bps = 23", 10, "raise this budget to what is needed"),
+        ("loss_budget_bps = 50", "loss_budget_bps = 23", 10, "raise this budget to the needed value"),
         (
             *("turnover_budget_bps = 3000", "turnover_budget_bps = 1999", 10),
             "BudgetBelowProgress(field=turnoverBudgetBps, budgetBps=1999, neededBps=2000)",
@@ -428,12 +428,12 @@ def test_price_that_is_none(
     spoil(environment, answer)
     before = environment.chain.block()["hash"]
 
-    deployed = cli("deploy", "--anew", *OWNER)
+    deployed = cli("deploy", "--redeploy", *OWNER)
     assert why in deployed.sentence
     assert deployed.code == 16
     created = cli("vault", "create", "--spec", spec(), *OWNER)
     assert "UnpricedAsset(" in created.sentence
-    assert "set a sound feed for this token" in created.sentence
+    assert "set a working feed for this token" in created.sentence
     status = cli("vault", "status", "--json").json
     assert status["reason"] == "OracleFault"
     weth = status["assets"][0]
@@ -442,7 +442,7 @@ def test_price_that_is_none(
     assert [status[name] for name in ("total_e18", "share_price_e18", "drift_bps")] == [None] * 3
     assert status["unknown"].startswith("no sound price for WETH (its ")
     shown = " ".join(cli("vault", "status").out.split())
-    assert f"worth unknown: {status['unknown']}" in shown
+    assert f"value unknown: {status['unknown']}" in shown
     assert "$0.00" not in shown
     assert environment.deployment.listed("WETH").address not in shown
     assert "WETH" in cli("plan", *KEEPER).out
@@ -551,8 +551,8 @@ def test_vault_on_a_full_disk_is_never_begun(
     ("blocked", "code", "message"),
     [
         ("file/new.json", 26, "cannot be written (File exists)"),
-        ("/dev/null", 16, "/dev/null is not overwritten because it is no addresses file"),
-        ("mainnet.json", 16, "it is of chain 1, not 31337: name another file with --deployment"),
+        ("/dev/null", 16, "/dev/null is not overwritten because it is not an addresses file"),
+        ("mainnet.json", 16, "it is for chain 1, not 31337: name another file with --deployment"),
     ],
 )
 def test_deployment_to_a_path_that_is_no_place_for_it_is_never_begun(
@@ -594,7 +594,7 @@ def test_addresses_that_cannot_be_saved_after_all_are_printed(
     monkeypatch.setattr(Deployment, "save", fills_up)
     deployed = cli("--deployment", "new.json", "deploy", "--chain", chain, *OWNER)
     assert deployed.code == 26
-    assert "standard output has what the file must hold; save it there" in deployed.sentence
+    assert "save the content printed on standard output to this file" in deployed.sentence
     saved.write_text(deployed.out)
     begun = Deployment.load(saved).unfinished
     assert begun is not None
@@ -709,8 +709,8 @@ def test_minimum_trade_that_no_band_releases_is_said_beforehand(
     assert "WETH is never traded." in made.err
     assert (fits.code, "Warning" in fits.err) == (0, False)
     assert ran.json["in_force"] is True
-    assert ran.err.startswith("Warning: The minimum trade of WETH, 50.000000, is more than the 2.5")
-    assert "is not traded before its weight is 2001 bps off" in ran.err
+    assert ran.err.startswith("Warning: The minimum trade of WETH, 50.000000, is more than 2.5")
+    assert "is not traded until its drift is 2001 bps" in ran.err
     assert "The minimum trade of WETH, 50.000000" in " ".join(seen.out.split())
 
 
@@ -749,7 +749,7 @@ def test_calendar_fees_and_what_is_left_out_are_shown_by_status(environment: Dev
 
     assert "CalendarDue: the calendar asks for a rebalance" in shown
     assert "USDC │ 100,000 │ excluded │" in shown.replace("┃", "│")
-    assert "0.50 % a year, 10.00 % of gains, 0.05 % on entry, 0.10 % on exit" in shown
+    assert "0.50 % per year, 10.00 % of gains, 0.05 % on entry, 0.10 % on exit" in shown
     assert list(reported["fees"].values()) == ["50", "1000", "5", "10"]
     assert [asset["excluded"] for asset in reported["assets"]] == [False, False, True]
     assert (reported["due_since"], reported["opens_at"]) == ("0", "0"), "nobody has told the vault"
@@ -768,26 +768,26 @@ def test_losses_and_claims_are_shown_and_mended(environment: DevEnvironment, cli
     depositor = Actor.DEPOSITOR.address
     assert cli("vault", "deposit", "--shares", "100", *DEPOSITOR).code == 0
     environment.chain.transact(usdc, "blacklist", depositor)
-    assert "could not be sent" in cli("vault", "withdraw", "--all", *DEPOSITOR).out
-    assert "are owed to who redeemed" in cli("vault", "status").out
+    assert "could not be transferred" in cli("vault", "withdraw", "--all", *DEPOSITOR).out
+    assert "is owed to former holders" in cli("vault", "status").out
     refused = cli("vault", "claim", "--token", "USDC", *DEPOSITOR)
-    assert "the token still cannot be sent; try again later or to another receiver" in refused.sentence
+    assert "the token still cannot be transferred; try again later, or name another receiver" in refused.sentence
     balance = usdc.call("balanceOf", environment.vault)
     environment.chain.set_token_balance(usdc.address, environment.vault, balance // 2)
     shown = " ".join(cli("vault", "status").out.split())
-    assert "USDC are missing: `rebalancer vault sync` writes the loss down." in shown
+    assert "USDC is missing from the vault: record the loss with `rebalancer vault sync`." in shown
     assert "LossNotWrittenDown: " in shown
     ran = cli("vault", "deposit", "--shares", "1", *OWNER)
-    assert "write the loss down first (`rebalancer vault sync`)" in ran.sentence
+    assert "record the loss first (`rebalancer vault sync`)" in ran.sentence
 
     ran = cli("vault", "sync", "--token", "USDC", *KEEPER)
 
-    assert "It may not be bought now, and trading is paused." in " ".join(ran.out.split())
+    assert "Purchases of it are blocked, and trading is paused." in " ".join(ran.out.split())
     reported = cli("vault", "status", "--json").json
     assert [asset["barred"] for asset in reported["assets"]] == [False, False, True]
     assert [asset["missing_raw"] for asset in reported["assets"]] == ["0", "0", "0"]
     shown = " ".join(cli("vault", "status").out.split())
-    assert "USDC lost balance and may not be bought until the owner allows it." in shown
+    assert "USDC lost balance: purchases are blocked until the owner calls allowPurchases." in shown
     environment.chain.transact(usdc, "unBlacklist", depositor)
     claim = ("vault", "claim", "--token", "USDC")
     part = cli(*claim, "--amount", "0.5", "--receiver", OWNER_ADDRESS, *DEPOSITOR)
@@ -798,7 +798,7 @@ def test_losses_and_claims_are_shown_and_mended(environment: DevEnvironment, cli
     assert rest["receiver"] == depositor.lower()
     call = ("admin", "call", "--contract", environment.vault, "--function")
     assert "Done." in cli(*call, "allowPurchases", "--arg", "2", *OWNER).out
-    assert "may be bought already" in cli(*call, "allowPurchases", "--arg", "2", *OWNER).sentence
+    assert "purchases of the asset are already allowed" in cli(*call, "allowPurchases", "--arg", "2", *OWNER).sentence
     assert "Done." in cli(*call, "resumeRebalance", *OWNER).out
     assert cli("vault", "status", "--json").json["reason"] == "BandBroken"
 
@@ -821,8 +821,10 @@ def test_right_input_is_told_to_people_too(cli: Cli, pockets: None, tmp_path: Pa
     planned = cli("plan", "--picture", picture, *KEEPER).out
     for message in ("DryRun", "Trades", "Route", "pool fees", "price impact", "gas"):
         assert message in planned
-    assert "What the vault will find" in planned
-    assert "short of the best there could be" in " ".join(planned.split())
+    assert "Checks of the vault" in planned
+    assert "The best possible plan over the pools that are worth their gas is better by at most" in " ".join(
+        planned.split()
+    )
     assert picture.read_text(encoding="utf-8").lstrip().startswith("<?xml")
     ran = cli("keeper", "run", "--once", *KEEPER)
     assert "event=decided" in ran.err
@@ -912,7 +914,7 @@ def test_node_killed_in_mid_tick_ends_the_command_with_a_sentence(
         *("keeper", "run", "--poll-seconds", "0.01", *KEEPER),
     )
     assert ran.code == 22
-    assert ran.err.splitlines()[-1].startswith("error: The keeper stopped after 3 failed ticks")
+    assert ran.err.splitlines()[-1].startswith("error: The keeper stopped after 3 consecutive failed ticks")
     assert ran.err.count("event=tick_failed") == 3
     with Outbox(tmp_path / ".rebalancer" / "outbox.sqlite") as outbox:
         assert outbox.attempts(31337) == []
@@ -950,11 +952,11 @@ def test_a_dry_run_shows_what_a_deposit_would_do_and_sends_nothing(
     reported = cli(*paid, "--json").json
 
     usdc, zap = environment.deployment.listed("USDC").address, environment.system.zap
-    assert "gives 498." in shown
+    assert "pays 498." in shown
     assert "at most 500 USDC" in shown
     assert "known once" not in shown, "the node tells what the zap takes after the approval"
-    assert f"approval first 500 USDC to {zap} (" in shown
-    assert "swaps cost $" in shown
+    assert f"approval 500 USDC to {zap} (" in shown
+    assert "cost of swaps $" in shown
     assert reported["at_most_raw"] == {usdc: "500000000"}
     (approval,) = reported["approvals"]
     assert (approval["token"], approval["spender"], approval["amount_raw"]) == (
@@ -1047,14 +1049,14 @@ def test_money_moves_on_a_real_chain_only_after_a_yes(
     before = environment.chain.block()["hash"]
 
     ran = cli(*deposit)
-    assert (ran.code, "say --yes, or answer at a terminal" in ran.err) == (2, True)
+    assert (ran.code, "add --yes, or run this in a terminal" in ran.err) == (2, True)
     assert cli(*deposit, "--dry-run").code == 0
     for answer in ("n\n", ""):
         stdin = io.StringIO(answer)
         monkeypatch.setattr(stdin, "isatty", lambda: True)
         monkeypatch.setattr("sys.stdin", stdin)
         ran = cli(*deposit)
-        assert (ran.code, "Send it?" in ran.err, "Aborted!" in ran.err) == (1, True, True)
+        assert (ran.code, "Send the transactions?" in ran.err, "Aborted!" in ran.err) == (1, True, True)
     assert environment.chain.block()["hash"] == before
 
     sent = cli(*deposit, "--yes")
@@ -1107,7 +1109,7 @@ def test_a_deposit_that_is_interrupted_names_the_transaction_and_what_may_still_
     what, transaction_hash = list(sent.items())[-1]
     assert notes[0] == f"It may still be mined: {what}, transaction {transaction_hash}."
     assert len(notes) == 4
-    assert all(f"{environment.vault} may still take " in note for note in notes[1:])
+    assert all(f"{environment.vault} still has an allowance of " in note for note in notes[1:])
     assert "USDC" in notes[3]
 
 
@@ -1130,18 +1132,18 @@ def test_position_shows_shares_content_worth_and_claims(environment: DevEnvironm
     assert (reported["shares"], reported["holder"]) == (str(60 * E18), depositor)
     assert int(reported["part_e18"]) == 60 * E18 * E18 // int(reported["supply"])
     assert abs(int(reported["worth_e18"]) - 60 * E18) < E18 // 10
-    assert "shares 60, 0.0120 % of all" in shown
-    assert "USDC, worth $" in shown
+    assert "shares 60, 0.0120 % of the supply" in shown
+    assert "USDC, value $" in shown
     assert "`rebalancer vault claim` collects them" in shown
 
     refused = cli("vault", "claim", *DEPOSITOR)
-    assert "the token still cannot be sent" in refused.sentence
+    assert "the token still cannot be transferred" in refused.sentence
     environment.chain.transact(usdc, "unBlacklist", depositor)
     (collected,) = cli("vault", "claim", "--json", *DEPOSITOR).json
     assert int(collected["amount_raw"]) == owed
     spoil(environment, None)
     assert cli("vault", "position", "--json", *DEPOSITOR).json["worth_e18"] is None
-    assert "worth unknown" in " ".join(cli("vault", "position", *DEPOSITOR).out.split())
+    assert "value unknown" in " ".join(cli("vault", "position", *DEPOSITOR).out.split())
 
 
 # Narrow terminals

@@ -184,10 +184,10 @@ def test_devnet_on_a_port_in_use_says_so(
 @pytest.mark.parametrize(
     ("content", "why"),
     [
-        (Deployment(1), "it is of chain 1, not 31337"),
-        (Deployment(31337), "no devnet made it"),
-        ("{}", "it is no addresses file (it lacks 'chain_id')"),
-        ("my notes", "it is no addresses file (it is not JSON)"),
+        (Deployment(1), "it is for chain 1, not 31337"),
+        (Deployment(31337), "no devnet wrote it"),
+        ("{}", "it is not an addresses file (it lacks 'chain_id')"),
+        ("my notes", "it is not an addresses file (it is not JSON)"),
     ],
     ids=["another chain's", "a deployment's", "another program's", "notes"],
 )
@@ -227,7 +227,7 @@ def test_devnet_outlives_a_token_that_is_paused(environment: DevEnvironment) -> 
     steps.step(up, environment.chain.now() + 60)
 
     assert pool_states(environment.market) != before
-    assert reported.file.getvalue().count("No price or pool moves for now.") == 1  # type: ignore[attr-defined]
+    assert reported.file.getvalue().count("The market step failed; prices and pools do not change.") == 1  # type: ignore[attr-defined]
 
 
 def test_devnet_writes_over_what_a_devnet_wrote(tmp_path: Path) -> None:

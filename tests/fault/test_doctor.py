@@ -167,7 +167,7 @@ def test_wrong_chain_is_found(settings: Settings) -> None:
     found = wrong(changed(settings, chain_id=10))
     assert set(found) == {"chain", "deployment", "keystore"}
     assert "serves chain 31337, not chain 10" in found["chain"].sentence
-    assert "it is of chain 31337, not 10" in found["deployment"].sentence
+    assert "it is for chain 31337, not 10" in found["deployment"].sentence
 
 
 def test_node_that_lags_is_found(settings: Settings) -> None:
@@ -194,7 +194,7 @@ def test_contract_without_code_is_found(settings: Settings, environment: DevEnvi
     environment.chain.set_code(environment.system.lens, b"")
     found = wrong(settings)
     assert list(found) == ["contracts"]
-    assert f"No VaultLens is at {environment.system.lens}" in found["contracts"].sentence
+    assert f"There is no VaultLens at {environment.system.lens}" in found["contracts"].sentence
 
 
 @pytest.mark.parametrize(
@@ -249,7 +249,7 @@ def test_excluded_asset_needs_no_price(settings: Settings, environment: DevEnvir
         environment.deployment.listed("WETH").address,
     )
     assert wrong(settings) == {}
-    assert f"WETH is excluded from {environment.vault}: it needs no price." in [
+    assert f"WETH is excluded from {environment.vault} and needs no price." in [
         finding.sentence for finding in diagnose(settings)
     ]
 
@@ -262,7 +262,7 @@ def test_address_that_is_no_vault_is_found(settings: Settings, environment: DevE
 
 def test_no_vault_at_all_is_found(settings: Settings, environment: DevEnvironment) -> None:
     replace(environment.deployment, vaults=()).save(settings.deployment)
-    assert wrong(settings)["vaults"].sentence == "No vault is named."
+    assert wrong(settings)["vaults"].sentence == "No vault is known."
 
 
 def test_paused_vault_is_found(settings: Settings, environment: DevEnvironment) -> None:
@@ -277,7 +277,7 @@ def test_stale_feed_is_found(settings: Settings, environment: DevEnvironment) ->
     environment.chain.mine(at=environment.chain.now() + 3 * 86_400)
     findings = [finding for finding in diagnose(settings) if not finding.ok]
     assert [finding.sentence for finding in findings] == [
-        f"The price of {symbol} is unsound (Stale): its answer is older than its heartbeat."
+        f"The price of {symbol} is not sound (Stale): its answer is older than its heartbeat."
         for symbol in ("WETH", "WBTC", "USDC")
     ]
 
@@ -288,7 +288,7 @@ def test_removed_feed_is_found(settings: Settings, environment: DevEnvironment) 
     environment.wallet(Actor.GUARDIAN).transact(hub, "removeFeed", token)
     found = wrong(settings)
     assert list(found) == ["feeds"]
-    assert found["feeds"].sentence == "The price of WBTC is unsound (NoFeed): no feed is set for it."
+    assert found["feeds"].sentence == "The price of WBTC is not sound (NoFeed): no feed is set for it."
     assert "set a feed" in found["feeds"].remedy
 
 
@@ -297,7 +297,7 @@ def test_account_without_the_role_is_found_where_the_vault_never_opens(
 ) -> None:
     assert wrong(changed(settings, keeper={"devnet_account": 9})) == {}
     reported = [one.sentence for one in diagnose(changed(settings, keeper={"devnet_account": 9}))]
-    assert any("and may rebalance it 1 h after it became due." in sentence for sentence in reported)
+    assert any("and may rebalance it 1 h after it is due." in sentence for sentence in reported)
     vault = contract_at(environment.chain.rpc, "BasketVault", environment.vault)
     closed = astuple(replace(DEMO_POLICY, open_after_seconds=0))
     environment.wallet(Actor.OWNER).transact(vault, "setPolicy", closed)
@@ -313,8 +313,8 @@ def test_feed_that_left_the_market_is_found(settings: Settings, environment: Dev
     found = wrong(settings)
     assert list(found) == ["feeds"]
     assert found["feeds"].sentence == (
-        f"The feed {feed.address} of WETH is not what it is taken for: the feed price is 1,700 USD; the listed pools "
-        "and the other feeds imply 1,800 USD."
+        f"The feed {feed.address} of WETH looks wrong: the feed price is 1,700 USD; the listed pools and the other feeds "
+        "imply 1,800 USD."
     )
 
 
@@ -326,7 +326,7 @@ def test_feed_of_another_token_is_found(settings: Settings, environment: DevEnvi
     set_feed(environment.wallet(Actor.OWNER), environment.system.oracle, weth, spec)
     found = wrong(settings)
     assert list(found) == ["feeds"]
-    assert "it calls itself 'BTC / USD', not WETH / USD" in found["feeds"].sentence
+    assert "its description is 'BTC / USD', not WETH / USD" in found["feeds"].sentence
 
 
 class Refusing(Rpc):
@@ -358,7 +358,7 @@ def test_admins_are_looked_up_from_the_block_of_the_deployment_on(
     monkeypatch.setattr("rebalancer.operations.doctor.Rpc", Refusing)
     reported = [one for one in diagnose(settings) if one.check == "admins"]
     assert [(one.ok, one.sentence) for one in reported] == [
-        (True, "Admins wait at least as long as owner and curator.")
+        (True, "The delay of each admin is at least that of owner and curator.")
     ]
 
 
@@ -372,7 +372,7 @@ def test_admins_that_could_not_be_looked_up_are_no_pass(
     monkeypatch.setattr("rebalancer.operations.doctor.Rpc", Refusing)
     (found,) = [one for one in diagnose(settings) if one.check == "admins"]
     assert found.ok is None
-    assert "could not be checked: the endpoint refuses to search" in found.sentence
+    assert "could not be checked: the endpoint refuses the search" in found.sentence
     assert found.remedy
     monkeypatch.chdir(tmp_path)
     (tmp_path / "rebalancer.toml").write_text(
@@ -381,7 +381,7 @@ def test_admins_that_could_not_be_looked_up_are_no_pass(
     )
     shown = run(capsys, "doctor")
     assert shown.code == 1
-    assert "? admins  Who is admin" in shown.out
+    assert "? admins  The admins" in shown.out
     assert "✗" not in shown.out
 
 
@@ -428,7 +428,7 @@ def test_account_without_ether_is_found(settings: Settings, environment: DevEnvi
     environment.chain.set_balance(Actor.KEEPER.address, 10**9)
     found = wrong(settings)
     assert list(found) == ["ether"]
-    assert found["ether"].remedy.startswith("send it 0.")
+    assert found["ether"].remedy.startswith("send it at least 0.")
 
 
 def test_gas_above_the_cap_is_found(settings: Settings) -> None:
@@ -460,7 +460,7 @@ def test_keystore_whose_password_will_be_asked_for_is_judged_by_its_address(sett
     assert wrong(requested) == {}
     (sentence,) = [one.sentence for one in diagnose(requested) if one.check == "keystore"]
     assert Actor.KEEPER.address in sentence
-    assert "will be asked for" in sentence
+    assert "will prompt for its password" in sentence
 
 
 def test_password_that_is_wrong_or_open_to_others_is_found(settings: Settings, keystore: Path, tmp_path: Path) -> None:
@@ -493,7 +493,7 @@ def test_keystore_whose_password_is_quickly_guessed_is_found(
     found = wrong(changed(settings, keeper={"keystore": path}))
 
     assert list(found) == ["keystore"]
-    assert found["keystore"].sentence.endswith(f"quickly guessed by who has the file: {why}.")
+    assert found["keystore"].sentence.endswith(f"can be guessed quickly with the file: {why}.")
 
 
 def test_files_that_others_can_open_are_found_each_by_its_name(
@@ -539,11 +539,11 @@ def test_outbox_that_cannot_be_written_or_read_is_found(settings: Settings, tmp_
 def test_outbox_in_use_or_with_open_ends_is_told(settings: Settings) -> None:
     path = settings.keeper.outbox_file
     with Outbox(path) as outbox:
-        assert "in use by process" in diagnose(settings)[-1].sentence
+        assert "used by process" in diagnose(settings)[-1].sentence
         outbox.journal.plan(Intent(31337, STRANGER, 0, STRANGER, "0x", 1, "a test"), STRANGER)
     (finding,) = [finding for finding in diagnose(settings) if finding.check == "outbox"]
     assert finding.ok
-    assert finding.sentence.endswith("when the keeper starts: 1.")
+    assert finding.sentence.endswith("Unresolved transactions in it: 1.")
 
 
 class TagNode(Rpc):

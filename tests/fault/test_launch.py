@@ -124,7 +124,7 @@ def test_admin_that_is_a_contract_is_the_only_one_when_the_launch_ends(
         ("KEEPER", safe): 0,
         ("KEEPER", "KeeperGate"): 0,
     }
-    assert f"{safe} is the only admin" in ran.out
+    assert f"{safe} is now the only admin" in ran.out
     assert "accept" not in ran.out
 
 
@@ -150,7 +150,7 @@ def test_admin_that_is_nobody_is_refused_before_anything_is_sent(
         (112_000_000, "ETH / USD", "the feed price is 1.12 USD; the listed pools"),
         (112_000_000, "a feed", "the feed price is 1.12 USD; the listed pools"),
         (2_000 * 10**8, "ETH / BTC", "so it answers in BTC, not in USD"),
-        (2_000 * 10**8, "BTC / USD", "it calls itself 'BTC / USD', not WETH / USD"),
+        (2_000 * 10**8, "BTC / USD", "its description is 'BTC / USD', not WETH / USD"),
         (2_090 * 10**8, "ETH / USD", "the feed price is 2,090 USD; the listed pools"),
     ],
 )
@@ -197,7 +197,7 @@ def test_feed_that_nothing_confirms_is_refused(environment: DevEnvironment, depl
 
     ran = deploy()
 
-    assert "no listed pool confirms its price; say its description" in ran.sentence
+    assert "no listed pool confirms its price; give its description" in ran.sentence
 
 
 def test_owner_is_refused_the_same_feeds(
@@ -248,7 +248,7 @@ def test_owner_is_refused_the_same_feeds_behind_an_adapter(
 
     before = sent(environment)
     assert "for WETH, the feed price is 1.12 USD; the listed pools" in set_feed(wrong).sentence
-    assert "it calls itself 'BTC / USD', not WETH / USD" in set_feed(other).sentence
+    assert "its description is 'BTC / USD', not WETH / USD" in set_feed(other).sentence
     assert sent(environment) == before
     owner.transact(pauser, "setOraclePaused", True)
     assert "its issuer has paused its price" in set_feed(right).sentence
@@ -356,7 +356,7 @@ def test_file_that_is_lost_is_made_again_and_one_that_is_damaged_is_kept(
     file.write_text(whole[: len(whole) // 2])
     damaged = deploy()
     assert damaged.code == 16
-    assert "is not overwritten because it is no addresses file (it is not JSON)" in (damaged.sentence)
+    assert "is not overwritten because it is not an addresses file (it is not JSON)" in (damaged.sentence)
     file.unlink()
 
     other = deploy("--owner", Actor.CURATOR.address)
@@ -375,7 +375,7 @@ def test_second_system_is_at_other_addresses(environment: DevEnvironment, deploy
 
     Deployment.load(file).with_vault(environment.vault).save(file)
 
-    assert deploy("--anew").code == 0
+    assert deploy("--redeploy").code == 0
 
     assert Deployment.load(file).vaults == ()
     second = Deployment.load(file).contracts

@@ -196,7 +196,7 @@ def test_prices_say_in_words_what_is_wrong_and_the_doctor_says_it_of_a_vault(
     owner.transact(second, "push", 2_020 * 10**8)
 
     apart = cli("prices", "--token", "WETH").out
-    assert "its two sources differ by 100 bps and may by 50" in apart
+    assert "its two sources differ by 100 bps, and the limit is 50 bps" in apart
     owner.transact(second, "setFailing", True)
     silent = cli("prices", "--token", "WETH").out
     assert "its second source has a fault: its source does not answer" in " ".join(silent.split())
@@ -263,7 +263,7 @@ def test_feeds_through_adapters_go_from_the_file_to_the_chain(
     assert int(shown(rated)["second_e18"]) == 2_410 * E18
     assert "exchange_rate_feed $2,401.2000" in cli("prices", "--token", rated).out
     doctor = cli("doctor").out
-    assert "is not what it is taken for" not in " ".join(doctor.split())
+    assert "looks wrong" not in " ".join(doctor.split())
 
     owner = environment.wallet(Actor.OWNER)
     pauser = contract_at(environment.chain.rpc, "MockPauser", named_in(adapted_toml, "pausable_feed", "paused_by"))
@@ -279,8 +279,8 @@ def test_feeds_through_adapters_go_from_the_file_to_the_chain(
     [
         ('kind = "pausable_feed"', 'kind = "getter"', 17, "getter can only be a second source"),
         ('max_rate = "1.25"', 'max_rate = "1.1999"', 16, "its rate times 1e18 is 12000"),
-        ('description = "STETH / USD"\n', "", 16, "it calls itself 'STETH / USD', not wstETH"),
-        ("rate_decimals = 18", "rate_decimals = 28", 17, "28 is not from 0 to 27"),
+        ('description = "STETH / USD"\n', "", 16, "its description is 'STETH / USD', not wstETH"),
+        ("rate_decimals = 18", "rate_decimals = 28", 17, "28 is out of range: give a number from 0 to 27"),
         ('min_rate = "1.1"\n', "", 17, r"feeds\[8\].min_rate in .* it is missing"),
         ('"stEthPerToken()"\nrate', '"rate(uint256)"\nrate', 17, "is not a signature such as"),
         ("paused_by", "pausedby", 17, r"feeds\[7\].pausedby .*unknown key"),
@@ -330,21 +330,31 @@ def test_price_that_is_paused_is_refused_before_anything_is_sent(
             'kind = "feed"',
             'kind = "oracle"',
             17,
-            r"sources\[1\].kind in .*'oracle' is none of feed, ",
+            r"sources\[1\].kind in .*'oracle' is not one of feed, ",
         ),
-        ("max_divergence_bps = 50\n", "max_divergence_bps = 0\n", 17, "0 is not from 1 to 2000"),
-        ("max_divergence_bps = 200", "max_divergence_bps = 2001", 17, "2001 is not from 1 to 2000"),
+        (
+            "max_divergence_bps = 50\n",
+            "max_divergence_bps = 0\n",
+            17,
+            "0 is out of range: give a number from 1 to 2000",
+        ),
+        (
+            "max_divergence_bps = 200",
+            "max_divergence_bps = 2001",
+            17,
+            "2001 is out of range: give a number from 1 to 2000",
+        ),
         ("window_seconds = 1800", "window_seconds = 599", 17, r"sources\[2\].window_seconds .*599"),
         ("window_seconds = 1800\n", "", 17, r"sources\[2\].window_seconds in .* it is missing"),
         ('"stEthPerToken()"', '"stEthPerToken"', 17, "'stEthPerToken' is not a signature such as"),
-        ("decimals = 18\n", "decimals = 28\n", 17, "28 is not from 0 to 27"),
+        ("decimals = 18\n", "decimals = 28\n", 17, "28 is out of range: give a number from 0 to 27"),
         (
             "grace_seconds = 3600",
             "grace_seconds = 0",
             17,
-            "sequencer.grace_seconds .*0 is not from",
+            "sequencer.grace_seconds .*0 is out of range",
         ),
-        ('quote = "0xbB', 'quote = "0x00', 17, "are not those of its checksum"),
+        ('quote = "0xbB', 'quote = "0x00', 17, "do not match its checksum"),
         ('name = "BTC"\n', 'named = "BTC"\n', 17, r"feeds\[3\].named .* unknown key"),
         ("min_price = 10000", "min_price = 30001", 16, "outside 30001"),
         ("window_seconds = 1800", "window_seconds = 9000000", 16, "has no observations for the last 9000000 s"),
@@ -406,7 +416,7 @@ def test_token_named_twice_is_refused(cli: Cli, chain_toml: Path, section: str) 
 
     ran = deploy(cli, chain_toml)
 
-    assert "already; remove one" in ran.sentence
+    assert "remove one of them" in ran.sentence
     assert f"{section}[" in ran.sentence
 
 
@@ -449,16 +459,16 @@ def test_source_that_rests_on_what_the_feed_rests_on_is_refused(
     ran = deploy(cli, chain_toml)
 
     behind = of_weth if shared == "feed" else weth
-    assert f"it rests on {behind.lower()}, and so does the token's feed" in ran.sentence
+    assert f"it depends on {behind.lower()}, and so does the token's feed" in ran.sentence
     assert ran.code == 16
 
 
 def test_sequencer_that_is_down_is_refused(environment: DevEnvironment, cli: Cli, chain_toml: Path) -> None:
     uptime = contract_at(environment.chain.rpc, "MockAggregator", chain_toml.read_text().split('feed = "')[1][:42])
     environment.wallet(Actor.OWNER).transact(uptime, "push", 1)
-    assert "it says that the sequencer is down" in deploy(cli, chain_toml).sentence
+    assert "it reports that the sequencer is down" in deploy(cli, chain_toml).sentence
     environment.wallet(Actor.OWNER).transact(uptime, "push", 2_000 * 10**8)
-    assert "a sequencer's is 0 or 1" in deploy(cli, chain_toml).sentence
+    assert "an uptime feed answers 0 or 1" in deploy(cli, chain_toml).sentence
 
 
 def test_second_system_of_a_real_chain_needs_its_file_again(
@@ -468,7 +478,7 @@ def test_second_system_of_a_real_chain_needs_its_file_again(
     assert deploy(cli, chain_toml).code == 0
     before = environment.chain.block()["hash"]
 
-    ran = cli("deploy", "--anew", *OWNER)
+    ran = cli("deploy", "--redeploy", *OWNER)
 
-    assert "--chain: name the TOML file of this chain's price sources" in ran.sentence
+    assert "--chain: give the TOML file with this chain's price sources" in ran.sentence
     assert environment.chain.block()["hash"] == before

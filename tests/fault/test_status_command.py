@@ -83,7 +83,7 @@ def test_no_keeper_is_said_in_one_sentence(capsys: pytest.CaptureFixture[str]) -
 
     assert ran.code == NoKeeperAnswers.exit_code == 19
     assert ran.sentence.startswith(
-        f"No keeper answers at http://127.0.0.1:{port} (nobody listens there): start one with "
+        f"No keeper answers at http://127.0.0.1:{port} (the connection was refused): start one with "
     )
 
 
@@ -109,9 +109,9 @@ def test_keeper_that_listens_nowhere_is_said_so(capsys: pytest.CaptureFixture[st
 @pytest.mark.parametrize(
     ("answer", "why"),
     [
-        (b"<html>", "what is there answers something else"),
-        (b'{"jsonrpc": "2.0"}', "what is there is no keeper"),
-        (b"[]", "what is there is no keeper"),
+        (b"<html>", "the answer is not JSON"),
+        (b'{"jsonrpc": "2.0"}', "the answer is not from a keeper"),
+        (b"[]", "the answer is not from a keeper"),
     ],
 )
 def test_somebody_else_is_no_keeper(capsys: pytest.CaptureFixture[str], answer: bytes, why: str) -> None:
@@ -223,7 +223,7 @@ def plain(seen: bytearray) -> bytes:
 def test_chain_not_looked_at_yet_says_so(keeper: Keeper) -> None:
     drawn = keeper.drawn()
 
-    assert drawn.count("not looked at yet") == 2
+    assert drawn.count("no tick yet") == 2
     assert "not ready" in drawn
     assert "Chain 10: it has not been looked at yet." in drawn
 
@@ -251,12 +251,12 @@ def test_picture_shows_all_that_an_operator_asks_for(keeper: Keeper, width: int)
 
     for part in (
         "up 1 h",
-        "looked 0 s ago in 0.25 s",
+        "last tick 0 s ago, took 0.25 s",
         "2 vaults: 1 InBand 1 BudgetSpent",
-        "transactions: 2 sent the oldest has waited 4 blocks",
-        "https://one.example 100 80 ms sound",
+        "transactions: 2 sent the oldest is pending for 4 blocks",
+        "https://one.example 100 80 ms healthy",
         "https://two.example - - not used",
-        "Pools not traded any more: v3 0xaa",
+        "Pools left out because their cached state differs from the chain: v3 0xaa",
     ):
         assert part in " ".join(drawn.split()), part
     # Of a table that does not fit, each row is written as lines.

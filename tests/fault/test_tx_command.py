@@ -163,7 +163,7 @@ def foreign(chain: LocalChain) -> int:
 def test_clear_with_nothing_in_the_way_sends_nothing(cli: Cli, waiting: Attempt) -> None:
     ran = cli("clear")
     assert (ran.code, ran.err) == (0, "")
-    assert "No nonce of" in ran.out
+    assert "has no stuck nonces." in ran.out
     assert [attempt.id for attempt in attempts()] == [waiting.id]
 
 

@@ -177,15 +177,15 @@ def test_module_runs_as_the_program_does() -> None:
         (("vault", "status", "--vault", "0x12"), "'0x12' is not an address"),
         (
             ("vault", "status", "--vault", "0xC02aaA39b223FE8D0A0e5C4F27eAD9083C756CC2"),
-            "are not those of its checksum",
+            "do not match its checksum",
         ),
         (("vault", "create"), "Missing option '--spec'"),
         (("vault", "claim", "--amount", "1"), "--amount needs --token."),
         (("vault", "set-targets"), "Missing option '--target'"),
         (("vault", "deposit", "--shares", "1", "--account", "20"), "is not in the range 0<=x<=19"),
         (("devnet", "--speed", "-1"), "is not in the range"),
-        (("devnet", "--rate-assets", "--fork"), "--rate-assets makes its own pools"),
-        (("devnet", "--rate-assets", "--pool", "p.json"), "--rate-assets makes its own pools"),
+        (("devnet", "--rate-assets", "--fork"), "--rate-assets creates its own pools"),
+        (("devnet", "--rate-assets", "--pool", "p.json"), "--rate-assets creates its own pools"),
         (("demo", "--band-bps", "0"), "0 is not in the range"),
         (("nonsense",), "No such command 'nonsense'"),
     ],
@@ -230,7 +230,7 @@ def test_misuse_is_told_with_the_usage(
             "nowhere.json cannot be used (the file cannot be read",
         ),
         (("devnet", "--tape", "nowhere"), 1, "There is no tape in nowhere: give a folder"),
-        (("demo", "--from", "yesterday"), 1, "'yesterday' is no date"),
+        (("demo", "--from", "yesterday"), 1, "'yesterday' is not a date"),
     ],
 )
 def test_failure_is_one_sentence_and_its_exit_code(
@@ -387,13 +387,13 @@ def test_a_reader_who_goes_away_ends_a_command_quietly(
 def test_abandoned_exits_130(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
     failing(monkeypatch, KeyboardInterrupt())
     ran = run(capsys, "vault", "status")
-    assert (ran.code, ran.err) == (130, "Abandoned.\n")
+    assert (ran.code, ran.err) == (130, "Aborted.\n")
 
     stop = KeyboardInterrupt()
     stop.add_note("It may still be mined: approve to 0x12, transaction 0x34.")
     failing(monkeypatch, stop)
     ran = run(capsys, "vault", "status")
-    assert ran.err == "Abandoned. It may still be mined: approve to 0x12, transaction 0x34.\n"
+    assert ran.err == "Aborted. It may still be mined: approve to 0x12, transaction 0x34.\n"
 
 
 def test_every_exit_code_is_in_the_manual(repo_root: Path) -> None:
@@ -466,11 +466,11 @@ def test_settings_that_are_taken_over_are_logged_with_what_they_were(tmp_path: P
 def test_every_refusal_of_a_contract_says_what_to_do() -> None:
     known = sentence(ContractReverted("CooldownActive", {"until": 7}))
     assert known == (
-        "The contract refused with CooldownActive(until=7): nothing was changed; "
-        "see the contract's error for its meaning."
+        "The contract refused with CooldownActive(until=7): no state changed; "
+        "see the contract's documentation of this error."
     )
     short = ContractReverted("ERC20InsufficientAllowance", {"allowance": 1, "needed": 2})
-    assert sentence(short).endswith("needed=2): approve at least what is needed and try again.")
+    assert sentence(short).endswith("needed=2): approve at least the needed amount and try again.")
 
 
 @pytest.mark.parametrize(

@@ -151,9 +151,9 @@ def test_every_field_that_people_read_is_in_the_sentence(kind: type[RebalancerEr
             ),
         ),
         (
-            MarketMismatch("feed of WETH", "one named on the tape", None),
+            MarketMismatch("feed of WETH", "a feed of the tape", None),
             (
-                "The local market's feed of WETH is missing and should be one named on the tape: "
+                "The local market's feed of WETH is missing and should be a feed of the tape: "
                 "restart the devnet; if this happens again, the snapshot does not describe the pool."
             ),
         ),

@@ -183,7 +183,7 @@ def test_picture_before_the_first_tick_says_what_it_waits_for() -> None:
     with view_on(screen, Clock(), terminal=True):
         pass
 
-    assert "waiting for the first tick" in last_picture(screen)
+    assert "no tick yet" in last_picture(screen)
     assert "none yet" in last_picture(screen)
 
 

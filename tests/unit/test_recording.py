@@ -47,7 +47,7 @@ def record(path: Path, *ticks: Tick, **more: Any) -> None:
 
 
 def numbers(path: Path) -> list[int]:
-    """The looks of a record."""
+    """The ticks of a record."""
     return [one.block.number - 100 for one in replay(path)]
 
 

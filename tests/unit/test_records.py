@@ -169,14 +169,14 @@ def lines(*records: RunRecord | TickRecord | RebalanceRecord, at: Path) -> list[
     [
         ('"kind":"tick"', '"kind":"tock"', "whose kind is one of run, tick, rebalance"),
         ('"kind":"tick",', "", "whose kind is one of"),
-        ('"at":100', '"at":100.5', "100.5 is no integer"),
-        ('"at":100', '"at":true', "True is no integer"),
+        ('"at":100', '"at":100.5', "100.5 is not an integer"),
+        ('"at":100', '"at":true', "True is not an integer"),
         ('"at":100', '"at":"x"', "invalid literal"),
         ('"at":100,', "", "missing 1 required"),
         ('"at":100', '"at":100,"sky":"blue"', "unexpected keyword argument 'sky'"),
-        ('"at":100', '"at":100,"sky":1', "1 is no string"),
+        ('"at":100', '"at":100,"sky":1', "1 is not a string"),
         ('"at":100', '"at":100,,', "Expecting property name"),
-        ('"600000000000000000",', "", "weights_e18 is not one number an asset"),
+        ('"600000000000000000",', "", "weights_e18 does not have one entry per asset"),
     ],
 )
 def test_read_of_a_spoilt_line_names_it(tmp_path: Path, old: str, new: str, why: str) -> None:
@@ -196,11 +196,11 @@ def test_read_of_records_without_their_run_is_refused(tmp_path: Path) -> None:
     run, first = lines(TICK, at=path)
 
     for text, line, why in (
-        (f"{first}\n", 1, "a run comes first"),
-        (f"{run}\n{run}\n", 2, "only once"),
+        (f"{first}\n", 1, "the first line, and no other, must be a run"),
+        (f"{run}\n{run}\n", 2, "must be a run"),
         ("", 1, "empty"),
         (run, 1, "empty"),  # torn in its first line
-        ("[1]\n", 1, "no object"),
+        ("[1]\n", 1, "not an object"),
     ):
         path.write_text(text, encoding="utf-8")
         with pytest.raises(BadRecords, match=why) as failure:

@@ -197,7 +197,7 @@ def test_summary_adds_up_what_the_records_say() -> None:
 
     assert (summary.ticks, summary.rebalances, summary.seconds) == (2, 3, 7_200)
     assert (summary.max_drift_before_bps, summary.max_drift_after_bps) == (400, 251)
-    assert (summary.left_outside, summary.over_limit, summary.unforeseen) == (1, 1, 1)
+    assert (summary.left_outside, summary.over_limit, summary.mismatches) == (1, 1, 1)
     assert summary.sold_value_e18 == 500 * E18
     assert summary.loss_e18 == 12 * E18 // 10
     assert summary.loss_of_sold_bps == pytest.approx(24)  # 1.2 of 500
@@ -223,10 +223,10 @@ def test_table_shows_the_figures_and_flags_what_is_wrong() -> None:
 
     assert re.search(r"Rebalances +│ 2 in 1 d 1 h, 2 ticks", text)
     assert re.search(r"Largest drift +│ 3\.20 % before", text)
-    assert re.search(r"Above its limit +│ 1 rebalance ", text)
-    assert re.search(r"Ledger not as foreseen +│ 1 rebalance ", text)
+    assert re.search(r"Above the loss limit +│ 1 rebalance ", text)
+    assert re.search(r"Ledger mismatches +│ 1 rebalance ", text)
     assert re.search(r"Difference +│ -2\.00 %", text)
-    assert re.search(r"Gas +│ 380,000, 190,000 a rebalance", text)
+    assert re.search(r"Gas +│ 380,000, 190,000 per rebalance", text)
 
 
 def test_table_of_a_run_without_rebalances_says_nothing_of_them() -> None:
@@ -377,7 +377,7 @@ def test_chart_of_one_run_is_one_file(tmp_path: Path) -> None:
 def test_chart_of_no_records_says_so(tmp_path: Path) -> None:
     svg = chart(EMPTY, tmp_path / "run.svg")
 
-    assert words(svg).count("nothing recorded") == 4
+    assert words(svg).count("no records") == 4
     assert "no tape · 0 rebalances" in words(svg)
 
 
@@ -388,7 +388,7 @@ def test_chart_of_one_record_and_one_asset(tmp_path: Path) -> None:
 
     assert "100 % WETH" in shown
     assert "vault 100.00" in shown
-    assert "nothing recorded" not in shown
+    assert "no records" not in shown
 
 
 def test_chart_shows_symbols_as_they_are_and_draws_no_mathematics(tmp_path: Path) -> None:
@@ -429,8 +429,8 @@ def test_chart_marks_a_rebalance_stopped_by_a_budget(tmp_path: Path) -> None:
     free = words(chart(Records(EMPTY.run, (), (REBALANCE,)), tmp_path / "free.svg"))
     bound = words(chart(Records(EMPTY.run, (), (stopped,)), tmp_path / "bound.svg"))
 
-    assert "stopped by a budget" in bound
-    assert "stopped by a budget" not in free
+    assert "cost, rebalance cut by a budget" in bound
+    assert "cost, rebalance cut by a budget" not in free
 
 
 @pytest.mark.parametrize("name", ["run.jpg", "run", "svg"])

@@ -79,7 +79,7 @@ def test_amount_that_is_no_decimal_number_is_refused(text: str) -> None:
 
 
 def test_amount_finer_than_its_token_is_refused() -> None:
-    with pytest.raises(AmountUnreadable, match="7 decimals and the token only 6"):
+    with pytest.raises(AmountUnreadable, match="7 decimals, and at most 6 are possible"):
         parse_amount("0.1234567", 6)
 
 
@@ -158,7 +158,7 @@ ASSET = '[[assets]]\ntoken = "WETH"\ntarget = "0"\nband_bps = 150\nseed = "0"\n'
         ("band_bps = 150", "bands_bps = 150", ConfigError, r"assets\[1\]\.band_bps .* missing"),
         ('seed = "150"', 'seed = "0.1234567"', ConfigError, r"assets\[3\]\.seed"),
         ('name = "Three majors"', "", ConfigError, "name in .*: it is missing"),
-        ('name = "Three majors"', "name = 7", ConfigError, "7 is not a text between quotes"),
+        ('name = "Three majors"', "name = 7", ConfigError, "7 is not a text in quotes"),
         ("streaming_bps = 50", "fee_bps = 50", ConfigError, r"fees\.fee_bps .* unknown key"),
         ('symbol = "MAJ3"', 'symbol = "M"\nfee_recipient = "me"', ConfigError, "'me' is not an"),
         ('symbol = "MAJ3"', 'symbol = "M"\nfee_bps = 50', ConfigError, "fee_bps .* unknown key"),
@@ -222,7 +222,7 @@ def test_address_with_a_mistyped_character_is_refused(tmp_path: Path, repo_root:
     path = tmp_path / "chain.toml"
     text = (repo_root / "chain.example.toml").read_text()
     path.write_text(text.replace("3C756Cc2", "3C756CC2"))
-    with pytest.raises(ConfigError, match="are not those of its checksum"):
+    with pytest.raises(ConfigError, match="do not match its checksum"):
         load_chain_spec(path)
 
 
@@ -252,11 +252,14 @@ def test_pools_are_named_by_address_by_pair_and_fee_or_by_manager_and_id(tmp_pat
 @pytest.mark.parametrize(
     ("pools", "sentence"),
     [
-        (f'"{POOL}", "{POOL}"', r"pools\[2\] .*is named twice; remove one of them"),
+        (f'"{POOL}", "{POOL}"', r"pools\[2\] .*is listed twice; remove one of them"),
         ("5", r"pools\[1\] .*5 is not an address"),
-        (f'{{ address = "{POOL}", fee_bps = 10000 }}', r"fee_bps .*10000 is not from 0 to 9999"),
+        (
+            f'{{ address = "{POOL}", fee_bps = 10000 }}',
+            r"fee_bps .*10000 is out of range: give a number from 0 to 9999",
+        ),
         (f'{{ address = "{POOL}", fee = 5 }}', r"pools\[1\]\.fee .*unknown key"),
-        (f'{{ manager = "{POOL}", id = "0x12" }}', "is not an id of 0x and 64 hexadecimal"),
+        (f'{{ manager = "{POOL}", id = "0x12" }}', "is not an ID: 0x and 64 hexadecimal"),
         (f'{{ manager = "{POOL}" }}', r"pools\[1\]\.id .*it is missing"),
         (f'{{ id = "{POOL_ID}" }}', r"pools\[1\]\.manager .*it is missing"),
     ],

@@ -185,11 +185,11 @@ def test_cut_reads_dates_as_utc() -> None:
 @pytest.mark.parametrize(
     ("since", "until", "why"),
     [
-        ("yesterday", None, "'yesterday' is no date"),
-        (None, "2024-13-01", "'2024-13-01' is no date"),
-        (200, 200, "nothing lies between"),
-        (261, None, "nothing lies between"),
-        (None, 100, "nothing lies between"),
+        ("yesterday", None, "'yesterday' is not a date"),
+        (None, "2024-13-01", "'2024-13-01' is not a date"),
+        (200, 200, "there is no round between"),
+        (261, None, "there is no round between"),
+        (None, 100, "there is no round between"),
         (None, 160, "ETH/USD has no price yet"),
     ],
 )
@@ -292,7 +292,7 @@ def test_synthetic_feed_publishes_at_exactly_its_deviation() -> None:
     [(0, DEFAULT_MARKET), (-1, DEFAULT_MARKET), (1, ())],
 )
 def test_synthetic_of_nothing_is_refused(days: float, market: tuple[FeedModel, ...]) -> None:
-    with pytest.raises(ValueError, match="make no tape"):
+    with pytest.raises(ValueError, match="give no steps"):
         synthetic(seed=1, days=days, market=market)
 
 

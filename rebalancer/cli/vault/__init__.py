@@ -1,4 +1,4 @@
-"""`rebalancer vault`: create vaults, show them, deposit, withdraw and change their targets. A module for each job."""
+"""`rebalancer vault`: create vaults, show them, deposit, withdraw and change their targets. One module per task."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""`rebalancer vault position` and `claim`: what an account owns of a vault, and what it is owed."""
+"""`rebalancer vault position` and `claim`: an account's shares, and tokens that the vault owes it."""
 
 from __future__ import annotations
 
@@ -103,10 +103,8 @@ def claim(
             except ContractReverted as refused:
                 refusals.append(refused)
             except NoLogs:
-                continue  # it is written down
-        session.notes += [
-            f"A claim is left out, as it would be refused now: {str(one).rstrip('.')}" for one in refusals
-        ]
+                continue  # the call was recorded for --unsigned
+        session.notes += [f"A claim is omitted because it would revert now: {str(one).rstrip('.')}" for one in refusals]
         session.end_if_unsigned()
         if as_json:
             if token is None or claimed:

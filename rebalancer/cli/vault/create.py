@@ -1,4 +1,4 @@
-"""`rebalancer vault create`: a vault from a file."""
+"""`rebalancer vault create`: creation of a vault from a file."""
 
 from __future__ import annotations
 
@@ -40,7 +40,8 @@ _FAULTS = tuple(Fault)
 def create(options: Any, path: Path, account: int | None, as_json: bool) -> None:
     """Create a vault from a file, make the first deposit, and transfer control to its roles.
 
-    Any account may do this. The account pays the first deposit and receives the first shares, except for the part that is locked forever.
+    Any account may do this. The account pays the first deposit and receives the first shares, except for the part that
+    is locked forever.
     """
     with Session.open(options) as session:
         wallet = session.wallet(account)
@@ -52,8 +53,10 @@ def create(options: Any, path: Path, account: int | None, as_json: bool) -> None
             salt=factory.call("vaultCount"),
         )
         if session.unsigned:
-            place = actions.vault_address(wallet, session.system, spec)
-            session.notes.append(f"The vault will be at {place}: once it is made, add that to `vaults` in the settings")
+            address = actions.vault_address(wallet, session.system, spec)
+            session.notes.append(
+                f"The vault will be at {address}; after its creation, add this address to `vaults` in the settings"
+            )
         else:
             prove_writable(session.settings.deployment)
         oracle = contract_at(session.rpc, "OracleHub", session.system.oracle)
@@ -68,8 +71,8 @@ def create(options: Any, path: Path, account: int | None, as_json: bool) -> None
         print_json(made)
         return
     out = console()
-    out.print(Text.assemble("Made the vault ", (spec.name, "bold"), f" at {made.vault}."))
+    out.print(Text.assemble("Created the vault ", (spec.name, "bold"), f" at {made.vault}."))
     out.print(
-        f"{wallet.address} has {amount(made.shares, SHARE_DECIMALS)} {spec.symbol}; "
-        f"{session.settings.deployment} names the vault now."
+        f"{wallet.address} holds {amount(made.shares, SHARE_DECIMALS)} {spec.symbol}. "
+        f"The address was added to {session.settings.deployment}."
     )

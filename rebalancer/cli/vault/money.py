@@ -12,7 +12,7 @@ from rebalancer.chain.contracts import contract_at
 from rebalancer.chain.snapshot import read_block
 from rebalancer.cli.format import amount, console, print_json
 from rebalancer.cli.options import F, json_option, sending_options, vault_option
-from rebalancer.cli.preview import OnlyPreviewed, asker
+from rebalancer.cli.preview import OnlyPreviewed, confirmer
 from rebalancer.cli.session import Session
 from rebalancer.cli.unsigned import valid_option
 from rebalancer.cli.vault.output import print_done
@@ -45,7 +45,8 @@ _yes_option = click.option("--yes", is_flag=True, help="Send without asking for 
 @click.option(
     "--amount",
     "paid",
-    help="Maximum amount of --token to pay, in whole tokens. max pays the whole balance, less the gas cost if it is ETH.",
+    help="Maximum amount of --token to pay, in whole tokens. max pays the whole balance, less the gas cost if it is "
+    "ETH.",
 )
 @_slippage_option("Maximum slippage of the swaps, in basis points. Unused tokens are returned. Only with --token.")
 @_tolerance_option
@@ -76,10 +77,10 @@ def deposit(
         raise click.UsageError("Give either --shares N, or --token SYMBOL and --amount X.")
     with suppress(OnlyPreviewed), Session.open(options) as session:
         wallet, address = session.wallet(account, signs=not dry_run), session.vault(vault)
-        ask = asker(session, dry_run, yes, as_json)
+        confirm = confirmer(session, dry_run, yes, as_json)
         if shares is not None:
             minted = parse_amount(shares, SHARE_DECIMALS)
-            in_kind = actions.deposit_in_kind(wallet, address, minted, tolerance_bps, ask)
+            in_kind = actions.deposit_in_kind(wallet, address, minted, tolerance_bps, confirm)
             session.end_if_unsigned()
             if as_json:
                 print_json(in_kind)
@@ -96,7 +97,7 @@ def deposit(
             None if paid == "max" else parse_amount(str(paid), known.decimals),
             session.pools(read_block(session.rpc)),
             slippage_bps,
-            ask,
+            confirm,
         )
         session.end_if_unsigned()
         if as_json:
@@ -142,14 +143,15 @@ def withdraw(
 ) -> None:
     """Redeem shares for tokens: every asset in kind, or one token (--token).
 
-    Shows a preview, and on a chain other than a devnet asks for confirmation before it sends a transaction. Redeeming in kind depends on no
-    price, role or exchange. An asset that cannot be transferred becomes a claim, which `rebalancer vault claim` collects.
+    Shows a preview, and on a chain other than a devnet asks for confirmation before it sends a transaction. Redeeming
+    in kind depends on no price, role or exchange. An asset that cannot be transferred becomes a claim, which
+    `rebalancer vault claim` collects.
     """
     if (shares is None) != everything:
         raise click.UsageError("Give either --shares N or --all.")
     with suppress(OnlyPreviewed), Session.open(options) as session:
         wallet, address = session.wallet(account, signs=not dry_run), session.vault(vault)
-        ask = asker(session, dry_run, yes, as_json)
+        confirm = confirmer(session, dry_run, yes, as_json)
         redeemed = (
             contract_at(session.rpc, "BasketVault", address).call("balanceOf", wallet.address)
             if shares is None
@@ -158,7 +160,7 @@ def withdraw(
         if everything and not redeemed:
             raise NoShares(wallet.address, address)
         if token is None:
-            in_kind = actions.withdraw_in_kind(wallet, address, redeemed, tolerance_bps, ask)
+            in_kind = actions.withdraw_in_kind(wallet, address, redeemed, tolerance_bps, confirm)
             session.end_if_unsigned()
             if as_json:
                 print_json(in_kind)
@@ -168,7 +170,7 @@ def withdraw(
             for claimed, raw in in_kind.claims.items():
                 owed = f"{amount(raw, session.decimals(claimed))} {session.symbol(claimed)}"
                 console().print(
-                    f"{owed} could not be sent; collect it with `rebalancer vault claim`.",
+                    f"{owed} could not be transferred; collect it with `rebalancer vault claim`.",
                     style="yellow",
                 )
             return
@@ -181,7 +183,7 @@ def withdraw(
             redeemed,
             session.pools(read_block(session.rpc)),
             slippage_bps,
-            ask,
+            confirm,
         )
         session.end_if_unsigned()
         if as_json:
@@ -208,4 +210,4 @@ def _returned(session: Session, returned: Any) -> str:
     back = ", ".join(
         f"{amount(raw, session.decimals(token))} {session.symbol(token)}" for token, raw in returned.items()
     )
-    return f"; {back} came back"
+    return f"; {back} returned"

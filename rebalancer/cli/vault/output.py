@@ -23,8 +23,8 @@ def print_done(what: str, done: Any) -> None:
 
 
 def warn_of_minimums(session: Session, basket: Basket, policy: Policy) -> None:
-    """Say on standard error which minimum trades are larger than what the vault will have to trade."""
-    with suppress(PolicyRefused):  # without a sound price nobody knows
+    """Warn on standard error about minimum trades that are larger than the vault's usual trades."""
+    with suppress(PolicyRefused):  # cannot be checked without a sound price
         for one in large_minimums(basket, policy):
             asset = basket.assets[one.asset]
             text = one.sentence(session.symbol(asset.token), asset.decimals)

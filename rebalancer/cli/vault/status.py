@@ -76,15 +76,15 @@ def _show_status(found: VaultStatus) -> None:
     gliding = found.block.timestamp < found.glide_end
     lines = (
         ("vault", found.vault),
-        ("worth", _worth(found)),
+        ("value", _value(found)),
         ("supply", f"{amount(found.total_supply, SHARE_DECIMALS, 6)} {found.symbol}"),
         ("slippage allowed now", percent(found.slippage_limit_e18)),
         ("loss budget left", f"{percent(found.loss_left_e18)} of the basket"),
         ("turnover budget left", f"{percent(found.turnover_left_e18)} of the basket"),
-        ("epoch", f"{found.epoch} rebalances and changes of the configuration"),
+        ("epoch", f"{found.epoch} (rebalances and configuration changes so far)"),
         ("targets glide until", _moment(found.block, found.glide_end) if gliding else ""),
         ("due since", _moment(found.block, found.due_since)),
-        ("open to anyone from", _moment(found.block, found.opens_at)),
+        ("open to any account from", _moment(found.block, found.opens_at)),
         ("fees", f"{_fees(found.fees)}, to {found.fee_recipient}"),
         ("block", f"{found.block.number} ({found.block.hash})"),
     )
@@ -95,36 +95,36 @@ def _show_status(found: VaultStatus) -> None:
     out.print(rows)
 
 
-def _worth(found: VaultStatus) -> str | Text:
+def _value(found: VaultStatus) -> str | Text:
     if found.total_e18 is None or found.share_price_e18 is None:
         return Text.assemble(("unknown", "red"), f": {found.unknown}")
-    return f"{usd(found.total_e18)}, {usd(found.share_price_e18, 6)} a share"
+    return f"{usd(found.total_e18)}, {usd(found.share_price_e18, 6)} per share"
 
 
 def _losses(asset: AssetStatus) -> Iterator[Text]:
-    """What holders must know of an asset beside what is held of it."""
+    """Notes on an asset: missing balance, blocked purchases, open claims."""
     if asset.missing_raw:
         missing = f"{amount(asset.missing_raw, asset.decimals)} {asset.symbol}"
-        why = f"{missing} are missing: `rebalancer vault sync` writes the loss down."
+        why = f"{missing} is missing from the vault: record the loss with `rebalancer vault sync`."
         yield Text(why, style="red")
     if asset.barred:
-        why = f"{asset.symbol} lost balance and may not be bought until the owner allows it."
+        why = f"{asset.symbol} lost balance: purchases are blocked until the owner calls allowPurchases."
         yield Text(why, style="red")
     if asset.claims_raw:
         claims = f"{amount(asset.claims_raw, asset.decimals)} {asset.symbol}"
-        why = f"{claims} are owed to who redeemed: `rebalancer vault claim` pays them."
+        why = f"{claims} is owed to former holders: `rebalancer vault claim` pays it."
         yield Text(why, style="yellow")
 
 
 def _target(asset: AssetStatus) -> str:
-    """Where the target is, and where it glides to."""
+    """The current target, and the final target while it glides."""
     if asset.target_e18 == asset.end_target_e18:
         return percent(asset.target_e18)
     return f"{percent(asset.target_e18)} → {percent(asset.end_target_e18)}"
 
 
 def _moment(block: Block, at: int) -> str:
-    """A time, and how far it is from the block; nothing for none."""
+    """A time and its distance from the block; "" for 0."""
     if at == 0:
         return ""
     seconds = at - block.timestamp
@@ -133,7 +133,7 @@ def _moment(block: Block, at: int) -> str:
 
 
 def _fees(fees: VaultFees) -> str:
-    parts = [f"{bps_text(fees.streaming_bps)} a year"]
+    parts = [f"{bps_text(fees.streaming_bps)} per year"]
     for bps, what in (
         (fees.performance_bps, "of gains"),
         (fees.entry_bps, "on entry"),

@@ -1,4 +1,4 @@
-"""Status of a vault, for programs: what it holds, its weights and drift, and why it does or does not trade."""
+"""Status of a vault as data: holdings, weights, drift, and why it does or does not trade."""
 
 from __future__ import annotations
 
@@ -22,11 +22,12 @@ __all__ = ["AssetStatus", "VaultStatus", "read_status"]
 
 @dataclass(frozen=True)
 class AssetStatus:
-    """One asset, for programs; its value, weight and drift are None while its basket has no sound price, `price_e18` while it has none
-    itself.
+    """Status of one asset. Amounts are raw units, prices USD times 1e18, weights and drifts fractions of 1e18.
 
-    `target_e18` is where the target is now, `end_target_e18` where it is once its glide is over. `barred`: it lost balance, and may
-    not be bought; `missing_raw` is a loss that is not written down yet; `claims_raw` is owed to who redeemed, beside `held_raw`.
+    `price_e18` is None without a sound price of the asset; value, weight and drift are None if any asset of the basket
+    has none. `target_e18` is the current target, `end_target_e18` the target after the glide. `barred`: the asset lost
+    balance, and purchases are blocked. `missing_raw` is a loss that is not recorded yet. `claims_raw` is owed to former
+    holders, in addition to `held_raw`.
     """
 
     token: str
@@ -50,7 +51,7 @@ class AssetStatus:
 
 @dataclass(frozen=True)
 class VaultStatus:
-    """A vault, for programs. Worth, price of a share and drift are None while it cannot be weighed; `unknown` says why, else is ""."""
+    """Status of a vault. Value, share price and drift are None while a price is missing; `unknown` is the reason."""
 
     vault: str
     name: str
@@ -114,7 +115,7 @@ def read_status(session: Session, address: str) -> VaultStatus:
 
 
 def _unknown(session: Session, snapshot: VaultSnapshot) -> str:
-    """Why a vault cannot be weighed; "" where it can be."""
+    """Why a vault cannot be valued; "" if it can."""
     if snapshot.total_e18:
         return ""
     basket = snapshot.basket
@@ -123,7 +124,7 @@ def _unknown(session: Session, snapshot: VaultSnapshot) -> str:
         for asset, price in zip(basket.assets, basket.prices, strict=True)
         if price.fault != Fault.NONE and not asset.excluded
     )
-    return f"no sound price for {faults}" if faults else "worth nothing, or too much to compute"
+    return f"no sound price for {faults}" if faults else "its value is zero or too large to compute"
 
 
 def _why(session: Session, snapshot: VaultSnapshot) -> str:
@@ -133,12 +134,12 @@ def _why(session: Session, snapshot: VaultSnapshot) -> str:
         return session.with_symbols(explain(snapshot))
     weighed = weigh_basket(snapshot.basket)
     bands_e18 = snapshot.basket.bands_e18
-    assert weighed.broken is not None  # that is what the lens says  # noqa: S101
+    assert weighed.broken is not None  # the lens reported a broken band  # noqa: S101
     asset = snapshot.basket.assets[weighed.broken]
     drift_e18 = abs(weighed.distances_e18[weighed.broken]) * E18 // weighed.total_e18
     return (
-        f"{session.symbol(asset.token)} is {percent(drift_e18)} from its target and may be "
-        f"{percent(bands_e18[weighed.broken])}; a rebalance may run"
+        f"{session.symbol(asset.token)} is {percent(drift_e18)} from its target, and its band is "
+        f"{percent(bands_e18[weighed.broken])}; a rebalance is allowed"
     )
 
 

@@ -1,4 +1,4 @@
-"""`rebalancer vault sync`: a loss of a token, recorded in the vault."""
+"""`rebalancer vault sync`: recording of a token's loss in the vault."""
 
 from __future__ import annotations
 
@@ -22,10 +22,10 @@ __all__ = ["sync"]
 @json_option
 @click.pass_obj
 def sync(options: Any, vault: str | None, token: str, account: int | None, as_json: bool) -> None:
-    """Record a loss of a token: holdings and open claims shrink in proportion. Any account may do this; a keeper does it by itself.
+    """Record a loss of a token: holdings and open claims shrink in proportion.
 
-    A loss above the dust threshold blocks purchases of the token and pauses trading, until the owner calls allowPurchases
-    and resumeRebalance (`rebalancer admin call`).
+    Any account may do this; a keeper does it by itself. A loss above the dust threshold blocks purchases of the token
+    and pauses trading, until the owner calls allowPurchases and resumeRebalance (`rebalancer admin call`).
     """
     with Session.open(options) as session:
         known = session.token(token)
@@ -34,5 +34,5 @@ def sync(options: Any, vault: str | None, token: str, account: int | None, as_js
         print_json(written)
         return
     lost = f"{amount(written.lost_raw, known.decimals)} {known.symbol}"
-    barred = " It may not be bought now, and trading is paused." if written.is_barred else ""
-    print_done(f"Wrote a loss of {lost} down.{barred}", written)
+    barred = " Purchases of it are blocked, and trading is paused." if written.is_barred else ""
+    print_done(f"Recorded a loss of {lost}.{barred}", written)

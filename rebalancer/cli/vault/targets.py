@@ -117,13 +117,13 @@ def set_bands(
         address = session.vault(vault)
         assets = contract_at(session.rpc, "BasketVault", address).call("assets")
         present = {asset[0]: [asset[2], asset[4], asset[5]] for asset in assets}
-        for place, pairs, parse in (
+        for field, pairs, parse in (
             (0, bands, _bps_of),
             (1, relatives, _bps_of),
             (2, minimums, lambda token, text: parse_amount(text, session.decimals(token))),
         ):
             for token, value in _by_token(session, pairs, present, parse).items():
-                present[token][place] = value
+                present[token][field] = value
         wanted = [(band, relative, least) for band, relative, least in present.values()]
         (now,) = read_vaults(session.rpc, session.system.lens, [address], read_block(session.rpc))
         assets_then = tuple(
@@ -154,7 +154,7 @@ def _by_token(session: Session, pairs: Sequence[str], known: Any, parse: Any) ->
 def _weight_of(_: str, text: str) -> int:
     weight_e18 = parse_fraction_e18(text)
     if weight_e18 > E18:
-        raise AmountUnreadable(text, 'a weight is at most 1, such as "0.4" or "40%"')
+        raise AmountUnreadable(text, 'give a weight of at most 1, such as "0.4" or "40%"')
     return weight_e18
 
 
@@ -162,12 +162,12 @@ def _bps_of(_: str, text: str) -> int:
     try:
         return parse_amount(text, 0)
     except AmountUnreadable:
-        why = "basis points are a whole number, such as 150 for 1.5 %"
+        why = "give basis points as a whole number, such as 150 for 1.5 %"
         raise AmountUnreadable(text, why) from None
 
 
 def _gliding(session: Session, vault: str) -> str:
-    """Where targets that glide are now, and where they will be."""
+    """The current and the final targets of a glide, in one sentence."""
     lens, block = session.system.lens, read_block(session.rpc)
     basket = read_vaults(session.rpc, lens, [vault], block)[0].basket
     moves = "; ".join(
@@ -183,8 +183,8 @@ def _report_change(what: str, done: actions.Change, as_json: bool, gliding: str 
     elif done.in_force:
         print_done(gliding or f"The new {what} are in force.", done)
     else:
-        message = "Scheduled" if done.transaction_hash else "Scheduled before"
+        status = "Scheduled" if done.transaction_hash else "Already scheduled"
         console().print(
-            f"{message}: the same command sets them from {utc(done.executable_at or 0)} on, "
+            f"{status}. To set them, run the same command again after {utc(done.executable_at or 0)}, "
             "unless the guardian cancels."
         )
