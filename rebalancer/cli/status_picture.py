@@ -140,8 +140,8 @@ def _tick(chain: State, now: float) -> Text:
         "WebSocket" if chain["subscribed"] else "polling",
     ]
     text = Text("  ".join(parts))
-    if chain["failures_in_a_row"]:
-        text.append(f"  {chain['failures_in_a_row']} failed in a row", style="red")
+    if chain["consecutive_failures"]:
+        text.append(f"  {chain['consecutive_failures']} consecutive failures", style="red")
     return text
 
 

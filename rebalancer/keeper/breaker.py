@@ -33,7 +33,7 @@ class Breaker:
     failures: int
     backoff_seconds: float
     longest_seconds: float = 3_600.0
-    failed_in_a_row: int = 0
+    consecutive_failures: int = 0
     why: str = ""
     since: float = 0.0
     until: float = 0.0
@@ -50,8 +50,8 @@ class Breaker:
 
     def failed(self, why: str, now: float) -> bool:
         """Count a failure, and say whether that opened it."""
-        self.failed_in_a_row += 1
-        if self.is_tripped or self.failed_in_a_row < self.failures:
+        self.consecutive_failures += 1
+        if self.is_tripped or self.consecutive_failures < self.failures:
             return False
         backoff = self.backoff_seconds * 2.0 ** min(self._opened, _MOST_DOUBLINGS)
         self._open(why, now, min(self.longest_seconds, backoff))
@@ -60,13 +60,13 @@ class Breaker:
 
     def trip(self, why: str, now: float) -> None:
         """Open it for good."""
-        self.failed_in_a_row += 1
+        self.consecutive_failures += 1
         self._open(why, now, math.inf)
 
     def succeeded(self) -> None:
         """Close it, unless it is tripped, and forget all failures."""
         if not self.is_tripped:
-            self.failed_in_a_row, self._opened, self.why, self.until = 0, 0, "", 0.0
+            self.consecutive_failures, self._opened, self.why, self.until = 0, 0, "", 0.0
 
     def _open(self, why: str, now: float, backoff: float) -> None:
         if not self.why:

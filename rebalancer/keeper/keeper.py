@@ -171,7 +171,7 @@ class Keeper:
                     self._stopping.wait(min(1.0, self.options.poll_seconds))
                     continue
                 self._turn(heads, on_decision)
-                if self._breaker.failed_in_a_row or not heads.subscribed:
+                if self._breaker.consecutive_failures or not heads.subscribed:
                     self._stopping.wait(self.options.poll_seconds)
 
     def stop(self) -> None:
@@ -201,7 +201,7 @@ class Keeper:
             decisions = self.tick(head)
         except (ChainError, SignerUnavailable) as failure:
             opened = self._breaker.failed(str(failure), time.time())
-            failures = self._breaker.failed_in_a_row
+            failures = self._breaker.consecutive_failures
             log.warning("tick_failed", failures=failures, why=str(failure))
             # What is in no report yet waits for the next tick, unless none is to come soon.
             decisions = self._queue.take() if opened else ()
@@ -263,8 +263,8 @@ class Keeper:
         finally:
             self.rpc.deadline = None
         self._unread = None
-        if self._breaker.failed_in_a_row:
-            log.info("tick_recovered", failures=self._breaker.failed_in_a_row, block=block.number)
+        if self._breaker.consecutive_failures:
+            log.info("tick_recovered", failures=self._breaker.consecutive_failures, block=block.number)
         self._breaker.succeeded()
         decisions = self._queue.take()
         requests = self.rpc.requests - requests_before

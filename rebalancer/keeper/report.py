@@ -71,7 +71,7 @@ class Tick:
     candidates: int
     planned: int
     failure: str
-    failures_in_a_row: int
+    consecutive_failures: int
     requests: int
     breakers: tuple[OpenBreaker, ...]
     attempts: Mapping[str, int]

@@ -183,7 +183,7 @@ class Reporter:
             len(evaluation.verdicts) if evaluation else 0,
             evaluation.planned if evaluation else 0,
             failure,
-            self._breaker.failed_in_a_row,
+            self._breaker.consecutive_failures,
             requests,
             self.open_breakers(now),
             attempts,

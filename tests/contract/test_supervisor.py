@@ -130,7 +130,7 @@ def test_a_chain_alone_that_goes_away_ends_the_station_after_so_many_failures(
 
     assert ended.value.failures == 2
     assert ticks[-1].breakers[0].scope == "chain"
-    assert ticks[-1].failures_in_a_row == 2
+    assert ticks[-1].consecutive_failures == 2
 
 
 def test_when_all_chains_rest_the_station_ends(environment: DevEnvironment, tmp_path: Path) -> None:

@@ -127,7 +127,7 @@ def test_place_that_refuses_is_tried_again(destination: MakePoolRef) -> None:
         reported.alerts.report(DIFFERS)
         wait_for("what the place is told", lambda: reported.outcomes)
 
-    assert [got["title"] for got in there.got] == ["[critical] chain 1: VaultBookDiffers"]
+    assert [got["title"] for got in there.got] == ["[critical] chain 1: VaultIndexMismatch"]
     assert reported.outcomes == ["sent"]
     assert len(there.paths) == 3
 
@@ -142,7 +142,7 @@ def test_place_that_keeps_refusing_is_given_up_and_logged_without_its_address(
         wait_for("what the places are told", lambda: bool(reported.outcomes))
 
     assert reported.outcomes == ["failed"]
-    assert [(entry["event"], entry["place"]) for entry in logs] == [("alert_failed", "1 (json)")]
+    assert [(entry["event"], entry["destination"]) for entry in logs] == [("alert_failed", "1 (json)")]
     assert SECRET in there.paths[0]
     message = repr(logs) + caplog.text + "".join(capfd.readouterr())
     assert SECRET not in message
@@ -215,7 +215,7 @@ def test_alert_says_what_began_and_what_ended(destination: MakePoolRef) -> None:
     began, ended = there.got
     assert (began["title"], began["type"]) == ("[critical] chain 1: ChainBreakerOpen", "failure")
     assert "5 looks failed" in began["message"]
-    assert (ended["title"], ended["type"]) == ("[over] chain 1: ChainBreakerOpen", "success")
+    assert (ended["title"], ended["type"]) == ("[ended] chain 1: ChainBreakerOpen", "success")
 
 
 @pytest.mark.parametrize(

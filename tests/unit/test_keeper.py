@@ -928,7 +928,7 @@ def test_a_tick_counts_what_is_under_way_and_how_long_it_has_waited(desk: Desk, 
     before = len(desk.node.requested)
     assert (first.attempts, first.waiting_blocks) == ({"sent": 2}, 0)
     assert (first.candidates, first.planned) == (2, 2)
-    assert (first.failure, first.failures_in_a_row, first.seconds) == ("", 0, 0.5)
+    assert (first.failure, first.consecutive_failures, first.seconds) == ("", 0, 0.5)
     assert first.at == clock.now
     assert first.block == Block(
         desk.node.height, desk.node.block_hash(desk.node.height), desk.node.time(desk.node.height)
@@ -976,7 +976,7 @@ def test_a_watcher_that_fails_stops_neither_the_keeper_nor_the_others(desk: Desk
         assert desk.decision().reason is Reason.IN_BAND
 
     assert len(desk.ticks) == 1
-    assert [one["event"] for one in logs if one["log_level"] == "error"] == ["watcher_failed"]
+    assert [one["event"] for one in logs if one["log_level"] == "error"] == ["observer_failed"]
 
 
 def test_a_decision_is_logged_loudly_when_it_is_news(desk: Desk) -> None:
@@ -1484,7 +1484,7 @@ def test_a_loop_that_fails_so_often_in_a_row_ends_with_the_last_failure(desk: De
         run(desk, down, down, desk.node.pass_blocks, down, down, down, None)
 
     assert (caught.value.failures, caught.value.last) == (3, down)
-    assert [tick.failures_in_a_row for tick in desk.ticks] == [1, 2, 0, 1, 2, 3]
+    assert [tick.consecutive_failures for tick in desk.ticks] == [1, 2, 0, 1, 2, 3]
     assert [(tick.candidates, tick.planned) for tick in desk.ticks[:3]] == [(0, 0), (0, 0), (1, 0)]
     assert [tick.failure for tick in desk.ticks[-2:]] == [str(down)] * 2
     assert desk.ticks[-1].inputs is None
@@ -1517,7 +1517,7 @@ def test_a_loop_that_does_not_give_up_rests_and_tries_again(desk: Desk, clock: C
     desk.keeper.run()
 
     assert paused == [2.0, 1.0, 1.0, 1.0]
-    assert [tick.failures_in_a_row for tick in desk.ticks] == [1, 0]
+    assert [tick.consecutive_failures for tick in desk.ticks] == [1, 0]
 
 
 def test_what_was_decided_before_a_look_failed_is_told_at_the_end(desk: Desk) -> None:
