@@ -1,7 +1,8 @@
-"""Pool faults: which pools a keeper leaves out because the chain refuses swaps on them, for all vaults or for one.
+"""Pool faults: the pools that a keeper excludes because the chain rejects swaps on them, for all vaults or for one.
 
-When the chain refuses a plan, its swaps are simulated one by one (`rebalancer.keeper.swaps`). Where the node cannot do that, plans
-without each pool are tried instead. A fault that may be the vault's is held against the pool for that vault only.
+When the chain rejects a plan, its swaps are simulated one by one (`rebalancer.keeper.swaps`). If the node cannot
+simulate, plans without each pool are tried instead. A fault that may be the vault's own excludes the pool for that
+vault only.
 """
 
 from __future__ import annotations
@@ -30,11 +31,11 @@ __all__ = ["PoolFaults", "uses"]
 log = structlog.get_logger("rebalancer.keeper")
 
 _MOST_POOLS_APART = 8
-"""Of a plan with more pools none is found by planning with each alone, where the node does not simulate."""
+"""With more pools in a plan, no plans without each pool are tried."""
 
 
 class PoolFaults:
-    """The pools that are left out on one chain. Not to be shared by threads."""
+    """The excluded pools of one chain. Not thread-safe."""
 
     def __init__(
         self,
@@ -45,24 +46,24 @@ class PoolFaults:
         simulator: Simulator,
     ) -> None:
         self.outages = Outages()
-        """What is left out for every vault."""
+        """Pools excluded for every vault."""
         self.unread: tuple[LeftOut, ...] = ()
-        """The pools that the newest evaluation could not read."""
+        """Pools that the newest evaluation could not read."""
         self._rpc = rpc
         self._context = context
         self._signers = signers
         self._evaluator = evaluator
         self._simulator = simulator
         self._outages_of: dict[str, Outages] = {}
-        """What is left out for one vault alone, because the fault may be the vault's."""
+        """Pools excluded for one vault only, because the fault may be the vault's own."""
 
     def forget(self) -> None:
-        """Have all pools tried again at once."""
+        """Retry all pools at once."""
         self.outages.forget()
         self._outages_of.clear()
 
     def left_out(self, block: Block | None) -> tuple[LeftOut, ...]:
-        """The pools that are not traded on at a block, because they refused or cannot be read."""
+        """The pools that are excluded at a block: they rejected swaps, or could not be read."""
         now = block.timestamp if block else 0
         of_vaults = [
             replace(one, subject=f"{one.subject} for {vault}")
@@ -72,12 +73,12 @@ class PoolFaults:
         return (*self.outages.reported(self.outages.scopes(now)), *of_vaults, *self.unread)
 
     def without(self, block: Block, vault: str) -> frozenset[Scope]:
-        """What is not to be traded on for a vault."""
+        """The pools that are excluded for a vault."""
         of_all, of_it = self.outages.scopes(block.timestamp), self._outages_of.get(vault)
         return of_all if of_it is None else of_all | of_it.scopes(block.timestamp)
 
     def blame(self, block: Block, conditions: Conditions, verdict: Verdict, refusal: str) -> bool:
-        """Leave out the pools whose swaps are why the chain refuses a plan, with this `refusal`; whether there are any.
+        """Exclude the pools whose swaps make the chain reject a plan with this `refusal`; return whether there are any.
 
         Raises:
             ChainError: the chain could not be read.
@@ -113,7 +114,7 @@ class PoolFaults:
         return bool(failed)
 
     def worked(self, verdict: Verdict) -> None:
-        """The chain takes a plan: what was left out before, and is in it, works again."""
+        """Note that the chain accepts a plan: the pools in it that were excluded before work again."""
         if verdict.plan is None:
             return
         for routed in swaps_of(verdict.plan):
@@ -121,9 +122,9 @@ class PoolFaults:
                 (routed.swap.pool.key, routed.holder),
                 (routed.swap.token_in, routed.swap.token_out),
             )
-            its_own = self._outages_of.get(verdict.vault, Outages())
-            for scope in (*self.outages.worked(*pool, *ends), *its_own.worked(*pool, *ends)):
-                log.info("pool_trades_again", pool=str(scope), vault=verdict.vault)
+            own = self._outages_of.get(verdict.vault, Outages())
+            for scope in (*self.outages.worked(*pool, *ends), *own.worked(*pool, *ends)):
+                log.info("pool_recovered", pool=str(scope), vault=verdict.vault)
 
     def _failed_swaps(self, block: Block, conditions: Conditions, verdict: Verdict, plan: Plan) -> Sequence[FailedSwap]:
         executor = self._context.system.executor
@@ -132,13 +133,14 @@ class PoolFaults:
         if failed is None:
             return self._failed_apart(block, conditions, verdict, plan)
         if any(one.is_short for one in failed) and read_block(self._rpc).hash != block.hash:
-            return [one for one in failed if not one.is_short]  # others may have traded since
+            return [one for one in failed if not one.is_short]  # others may have traded meanwhile
         return failed
 
     def _failed_apart(self, block: Block, conditions: Conditions, verdict: Verdict, plan: Plan) -> list[FailedSwap]:
-        """Without a simulation of single swaps: the pools that are in no plan that passes, while plans without them do.
+        """Without a simulation of single swaps: the pools that no accepted plan uses, if the chain accepts plans
+        without them.
 
-        Where no plan passes, it may be the vault that refuses, and no pool is at fault.
+        If the chain accepts no plan, the vault itself may be the cause, and no pool is blamed.
         """
         swaps = {routed.swap.pool.key: routed for routed in swaps_of(plan)}
         if not 1 < len(swaps) <= _MOST_POOLS_APART:
@@ -146,7 +148,7 @@ class PoolFaults:
         left_out = self.without(block, verdict.vault)
 
         def sound(without: Collection[str]) -> set[str]:
-            """The pools of the plan without some, if the chain takes that."""
+            """The pools of a plan without some pools, if the chain accepts that plan."""
             scopes = left_out | {Scope(key) for key in without}
             found = self._evaluator.again(verdict.snapshot, conditions, scopes)
             if found is None or found.plan is None or found.step is not Action.REBALANCE:
@@ -160,16 +162,16 @@ class PoolFaults:
 
         passed = [sound([key]) for key in swaps]
         suspects = [key for key, found in zip(swaps, passed, strict=True) if found]
-        if not suspects:  # several at once may be at fault
+        if not suspects:  # several pools may be at fault
             passed = [sound(swaps.keys() - {key}) for key in swaps]
             suspects = list(swaps) if any(passed) else []
         innocent = set().union(*passed)
-        why = "plans without it pass"
+        why = "the chain accepts plans without it"
         return [FailedSwap(swaps[key], why, may_be_the_vaults=True) for key in suspects if key not in innocent]
 
 
 def uses(plan: Plan, without: Collection[Scope]) -> bool:
-    """Whether a plan swaps on a pool that is left out."""
+    """Whether a plan uses an excluded pool."""
     return bool(without) and any(
         scope.covers(
             routed.swap.pool.key,

@@ -436,7 +436,7 @@ def test_a_vault_that_opens_to_anyone_is_served_by_who_is_no_keeper_of_it_once_i
 
     assert poked.reason is Reason.POKED
     assert waits.reason is Reason.NOT_YET
-    assert "to themselves until" in waits.text
+    assert "only the vault's own keepers may rebalance it until" in waits.text
     assert served.reason is Reason.REBALANCED
 
 

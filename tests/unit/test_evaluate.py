@@ -238,7 +238,7 @@ def test_a_vault_is_planned_for_when_its_band_breaks_and_then_once_in_so_many_bl
         if found.step is Action.REBALANCE:
             turns.append(number)
         else:
-            assert (found.reason, found.text) == (*(Reason.NOT_YET, "it is planned again every 4 blocks"),)
+            assert (found.reason, found.text) == (*(Reason.NOT_YET, "it is planned again at intervals of 4 blocks"),)
     assert len(turns) == 3
     assert {after - before for before, after in pairwise(turns)} == {4}
     away = turns[-1] + 1

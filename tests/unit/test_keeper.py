@@ -1021,7 +1021,7 @@ def test_gas_is_worth_what_the_oracle_says_or_else_the_settings_asked_once_a_min
         desk.tick(desk.node.pass_blocks())
         assert desk.script.requested[-1][0].native_price_e18 == 9 * E18
     reported = [one["event"] for one in logs]
-    assert reported.count("gas_not_weighed") == (found == 0)
+    assert reported.count("gas_price_unknown") == (found == 0)
 
 
 def test_fees_of_a_rollup_that_does_not_tell_are_not_weighed_and_told_of_once(desk: Desk) -> None:
@@ -1039,7 +1039,7 @@ def test_fees_of_a_rollup_that_does_not_tell_are_not_weighed_and_told_of_once(de
         for unknown[0] in (True, True, False, True):
             desk.tick(desk.node.pass_blocks())
 
-    assert [one["event"] for one in logs].count("l1_fee_not_weighed") == 2
+    assert [one["event"] for one in logs].count("l1_fee_unknown") == 2
 
 
 # Pools that refuse
@@ -1154,7 +1154,7 @@ def test_pools_that_are_left_out_are_named_where_trades_were_sought_the_first_of
 
     text = desk.decision().text
 
-    shown = f"; left out for now: {', '.join(names[:5])}" if count else ""
+    shown = f"; excluded pools: {', '.join(names[:5])}" if count else ""
     assert text == "it waits" + shown + (f" and {count - 5} more" if count > 5 else "")
     cooling = of(desk.verdict, reason=Reason.COOLDOWN).snapshot
     desk.script.verdicts = [Verdict(cooling, Reason.COOLDOWN, "it cools down")]
@@ -1300,7 +1300,7 @@ def test_a_pool_that_refuses_its_swap_is_left_out_and_the_vault_planned_for_with
     key = routed.swap.pool.key
     assert desk.script.without == [frozenset({Scope(key)})]
     assert found.reason is better.reason
-    assert found.text == f"no other; left out for now: {key}"
+    assert found.text == f"no other; excluded pools: {key}"
     (reported,) = desk.ticks[-1].left_out
     now = desk.node.time(desk.node.height)
     assert (reported.subject, reported.why, reported.until) == (key, "TF", now + 60)
