@@ -42,13 +42,13 @@ __all__ = [
 ]
 
 _HOMES = {
-    "Block": "chain.snapshot",
+    "Block": "block",
     "Chain": "api",
     "Plan": "plan",
     "Pool": "venues",
     "PoolState": "venues",
-    "Position": "preview",
-    "Preview": "preview",
+    "Position": "operations.preview",
+    "Preview": "operations.preview",
     "Reason": "reasons",
     "RebalancerError": "errors",
     "Signer": "send.signed",

@@ -1,10 +1,11 @@
-"""Daily spending of each key of this user, over all outboxes that it sends from.
+"""Daily spending of each key of this user, over all outboxes that use it.
 
-An outbox counts what its own journal has. A key that is used from another folder, or after its outbox was removed, would begin its day anew.
-So every version is noted here, too, before it is sent: by chain, account and nonce, at the most that it may cost, and at what it did cost once
-that is final. One file for all outboxes of a user (`keeper.spending_file`); nothing in it is secret, and what is older than a day goes.
+An outbox counts only its own journal. If a key is used from another folder, or its outbox is deleted, that count would
+start again from zero. So every version is recorded here before it is sent: by chain, account and nonce, at its maximum
+cost, and at its actual cost once that is final. There is one file for all outboxes of a user (`keeper.spending_file`);
+it holds no secrets, and entries older than a day are deleted.
 
-Two outboxes that sign for one key in the same moment may exceed its limit by one transaction.
+Two outboxes that sign for one key at the same moment may exceed its limit by one transaction.
 """
 
 from __future__ import annotations
@@ -38,13 +39,13 @@ CREATE TABLE IF NOT EXISTS spent (
 
 
 class Spending:
-    """The file of what keys spend, open in any number of processes. Not to be shared by threads."""
+    """The spending file, open in any number of processes. Not thread-safe."""
 
     def __init__(self, path: Path) -> None:
-        """Open it, or begin one.
+        """Open the file, or create it.
 
         Raises:
-            SpendingUnwritable: it cannot be made or written, or is something else.
+            SpendingUnwritable: it cannot be created or written, or is not a spending file.
         """
         self.path = path
         try:
@@ -57,14 +58,14 @@ class Spending:
             self._connection.execute(_SCHEMA)
 
     def close(self) -> None:
-        """Close it."""
+        """Close the file."""
         self._connection.close()
 
     def store(self, attempt: Attempt) -> None:
-        """Note what an attempt may cost at most, before its newest version is sent.
+        """Record an attempt's maximum cost, before its newest version is sent.
 
         Raises:
-            SpendingUnwritable: it cannot be noted, so nothing may be sent.
+            SpendingUnwritable: it cannot be recorded, so nothing may be sent.
         """
         chain_id, sender, nonce = _key(attempt)
         now = int(time.time())
@@ -82,10 +83,10 @@ class Spending:
             )
 
     def settle(self, attempts: Sequence[Attempt]) -> None:
-        """Note what attempts did cost that are final.
+        """Record the actual cost of final attempts.
 
         Raises:
-            SpendingUnwritable: it cannot be noted.
+            SpendingUnwritable: it cannot be recorded.
         """
         paid = [one for one in attempts if one.cost_wei is not None]
         if not paid:
@@ -98,7 +99,8 @@ class Spending:
                 )
 
     def elsewhere_wei(self, chain_id: int, sender: str, now: int, mine: Collection[int]) -> int:
-        """What an account spent, or may yet, in the 24 hours before `now` (unix seconds), but for the nonces in `mine`.
+        """Spending of an account in the 24 hours before `now` (unix seconds), including pending transactions, without
+        the nonces in `mine`.
 
         Raises:
             SpendingUnwritable: it cannot be read.

@@ -643,7 +643,7 @@ def test_look_after_a_pause_cancels_what_others_have_made_obsolete(
 
     (attempt,) = outbox.attempts(environment.deployment.chain_id)
     assert [version.kind for version in attempt.versions] == [Kind.ORIGINAL, Kind.CANCELLATION]
-    assert attempt.note == "the vault's epoch is 1 by now"
+    assert attempt.note == "the vault's epoch is now 1"
 
 
 def forget(environment: DevEnvironment) -> None:

@@ -133,7 +133,7 @@ def test_keystore_that_takes_hours_to_open_is_refused_before_its_password_is_ask
     def ask() -> str:
         raise AssertionError("the password was asked")
 
-    with pytest.raises(KeystoreUnreadable, match="takes too much work"):
+    with pytest.raises(KeystoreUnreadable, match="is too expensive to derive"):
         KeystoreSigner.load(path, ask)
 
 

@@ -545,7 +545,7 @@ def test_what_was_cancelled_is_told_with_its_reason_and_blames_nobody(desk: Desk
     reported = desk.decision(desk.node.mined_next())
 
     assert reported.reason is Reason.CANCELLED
-    assert "epoch is 5" in reported.text
+    assert "epoch is now 5" in reported.text
     assert desk.keeper.reporter.open_breakers(1e12) == ()
 
 
