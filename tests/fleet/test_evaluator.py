@@ -307,12 +307,12 @@ def test_silent_worker_is_asked_again_when_it_is_heard_of(
     worker = fleet.workers[name]
     with worker._lock:  # it is busy
         evaluator.evaluate(fleet.head(), CONDITIONS)
-        assert name not in evaluator._here()
+        assert name not in evaluator._available()
     wait_for("all answers", lambda: all(fleet.workers[each].handled for each in NAMES if busy[each]))
     for each in NAMES:  # on a busy machine others were silent for so long, too
         fleet.say_again(each)
 
-    assert set(evaluator._here()) == set(NAMES)
+    assert set(evaluator._available()) == set(NAMES)
 
 
 def test_worker_that_comes_takes_a_part_and_one_that_leaves_gives_it_back(
