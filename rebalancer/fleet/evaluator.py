@@ -122,11 +122,7 @@ class FleetEvaluator:
         self._own.close()
 
     def evaluate(
-        self,
-        head: Head,
-        conditions: Conditions,
-        under_way: Collection[str] = (),
-        without: Collection[Scope] = (),
+        self, head: Head, conditions: Conditions, in_flight: Collection[str] = (), without: Collection[Scope] = ()
     ) -> Evaluation:
         """See `Evaluates.evaluate`.
 
@@ -140,7 +136,7 @@ class FleetEvaluator:
             header,
             conditions,
             (),
-            tuple(sorted(under_way)),
+            tuple(sorted(in_flight)),
             len(self.context.vaults) <= options.exact_vaults,
             options.replan_blocks,
             0.0,
@@ -282,8 +278,7 @@ class FleetEvaluator:
     def _evaluation(self, block: Block, gathered: _Gathered) -> Evaluation:
         vaults, known = self.context.vaults, self._known
         verdicts = sorted(
-            gathered.verdicts,
-            key=lambda one: (-misallocated_e18(one.snapshot), self._index_of[one.vault]),
+            gathered.verdicts, key=lambda one: (-misallocated_e18(one.snapshot), self._index_of[one.vault])
         )
         return Evaluation(
             block,
@@ -307,11 +302,5 @@ def _for_share(
 ) -> EvaluationRequest:
     """The request for a share, with its time limit."""
     wanted = set(share)
-    under_way = tuple(vault for vault in blank.under_way if vault in wanted)
-    return replace(
-        blank,
-        share=share,
-        under_way=under_way,
-        expires_at=expires_at,
-        worker_timeout_seconds=seconds,
-    )
+    in_flight = tuple(vault for vault in blank.in_flight if vault in wanted)
+    return replace(blank, share=share, in_flight=in_flight, expires_at=expires_at, worker_timeout_seconds=seconds)

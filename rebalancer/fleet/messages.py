@@ -34,7 +34,7 @@ class EvaluationRequest:
     """A request to evaluate vaults at a block. `expires_at` is on Redis's clock, in unix seconds; later answers are not
     used.
 
-    `exact`: whether every vault is read in full. No trades are planned for vaults `under_way`, nor on pools in
+    `exact`: whether every vault is read in full. No trades are planned for vaults `in_flight`, nor on pools in
     `without`.
     """
 
@@ -42,7 +42,7 @@ class EvaluationRequest:
     header: Header
     conditions: Conditions
     share: tuple[str, ...]
-    under_way: tuple[str, ...]
+    in_flight: tuple[str, ...]
     exact: bool
     replan_blocks: int
     expires_at: float
@@ -207,13 +207,7 @@ def _plan_message(plan: Plan) -> PlanMessage:
         plan.route.hex(),
         tuple(
             SwapMessage(
-                NamedPool(
-                    swap.pool.address,
-                    swap.pool.key,
-                    swap.pool.holder,
-                    swap.pool.tokens,
-                    swap.pool.fee_pips,
-                ),
+                NamedPool(swap.pool.address, swap.pool.key, swap.pool.holder, swap.pool.tokens, swap.pool.fee_pips),
                 swap.token_in,
                 swap.token_out,
                 swap.amount_in_raw,
@@ -241,13 +235,7 @@ def _plan_of(message: PlanMessage, snapshot: VaultSnapshot) -> Plan:
     except ValueError:
         raise MessageUnreadable("plan", "its route is not hexadecimal") from None
     swaps = tuple(
-        Swap(
-            cast("Pool", swap.pool),
-            swap.token_in,
-            swap.token_out,
-            swap.amount_in_raw,
-            swap.amount_out_raw,
-        )
+        Swap(cast("Pool", swap.pool), swap.token_in, swap.token_out, swap.amount_in_raw, swap.amount_out_raw)
         for swap in message.swaps
     )
     plan = Plan(

@@ -162,7 +162,7 @@ return ''
 
 
 class RedisState:
-    """Shared state in Redis, under names that begin with the fleet's. Thread-safe."""
+    """A `SharedState` in Redis, under names that begin with the fleet's, on Redis's clock. Thread-safe."""
 
     def __init__(self, url: str, fleet: str) -> None:
         """Makes no request yet. `url` is Redis's (redis://, rediss://, unix://)."""
@@ -182,25 +182,21 @@ class RedisState:
         self._put, self._drop = run(_PUT), run(_DROP)
 
     def take(self, lease: str, holder: str, seconds: float) -> int | None:
-        """As `Shared` has it."""
         with self._reached():
             keys = [self._key("lease", lease), self._key("token", lease)]
             token = self._take(keys, [holder, _milliseconds(seconds)])
         return int(token) if token else None
 
     def renew(self, lease: str, holder: str, token: int, seconds: float) -> bool:
-        """As `Shared` has it."""
         with self._reached():
             keys = [self._key("lease", lease)]
             return bool(self._renew(keys, [f"{holder} {token}", _milliseconds(seconds)]))
 
     def release(self, lease: str, holder: str, token: int) -> None:
-        """As `Shared` has it."""
         with self._reached():
             self._release([self._key("lease", lease)], [f"{holder} {token}"])
 
     def put(self, lease: str, token: int, entries: Mapping[str, str]) -> None:
-        """As `Shared` has it."""
         with self._reached():
             keys = [self._key(kind, lease) for kind in ("token", "ledger", "order")]
             flat = [text for key_and_entry in entries.items() for text in key_and_entry]
@@ -208,7 +204,6 @@ class RedisState:
         _refuse(lease, token, newest)
 
     def drop(self, lease: str, token: int, keys: Sequence[str]) -> None:
-        """As `Shared` has it."""
         if not keys:
             return
         with self._reached():
@@ -217,24 +212,20 @@ class RedisState:
         _refuse(lease, token, newest)
 
     def entries(self, lease: str) -> list[tuple[str, str]]:
-        """As `Shared` has it."""
         with self._reached():
             found = self._redis.hgetall(self._key("ledger", lease))
         numbered = [(str(key), *str(value).split(" ", 1)) for key, value in found.items()]
         return [(key, entry) for key, _, entry in sorted(numbered, key=lambda one: int(one[1]))]
 
     def announce(self, group: str, member: str, text: str, seconds: float) -> None:
-        """As `Shared` has it."""
         with self._reached():
             self._redis.set(self._key("here", group, member), text, px=_milliseconds(seconds))
 
     def leave(self, group: str, member: str) -> None:
-        """As `Shared` has it."""
         with self._reached():
             self._redis.delete(self._key("here", group, member))
 
     def members(self, group: str) -> dict[str, str]:
-        """As `Shared` has it."""
         prefix = self._key("here", group, "")
         with self._reached():
             keys = sorted({str(key) for key in self._redis.scan_iter(match=prefix + "*")})
@@ -242,13 +233,11 @@ class RedisState:
         return {key[len(prefix) :]: str(text) for key, text in zip(keys, texts, strict=True) if text is not None}
 
     def now(self) -> float:
-        """As `Shared` has it: by Redis's clock."""
         with self._reached():
             seconds, microseconds = self._redis.time()
         return float(seconds) + float(microseconds) / 1e6
 
     def close(self) -> None:
-        """As `Shared` has it."""
         self._redis.close()
 
     def _key(self, *parts: str) -> str:
@@ -263,7 +252,7 @@ class RedisState:
 
 
 class LocalState:
-    """Shared state in this process only: the same rules on this machine's clock. Thread-safe."""
+    """A `SharedState` in this process only, on this machine's clock. Thread-safe."""
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
@@ -273,7 +262,6 @@ class LocalState:
         self._here: dict[str, dict[str, tuple[str, float]]] = {}
 
     def take(self, lease: str, holder: str, seconds: float) -> int | None:
-        """As `Shared` has it."""
         with self._lock:
             held = self._held(lease)
             if held is not None and held[0] != holder:
@@ -284,7 +272,6 @@ class LocalState:
             return token
 
     def renew(self, lease: str, holder: str, token: int, seconds: float) -> bool:
-        """As `Shared` has it."""
         with self._lock:
             if self._held(lease) != (holder, token):
                 return False
@@ -292,13 +279,11 @@ class LocalState:
             return True
 
     def release(self, lease: str, holder: str, token: int) -> None:
-        """As `Shared` has it."""
         with self._lock:
             if self._held(lease) == (holder, token):
                 del self._leases[lease]
 
     def put(self, lease: str, token: int, entries: Mapping[str, str]) -> None:
-        """As `Shared` has it."""
         with self._lock:
             self._check(lease, token)
             ledger = self._ledgers.setdefault(lease, {})
@@ -306,40 +291,34 @@ class LocalState:
                 ledger.setdefault(key, entry)
 
     def drop(self, lease: str, token: int, keys: Sequence[str]) -> None:
-        """As `Shared` has it."""
         with self._lock:
             self._check(lease, token)
             for key in keys:
                 self._ledgers.get(lease, {}).pop(key, None)
 
     def entries(self, lease: str) -> list[tuple[str, str]]:
-        """As `Shared` has it."""
         with self._lock:
             return list(self._ledgers.get(lease, {}).items())
 
     def announce(self, group: str, member: str, text: str, seconds: float) -> None:
-        """As `Shared` has it."""
         with self._lock:
             self._here.setdefault(group, {})[member] = (text, time.monotonic() + seconds)
 
     def leave(self, group: str, member: str) -> None:
-        """As `Shared` has it."""
         with self._lock:
             self._here.get(group, {}).pop(member, None)
 
     def members(self, group: str) -> dict[str, str]:
-        """As `Shared` has it."""
         now = time.monotonic()
         with self._lock:
             here = self._here.get(group, {})
             return {member: text for member, (text, until) in sorted(here.items()) if until > now}
 
     def now(self) -> float:
-        """As `Shared` has it."""
         return time.time()
 
     def close(self) -> None:
-        """As `Shared` has it."""
+        """Nothing to close."""
 
     def _held(self, lease: str) -> tuple[str, int] | None:
         holder, token, until = self._leases.get(lease, ("", 0, 0.0))

@@ -59,10 +59,7 @@ class _Queues(ListQueueBroker):
 
     async def kick(self, message: BrokerMessage) -> None:
         queue = str(message.labels["queue_name"])
-        async with (
-            Redis(connection_pool=self.connection_pool) as redis,
-            redis.pipeline(transaction=True) as both,
-        ):
+        async with Redis(connection_pool=self.connection_pool) as redis, redis.pipeline(transaction=True) as both:
             both.lpush(queue, message.message)
             both.expire(queue, _KEPT_SECONDS)
             await both.execute()

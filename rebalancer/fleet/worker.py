@@ -128,13 +128,7 @@ class Worker:
             found = self.evaluate(order)
         finally:
             self.rpc.deadline = None
-        log.debug(
-            "answered",
-            chain_id=order.chain_id,
-            worker=self.name,
-            block=block.number,
-            vaults=len(order.share),
-        )
+        log.debug("answered", chain_id=order.chain_id, worker=self.name, block=block.number, vaults=len(order.share))
         return found
 
     def evaluate(self, order: EvaluationRequest) -> Answer:
@@ -151,10 +145,7 @@ class Worker:
             bench.evaluator.options = replace(options, replan_blocks=order.replan_blocks)
             others = bench.vaults - share
             evaluation = bench.evaluator.evaluate(
-                bench.unread or Head(order.header),
-                order.conditions,
-                others | frozenset(order.under_way),
-                order.without,
+                bench.unread or Head(order.header), order.conditions, others | frozenset(order.in_flight), order.without
             )
             bench.unread, bench.used_at = None, order.header.number
             found.append(evaluation)
@@ -249,9 +240,6 @@ class Heartbeat:
     def _announce(self) -> None:
         worker = self.worker
         worker.state.announce(
-            group_of(worker.context.chain_id),
-            worker.name,
-            str(worker.handled),
-            self.seconds * _BEATS,
+            group_of(worker.context.chain_id), worker.name, str(worker.handled), self.seconds * _BEATS
         )
         self._note("")

@@ -15,7 +15,6 @@ from rebalancer.abi import Contract
 from rebalancer.block import Block
 from rebalancer.chain.endpoints import Endpoints
 from rebalancer.chain.interfaces import interface
-from rebalancer.chain.rpc import Rpc
 from rebalancer.chain.snapshot import VaultSnapshot, decode_vaults, read_block
 from rebalancer.errors import (
     ContractReverted,
@@ -30,22 +29,20 @@ from rebalancer.errors import (
 )
 from rebalancer.keeper.authority import Authority
 from rebalancer.keeper.breaker import VaultBreakers
-from rebalancer.keeper.context import KeeperContext, KeeperOptions
+from rebalancer.keeper.context import KeeperOptions
 from rebalancer.keeper.decide import Action, Conditions, Verdict, wants_plan
 from rebalancer.keeper.decision import Decision
-from rebalancer.keeper.evaluator import Evaluates
 from rebalancer.keeper.inflight import InFlight
 from rebalancer.keeper.pool_faults import PoolFaults, uses
+from rebalancer.keeper.resources import KeeperResources
 from rebalancer.keeper.swaps import rebalance_data
 from rebalancer.reasons import Reason
 from rebalancer.send.attempt import Intent
 from rebalancer.send.costs import estimate_gas
 from rebalancer.send.delivery import Check
 from rebalancer.send.fees import suggest
-from rebalancer.send.outbox import Outbox
 from rebalancer.send.relay import PRIVATE_METHOD, RAW_METHOD
-from rebalancer.send.signed import Signer
-from rebalancer.send.simulate import Simulator, message
+from rebalancer.send.simulate import message
 from rebalancer.words import utc
 
 __all__ = ["Dispatch", "DispatchInputs", "call_data"]
@@ -74,23 +71,15 @@ class Dispatch:
 
     def __init__(
         self,
-        rpc: Rpc,
-        context: KeeperContext,
-        signers: Sequence[Signer],
-        outbox: Outbox | None,
-        evaluator: Evaluates,
-        simulator: Simulator,
+        resources: KeeperResources,
         authority: Authority,
         breakers: VaultBreakers,
         pool_faults: PoolFaults,
         in_flight: InFlight,
     ) -> None:
-        self._rpc = rpc
-        self._context = context
-        self._signers = signers
-        self._outbox = outbox
-        self._evaluator = evaluator
-        self._simulator = simulator
+        self._rpc, self._context = resources.rpc, resources.context
+        self._signers, self._outbox = resources.signers, resources.outbox
+        self._evaluator, self._simulator = resources.evaluator, resources.simulator
         self._authority = authority
         self._breakers = breakers
         self._pool_faults = pool_faults
@@ -255,10 +244,7 @@ class Dispatch:
         self._overtaken.pop(vault, None)
         self._in_flight.sent(attempt, verdict)
         self._sent_now += 1
-        return replace(
-            _decision(block, verdict, Reason.UNDER_WAY, text, attempt.transaction_hash),
-            kind=intent.kind,
-        )
+        return replace(_decision(block, verdict, Reason.UNDER_WAY, text, attempt.transaction_hash), kind=intent.kind)
 
     def _confirm(self, snapshot: VaultSnapshot, block: Block) -> None:
         """Check that a quorum of endpoints has the vault and prices that the plan was made from.

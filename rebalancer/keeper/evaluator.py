@@ -78,13 +78,9 @@ class Evaluates(Protocol):
     options: EvaluatorOptions
 
     def evaluate(
-        self,
-        head: Head,
-        conditions: Conditions,
-        under_way: Collection[str] = (),
-        without: Collection[Scope] = (),
+        self, head: Head, conditions: Conditions, in_flight: Collection[str] = (), without: Collection[Scope] = ()
     ) -> Evaluation:
-        """Evaluate all vaults at a head. No trades are planned for vaults `under_way` (in flight or halted), nor on
+        """Evaluate all vaults at a head. No trades are planned for vaults `in_flight` (or halted), nor on
         pools in `without`.
 
         Raises:
@@ -127,11 +123,7 @@ class Evaluator:
         self.planners.close()
 
     def evaluate(
-        self,
-        head: Head,
-        conditions: Conditions,
-        under_way: Collection[str] = (),
-        without: Collection[Scope] = (),
+        self, head: Head, conditions: Conditions, in_flight: Collection[str] = (), without: Collection[Scope] = ()
     ) -> Evaluation:
         """See `Evaluates.evaluate`."""
         block = Block(head.header.number, head.header.hash, head.header.timestamp)
@@ -155,7 +147,7 @@ class Evaluator:
             differing = [found.vault for found in self._vault_index.audit(block, self.options.audit_vaults)]
             self._differing = tuple(dict.fromkeys((*self._differing, *differing)))
         ranked = sorted(snapshots, key=lambda one: (-misallocated_e18(one), self._index_of[one.address]))
-        verdicts, planned = self._verdicts(ranked, block, conditions, under_way, without)
+        verdicts, planned = self._verdicts(ranked, block, conditions, in_flight, without)
         pools = self._pools
         return Evaluation(
             block,
@@ -189,14 +181,14 @@ class Evaluator:
         snapshots: Sequence[VaultSnapshot],
         block: Block,
         conditions: Conditions,
-        under_way: Collection[str],
+        in_flight: Collection[str],
         without: Collection[Scope],
     ) -> tuple[tuple[Verdict, ...], int]:
         """The verdicts about these vaults, and how many of them were planned."""
         due = [
             snapshot
             for snapshot in snapshots
-            if wants_plan(snapshot) and snapshot.address not in under_way and self._has_turn(snapshot, block)
+            if wants_plan(snapshot) and snapshot.address not in in_flight and self._has_turn(snapshot, block)
         ]
         # The vaults that the last block had no time for come first; otherwise they could wait for ever.
         due.sort(key=lambda snapshot: snapshot.address not in self._late)
@@ -210,19 +202,15 @@ class Evaluator:
         for snapshot in snapshots:
             found = decided.get(snapshot.address)
             if found is None:
-                found = self._without_plan(snapshot, conditions, under_way, wanted)
+                found = self._without_plan(snapshot, conditions, in_flight, wanted)
             verdicts.append(found)
         return tuple(verdicts), len(decided)
 
     def _without_plan(
-        self,
-        snapshot: VaultSnapshot,
-        conditions: Conditions,
-        under_way: Collection[str],
-        wanted: Collection[str],
+        self, snapshot: VaultSnapshot, conditions: Conditions, in_flight: Collection[str], wanted: Collection[str]
     ) -> Verdict:
         """The verdict about a vault that was not planned."""
-        if snapshot.address in under_way:
+        if snapshot.address in in_flight:
             text = "its transaction is in flight"
             return Verdict(snapshot, Reason.UNDER_WAY, text)
         if not wants_plan(snapshot):
@@ -249,12 +237,7 @@ class Evaluator:
         if self._pools is None:
             known = {token.address: token for token in context.tokens}
             self._pools = PoolCache(
-                self.rpc,
-                context.pools,
-                block,
-                context.chain_id,
-                tokens=known,
-                lens=context.system.uniswap_v3_lens,
+                self.rpc, context.pools, block, context.chain_id, tokens=known, lens=context.system.uniswap_v3_lens
             )
             self._checked_at = block.number
         elif self._pools.block.hash != block.hash:

@@ -69,9 +69,7 @@ class FeedWatch:
         answers = hub.call(self.rpc, "prices", list(known), block=block.hash)
         prices_e18 = {token: primary for token, (_, _, primary, fault) in zip(known, answers, strict=True) if not fault}
         pools = read_pools(
-            *(self.rpc, context.pools, block, context.chain_id),
-            tokens=known,
-            lens=context.system.uniswap_v3_lens,
+            *(self.rpc, context.pools, block, context.chain_id), tokens=known, lens=context.system.uniswap_v3_lens
         )
         limits: dict[str, int] = {}
         for vault in vaults:

@@ -15,21 +15,19 @@ import structlog
 
 from rebalancer.block import Block
 from rebalancer.chain.receipt import find_receipt
-from rebalancer.chain.rpc import Rpc
 from rebalancer.chain.snapshot import VaultSnapshot, read_vaults
 from rebalancer.errors import LedgerMismatch
 from rebalancer.keeper.breaker import VaultBreakers
-from rebalancer.keeper.context import KeeperContext
 from rebalancer.keeper.decide import Verdict
 from rebalancer.keeper.decision import Decision, Outcome
 from rebalancer.keeper.evaluator import Evaluation
 from rebalancer.keeper.reporting import DecisionQueue
+from rebalancer.keeper.resources import KeeperResources
 from rebalancer.keeper.verify import verify
 from rebalancer.reasons import Reason
 from rebalancer.send.attempt import Attempt, AttemptState
 from rebalancer.send.nonces import clear_on_start
 from rebalancer.send.outbox import Outbox
-from rebalancer.send.signed import Signer
 
 __all__ = ["InFlight"]
 
@@ -45,19 +43,9 @@ _ReportKey = tuple[int, AttemptState, str | None, str | None]
 class InFlight:
     """The attempts of one chain in an outbox; without an outbox there are none. Not thread-safe."""
 
-    def __init__(
-        self,
-        rpc: Rpc,
-        context: KeeperContext,
-        signers: Sequence[Signer],
-        outbox: Outbox | None,
-        breakers: VaultBreakers,
-        queue: DecisionQueue,
-    ) -> None:
-        self._context = context
-        self._rpc = rpc
-        self._signers = signers
-        self._outbox = outbox
+    def __init__(self, resources: KeeperResources, breakers: VaultBreakers, queue: DecisionQueue) -> None:
+        self._rpc, self._context = resources.rpc, resources.context
+        self._signers, self._outbox = resources.signers, resources.outbox
         self._breakers = breakers
         self._queue = queue
         self._reported: set[_ReportKey] = set()

@@ -36,6 +36,7 @@ from rebalancer.keeper.inflight import InFlight
 from rebalancer.keeper.pool_faults import PoolFaults
 from rebalancer.keeper.report import Observer, TickInputs
 from rebalancer.keeper.reporting import DecisionQueue, Reporter
+from rebalancer.keeper.resources import KeeperResources
 from rebalancer.send.lifecycle import SendRules
 from rebalancer.send.outbox import Outbox
 from rebalancer.send.sender_accounts import SenderAccount
@@ -80,37 +81,18 @@ class Keeper:
         self.options = options or KeeperOptions()
         self.evaluator = evaluator or Evaluator(rpc, context)
         self.feed_watch = FeedWatch(rpc, context)
-        simulator = Simulator(rpc)
+        resources = KeeperResources(rpc, context, self.signers, outbox, self.evaluator, Simulator(rpc))
         failures, backoff_seconds = self.options.max_consecutive_failures, self.options.backoff_seconds
         self._breaker = Breaker(failures, backoff_seconds)
         self._vault_breakers = VaultBreakers(context.vaults, failures, backoff_seconds)
         self._authority = Authority(rpc, context, self.signers)
         self._conditions = ConditionsReader(rpc, context)
-        self._pool_faults = PoolFaults(rpc, context, self.signers, self.evaluator, simulator)
+        self._pool_faults = PoolFaults(resources)
         self._queue = DecisionQueue(context.chain_id)
-        self._in_flight = InFlight(rpc, context, self.signers, outbox, self._vault_breakers, self._queue)
-        self._dispatch = Dispatch(
-            rpc,
-            context,
-            self.signers,
-            outbox,
-            self.evaluator,
-            simulator,
-            self._authority,
-            self._vault_breakers,
-            self._pool_faults,
-            self._in_flight,
-        )
+        self._in_flight = InFlight(resources, self._vault_breakers, self._queue)
+        self._dispatch = Dispatch(resources, self._authority, self._vault_breakers, self._pool_faults, self._in_flight)
         self.reporter = Reporter(
-            rpc,
-            context,
-            self.signers,
-            outbox,
-            self._queue,
-            self._breaker,
-            self._vault_breakers,
-            self._pool_faults,
-            observers,
+            resources, self._queue, self._breaker, self._vault_breakers, self._pool_faults, observers
         )
         self._stopping = threading.Event()
         self._tuning: Tuning | None = None
@@ -150,9 +132,7 @@ class Keeper:
         )
 
     def run(
-        self,
-        on_decision: Callable[[Decision], None] | None = None,
-        alive: Callable[[], None] = lambda: None,
+        self, on_decision: Callable[[Decision], None] | None = None, alive: Callable[[], None] = lambda: None
     ) -> None:
         """Tick at every new block until stopped. `alive` is called before each tick and each pause.
 
@@ -215,11 +195,7 @@ class Keeper:
             self._hand(decisions, on_decision)
 
     def _report_failure(
-        self,
-        began: float,
-        requests_before: int,
-        decisions: tuple[Decision, ...],
-        failure: Exception,
+        self, began: float, requests_before: int, decisions: tuple[Decision, ...], failure: Exception
     ) -> None:
         requests = self.rpc.requests - requests_before
         self.reporter.report(began, None, decisions, requests=requests, failure=str(failure))

@@ -58,11 +58,7 @@ class Planners:
                 one.result()
 
     def decide(
-        self,
-        vaults: Sequence[VaultSnapshot],
-        pools: Sequence[Pool],
-        conditions: Conditions,
-        until: float | None = None,
+        self, vaults: Sequence[VaultSnapshot], pools: Sequence[Pool], conditions: Conditions, until: float | None = None
     ) -> dict[str, Verdict]:
         """The verdicts by vault, without the vaults that were not reached by `until` (`time.monotonic`)."""
         if self.processes == 1 or len(vaults) < _FEW:
@@ -127,10 +123,7 @@ def _be_ready() -> None:
 
 
 def _decide_all(
-    vaults: Sequence[VaultSnapshot],
-    pools: Sequence[Pool],
-    conditions: Conditions,
-    until: float | None = None,
+    vaults: Sequence[VaultSnapshot], pools: Sequence[Pool], conditions: Conditions, until: float | None = None
 ) -> dict[str, Verdict]:
     found = {}
     for snapshot in vaults:

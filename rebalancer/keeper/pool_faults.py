@@ -13,18 +13,14 @@ from dataclasses import replace
 import structlog
 
 from rebalancer.block import Block
-from rebalancer.chain.rpc import Rpc
 from rebalancer.chain.snapshot import read_block
 from rebalancer.errors import ContractReverted, RpcRejected
-from rebalancer.keeper.context import KeeperContext
 from rebalancer.keeper.decide import Action, Conditions, Verdict
-from rebalancer.keeper.evaluator import Evaluates
 from rebalancer.keeper.outages import LeftOut, Outages, Scope
+from rebalancer.keeper.resources import KeeperResources
 from rebalancer.keeper.swaps import FailedSwap, failed_swaps, rebalance_data, swaps_of
 from rebalancer.plan import Plan
 from rebalancer.send.costs import estimate_gas
-from rebalancer.send.signed import Signer
-from rebalancer.send.simulate import Simulator
 
 __all__ = ["PoolFaults", "uses"]
 
@@ -37,23 +33,13 @@ _MOST_POOLS_APART = 8
 class PoolFaults:
     """The excluded pools of one chain. Not thread-safe."""
 
-    def __init__(
-        self,
-        rpc: Rpc,
-        context: KeeperContext,
-        signers: Sequence[Signer],
-        evaluator: Evaluates,
-        simulator: Simulator,
-    ) -> None:
+    def __init__(self, resources: KeeperResources) -> None:
         self.outages = Outages()
         """Pools excluded for every vault."""
         self.unread: tuple[LeftOut, ...] = ()
         """Pools that the newest evaluation could not read."""
-        self._rpc = rpc
-        self._context = context
-        self._signers = signers
-        self._evaluator = evaluator
-        self._simulator = simulator
+        self._rpc, self._context, self._signers = resources.rpc, resources.context, resources.signers
+        self._evaluator, self._simulator = resources.evaluator, resources.simulator
         self._outages_of: dict[str, Outages] = {}
         """Pools excluded for one vault only, because the fault may be the vault's own."""
 
@@ -118,10 +104,7 @@ class PoolFaults:
         if verdict.plan is None:
             return
         for routed in swaps_of(verdict.plan):
-            pool, ends = (
-                (routed.swap.pool.key, routed.holder),
-                (routed.swap.token_in, routed.swap.token_out),
-            )
+            pool, ends = ((routed.swap.pool.key, routed.holder), (routed.swap.token_in, routed.swap.token_out))
             own = self._outages_of.get(verdict.vault, Outages())
             for scope in (*self.outages.worked(*pool, *ends), *own.worked(*pool, *ends)):
                 log.info("pool_recovered", pool=str(scope), vault=verdict.vault)
@@ -173,11 +156,7 @@ class PoolFaults:
 def uses(plan: Plan, without: Collection[Scope]) -> bool:
     """Whether a plan uses an excluded pool."""
     return bool(without) and any(
-        scope.covers(
-            routed.swap.pool.key,
-            routed.holder,
-            [token.address for token in routed.swap.pool.tokens],
-        )
+        scope.covers(routed.swap.pool.key, routed.holder, [token.address for token in routed.swap.pool.tokens])
         for routed in swaps_of(plan)
         for scope in without
     )

@@ -25,7 +25,6 @@ from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from itertools import count
 from pathlib import Path
-from types import TracebackType
 from typing import IO, Any, Self, cast
 
 import structlog
@@ -33,13 +32,7 @@ from pydantic import TypeAdapter, ValidationError
 
 from rebalancer.block import Block
 from rebalancer.chain.snapshot import VaultSnapshot
-from rebalancer.errors import (
-    BadPoolSnapshot,
-    BadRecords,
-    RecordInUse,
-    RecordsMissing,
-    UnsupportedPool,
-)
+from rebalancer.errors import BadPoolSnapshot, BadRecords, RecordInUse, RecordsMissing, UnsupportedPool
 from rebalancer.files import MEGABYTE, make_folder, open_file, open_own
 from rebalancer.keeper.decide import Action, Conditions, Verdict, as_traded, decide
 from rebalancer.keeper.report import Tick, TickInputs
@@ -191,12 +184,7 @@ class Recorder:
                 self.close()  # logged when the first tick is recorded
         return self
 
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> None:
+    def __exit__(self, *_: object) -> None:
         with suppress(OSError):
             self.close()
 
@@ -247,8 +235,7 @@ class Recorder:
             tuple(_Written.of(verdict) for verdict in inputs.verdicts),
             tuple(
                 Reported(
-                    *(one.vault, one.reason, one.text, one.epoch, one.drift_bps),
-                    *(one.transaction_hash, one.kind),
+                    *(one.vault, one.reason, one.text, one.epoch, one.drift_bps), *(one.transaction_hash, one.kind)
                 )
                 for one in tick.decisions
             ),

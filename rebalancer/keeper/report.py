@@ -46,7 +46,7 @@ class TickInputs:
     pools: tuple[PoolState, ...]
     conditions: Conditions
     tokens: tuple[Token, ...]
-    under_way: frozenset[str]
+    in_flight: frozenset[str]
 
 
 @dataclass(frozen=True, slots=True)

@@ -16,18 +16,15 @@ import structlog
 from rebalancer.abi import Call
 from rebalancer.block import Block
 from rebalancer.chain.endpoints import Endpoints
-from rebalancer.chain.rpc import Rpc
 from rebalancer.errors import ChainError
 from rebalancer.keeper.breaker import Breaker, VaultBreakers
-from rebalancer.keeper.context import KeeperContext
 from rebalancer.keeper.decision import Decision, loss_text
 from rebalancer.keeper.evaluator import Evaluation
 from rebalancer.keeper.pool_faults import PoolFaults
 from rebalancer.keeper.report import EndpointState, Observer, OpenBreaker, Tick, TickInputs
+from rebalancer.keeper.resources import KeeperResources
 from rebalancer.reasons import Reason
 from rebalancer.send.attempt import OPEN
-from rebalancer.send.outbox import Outbox
-from rebalancer.send.signed import Signer
 
 __all__ = ["DecisionQueue", "Reporter"]
 
@@ -96,12 +93,7 @@ class DecisionQueue:
             text = f"the furthest weight is {drift_bps} bps off its target"
             if drift_bps is None:
                 text = "it has no valuation: a price is not valid, or the basket is worth nothing"
-            news.append(
-                Decision(
-                    *(evaluation.block, vault, reason, text),
-                    *(evaluation.epochs[vault], drift_bps),
-                )
-            )
+            news.append(Decision(*(evaluation.block, vault, reason, text), *(evaluation.epochs[vault], drift_bps)))
         return news
 
     def log(self, decision: Decision) -> None:
@@ -126,10 +118,7 @@ class Reporter:
 
     def __init__(
         self,
-        rpc: Rpc,
-        context: KeeperContext,
-        signers: Sequence[Signer],
-        outbox: Outbox | None,
+        resources: KeeperResources,
         queue: DecisionQueue,
         breaker: Breaker,
         vault_breakers: VaultBreakers,
@@ -144,10 +133,8 @@ class Reporter:
         """A sentence for each token whose feed is off the market."""
         self.evaluation: Evaluation | None = None
         """The newest evaluation."""
-        self._rpc = rpc
-        self._context = context
-        self._signers = signers
-        self._outbox = outbox
+        self._rpc, self._context = resources.rpc, resources.context
+        self._signers, self._outbox = resources.signers, resources.outbox
         self._queue = queue
         self._breaker = breaker
         self._vault_breakers = vault_breakers
@@ -249,12 +236,7 @@ class Reporter:
     def _endpoints(self, block: Block | None) -> tuple[EndpointState, ...]:
         if isinstance(self._rpc, Endpoints):
             return tuple(
-                EndpointState(
-                    one.endpoint,
-                    one.height,
-                    one.latency_seconds,
-                    not (one.backing_off or one.behind),
-                )
+                EndpointState(one.endpoint, one.height, one.latency_seconds, not (one.backing_off or one.behind))
                 for one in self._rpc.health()
             )
         height = block.number if block else None

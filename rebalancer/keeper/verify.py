@@ -64,17 +64,9 @@ def verify(rpc: Rpc, lens: str, intent: Intent, receipt: Receipt, plan: Plan | N
     if changes is None:
         why = f"the receipt of {receipt.transaction_hash} has no Rebalanced event"
         raise RpcMalformed(rpc.endpoint, why)
-    fill = Fill(
-        sold=tuple(max(0, -change) for change in changes),
-        bought=tuple(max(0, change) for change in changes),
-    )
+    fill = Fill(sold=tuple(max(0, -change) for change in changes), bought=tuple(max(0, change) for change in changes))
     if plan is not None and (fill.bought, fill.sold) != (plan.expected_buys_raw, plan.sales_raw):
-        log.warning(
-            "filled_differently",
-            vault=intent.vault,
-            expected=plan.expected_buys_raw,
-            bought=fill.bought,
-        )
+        log.warning("filled_differently", vault=intent.vault, expected=plan.expected_buys_raw, bought=fill.bought)
     alone = all(each["transactionHash"] == receipt.transaction_hash or _is_off_ledger(vault, each) for each in logs)
     settled = _settled(before, after, fill, intent, mined.timestamp)
     if settled is None and alone and before.basket.prices == after.basket.prices:

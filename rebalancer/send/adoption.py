@@ -41,12 +41,7 @@ class Adoption:
 
 
 def adopt(
-    one: HandedOver,
-    at_nonce: Sequence[Attempt],
-    at_epoch: Sequence[Attempt],
-    *,
-    replaced: bool,
-    followed: bool,
+    one: HandedOver, at_nonce: Sequence[Attempt], at_epoch: Sequence[Attempt], *, replaced: bool, followed: bool
 ) -> Adoption:
     """Compute the changes to the journal for an attempt that is handed over.
 
@@ -72,13 +67,7 @@ def adopt(
     missing = tuple(v for v in one.versions if v.transaction_hash not in mine.hashes)
     unsent = (v for v in mine.versions if v.transaction_hash not in hashes and not v.sendings)
     state = _merged_state(mine, missing, gives_way=gives_way, followed=followed)
-    return Adoption(
-        mine,
-        state,
-        missing,
-        tuple(unsent) if missing else (),
-        () if state is mine.state else giving_way,
-    )
+    return Adoption(mine, state, missing, tuple(unsent) if missing else (), () if state is mine.state else giving_way)
 
 
 def _merged_state(mine: Attempt, missing: Sequence[Version], *, gives_way: bool, followed: bool) -> AttemptState:

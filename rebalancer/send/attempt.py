@@ -66,13 +66,7 @@ class Kind(StrEnum):
 
 
 OPEN = frozenset(
-    {
-        AttemptState.PLANNED,
-        AttemptState.SIGNED,
-        AttemptState.SENT,
-        AttemptState.BUMPED,
-        AttemptState.CANCELLING,
-    }
+    {AttemptState.PLANNED, AttemptState.SIGNED, AttemptState.SENT, AttemptState.BUMPED, AttemptState.CANCELLING}
 )
 """States in which no block holds the attempt yet, as far as the journal knows."""
 
@@ -96,7 +90,7 @@ _NEXT: Mapping[AttemptState, frozenset[AttemptState]] = {
     AttemptState.SENT: _AFTER_SIGNING,
     AttemptState.BUMPED: _AFTER_SIGNING,
     AttemptState.CANCELLING: frozenset(
-        {AttemptState.CANCELLING, AttemptState.MINED, AttemptState.CANCELLED, AttemptState.FAILED},
+        {AttemptState.CANCELLING, AttemptState.MINED, AttemptState.CANCELLED, AttemptState.FAILED}
     ),
     # A reorg returns to an earlier state, or puts another version into another block.
     AttemptState.MINED: _AFTER_SIGNING | {AttemptState.SENT, AttemptState.CANCELLED, AttemptState.FINAL},

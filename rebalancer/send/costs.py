@@ -56,12 +56,7 @@ def cost_now(rpc: Rpc, gas: int, data: str) -> Cost:
 
 
 def estimate_gas(
-    rpc: Rpc,
-    sender: str,
-    to: str | None,
-    data: str,
-    value_wei: int = 0,
-    margin_bps: int = _GAS_MARGIN_BPS,
+    rpc: Rpc, sender: str, to: str | None, data: str, value_wei: int = 0, margin_bps: int = _GAS_MARGIN_BPS
 ) -> int:
     """Gas limit for a transaction: the node's estimate with a margin, rounded down.
 

@@ -43,13 +43,7 @@ class Delivery:
         self.spending = spending
 
     def sign_first(
-        self,
-        rpc: Rpc,
-        sender: SenderAccount,
-        attempt: Attempt,
-        fees: GasFees,
-        height: int | None,
-        check: Check | None,
+        self, rpc: Rpc, sender: SenderAccount, attempt: Attempt, fees: GasFees, height: int | None, check: Check | None
     ) -> Attempt:
         """Sign an attempt's first version, if the account can pay for it and `check` raises nothing.
 
@@ -111,14 +105,7 @@ class Delivery:
         return self.journal.add_version(attempt, kind, nonce, height, version, why)
 
     def replace(
-        self,
-        rpc: Rpc,
-        sender: SenderAccount,
-        attempt: Attempt,
-        kind: Kind,
-        fees: GasFees,
-        height: int,
-        why: str,
+        self, rpc: Rpc, sender: SenderAccount, attempt: Attempt, kind: Kind, fees: GasFees, height: int, why: str
     ) -> Attempt:
         """Sign a version that replaces the others; only a cancellation can replace a cancellation."""
         if attempt.newest.kind is Kind.CANCELLATION:

@@ -66,8 +66,7 @@ def bumped(before: GasFees, market: GasMarket, cap_wei: int) -> GasFees | None:
     """Fees that replace `before`: an eighth more in both fields, and at least the current prices. None if the cap is
     too low."""
     least = GasFees(
-        replacement_of(before.max_fee_per_gas_wei),
-        max(1, replacement_of(before.max_priority_fee_per_gas_wei)),
+        replacement_of(before.max_fee_per_gas_wei), max(1, replacement_of(before.max_priority_fee_per_gas_wei))
     )
     if max(least.max_fee_per_gas_wei, least.max_priority_fee_per_gas_wei) > cap_wei:
         return None

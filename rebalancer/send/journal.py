@@ -45,6 +45,7 @@ from rebalancer.send.journal_file import (
     lock,
     pragma,
     prepare,
+    transaction,
 )
 from rebalancer.texts import safe_text
 
@@ -97,8 +98,7 @@ class Journal:
     def unsettled(self, chain_id: int, sender: str | None = None) -> list[Attempt]:
         """Attempts that no block holds and that have not failed, in the order of their nonces."""
         found = self.select(
-            f"chain_id = ? AND state IN ({_quoted(OPEN)}) AND (? IS NULL OR sender = ?)",
-            *(chain_id, sender, sender),
+            f"chain_id = ? AND state IN ({_quoted(OPEN)}) AND (? IS NULL OR sender = ?)", *(chain_id, sender, sender)
         )
         return sorted(found, key=lambda attempt: (attempt.nonce or 0, attempt.id))
 
@@ -164,16 +164,10 @@ class Journal:
         return _logged(self.get(attempt_id))
 
     def add_version(
-        self,
-        attempt: Attempt,
-        kind: Kind,
-        nonce: int,
-        height: int,
-        version: SignedVersion,
-        note: str = "",
+        self, attempt: Attempt, kind: Kind, nonce: int, height: int, version: SignedVersion, note: str = ""
     ) -> Attempt:
         """Journal a signed transaction, and the attempt's new state, before it is sent."""
-        with self._transaction():
+        with self.guarded(), transaction(self.connection):
             self._insert_version(attempt.id, kind, version, height)
             self._update(attempt, state_once_signed(kind), nonce=nonce, note=note)
         return _logged(self.get(attempt.id))
@@ -243,7 +237,7 @@ class Journal:
         for at, one in enumerate(handed):
             replaced = any(one.competes_with(later) for later in handed[at + 1 :])
             followed = any(other.nonce > one.nonce for other in handed)
-            with self._transaction():
+            with self.guarded(), transaction(self.connection):
                 attempt_id = self._adopt(one, replaced=replaced, followed=followed)
             if attempt_id is not None:
                 changed.append(_logged(self.get(attempt_id)))
@@ -320,18 +314,6 @@ class Journal:
             f"UPDATE attempts SET {assignments} WHERE id = ?",  # noqa: S608 (our own names)
             (*columns.values(), attempt.id),
         )
-
-    @contextmanager
-    def _transaction(self) -> Iterator[None]:
-        with self.guarded():
-            self.connection.execute("BEGIN IMMEDIATE")
-            try:
-                yield
-                self.connection.execute("COMMIT")
-            except BaseException:
-                if self.connection.in_transaction:
-                    self.connection.execute("ROLLBACK")
-                raise
 
     def _open(self) -> sqlite3.Connection:
         begin(self.path)

@@ -5,6 +5,8 @@ from __future__ import annotations
 import fcntl
 import os
 import sqlite3
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -27,6 +29,7 @@ __all__ = [
     "lock",
     "pragma",
     "prepare",
+    "transaction",
 ]
 
 BESIDE = ("-wal", "-shm", "-journal")
@@ -136,8 +139,7 @@ def _migrate_from_2(connection: sqlite3.Connection) -> None:
 
 def _migrate_from_1(connection: sqlite3.Connection) -> None:
     """Version 1 held one transaction per attempt, in the attempt. In one transaction."""
-    connection.execute("BEGIN IMMEDIATE")
-    try:
+    with transaction(connection):
         connection.execute("ALTER TABLE attempts RENAME TO attempts_1")
         connection.execute("DROP INDEX one_live_attempt")
         connection.execute("DROP INDEX one_live_nonce")
@@ -166,6 +168,14 @@ def _migrate_from_1(connection: sqlite3.Connection) -> None:
             )
         connection.execute("DROP TABLE attempts_1")
         connection.execute(f"PRAGMA user_version = {SCHEMA_VERSION}")
+
+
+@contextmanager
+def transaction(connection: sqlite3.Connection) -> Iterator[None]:
+    """One SQLite transaction: committed at the end of the block, or rolled back on an exception."""
+    connection.execute("BEGIN IMMEDIATE")
+    try:
+        yield
         connection.execute("COMMIT")
     except BaseException:
         if connection.in_transaction:

@@ -128,11 +128,7 @@ class Lifecycle:
         return self.journal.hold(attempt, state, receipt, note)
 
     def _advance(
-        self,
-        view: BlockView,
-        settled_height: int,
-        senders: Mapping[str, SenderAccount],
-        attempt: Attempt,
+        self, view: BlockView, settled_height: int, senders: Mapping[str, SenderAccount], attempt: Attempt
     ) -> Attempt:
         if attempt.state is AttemptState.PLANNED:
             return self._give_up(attempt)

@@ -19,18 +19,10 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from types import TracebackType
 from typing import Self
 
 from rebalancer.chain.rpc import Rpc
-from rebalancer.errors import (
-    FeeAboveCap,
-    LimitError,
-    NotCancellable,
-    SimulationDiffers,
-    SimulationRefused,
-    WrongChain,
-)
+from rebalancer.errors import FeeAboveCap, LimitError, NotCancellable, SimulationDiffers, SimulationRefused, WrongChain
 from rebalancer.send.attempt import LIVE, OPEN, Attempt, AttemptState, Intent, Kind
 from rebalancer.send.block_view import find_mined, newest_height, nonce_count
 from rebalancer.send.delivery import TRANSFER_GAS, Check, Delivery
@@ -73,12 +65,7 @@ class Outbox:
     def __enter__(self) -> Self:
         return self
 
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> None:
+    def __exit__(self, *_: object) -> None:
         self.close()
 
     def close(self) -> None:
@@ -149,11 +136,7 @@ class Outbox:
         return self.delivery.send(rpc, attempt, attempt.newest.height)
 
     def advance(
-        self,
-        rpc: Rpc,
-        signers: Sequence[Signer],
-        height: int,
-        epochs: Mapping[str, int] | None = None,
+        self, rpc: Rpc, signers: Sequence[Signer], height: int, epochs: Mapping[str, int] | None = None
     ) -> list[Attempt]:
         """Advance every attempt on the chain, once a block, without waiting; return the attempts that changed.
 

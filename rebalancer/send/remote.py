@@ -17,10 +17,7 @@ from rebalancer.send.signed import SignedTransaction, read_signed
 
 __all__ = ["ExternalSigner", "checked", "open_external"]
 
-_FIELDS = (
-    *("type", "chainId", "nonce", "to", "data", "value"),
-    *("gas", "maxFeePerGas", "maxPriorityFeePerGas"),
-)
+_FIELDS = (*("type", "chainId", "nonce", "to", "data", "value"), *("gas", "maxFeePerGas", "maxPriorityFeePerGas"))
 
 
 class ExternalSigner:

@@ -18,13 +18,7 @@ __all__ = ["checksum", "safe_batch"]
 
 
 def safe_batch(
-    calls: Sequence[UnsignedCall],
-    *,
-    chain_id: int,
-    safe: str,
-    made_at: int,
-    name: str,
-    description: str,
+    calls: Sequence[UnsignedCall], *, chain_id: int, safe: str, made_at: int, name: str, description: str
 ) -> dict[str, Any]:
     """Content of a batch file for Safe's Transaction Builder. `made_at` is in unix seconds.
 

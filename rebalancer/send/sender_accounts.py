@@ -103,11 +103,7 @@ def as_sender(signer: Signer) -> SenderAccount:
 
 
 def choose(
-    senders: Sequence[SenderAccount],
-    open_by_address: Mapping[str, int],
-    vault: str,
-    to: str,
-    data: str,
+    senders: Sequence[SenderAccount], open_by_address: Mapping[str, int], vault: str, to: str, data: str
 ) -> SenderAccount:
     """The sender account for a call: of those whose limits allow it, the one with the fewest transactions in flight.
 

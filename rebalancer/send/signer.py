@@ -14,24 +14,12 @@ from eth_account import Account
 from eth_account.signers.local import LocalAccount
 from eth_utils.address import to_checksum_address
 
-from rebalancer.errors import (
-    DevnetKeyOnRealChain,
-    KeystoreMissing,
-    KeystoreUnreadable,
-    WrongPassword,
-)
+from rebalancer.errors import DevnetKeyOnRealChain, KeystoreMissing, KeystoreUnreadable, WrongPassword
 from rebalancer.files import MEGABYTE, Excess, parse_json, read_text
 from rebalancer.send.signed import SignedTransaction
 from rebalancer.wellknown import DEVNET_CHAIN_ID, TEST_MNEMONIC
 
-__all__ = [
-    "DevnetSigner",
-    "KeystoreSigner",
-    "WatchOnly",
-    "devnet_signer",
-    "keystore_address",
-    "keystore_weakness",
-]
+__all__ = ["DevnetSigner", "KeystoreSigner", "WatchOnly", "devnet_signer", "keystore_address", "keystore_weakness"]
 
 _MOST_BYTES = MEGABYTE
 """Limit for a keystore file; real ones have a few hundred bytes."""

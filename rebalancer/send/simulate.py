@@ -16,13 +16,7 @@ import structlog
 
 from rebalancer.chain.interfaces import interface, reverted
 from rebalancer.chain.rpc import Rpc
-from rebalancer.errors import (
-    ContractReverted,
-    RpcMalformed,
-    RpcRejected,
-    SimulationDiffers,
-    SimulationRefused,
-)
+from rebalancer.errors import ContractReverted, RpcMalformed, RpcRejected, SimulationDiffers, SimulationRefused
 from rebalancer.units import BPS
 
 __all__ = ["Simulated", "Simulator", "check_changes", "gas_in_turn", "message"]
@@ -54,12 +48,7 @@ class Simulator:
         self._has_simulate = True
 
     def logs(
-        self,
-        sender: str,
-        to: str,
-        data: str,
-        gas_limit: int,
-        before: Sequence[Mapping[str, str]] = (),
+        self, sender: str, to: str, data: str, gas_limit: int, before: Sequence[Mapping[str, str]] = ()
     ) -> list[Any] | None:
         """The logs of a call on the newest block's state; None if the node cannot simulate.
 
@@ -219,12 +208,7 @@ def message(sender: str, to: str, data: str, gas_limit: int) -> dict[str, str]:
 
 
 def check_changes(
-    logs: Sequence[Any],
-    vault: str,
-    sales_raw: Sequence[int],
-    min_buys_raw: Sequence[int],
-    *,
-    lowered_bps: int = 0,
+    logs: Sequence[Any], vault: str, sales_raw: Sequence[int], min_buys_raw: Sequence[int], *, lowered_bps: int = 0
 ) -> tuple[int, ...]:
     """Compare a vault's `Rebalanced` event with a plan: the sales, or up to `lowered_bps` less of each, and at least
     the minimum buys.

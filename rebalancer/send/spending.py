@@ -20,6 +20,7 @@ from pathlib import Path
 from rebalancer.errors import SpendingUnwritable
 from rebalancer.files import make_folder, open_own
 from rebalancer.send.attempt import Attempt
+from rebalancer.send.journal_file import transaction
 
 __all__ = ["Spending"]
 
@@ -70,16 +71,14 @@ class Spending:
         chain_id, sender, nonce = _key(attempt)
         now = int(time.time())
         worst_wei = max(version.worst_cost_wei for version in attempt.versions)
-        with self._changing():
+        with self._guarded(), transaction(self._connection):
             self._connection.execute("DELETE FROM spent WHERE at <= ?", (now - _DAY_SECONDS,))
             before = self._connection.execute(
-                "SELECT wei FROM spent WHERE chain_id = ? AND sender = ? AND nonce = ?",
-                (chain_id, sender, nonce),
+                "SELECT wei FROM spent WHERE chain_id = ? AND sender = ? AND nonce = ?", (chain_id, sender, nonce)
             ).fetchone()
             most_wei = max(worst_wei, int(before[0]) if before else 0)
             self._connection.execute(
-                "INSERT OR REPLACE INTO spent VALUES (?, ?, ?, ?, ?)",
-                (chain_id, sender, nonce, str(most_wei), now),
+                "INSERT OR REPLACE INTO spent VALUES (?, ?, ?, ?, ?)", (chain_id, sender, nonce, str(most_wei), now)
             )
 
     def settle(self, attempts: Sequence[Attempt]) -> None:
@@ -91,7 +90,7 @@ class Spending:
         paid = [one for one in attempts if one.cost_wei is not None]
         if not paid:
             return
-        with self._changing():
+        with self._guarded(), transaction(self._connection):
             for one in paid:
                 self._connection.execute(
                     "UPDATE spent SET wei = ? WHERE chain_id = ? AND sender = ? AND nonce = ?",
@@ -111,18 +110,6 @@ class Spending:
                 (chain_id, sender, now - _DAY_SECONDS),
             ).fetchall()
         return sum(int(wei) for nonce, wei in rows if nonce not in mine)
-
-    @contextmanager
-    def _changing(self) -> Iterator[None]:
-        with self._guarded():
-            self._connection.execute("BEGIN IMMEDIATE")
-            try:
-                yield
-                self._connection.execute("COMMIT")
-            except BaseException:
-                if self._connection.in_transaction:
-                    self._connection.execute("ROLLBACK")
-                raise
 
     @contextmanager
     def _guarded(self) -> Iterator[None]:

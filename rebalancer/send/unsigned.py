@@ -20,25 +20,13 @@ from rebalancer.chain.interfaces import interface, named_arguments, reverted
 from rebalancer.chain.receipt import NoLogs, Receipt
 from rebalancer.chain.rpc import Rpc
 from rebalancer.chain.snapshot import read_block
-from rebalancer.errors import (
-    ContractMissing,
-    ContractReverted,
-    NotByContract,
-    RpcRejected,
-    SimulationRefused,
-)
+from rebalancer.errors import ContractMissing, ContractReverted, NotByContract, RpcRejected, SimulationRefused
 from rebalancer.send.costs import check_ether
 from rebalancer.send.signed import Signer
 from rebalancer.send.simulate import Simulator
 from rebalancer.send.wallet import Wallet
 
-__all__ = [
-    "CallOperation",
-    "CallRecorder",
-    "Reading",
-    "UnsignedCall",
-    "read_call",
-]
+__all__ = ["CallOperation", "CallRecorder", "Reading", "UnsignedCall", "read_call"]
 
 _READABLE = (
     *("BasketVault", "OracleHub", "AccessManager", "VaultFactory", "VaultRoles", "Zap"),
@@ -126,14 +114,7 @@ class CallRecorder(Wallet):
             self._note(contract, target, "0x" + data.hex(), operation)
         return receipt
 
-    def send(
-        self,
-        to: str | None,
-        data: str = "0x",
-        *,
-        value_wei: int = 0,
-        what: str = "a transaction",
-    ) -> Receipt:
+    def send(self, to: str | None, data: str = "0x", *, value_wei: int = 0, what: str = "a transaction") -> Receipt:
         """Record a call, and return a receipt with its simulated logs; without logs if the node cannot simulate.
 
         Raises:
@@ -215,10 +196,7 @@ class CallRecorder(Wallet):
         changed = {"0x" + keccak(key).hex(): "0x" + schedule.to_bytes(32).hex()}
         try:
             self.rpc.call(
-                "eth_call",
-                self._message(target, data, 0),
-                "latest",
-                {manager.address: {"stateDiff": changed}},
+                "eth_call", self._message(target, data, 0), "latest", {manager.address: {"stateDiff": changed}}
             )
         except RpcRejected as rejection:
             refusal = reverted(rejection)
@@ -228,13 +206,7 @@ class CallRecorder(Wallet):
         return SUCCEEDS
 
     def _operation(
-        self,
-        manager: BoundContract,
-        target: str,
-        data: bytes,
-        at: int | None,
-        *,
-        is_scheduled: bool,
+        self, manager: BoundContract, target: str, data: bytes, at: int | None, *, is_scheduled: bool
     ) -> CallOperation:
         found = manager.call("hashOperation", self.address, target, data)
         lasts = manager.call("expiration")

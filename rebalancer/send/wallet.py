@@ -110,14 +110,7 @@ class Wallet:
         # The receipt of a deployment always has the address.
         return contract_at(self.rpc, name, str(receipt.contract_address))
 
-    def send(
-        self,
-        to: str | None,
-        data: str = "0x",
-        *,
-        value_wei: int = 0,
-        what: str = "a transaction",
-    ) -> Receipt:
+    def send(self, to: str | None, data: str = "0x", *, value_wei: int = 0, what: str = "a transaction") -> Receipt:
         """Send a transaction (`to` is None for a deployment) and wait for its receipt. `what` describes it for
         `on_sent`.
 

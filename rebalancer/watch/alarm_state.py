@@ -14,16 +14,7 @@ from enum import StrEnum
 
 from rebalancer.keeper.report import Tick
 from rebalancer.texts import safe_text
-from rebalancer.watch.alarms import (
-    ALARMS,
-    LOOP_SILENT,
-    SILENT_SECONDS,
-    Alarm,
-    AlarmLimits,
-    Found,
-    Severity,
-    next_tick,
-)
+from rebalancer.watch.alarms import ALARMS, LOOP_SILENT, SILENT_SECONDS, Alarm, AlarmLimits, Found, Severity, next_tick
 from rebalancer.words import span
 
 __all__ = ["Active", "Alarms", "Notice", "Phase"]

@@ -22,17 +22,7 @@ from rebalancer.units import E18
 from rebalancer.wellknown import DEVNET_CHAIN_ID
 from rebalancer.words import span
 
-__all__ = [
-    "ALARMS",
-    "LOOP_SILENT",
-    "SILENT_SECONDS",
-    "Alarm",
-    "AlarmLimits",
-    "Found",
-    "Severity",
-    "next_tick",
-    "rules",
-]
+__all__ = ["ALARMS", "LOOP_SILENT", "SILENT_SECONDS", "Alarm", "AlarmLimits", "Found", "Severity", "next_tick", "rules"]
 
 SILENT_SECONDS = 120
 """A chain is silent after this time without a tick, unless its circuit breaker is open. A tick takes a few seconds."""

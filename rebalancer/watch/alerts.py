@@ -15,7 +15,6 @@ import time
 from collections.abc import Callable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
-from types import TracebackType
 from typing import Any, Self
 
 import structlog
@@ -74,12 +73,7 @@ class Alerts:
     def __enter__(self) -> Self:
         return self
 
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
+    def __exit__(self, *_: object) -> None:
         self.close()
 
     def report(self, notices: Sequence[Notice]) -> None:
@@ -103,11 +97,7 @@ class _Destination:
     """A destination with its queue and its thread."""
 
     def __init__(
-        self,
-        number: int,
-        url: AlertUrl,
-        count: Callable[[str], None],
-        pauses_seconds: tuple[float, ...],
+        self, number: int, url: AlertUrl, count: Callable[[str], None], pauses_seconds: tuple[float, ...]
     ) -> None:
         self.name = f"{number} ({url.get_secret_value().partition('://')[0]})"
         self._apprise = _apprise(number, url)
@@ -161,10 +151,7 @@ class _Destination:
         try:
             return bool(
                 self._apprise.notify(
-                    body=message.body,
-                    title=message.title,
-                    notify_type=message.kind,
-                    body_format="text",
+                    body=message.body, title=message.title, notify_type=message.kind, body_format="text"
                 )
             )
         except Exception:  # noqa: BLE001 (a plugin may raise anything, and its text may hold the URL)

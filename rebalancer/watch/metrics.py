@@ -96,9 +96,7 @@ class Metrics:
             before = self._newest.get(tick.chain_id)
             block = tick.block or (before.block if before else None)
             self._newest[tick.chain_id] = _LastTick(
-                replace(tick, decisions=(), reasons={}, drifts_bps={}, inputs=None),
-                block,
-                Count(tick.reasons.values()),
+                replace(tick, decisions=(), reasons={}, drifts_bps={}, inputs=None), block, Count(tick.reasons.values())
             )
         if before is None:
             self._begin(chain)
@@ -142,10 +140,7 @@ class Metrics:
         now = self._clock()
 
         def gauge(
-            name: str,
-            text: str,
-            values: Callable[[_LastTick], Iterable[tuple[tuple[str, ...], float]]],
-            *labels: str,
+            name: str, text: str, values: Callable[[_LastTick], Iterable[tuple[tuple[str, ...], float]]], *labels: str
         ) -> GaugeMetricFamily:
             family = GaugeMetricFamily(f"rebalancer_{name}", text, labels=("chain", *labels))
             for chain, last in last_ticks.items():
@@ -188,9 +183,7 @@ class Metrics:
             "state",
         )
         yield one(
-            "waiting_blocks",
-            "Age of the oldest pending transaction, in blocks.",
-            lambda x: x.tick.waiting_blocks,
+            "waiting_blocks", "Age of the oldest pending transaction, in blocks.", lambda x: x.tick.waiting_blocks
         )
         yield gauge(
             "signer_balance_ether",
@@ -266,10 +259,7 @@ class _Gauges(Collector):
 
 def _breakers(last: _LastTick) -> list[tuple[tuple[str, ...], float]]:
     count = Count(
-        (
-            "chain" if breaker.scope == "chain" else "vault",
-            NEVER if breaker.until is None else BY_ITSELF,
-        )
+        ("chain" if breaker.scope == "chain" else "vault", NEVER if breaker.until is None else BY_ITSELF)
         for breaker in last.tick.breakers
     )
     kinds = [(scope, closes) for scope in ("chain", "vault") for closes in (BY_ITSELF, NEVER)]

@@ -21,7 +21,6 @@ from collections.abc import Collection
 from contextlib import suppress
 from http import HTTPStatus
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
-from types import TracebackType
 from typing import Any, Protocol, Self
 
 from prometheus_client import CollectorRegistry
@@ -66,11 +65,7 @@ class Server:
     """HTTP server of a status store and metrics. A context manager; it listens from its construction on."""
 
     def __init__(
-        self,
-        at: tuple[str, int],
-        status_store: Shown,
-        metrics: Metrics | None,
-        names: Collection[str] = (),
+        self, at: tuple[str, int], status_store: Shown, metrics: Metrics | None, names: Collection[str] = ()
     ) -> None:
         """`at` is host and port; port 0 takes any free port. `names` are further host names to answer to. Without
         `metrics`, `/metrics` is empty.
@@ -95,12 +90,7 @@ class Server:
     def __enter__(self) -> Self:
         return self
 
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
+    def __exit__(self, *_: object) -> None:
         self.close()
 
     def close(self) -> None:

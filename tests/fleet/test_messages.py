@@ -106,7 +106,7 @@ def test_worker_of_another_chain_and_late_worker_say_so(environment: DevEnvironm
     with capture_logs() as logs:
         garbage = Answer.of_json(worker.answer("garbage"))
 
-    assert "of chain 31337" in other.failure
+    assert "serves chain 31337" in other.failure
     assert "waits" in expired.failure
     assert "order" in garbage.failure
     assert [(log["event"], log["chain_id"]) for log in logs] == [("request_failed", context.chain_id)]

@@ -205,7 +205,7 @@ def test_pools_are_read_once_somebody_is_due_then_kept_current_and_compared_now_
 
 def test_of_vaults_that_are_left_alone_or_need_nothing_the_reason_is_told(bench: Bench) -> None:
     bench.due(VAULTS[0], VAULTS[1])
-    found = {one.vault: one for one in bench.tick(under_way={VAULTS[0]}).verdicts}
+    found = {one.vault: one for one in bench.tick(in_flight={VAULTS[0]}).verdicts}
 
     assert found[VAULTS[0]].reason is Reason.UNDER_WAY
     assert found[VAULTS[1]].step is Action.REBALANCE

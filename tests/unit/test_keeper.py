@@ -168,16 +168,16 @@ class Script:
         self,
         head: Head,
         conditions: Conditions,
-        under_way: Collection[str] = (),
+        in_flight: Collection[str] = (),
         without: Collection[Scope] = (),
     ) -> Evaluation:
-        self.requested.append((conditions, frozenset(under_way), frozenset(without)))
+        self.requested.append((conditions, frozenset(in_flight), frozenset(without)))
         self.on_evaluate()
         if self.fails is not None:
             raise self.fails
         block = Block(head.header.number, head.header.hash, head.header.timestamp)
         verdicts = tuple(
-            Verdict(one.snapshot, Reason.UNDER_WAY, "under way") if one.vault in under_way else one
+            Verdict(one.snapshot, Reason.UNDER_WAY, "under way") if one.vault in in_flight else one
             for one in self.verdicts
         )
         reasons = self.reasons | {one.vault: one.reason for one in verdicts}
@@ -344,8 +344,8 @@ def test_what_was_mined_is_told_before_what_is_decided_and_again_after_a_reorg(d
     desk.script.verdicts = [of(desk.verdict)]
     desk.tick()
     desk.script.verdicts = [quiet(desk.verdict)]
-    under_way = desk.decision(desk.node.pass_blocks())
-    assert under_way.reason is Reason.UNDER_WAY
+    in_flight = desk.decision(desk.node.pass_blocks())
+    assert in_flight.reason is Reason.UNDER_WAY
     assert desk.script.requested[-1][1] == {ONE}
 
     reported = desk.decision(desk.node.mined_next())
@@ -934,13 +934,13 @@ def test_a_tick_counts_what_is_under_way_and_how_long_it_has_waited(desk: Desk, 
         desk.node.height, desk.node.block_hash(desk.node.height), desk.node.time(desk.node.height)
     )
     assert first.inputs is not None
-    assert first.inputs.under_way == frozenset()
+    assert first.inputs.in_flight == frozenset()
     (endpoint,) = first.endpoints
     assert (endpoint.name, endpoint.height, endpoint.usable) == (*(desk.node.endpoint, desk.node.height, True),)
     desk.tick(desk.node.pass_blocks(2))
     assert desk.ticks[-1].waiting_blocks == 2
     assert desk.ticks[-1].requests == len(desk.node.requested) - before
-    assert desk.ticks[-1].inputs.under_way == {ONE, TWO}  # type: ignore[union-attr]
+    assert desk.ticks[-1].inputs.in_flight == {ONE, TWO}  # type: ignore[union-attr]
 
 
 def test_balances_are_asked_once_a_minute_and_stand_while_nobody_tells(desk: Desk, clock: Clock) -> None:
