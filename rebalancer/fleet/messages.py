@@ -191,7 +191,7 @@ def verdict_of(message: VerdictMessage) -> Verdict:
     """The verdict of a message; this machine computes the settlement.
 
     Raises:
-        MessageUnreadable: a rebalance has no plan, or a plan that does not match the vault, or that the vault would refuse.
+        MessageUnreadable: a rebalance has no plan, or a plan that the vault would refuse.
     """
     plan = None if message.plan is None else _plan_of(message.plan, message.snapshot)
     if message.step is Action.REBALANCE and (plan is None or plan.settlement is None):

@@ -48,9 +48,9 @@ from rebalancer.words import utc
 __all__ = ["Dispatch", "DispatchInputs", "call_data"]
 
 _SHOWN = 5
-"""Most excluded pools that a decision lists."""
+"""Most left-out pools that a decision lists."""
 _MOST_REPLANS = 5
-"""Most plans for a vault in one tick, each with more pools excluded."""
+"""Most plans for a vault in one tick, each with more pools left out."""
 _POKE_BLOCKS = 20
 """A poke or sync that is not mined after this many blocks is cancelled; a later tick decides again."""
 
@@ -128,12 +128,12 @@ class Dispatch:
                 return _decision(at.block, verdict, verdict.reason, text)
 
     def _explained(self, block: Block, verdict: Verdict) -> str:
-        """Why nothing is traded, with the excluded pools if the vault was planned."""
+        """Why nothing is traded, with the left-out pools if the vault was planned."""
         left_out = [one.subject for one in self._pool_faults.left_out(block)]
         if not left_out or not wants_plan(verdict.snapshot):
             return verdict.text
         more = f" and {len(left_out) - _SHOWN} more" if len(left_out) > _SHOWN else ""
-        return f"{verdict.text}; excluded pools: {', '.join(left_out[:_SHOWN])}{more}"
+        return f"{verdict.text}; pools left out: {', '.join(left_out[:_SHOWN])}{more}"
 
     def _too_late(self, at: DispatchInputs, verdict: Verdict) -> Decision:
         """Decision for a vault the tick had no time to process. The next tick takes it first, because the others are in

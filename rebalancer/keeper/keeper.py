@@ -156,7 +156,7 @@ class Keeper:
         self._stopping.set()
 
     def retry_pools(self) -> None:
-        """Retry all excluded pools at the next tick."""
+        """Retry all left-out pools at the next tick."""
         self._retrying = True
 
     def tune(self, tuning: Tuning) -> None:

@@ -1,9 +1,9 @@
-"""Outages: pools that are excluded from planning for some time, because the chain rejects swaps on them or their state
+"""Outages: pools that are left out of planning for some time, because the chain rejects swaps on them or their state
 cannot be read.
 
-A pool is excluded for a minute at first, and for twice as long after each further failure, up to an hour; then one
+A pool is left out for a minute at first, and for twice as long after each further failure, up to an hour; then one
 attempt decides. A pool that works again is forgotten, and so is a pool without a failure for an hour. So nobody can
-keep a sound pool excluded without making it fail at every attempt. Instants are unix seconds of the chain's blocks.
+keep a sound pool out without making it fail at every attempt. Instants are unix seconds of the chain's blocks.
 
 Pure: no chain, no clock, no logs.
 """
@@ -42,7 +42,7 @@ class Scope:
 
 @dataclass(frozen=True, slots=True)
 class LeftOut:
-    """An excluded pool by its key, or a token and the contract that cannot move it; since when, and until the next
+    """A left-out pool by its key, or a token and the contract that cannot move it; since when, and until the next
     attempt."""
 
     subject: str
@@ -52,7 +52,7 @@ class LeftOut:
 
 
 class Outages:
-    """The excluded pools, and until when. Not thread-safe."""
+    """The left-out pools, and until when. Not thread-safe."""
 
     def __init__(self) -> None:
         self._breakers: dict[Scope, Breaker] = {}
@@ -60,16 +60,16 @@ class Outages:
         """By pool that rejected a swap: the contract that holds its tokens, and the tokens of the swap."""
 
     def failed(self, scope: Scope, why: str, now: float) -> LeftOut:
-        """Exclude a set of pools, for twice as long as the last time."""
+        """Leave out a set of pools, for twice as long as the last time."""
         breaker = self._breakers.setdefault(scope, Breaker(1, _FIRST_SECONDS, _LONGEST_SECONDS))
         breaker.failed(why, now)
         return self._left_out(scope)
 
     def refused(self, key: str, holder: str, tokens: Iterable[str], why: str, now: float) -> list[LeftOut]:
-        """Exclude a pool that rejected a swap.
+        """Leave out a pool that rejected a swap.
 
         If two pools of the same holder rejected swaps of the same token, that contract cannot move the token: all its
-        pools of the token are excluded.
+        pools of the token are left out.
         """
         scope, traded = Scope(key), frozenset(tokens)
         found = [self.failed(scope, why, now)]
@@ -103,11 +103,11 @@ class Outages:
         self._swaps.clear()
 
     def is_open(self, scope: Scope, now: float) -> bool:
-        """Whether a set is excluded now."""
+        """Whether a set is left out now."""
         return scope in self._breakers and self._breakers[scope].is_open(now)
 
     def scopes(self, now: float) -> frozenset[Scope]:
-        """All sets that are excluded now."""
+        """All sets that are left out now."""
         for scope, breaker in list(self._breakers.items()):
             if now >= breaker.until + _LONGEST_SECONDS:
                 self._forget(scope)

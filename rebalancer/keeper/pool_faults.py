@@ -1,7 +1,7 @@
-"""Pool faults: the pools that a keeper excludes because the chain rejects swaps on them, for all vaults or for one.
+"""Pool faults: the pools that a keeper leaves out because the chain rejects swaps on them, for all vaults or for one.
 
 When the chain rejects a plan, its swaps are simulated one by one (`rebalancer.keeper.swaps`). If the node cannot
-simulate, plans without each pool are tried instead. A fault that may be the vault's own excludes the pool for that
+simulate, plans without each pool are tried instead. A fault that may be the vault's own leaves the pool out for that
 vault only.
 """
 
@@ -31,17 +31,17 @@ _MOST_POOLS_APART = 8
 
 
 class PoolFaults:
-    """The excluded pools of one chain. Not thread-safe."""
+    """The left-out pools of one chain. Not thread-safe."""
 
     def __init__(self, resources: KeeperResources) -> None:
         self.outages = Outages()
-        """Pools excluded for every vault."""
+        """Pools left out for every vault."""
         self.unread: tuple[LeftOut, ...] = ()
         """Pools that the newest evaluation could not read."""
         self._rpc, self._context, self._signers = resources.rpc, resources.context, resources.signers
         self._evaluator, self._simulator = resources.evaluator, resources.simulator
         self._outages_of: dict[str, Outages] = {}
-        """Pools excluded for one vault only, because the fault may be the vault's own."""
+        """Pools left out for one vault only, because the fault may be the vault's own."""
 
     def forget(self) -> None:
         """Retry all pools at once."""
@@ -49,7 +49,7 @@ class PoolFaults:
         self._outages_of.clear()
 
     def left_out(self, block: Block | None) -> tuple[LeftOut, ...]:
-        """The pools that are excluded at a block: they rejected swaps, or could not be read."""
+        """The pools that are left out at a block: they rejected swaps, or could not be read."""
         now = block.timestamp if block else 0
         of_vaults = [
             replace(one, subject=f"{one.subject} for {vault}")
@@ -59,12 +59,12 @@ class PoolFaults:
         return (*self.outages.reported(self.outages.scopes(now)), *of_vaults, *self.unread)
 
     def without(self, block: Block, vault: str) -> frozenset[Scope]:
-        """The pools that are excluded for a vault."""
+        """The pools that are left out for a vault."""
         of_all, of_it = self.outages.scopes(block.timestamp), self._outages_of.get(vault)
         return of_all if of_it is None else of_all | of_it.scopes(block.timestamp)
 
     def blame(self, block: Block, conditions: Conditions, verdict: Verdict, refusal: str) -> bool:
-        """Exclude the pools whose swaps make the chain reject a plan with this `refusal`; return whether there are any.
+        """Leave out the pools whose swaps make the chain reject a plan with `refusal`; return whether there are any.
 
         Raises:
             ChainError: the chain could not be read.
@@ -100,7 +100,7 @@ class PoolFaults:
         return bool(failed)
 
     def worked(self, verdict: Verdict) -> None:
-        """Note that the chain accepts a plan: the pools in it that were excluded before work again."""
+        """Note that the chain accepts a plan: the pools in it that were left out before work again."""
         if verdict.plan is None:
             return
         for routed in swaps_of(verdict.plan):
@@ -154,7 +154,7 @@ class PoolFaults:
 
 
 def uses(plan: Plan, without: Collection[Scope]) -> bool:
-    """Whether a plan uses an excluded pool."""
+    """Whether a plan uses a left-out pool."""
     return bool(without) and any(
         scope.covers(routed.swap.pool.key, routed.holder, [token.address for token in routed.swap.pool.tokens])
         for routed in swaps_of(plan)

@@ -52,8 +52,8 @@ _MOST_LINE_BYTES = 64 * MEGABYTE
 """Limit for a line as it is read: the first line has all pools with all their ticks."""
 _MOST_MEMBER_BYTES = 256 * MEGABYTE
 _MOST_RATIO = 500
-"""Largest compression ratio of a valid record: ticks repeat each other, but hashes do not compress. Gzip's own limit is about 1,000.
-Checked above the size of the longest line.
+"""Largest compression ratio of a valid record: ticks repeat each other, but hashes do not compress. Gzip's own limit is
+about 1,000. Checked only above the size of the longest line.
 """
 _BLOCK = 1 << 16
 _GZIP = 16 + zlib.MAX_WBITS

@@ -61,7 +61,7 @@ class Tick:
 
     Alarms: the cached state of `diverged_pools` did not match the chain, and the index entries of `differing_vaults`
     did not. `losses` has a sentence for each vault that lost more than dust of a token, `off_market` one for each token
-    whose feed is off the market. `left_out` are excluded pools.
+    whose feed is off the market. `left_out` are left-out pools.
 
     `inputs` is None if the tick failed, or if there was no new block. A chain without new blocks is reported a few
     times a minute.

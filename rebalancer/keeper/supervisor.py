@@ -195,7 +195,7 @@ class Supervisor:
                 self.on_decision(decision)
 
     def _reload(self) -> None:
-        """Apply settings that can change while keepers run, and retry excluded pools.
+        """Apply settings that can change while keepers run, and retry left-out pools.
 
         If the settings are not valid, nothing changes.
         """

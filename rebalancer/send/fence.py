@@ -54,6 +54,6 @@ class NoFence:
     def forget(self, attempts: Sequence[Attempt]) -> None:
         """Nothing: the journal keeps it."""
 
-    def spent_elsewhere_wei(self, chain_id: int, sender: str, now: int) -> int:  # noqa: ARG002 (no other machine spends)
+    def spent_elsewhere_wei(self, chain_id: int, sender: str, now: int) -> int:  # noqa: ARG002 (none spends)
         """0."""
         return 0

@@ -227,7 +227,7 @@ ALARMS = (
     Alarm(
         "PoolLeftOut",
         Severity.WARNING,
-        "A pool is excluded for some time: the chain rejects swaps on it, or its state cannot be read.",
+        "A pool is left out for some time: the chain rejects swaps on it, or its state cannot be read.",
         "Nothing, if other pools trade the same tokens: the keeper retries by itself; `rebalancer pool retry` does it "
         "at once. If the pool is gone permanently, remove it from the addresses file.",
         lambda tick, _: {one.subject: one.why for one in tick.left_out},

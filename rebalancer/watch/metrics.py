@@ -215,7 +215,7 @@ class Metrics:
         )
         yield one(
             "pools_left_out",
-            "Pools excluded for some time, because the chain rejects their swaps or their state cannot be read.",
+            "Pools left out for some time, because the chain rejects their swaps or their state cannot be read.",
             lambda x: len(x.tick.left_out),
         )
         yield one(

@@ -138,7 +138,7 @@ def test_where_the_pools_that_work_are_too_dear_the_vault_is_not_halted_and_the_
     reported = [one for _ in range(4) for one in keeper.tick()]
 
     assert reported[-1].reason is Reason.POLICY_REFUSES
-    assert f"excluded pools: {bad}" in reported[-1].text
+    assert f"pools left out: {bad}" in reported[-1].text
     assert keeper.reporter.open_breakers(0.0) == ()
 
 

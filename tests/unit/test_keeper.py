@@ -1154,7 +1154,7 @@ def test_pools_that_are_left_out_are_named_where_trades_were_sought_the_first_of
 
     text = desk.decision().text
 
-    shown = f"; excluded pools: {', '.join(names[:5])}" if count else ""
+    shown = f"; pools left out: {', '.join(names[:5])}" if count else ""
     assert text == "it waits" + shown + (f" and {count - 5} more" if count > 5 else "")
     cooling = of(desk.verdict, reason=Reason.COOLDOWN).snapshot
     desk.script.verdicts = [Verdict(cooling, Reason.COOLDOWN, "it cools down")]
@@ -1300,7 +1300,7 @@ def test_a_pool_that_refuses_its_swap_is_left_out_and_the_vault_planned_for_with
     key = routed.swap.pool.key
     assert desk.script.without == [frozenset({Scope(key)})]
     assert found.reason is better.reason
-    assert found.text == f"no other; excluded pools: {key}"
+    assert found.text == f"no other; pools left out: {key}"
     (reported,) = desk.ticks[-1].left_out
     now = desk.node.time(desk.node.height)
     assert (reported.subject, reported.why, reported.until) == (key, "TF", now + 60)
