@@ -114,7 +114,7 @@ def test_the_command_shows_the_day_draws_it_and_ends_with_1_where_it_differs(day
     picture = tmp_path / "day.png"
     same = CliRunner().invoke(root, ["replay", str(day), "--picture", str(picture)])
     assert same.exit_code == 0, same.output
-    assert "4 looks, 8 decisions made again: all as recorded" in same.output
+    assert "4 ticks, 8 decisions made again: all as recorded" in same.output
     assert same.output.count(Reason.REBALANCED.value) == 3
     assert same.output.count(Reason.NOT_YET.value) == 1, "the other vault has traded first"
     assert picture.stat().st_size > 10_000
@@ -180,13 +180,13 @@ def test_a_record_that_cannot_be_written_holds_up_no_trade_and_is_tried_again(
     looks_of(environment, recorder)
     assert not path.exists(), "it rests for a minute"
 
-    monkeypatch.setattr("rebalancer.keeper.recording._REST_SECONDS", 0.0)
+    monkeypatch.setattr("rebalancer.keeper.recording._BACKOFF_SECONDS", 0.0)
     looks_of(environment, Recorder(path))
     assert len(list(replay(path))) == 1
     full = Path("/dev/full")
     if full.exists():
         recorder = Recorder(full)
-        monkeypatch.setattr("rebalancer.keeper.recording._mend", lambda path: None)
+        monkeypatch.setattr("rebalancer.keeper.recording._repair", lambda path: None)
         looks_of(environment, recorder, count=2)
         assert recorder._file is None
 
@@ -326,7 +326,7 @@ def test_a_damaged_record_is_shown_up_to_the_damage(day: Path, capsys: pytest.Ca
 
     shown, reported = run(capsys, "replay", day), run(capsys, "replay", day, "--json")
 
-    assert "2 looks, 4 decisions made again: all as recorded." in shown.out
+    assert "2 ticks, 4 decisions made again: all as recorded." in shown.out
     assert f"The record {day} is invalid from line 3 on" in shown.sentence
     assert (shown.code, reported.code) == (1, 1)
     assert (reported.json["ticks"], reported.json["ends_at_line"]) == ("2", "3")

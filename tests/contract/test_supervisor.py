@@ -194,7 +194,7 @@ def test_settings_read_again_take_effect_at_the_next_look(environment: DevEnviro
 def test_chains_that_never_begin_end_the_station_too(
     environment: DevEnvironment, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("rebalancer.keeper.supervisor._LONGEST_REST_SECONDS", 0.01)
+    monkeypatch.setattr("rebalancer.keeper.supervisor._MAX_BACKOFF_SECONDS", 0.01)
     options = replace(OPTIONS, gives_up=False)
 
     def fails() -> Rpc:
