@@ -218,7 +218,7 @@ class FleetEvaluator:
             log.warning("workers_not_requested", why=str(failure))
             return []
         requests = {worker: _for_share(blank, share, expires_at, seconds).to_json() for worker, share in wanted.items()}
-        answers, silent = self.transport.ask(requests, seconds)
+        answers, silent = self.transport.request(requests, seconds)
         until = time.monotonic() + _SILENT_SECONDS
         self._silent |= {worker: (available[worker], until) for worker in silent}
         good = []

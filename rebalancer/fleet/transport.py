@@ -87,29 +87,29 @@ class Transport:
             self._started = False
         self._runner.close()
 
-    def ask(self, orders: Mapping[str, str], seconds: float) -> tuple[dict[str, object], frozenset[str]]:
+    def request(self, requests: Mapping[str, str], seconds: float) -> tuple[dict[str, object], frozenset[str]]:
         """Send requests to workers; return the answers by worker, and the workers that were silent for `seconds`."""
-        if not orders:
+        if not requests:
             return {}, frozenset()
-        return self._runner.run(self._ask(orders, seconds))
+        return self._runner.run(self._request(requests, seconds))
 
-    async def _ask(self, orders: Mapping[str, str], seconds: float) -> tuple[dict[str, object], frozenset[str]]:
+    async def _request(self, requests: Mapping[str, str], seconds: float) -> tuple[dict[str, object], frozenset[str]]:
         if not self._started:
             await self._broker.startup()
             self._started = True
         silent: set[str] = set()
-        requested = [self._ask_one(worker, order, seconds, silent) for worker, order in orders.items()]
-        answers = dict(zip(orders, await asyncio.gather(*requested), strict=True))
+        pending = [self._request_one(worker, request, seconds, silent) for worker, request in requests.items()]
+        answers = dict(zip(requests, await asyncio.gather(*pending), strict=True))
         given = {worker: answer for worker, answer in answers.items() if answer is not None}
         return given, frozenset(silent)
 
-    async def _ask_one(self, worker: str, order: str, seconds: float, silent: set[str]) -> object | None:
+    async def _request_one(self, worker: str, request: str, seconds: float, silent: set[str]) -> object | None:
         try:
             async with asyncio.timeout(seconds):
                 kicker: AsyncKicker[Any, Any] = AsyncKicker(
                     _task_name(worker), self._broker, {"queue_name": _queue(self.fleet, worker)}
                 )
-                task = await kicker.kiq(order)
+                task = await kicker.kiq(request)
                 found = await task.wait_result(check_interval=_TICK_SECONDS)
         except TimeoutError:
             log.warning("worker_silent", worker=worker, seconds=seconds)
@@ -159,8 +159,8 @@ async def serve(url: str, fleet: str, worker: Worker, stopping: asyncio.Event) -
 
 
 def _register(broker: AsyncBroker, worker: Worker) -> None:
-    def evaluate(order: str) -> str:  # taskiq takes functions, not methods
-        return worker.answer(order)
+    def evaluate(request: str) -> str:  # taskiq takes functions, not methods
+        return worker.answer(request)
 
     broker.register_task(evaluate, task_name=_task_name(worker.name))
 

@@ -68,7 +68,7 @@ class _Follower(Heads):
 
 
 @dataclass
-class _Bench:
+class _ShareEvaluator:
     """An evaluator with its vaults, the blocks that it has not processed yet, and the block of its last request."""
 
     evaluator: Evaluator
@@ -90,7 +90,7 @@ class Worker:
         """Number of requests, whatever their outcome."""
         self._planners = Planners()
         self._heads = _Follower(rpc)
-        self._benches: list[_Bench] = []
+        self._evaluators: list[_ShareEvaluator] = []
         self._lock = threading.Lock()
 
     def close(self) -> None:
@@ -100,8 +100,8 @@ class Worker:
     def retry_pools(self) -> None:
         """Retry pools that could not be read at the next planning. Thread-safe."""
         with self._lock:
-            for bench in self._benches:
-                bench.evaluator.retry_pools()
+            for one in self._evaluators:
+                one.evaluator.retry_pools()
 
     def answer(self, text: str) -> str:
         """Answer a request, both as JSON. Errors are part of the answer."""
@@ -115,83 +115,88 @@ class Worker:
             finally:
                 self.handled += 1
 
-    def _answer(self, order: EvaluationRequest) -> Answer:
-        block = order.header
-        if order.chain_id != self.context.chain_id:
-            why = f"this worker serves chain {self.context.chain_id}, the request is for {order.chain_id}"
+    def _answer(self, request: EvaluationRequest) -> Answer:
+        block = request.header
+        if request.chain_id != self.context.chain_id:
+            why = f"this worker serves chain {self.context.chain_id}, the request is for {request.chain_id}"
             return Answer(block.hash, failure=why)
-        left = min(order.expires_at - self.state.now(), order.worker_timeout_seconds)
+        left = min(request.expires_at - self.state.now(), request.worker_timeout_seconds)
         if left <= 0:
             return Answer(block.hash, failure="the request has expired")
         try:
             self.rpc.deadline = time.monotonic() + left
-            found = self.evaluate(order)
+            found = self.evaluate(request)
         finally:
             self.rpc.deadline = None
-        log.debug("answered", chain_id=order.chain_id, worker=self.name, block=block.number, vaults=len(order.share))
+        log.debug(
+            "answered", chain_id=request.chain_id, worker=self.name, block=block.number, vaults=len(request.share)
+        )
         return found
 
-    def evaluate(self, order: EvaluationRequest) -> Answer:
+    def evaluate(self, request: EvaluationRequest) -> Answer:
         """Evaluate the share of a request, whatever its time limit.
 
         Raises:
             ChainError: the chain could not be read, or the block is not the newest. Cached state stays valid.
         """
-        head = self._head(order.header)
-        share = frozenset(order.share)
+        head = self._head(request.header)
+        share = frozenset(request.share)
         found = []
-        for bench in self._benches_for(share, order, head):
-            options = bench.evaluator.options
-            bench.evaluator.options = replace(options, replan_blocks=order.replan_blocks)
-            others = bench.vaults - share
-            evaluation = bench.evaluator.evaluate(
-                bench.unread or Head(order.header), order.conditions, others | frozenset(order.in_flight), order.without
+        for one in self._evaluators_for(share, request, head):
+            options = one.evaluator.options
+            one.evaluator.options = replace(options, replan_blocks=request.replan_blocks)
+            others = one.vaults - share
+            evaluation = one.evaluator.evaluate(
+                one.unread or Head(request.header),
+                request.conditions,
+                others | frozenset(request.in_flight),
+                request.without,
             )
-            bench.unread, bench.used_at = None, order.header.number
+            one.unread, one.used_at = None, request.header.number
             found.append(evaluation)
-        return _answer(order, found)
+        return _answer(request, found)
 
     def _head(self, header: Header) -> Head:
         """The head of a header, which every evaluator will process."""
         oldest = header.number - _IDLE_BLOCKS
-        self._benches = [bench for bench in self._benches if bench.used_at >= oldest]
-        if not self._benches:
+        self._evaluators = [one for one in self._evaluators if one.used_at >= oldest]
+        if not self._evaluators:
             self._heads = _Follower(self.rpc)  # no evaluator needs the blocks in between
         head = self._heads.to(header)
-        for bench in self._benches:
-            if bench.unread is None:
-                bench.unread = head
-            elif bench.unread.header.hash != header.hash:
-                bench.unread = head.after(bench.unread)
+        for one in self._evaluators:
+            if one.unread is None:
+                one.unread = head
+            elif one.unread.header.hash != header.hash:
+                one.unread = head.after(one.unread)
         return head
 
-    def _benches_for(self, share: frozenset[str], order: EvaluationRequest, head: Head) -> list[_Bench]:
+    def _evaluators_for(self, share: frozenset[str], request: EvaluationRequest, head: Head) -> list[_ShareEvaluator]:
         """The evaluators that together have a share."""
-        covered = frozenset[str]().union(*(bench.vaults for bench in self._benches))
-        new = tuple(vault for vault in order.share if vault not in covered)
-        if new and len(self._benches) == _MOST_EVALUATORS:
-            self._benches, new = [], order.share
+        covered = frozenset[str]().union(*(one.vaults for one in self._evaluators))
+        new = tuple(vault for vault in request.share if vault not in covered)
+        if new and len(self._evaluators) == _MOST_EVALUATORS:
+            self._evaluators, new = [], request.share
         if new:
-            options = EvaluatorOptions(exact_vaults=len(new) if order.exact else 0)
+            options = EvaluatorOptions(exact_vaults=len(new) if request.exact else 0)
             evaluator = Evaluator(self.rpc, replace(self.context, vaults=new), options)
             evaluator.planners = self._planners
             unlinked = Head.at(head.header.number, head.header.hash, head.header.timestamp)
-            self._benches.append(_Bench(evaluator, frozenset(new), unlinked, order.header.number))
-        return [bench for bench in self._benches if bench.vaults & share]
+            self._evaluators.append(_ShareEvaluator(evaluator, frozenset(new), unlinked, request.header.number))
+        return [one for one in self._evaluators if one.vaults & share]
 
 
-def _answer(order: EvaluationRequest, found: Iterable[Evaluation]) -> Answer:
-    share = frozenset(order.share)
+def _answer(request: EvaluationRequest, found: Iterable[Evaluation]) -> Answer:
+    share = frozenset(request.share)
     evaluations = tuple(found)
     reasons = {v: r for each in evaluations for v, r in each.reasons.items() if v in share}
     epochs = {v: e for each in evaluations for v, e in each.epochs.items()}
     drifts_bps = {v: d for each in evaluations for v, d in each.drifts_bps.items()}
     return Answer(
-        order.header.hash,
+        request.header.hash,
         "",
-        tuple(reasons[vault] for vault in order.share),
-        tuple(epochs[vault] for vault in order.share),
-        tuple(drifts_bps[vault] for vault in order.share),
+        tuple(reasons[vault] for vault in request.share),
+        tuple(epochs[vault] for vault in request.share),
+        tuple(drifts_bps[vault] for vault in request.share),
         tuple(as_message(verdict) for each in evaluations for verdict in each.verdicts if verdict.vault in share),
         sum(each.planned for each in evaluations),
         tuple(sorted({pool for each in evaluations for pool in each.diverged_pools})),
