@@ -108,7 +108,7 @@ def test_worker_of_another_chain_and_late_worker_say_so(environment: DevEnvironm
 
     assert "serves chain 31337" in other.failure
     assert "expired" in expired.failure
-    assert "order" in garbage.failure
+    assert "request" in garbage.failure
     assert [(log["event"], log["chain_id"]) for log in logs] == [("request_failed", context.chain_id)]
     assert worker.handled == 3
 
