@@ -1,6 +1,7 @@
-"""Rebalancer: vaults that hold a basket of tokens at target weights, and the keeper that trades them back.
+"""Rebalancer: vaults that hold a basket of tokens at target weights, and the keeper that rebalances them.
 
-The names below are the Python API, for notebooks and scripts; `docs/python.md` shows it at work. Everything else is private to the program.
+The names below are the Python API, for notebooks and scripts; `docs/python.md` shows its use. Everything else is
+private to the program.
 """
 
 from __future__ import annotations
@@ -60,7 +61,7 @@ _HOMES = {
     "devnet_signer": "send.signer",
     "open_keystore": "api",
 }
-"""Module of each name: imported when the name is first used, so that the command line starts quickly."""
+"""Module of each name, imported at the first use of the name, so that the command line starts quickly."""
 
 
 def __getattr__(name: str) -> Any:

@@ -4,10 +4,11 @@
     vault = chain.vault()
     verdict = vault.plan()
 
-Nothing is sent before a method with a `signer` is called. The keeper does the same work on its own, with a journal that delivers each
-transaction exactly once; a script has no journal: after an interruption, look at the chain before you send again.
+Nothing is sent before a method with a `signer` is called. The keeper has a journal that delivers each transaction
+exactly once; a script has none: after an interruption, check the chain before you send again.
 
-Amounts are raw units of a token (int), values USD times 1e18, fractions of 1e18; sequences are in basket order; addresses are lower case.
+Amounts are raw units of a token (int), values USD times 1e18, fractions of 1e18. Sequences are in basket order.
+Addresses are lower case.
 """
 
 from __future__ import annotations
@@ -60,7 +61,8 @@ if TYPE_CHECKING:
 __all__ = ["Chain", "Simulation", "Vault", "connect", "open_keystore"]
 
 Account = Signer | LocalAccount
-"""Whoever signs: `open_keystore`, `devnet_signer`, an account of eth-account, or your own class with `address` and `sign`."""
+"""A signer: `open_keystore`, `devnet_signer`, an account of eth-account, or your own class with `address` and
+`sign`."""
 
 _MAX_FEE_PER_GAS_WEI = 500 * 10**9
 _SLIPPAGE_BPS = 50
@@ -69,13 +71,13 @@ _SLIPPAGE_BPS = 50
 def connect(w3: Web3, addresses: str | Path | Deployment) -> Chain:
     """The chain that a `Web3` is connected to, with the addresses of a system on it.
 
-    `addresses` is the addresses file that `rebalancer deploy` and `rebalancer devnet` write, or its content. The provider of the `Web3`
-    is used, its middleware is not.
+    `addresses` is the addresses file of `rebalancer deploy` or `rebalancer devnet`, or its content. Only the provider
+    of the `Web3` is used, not its middleware.
 
     Raises:
         DeploymentMissing, DeploymentMalformed: the file cannot be read.
-        SystemMissing: it does not name all contracts of the system.
-        WrongChain: it is of another chain than the `Web3`.
+        SystemMissing: the file does not name all contracts of the system.
+        WrongChain: the file is for another chain than the `Web3`.
     """
     deployment = addresses if isinstance(addresses, Deployment) else Deployment.load(Path(addresses))
     rpc = rpc_of(w3)
@@ -97,10 +99,11 @@ def open_keystore(path: str | Path, password: str) -> Signer:
 
 @dataclass(frozen=True, slots=True)
 class Simulation:
-    """What a call would do if it were mined now.
+    """Effects of a call if it were mined now.
 
-    `changes_raw` is by how much each asset of the vault changes; empty where the call is no rebalance, None where the node has no
-    `eth_simulateV1`: then it is only known that the vault accepts the call. `gas` is what the call uses.
+    `changes_raw` is the change of each asset of the vault; it is empty if the call is not a rebalance. It is None if
+    the node does not have `eth_simulateV1`: then only the vault's acceptance is known. `gas` is the gas that the call
+    uses.
     """
 
     changes_raw: tuple[int, ...] | None
@@ -108,7 +111,7 @@ class Simulation:
 
 
 class Chain:
-    """One chain and the system on it: made by `connect`."""
+    """One chain and the system on it; created by `connect`."""
 
     def __init__(self, rpc: Rpc, deployment: Deployment) -> None:
         self._rpc = rpc
@@ -120,19 +123,19 @@ class Chain:
 
     @property
     def chain_id(self) -> int:
-        """EIP-155's number of the chain."""
+        """Chain id (EIP-155)."""
         return self.deployment.chain_id
 
     @property
     def vaults(self) -> tuple[str, ...]:
-        """Addresses of the vaults that the addresses file names."""
+        """Addresses of the vaults in the addresses file."""
         return self.deployment.vaults
 
     def vault(self, address: str | None = None) -> Vault:
-        """The vault at an address, or the only one of the addresses file.
+        """The vault at an address, or the only vault of the addresses file.
 
         Raises:
-            VaultNotNamed: no address is given, and the addresses file has none or several.
+            VaultNotNamed: no address is given, and the addresses file has no vault or several.
             ContractMissing: there is no vault at the address.
         """
         if address is None:
@@ -143,10 +146,10 @@ class Chain:
         return Vault(self, address.lower())
 
     def token(self, symbol_or_address: str) -> DeployedToken:
-        """A token of the addresses file: symbol, address, decimals.
+        """A token of the addresses file with symbol, address and decimals.
 
         Raises:
-            TokenNotListed: there is none.
+            TokenNotListed: the file does not have the token.
         """
         return self.deployment.listed(symbol_or_address)
 
@@ -159,7 +162,8 @@ class Chain:
         return read_block(self._rpc, number)
 
     def pools(self, block: Block | None = None) -> tuple[PoolState, ...]:
-        """All pools of the addresses file at a block, the newest unless named: exact copies that quote without asking the chain again.
+        """All pools of the addresses file at a block, by default the newest: exact copies that quote without further
+        requests.
 
         Raises:
             UnsupportedPool, BadPoolSnapshot, ContractMissing, ContractReverted: a pool cannot be read.
@@ -167,11 +171,11 @@ class Chain:
         return self._read(self.deployment.pools, block or self.block())
 
     def pool(self, key: str, block: Block | None = None) -> PoolState:
-        """One pool at a block, by its address, or by the id that the addresses file has. A pool that the file does not name is recognised
-        by what its contract answers.
+        """One pool at a block, by its address or by its id in the addresses file. The venue of a pool that is not in
+        the file is detected from its contract.
 
         Raises:
-            UnsupportedPool, BadPoolSnapshot, ContractMissing, ContractReverted: it cannot be read.
+            UnsupportedPool, BadPoolSnapshot, ContractMissing, ContractReverted: the pool cannot be read.
         """
         at = block or self.block()
         ref = next((ref for ref in self.deployment.pools if ref.key == key.lower()), None)
@@ -181,7 +185,7 @@ class Chain:
         return self._read([ref], at)[0]
 
     def wallet(self, signer: Account, max_fee_per_gas_wei: int = _MAX_FEE_PER_GAS_WEI) -> Wallet:
-        """An account that sends transactions to this chain, and offers at most that fee for a unit of gas."""
+        """A wallet that sends transactions to this chain, with at most that fee per gas."""
         signs = KeystoreSigner(signer) if isinstance(signer, LocalAccount) else signer
         return Wallet(self._rpc, signs, max_fee_per_gas_wei)
 
@@ -191,13 +195,13 @@ class Chain:
         return read_pools(self._rpc, refs, block, self.chain_id, tokens=tokens, lens=lens)
 
     def _routable(self, block: Block) -> tuple[Pool, ...]:
-        """The pools as routes see them: those of ether as pools of the wrapped token."""
+        """The pools as the planner sees them: a pool of ether trades the wrapped token."""
         pools = self._read(self.deployment.pools, block)
         return as_traded(pools, self._context.tokens, self._context.wrapped_native)
 
 
 class Vault:
-    """One vault: made by `Chain.vault`."""
+    """One vault; created by `Chain.vault`."""
 
     def __init__(self, chain: Chain, address: str) -> None:
         self.chain = chain
@@ -208,10 +212,9 @@ class Vault:
     def __repr__(self) -> str:
         return f"Vault({self.address})"
 
-    # Reading
-
     def snapshot(self, block: Block | None = None) -> VaultSnapshot:
-        """All that the vault's rules depend on at one block, the newest unless named: basket, prices, policy, budgets left, reason.
+        """Everything that the vault's rules depend on at a block, by default the newest: basket, prices, policy,
+        budgets left, reason.
 
         Raises:
             ContractReverted: the vault is in the middle of a call.
@@ -220,16 +223,14 @@ class Vault:
         return read_vaults(self._rpc, self._system.lens, [self.address], at)[0]
 
     def position(self, holder: str) -> Position:
-        """What an account owns of the vault: shares, what they redeem for, and claims."""
+        """Shares of an account, the amounts that they redeem for, and its claims."""
         return read_position(self._rpc, self.address, holder)
 
-    # Planning
-
     def plan(self, block: Block | None = None, *, native_price_e18: int = 0) -> Verdict:
-        """What the keeper would do about the vault at a block, the newest unless named, and why: `reason`, `text`, `step` and `plan`.
+        """The keeper's decision about the vault at a block, by default the newest: `reason`, `text`, `step` and `plan`.
 
-        Gas is weighed at the chain's present price. `native_price_e18` is what one token of it is worth (USD times 1e18), for a
-        vault whose oracle does not price it; 0 weighs no gas.
+        Gas counts at its current price. `native_price_e18` is the price of the native token (USD times 1e18) for a
+        vault whose oracle does not have it; with 0, gas costs count as 0.
 
         Raises:
             as `snapshot` and `Chain.pools`.
@@ -241,7 +242,7 @@ class Vault:
         return decide(snapshot, pools, conditions)
 
     def preview_deposit(self, token: str, amount_raw: int, account: str, slippage_bps: int = _SLIPPAGE_BPS) -> Preview:
-        """What a deposit of one token by an account would do now: shares, cost, approvals, gas. Sends nothing.
+        """Preview of a deposit of one token by an account: shares, cost, approvals, gas. Sends nothing.
 
         Raises:
             as `deposit`.
@@ -251,7 +252,7 @@ class Vault:
         )
 
     def preview_withdrawal(self, token: str, shares: int, account: str, slippage_bps: int = _SLIPPAGE_BPS) -> Preview:
-        """What a withdrawal to one token by an account would do now. Sends nothing.
+        """Preview of a withdrawal to one token by an account. Sends nothing.
 
         Raises:
             as `withdraw`.
@@ -259,11 +260,11 @@ class Vault:
         return self._previewed(lambda ask: self._withdraw(token, shares, WatchOnly(account.lower()), slippage_bps, ask))
 
     def simulate(self, verdict: Verdict, sender: str) -> Simulation:
-        """What the call that a verdict asks for would do if `sender` made it in the next block. Sends nothing.
+        """Simulate the call of a verdict by `sender` in the next block. Sends nothing.
 
         Raises:
-            NothingToSend: the verdict asks for no call.
-            SimulationRefused: a contract would refuse it, with its error.
+            NothingToSend: the verdict has no call.
+            SimulationRefused: the call would revert; has the contract's error.
             SimulationDiffers: the vault would not change as planned.
         """
         data = self._data(verdict)
@@ -277,14 +278,13 @@ class Vault:
         changes_raw = check_changes(done["logs"], self.address, plan.sales_raw, plan.min_buys_raw)
         return Simulation(changes_raw, int(done["gasUsed"], 16))
 
-    # Sending
-
     def send(self, verdict: Verdict, signer: Account, max_fee_per_gas_wei: int = _MAX_FEE_PER_GAS_WEI) -> Receipt:
-        """Send the call that a verdict asks for, and wait for its receipt. A rebalance needs the keeper's role, other calls none.
+        """Send the call of a verdict, and wait for its receipt. A rebalance needs the keeper's role; other calls need
+        no role.
 
         Raises:
-            NothingToSend: the verdict asks for no call.
-            ContractReverted: the vault refuses; nothing was sent unless the error has a transaction's hash.
+            NothingToSend: the verdict has no call.
+            ContractReverted: the vault reverts; nothing was sent unless the error has a transaction hash.
             InsufficientEther, FeeAboveCap: nothing was sent.
             SendUncertain, TransactionNotMined: it may still be mined.
         """
@@ -294,13 +294,13 @@ class Vault:
     def deposit(
         self, token: str, amount_raw: int, signer: Account, slippage_bps: int = _SLIPPAGE_BPS
     ) -> DepositedToken:
-        """Deposit an amount of one token, by symbol or address, "ETH" for ether: swapped so that most shares come out.
+        """Deposit an amount of one token, by symbol or address, "ETH" for ether. It is swapped to give the most shares.
 
-        At most `slippage_bps` fewer shares than now expected are accepted; what is not needed comes back.
+        The deposit reverts if it gives less than the expected shares minus `slippage_bps`. Unused amounts are returned.
 
         Raises:
             NothingRequested, BalanceTooLow, NoRoute, DepositTooSmall: nothing was sent.
-            ContractReverted: a contract refuses; the allowance is taken back.
+            ContractReverted: a contract reverts; the allowance is revoked.
             as `send`.
         """
         return self._deposit(token, amount_raw, signer, slippage_bps, None)
@@ -308,7 +308,7 @@ class Vault:
     def withdraw(self, token: str, shares: int, signer: Account, slippage_bps: int = _SLIPPAGE_BPS) -> WithdrawnToken:
         """Redeem shares to one token, by symbol or address, "ETH" for ether.
 
-        At most `slippage_bps` less than now expected is accepted.
+        The withdrawal reverts if it gives less than the expected amount minus `slippage_bps`.
 
         Raises:
             as `deposit`.
@@ -316,7 +316,7 @@ class Vault:
         return self._withdraw(token, shares, signer, slippage_bps, None)
 
     def deposit_in_kind(self, shares: int, signer: Account) -> DepositedInKind:
-        """Mint exactly that many shares for the same part of every asset.
+        """Mint an exact number of shares for the same fraction of every asset.
 
         Raises:
             as `deposit`.
@@ -324,7 +324,8 @@ class Vault:
         return deposit_in_kind(self.chain.wallet(signer), self.address, shares)
 
     def withdraw_in_kind(self, shares: int, signer: Account) -> WithdrawnInKind:
-        """Redeem shares for the same part of every asset. Needs no price and no role; a token that cannot be sent becomes a claim.
+        """Redeem shares for the same fraction of every asset. Needs no price and no role; a token that cannot be sent
+        becomes a claim.
 
         Raises:
             NothingRequested, BalanceTooLow: nothing was sent.
@@ -333,7 +334,7 @@ class Vault:
         return withdraw_in_kind(self.chain.wallet(signer), self.address, shares)
 
     def claim(self, token: str, signer: Account) -> Claimed:
-        """Collect all of a token that could not be sent when shares were redeemed.
+        """Collect a token that could not be sent when shares were redeemed.
 
         Raises:
             NothingToClaim: there is no claim.
@@ -366,7 +367,7 @@ class Vault:
 
     @staticmethod
     def _previewed(action: Callable[[Confirm], object]) -> Preview:
-        """The preview that an action asks about, which ends it there."""
+        """The preview that an action passes to its confirmation, where it is stopped."""
 
         def stop(preview: Preview) -> None:
             raise _PreviewedError(preview)
@@ -375,7 +376,7 @@ class Vault:
             action(stop)
         except _PreviewedError as found:
             return found.preview
-        raise AssertionError("an action was carried out that was only to be previewed")
+        raise AssertionError("a previewed action was executed")
 
 
 class _PreviewedError(Exception):

@@ -46,7 +46,7 @@ def tick(at: float = NOON, **changes: Any) -> Tick:
         "candidates": 2,
         "planned": 0,
         "failure": "",
-        "failures_in_a_row": 0,
+        "consecutive_failures": 0,
         "requests": 3,
         "breakers": (),
         "attempts": {},

@@ -139,8 +139,8 @@ def _tick(chain: State, now: float) -> Text:
         "WebSocket" if chain["subscribed"] else "polling",
     ]
     text = Text("  ".join(parts))
-    if chain["failures_in_a_row"]:
-        text.append(f"  {counted(chain['failures_in_a_row'], 'consecutive failure')}", style="red")
+    if chain["consecutive_failures"]:
+        text.append(f"  {counted(chain['consecutive_failures'], 'consecutive failure')}", style="red")
     return text
 
 

@@ -119,7 +119,7 @@ def clear(options: Any, yes: bool, account: int | None, as_json: bool) -> None:
             stuck = survey(outbox, session.rpc, sender.address)
             if stuck and not yes:
                 for one in stuck:
-                    click.echo(f"nonce {one.nonce} of {one.address}: {one.trouble}", err=True)
+                    click.echo(f"nonce {one.nonce} of {one.address}: {one.fault}", err=True)
                 question = f"Send {counted(len(stuck), 'transfer')} of 0 ether to use these nonces?"
                 click.confirm(question, abort=True, err=True)
             sent = clear_nonces(outbox, session.rpc, sender, stuck)
@@ -130,7 +130,7 @@ def clear(options: Any, yes: bool, account: int | None, as_json: bool) -> None:
         if not stuck:
             console().print(f"{sender.address} has no stuck nonces.")
         for one, attempt in zip(stuck, sent, strict=True):
-            console().print(f"nonce {one.nonce} ({one.trouble}): {attempt.transaction_hash}")
+            console().print(f"nonce {one.nonce} ({one.fault}): {attempt.transaction_hash}")
 
 
 def _as_json(attempt: Attempt) -> Mapping[str, Any]:

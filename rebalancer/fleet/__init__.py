@@ -1,1 +1,1 @@
-"""One keeper on many machines: workers look, one leased leader for each signer signs and sends."""
+"""A keeper on many machines: workers evaluate vaults; one leader per sender account, by lease, signs and sends."""

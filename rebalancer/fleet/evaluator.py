@@ -1,14 +1,16 @@
-"""How do many machines come to what one evaluator would have said?
+"""Evaluation by a fleet: many workers give the same verdicts as one evaluator.
 
-At every block the vaults are placed on the workers that are here (`rebalancer.fleet.placement`), each worker is asked about its share, and
-what has not been answered in time goes to those that did answer, and in the end is evaluated here. So no vault is left out because a worker
-died: at worst the block takes longer. A worker that was silent gets nothing until it is heard of again.
+At every block the vaults are placed on the available workers (`rebalancer.fleet.placement`), and each worker receives a
+request for its share. Shares without an answer in time go to the workers that answered, and finally to this process. So
+no vault is skipped because a worker died; the block only takes longer. A silent worker gets no requests until it sends
+a heartbeat again.
 
-`FleetEvaluator` can take the place of `rebalancer.keeper.evaluator.Evaluator`: the verdicts are the same, in the same order. A vault that
-nobody could judge at a block keeps what is known of it, with the reason `NotYet`; when it falls behind, that is said.
+`FleetEvaluator` can replace `rebalancer.keeper.evaluator.Evaluator`: the verdicts are the same, in the same order. A
+vault without a verdict at a block keeps its last known state, with the reason `NotYet`; vaults that fall behind are
+logged.
 
-Workers are not believed where money moves: the keeper has a quorum of the leader's own endpoints (`rpc_quorum`) say the same of a vault
-before it signs, and a worker that said otherwise is not asked for a while.
+Workers are not trusted with money: before the keeper signs, a quorum of the leader's own endpoints (`rpc_quorum`) must
+agree on the vault. A worker that contradicts the quorum gets no requests for some time.
 """
 
 from __future__ import annotations
@@ -40,18 +42,18 @@ __all__ = ["FleetEvaluator"]
 log = structlog.get_logger("rebalancer.fleet")
 
 _BEHIND_BLOCKS = 5
-"""A vault that was not judged for more than so many blocks is behind."""
+"""A vault without a verdict for more than this many blocks is behind."""
 
 _DOUBTED_SECONDS = 600.0
-"""A worker that said of a vault what a quorum of the leader's endpoints does not is not asked for so long."""
+"""A worker that contradicted a quorum of the leader's endpoints gets no requests for this long."""
 
 _SILENT_SECONDS = 30.0
-"""A silent worker is asked again after so long, even if nothing was heard of it: its order may have been lost."""
+"""A silent worker gets requests again after this long even without a heartbeat: its last request may have been lost."""
 
 
 @dataclass
 class _Gathered:
-    """What is known of a block so far."""
+    """Results for a block so far."""
 
     reasons: dict[str, Reason] = field(default_factory=dict)
     epochs: dict[str, int] = field(default_factory=dict)
@@ -63,10 +65,10 @@ class _Gathered:
     left_out: dict[str, LeftOut] = field(default_factory=dict)
 
     def take(self, share: Sequence[str], answer: Answer) -> None:
-        """Add a share.
+        """Add the answer for a share.
 
         Raises:
-            MessageUnreadable: it does not fit the share, or a plan in it does not fit its vault; nothing was added.
+            MessageUnreadable: it does not match the share, or a plan does not match its vault; nothing was added.
         """
         self.verdicts += answer.verdicts_of(share)
         self.reasons |= dict(zip(share, answer.reasons, strict=True))
@@ -79,7 +81,7 @@ class _Gathered:
 
 
 class FleetEvaluator:
-    """Evaluates the vaults of a site by a crew of workers. Not to be shared by threads."""
+    """Evaluates the vaults of a context by workers. Not thread-safe."""
 
     def __init__(
         self,
@@ -91,7 +93,8 @@ class FleetEvaluator:
         options: EvaluatorOptions | None = None,
         guard: Callable[[], None] = lambda: None,
     ) -> None:
-        """`worker_timeout_seconds`: how long workers are waited for. `guard` is asked before each block, and raises what stands against going on."""
+        """`worker_timeout_seconds` limits the wait for workers. `guard` is called before each block, and raises if the
+        leader must stop."""
         self.rpc = rpc
         self.context = context
         self.state = state
@@ -100,30 +103,26 @@ class FleetEvaluator:
         self.options = options or EvaluatorOptions()
         self.guard = guard
         self.judged_at: dict[str, int] = {}
-        """The last block at which each vault was judged; before the first, that at which this began."""
+        """The last block with a verdict by vault; at first, the block at which this evaluator began."""
         self._placement = Placement(context.vaults)
-        self._index_of = {vault: place for place, vault in enumerate(context.vaults)}
+        self._index_of = {vault: index for index, vault in enumerate(context.vaults)}
         self._silent: dict[str, tuple[str, float]] = {}
         self._doubted: dict[str, float] = {}
-        """Workers, and until when they are not believed."""
-        self._told_by: dict[str, str] = {}
-        """Which worker the newest verdict of a vault is from."""
+        """Untrusted workers, and until when they stay so (`time.monotonic`)."""
+        self._worker_of: dict[str, str] = {}
+        """The worker of each vault's newest verdict."""
         self._behind: frozenset[str] = frozenset()
         self._known: Evaluation | None = None
         self._blank: EvaluationRequest | None = None
-        """The newest block's order, of no vault."""
+        """The request of the newest block, without vaults."""
         self._own = Worker("leader", rpc, context, state)
 
     def close(self) -> None:
-        """End what was begun to plan with; the endpoint stays open."""
+        """End the planner processes; the endpoint stays open."""
         self._own.close()
 
     def evaluate(
-        self,
-        head: Head,
-        conditions: Conditions,
-        under_way: Collection[str] = (),
-        without: Collection[Scope] = (),
+        self, head: Head, conditions: Conditions, in_flight: Collection[str] = (), without: Collection[Scope] = ()
     ) -> Evaluation:
         """See `Evaluates.evaluate`.
 
@@ -137,7 +136,7 @@ class FleetEvaluator:
             header,
             conditions,
             (),
-            tuple(sorted(under_way)),
+            tuple(sorted(in_flight)),
             len(self.context.vaults) <= options.exact_vaults,
             options.replan_blocks,
             0.0,
@@ -146,15 +145,15 @@ class FleetEvaluator:
         )
         self._blank = blank
         gathered = _Gathered()
-        self._told_by = {}
-        here = self._here()
-        answered = self._ask(blank, self._placement.among(here), here, gathered)
+        self._worker_of = {}
+        available = self._available()
+        answered = self._request(blank, self._placement.among(available), available, gathered)
         missing = [vault for vault in self.context.vaults if vault not in gathered.reasons]
         if missing and answered:
-            self._ask(blank, place(missing, answered), here, gathered)
+            self._request(blank, place(missing, answered), available, gathered)
             missing = [vault for vault in missing if vault not in gathered.reasons]
         if missing:
-            if here:
+            if available:
                 log.warning("evaluated_here", block=header.number, vaults=len(missing))
             self._evaluate_here(blank, missing, gathered)
         block = Block(header.number, header.hash, header.timestamp)
@@ -163,29 +162,29 @@ class FleetEvaluator:
         return self._known
 
     def again(self, snapshot: VaultSnapshot, conditions: Conditions, without: Collection[Scope]) -> Verdict | None:
-        """See `Evaluates.again`: asked of one worker, which has the pools."""
+        """See `Evaluates.again`: one worker with the pools receives the request."""
         blank, vault = self._blank, snapshot.address
         if blank is None or blank.header.timestamp != snapshot.basket.timestamp:
             return None
         blank = replace(blank, conditions=conditions, without=_sorted(without))
-        gathered, here = _Gathered(), self._here()
-        self._ask(blank, place([vault], here), here, gathered)
+        gathered, available = _Gathered(), self._available()
+        self._request(blank, place([vault], available), available, gathered)
         found = next((one for one in gathered.verdicts if one.vault == vault), None)
         return found if found is not None and found.snapshot == snapshot else None
 
     def retry_pools(self) -> None:
-        """See `Evaluates.retry_pools`: of the pools that this process read; workers have a signal of their own."""
+        """See `Evaluates.retry_pools`: only pools that this process reads; workers have their own SIGHUP."""
         self._own.retry_pools()
 
     def doubt(self, vault: str) -> None:
-        """See `Evaluates.doubt`: the worker that said it is not asked for a while, and others have its vaults."""
-        worker = self._told_by.get(vault)
+        """See `Evaluates.doubt`: the vault's worker gets no requests for some time; others get its vaults."""
+        worker = self._worker_of.get(vault)
         if worker is not None:
             self._doubted[worker] = time.monotonic() + _DOUBTED_SECONDS
-            log.error("worker_doubted", worker=worker, vault=vault, seconds=_DOUBTED_SECONDS)
+            log.error("worker_untrusted", worker=worker, vault=vault, seconds=_DOUBTED_SECONDS)
 
-    def _here(self) -> dict[str, str]:
-        """The workers to ask and what they said last: those that are here, but for those that are silent or doubted."""
+    def _available(self) -> dict[str, str]:
+        """The available workers with their last announcement, without silent and untrusted ones."""
         try:
             members = self.state.members(group_of(self.context.chain_id))
         except ChainError as failure:
@@ -201,14 +200,14 @@ class FleetEvaluator:
         left_out = self._silent.keys() | self._doubted.keys()
         return {worker: text for worker, text in members.items() if worker not in left_out}
 
-    def _ask(
+    def _request(
         self,
         blank: EvaluationRequest,
         shares: Mapping[str, Sequence[str]],
-        here: Mapping[str, str],
+        available: Mapping[str, str],
         gathered: _Gathered,
     ) -> list[str]:
-        """Ask for shares, and gather them; the workers that gave theirs."""
+        """Send requests for shares, and gather the answers; return the workers whose answers are valid."""
         wanted = {worker: tuple(share) for worker, share in shares.items() if share}
         if not wanted:
             return []
@@ -216,12 +215,12 @@ class FleetEvaluator:
         try:
             expires_at = self.state.now() + seconds
         except ChainError as failure:
-            log.warning("workers_not_asked", why=str(failure))
+            log.warning("workers_not_requested", why=str(failure))
             return []
-        orders = {worker: _ordered(blank, share, expires_at, seconds).to_json() for worker, share in wanted.items()}
-        answers, silent = self.transport.ask(orders, seconds)
+        requests = {worker: _for_share(blank, share, expires_at, seconds).to_json() for worker, share in wanted.items()}
+        answers, silent = self.transport.request(requests, seconds)
         until = time.monotonic() + _SILENT_SECONDS
-        self._silent |= {worker: (here[worker], until) for worker in silent}
+        self._silent |= {worker: (available[worker], until) for worker in silent}
         good = []
         for worker, share in wanted.items():
             if worker not in answers:
@@ -233,35 +232,36 @@ class FleetEvaluator:
                     continue
                 gathered.take(share, answer)
             except MessageUnreadable as wrong:
-                log.error("worker_wrong", worker=worker, why=str(wrong))
+                log.error("worker_answer_invalid", worker=worker, why=str(wrong))
                 continue
             good.append(worker)
-            self._told_by |= dict.fromkeys(share, worker)
+            self._worker_of |= dict.fromkeys(share, worker)
         return good
 
     def _evaluate_here(self, blank: EvaluationRequest, missing: Sequence[str], gathered: _Gathered) -> None:
-        """What no worker answered, by the same code in this process.
+        """Evaluate shares without an answer in this process, by the same code.
 
         Raises:
-            ChainError: the chain could not be read, and nobody else could read it.
+            ChainError: the chain could not be read, and no worker has answered for any vault.
         """
         try:
-            answer = self._own.evaluate(_ordered(blank, tuple(missing), 0.0, 0.0))
+            answer = self._own.evaluate(_for_share(blank, tuple(missing), 0.0, 0.0))
         except ChainError as failure:
             if not gathered.reasons:
                 raise
-            log.warning("vaults_not_judged", vaults=len(missing), why=str(failure))
+            log.warning("vaults_not_evaluated", vaults=len(missing), why=str(failure))
             return
         gathered.take(missing, answer)
 
     def _seconds(self) -> float:
-        """How long workers may take: no longer than a third of what is left of the look, so that others and we can make good."""
+        """Time limit of workers: at most a third of the time left for the tick, so that there is time for the two
+        fallbacks."""
         if self.rpc.deadline is None:
             return self.worker_timeout_seconds
         return max(0.05, min(self.worker_timeout_seconds, (self.rpc.deadline - time.monotonic()) / 3))
 
     def _note(self, block: Block, gathered: _Gathered) -> None:
-        """Keep at which block each vault was judged, and say it when some fall behind or catch up."""
+        """Note the last block with a verdict of each vault, and log when vaults fall behind or catch up."""
         for vault in self.context.vaults:
             if vault in gathered.reasons:
                 self.judged_at[vault] = block.number
@@ -278,8 +278,7 @@ class FleetEvaluator:
     def _evaluation(self, block: Block, gathered: _Gathered) -> Evaluation:
         vaults, known = self.context.vaults, self._known
         verdicts = sorted(
-            gathered.verdicts,
-            key=lambda one: (-misallocated_e18(one.snapshot), self._index_of[one.vault]),
+            gathered.verdicts, key=lambda one: (-misallocated_e18(one.snapshot), self._index_of[one.vault])
         )
         return Evaluation(
             block,
@@ -298,14 +297,10 @@ def _sorted(without: Collection[Scope]) -> tuple[Scope, ...]:
     return tuple(sorted(without, key=str))
 
 
-def _ordered(blank: EvaluationRequest, share: tuple[str, ...], expires_at: float, seconds: float) -> EvaluationRequest:
-    """An order for a share, to be answered within so long."""
+def _for_share(
+    blank: EvaluationRequest, share: tuple[str, ...], expires_at: float, seconds: float
+) -> EvaluationRequest:
+    """The request for a share, with its time limit."""
     wanted = set(share)
-    under_way = tuple(vault for vault in blank.under_way if vault in wanted)
-    return replace(
-        blank,
-        share=share,
-        under_way=under_way,
-        expires_at=expires_at,
-        worker_timeout_seconds=seconds,
-    )
+    in_flight = tuple(vault for vault in blank.in_flight if vault in wanted)
+    return replace(blank, share=share, in_flight=in_flight, expires_at=expires_at, worker_timeout_seconds=seconds)

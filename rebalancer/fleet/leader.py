@@ -1,7 +1,8 @@
-"""Who leads, and for how long? One machine at a time for each account that signs; the others stand by.
+"""Leadership of a fleet: one machine at a time signs for an account; the others stand by.
 
-A leader takes the leases of all its accounts, always in the same order so that two cannot wait for each other; adopts what the ledgers
-have; and only then becomes a keeper. It stops as soon as it notices that it lost one.
+A leader takes the leases of all its accounts, always in the same order, so that two machines cannot wait for each
+other. It then adopts the ledgers' transactions, and only after that becomes a keeper. It stops as soon as it notices
+the loss of a lease.
 """
 
 from __future__ import annotations
@@ -24,30 +25,30 @@ __all__ = ["Leadership", "leading"]
 log = structlog.get_logger("rebalancer.fleet")
 
 _TRIES = 5
-"""Times that a lease is tried to be taken within its length."""
+"""Attempts to take a lease within its duration."""
 
 
 class Leadership:
-    """The leases that one machine holds."""
+    """The leases that this machine holds."""
 
     def __init__(self, leases: Sequence[Lease]) -> None:
         self.leases = {lease.name: lease for lease in leases}
 
     def ledger(self, chain_id: int, senders: Iterable[str]) -> Ledger:
-        """The fence of the outbox of one chain's accounts."""
+        """The fence for the outbox of one chain's accounts."""
         names = [lease_name(chain_id, sender) for sender in senders]
         return Ledger({name: self.leases[name] for name in names})
 
     def when_lost(self, do: Callable[[], None]) -> None:
-        """Have something done, once, as soon as one of them is found lost: within a third of its length."""
+        """Call a function once when the loss of a lease is noticed, within a third of its duration."""
         for lease in self.leases.values():
             lease.on_lost = do
 
     def check(self) -> None:
-        """Make sure that all leases are held.
+        """Check that all leases are held.
 
         Raises:
-            LeaseLost: one is not, or not any more.
+            LeaseLost: a lease is not held, or not any more.
         """
         for lease in self.leases.values():
             lease.check()
@@ -62,9 +63,9 @@ def leading(
     stopping: threading.Event,
     standing: Standing | None = None,
 ) -> Iterator[Leadership | None]:
-    """Wait for the leases of accounts (chain and address), and hold them; None if it was stopped before it had them all.
+    """Wait for the leases of accounts (chain and address), and hold them; None if stopped before all are held.
 
-    `standing` hears of every try, and whether Redis answered.
+    `standing` is notified of every attempt and its outcome.
     """
     names = sorted({lease_name(chain_id, sender) for chain_id, sender in accounts})
     with ExitStack() as stack:
@@ -77,8 +78,8 @@ def leading(
 
 
 def _waited(lease: Lease, stopping: threading.Event, standing: Standing | None) -> bool:
-    """Take a lease as soon as nobody else holds it; False if stopped before."""
-    text = False
+    """Take a lease as soon as no other machine holds it; False if stopped before."""
+    is_logged = False
     while not stopping.is_set():
         failed = ""
         try:
@@ -86,11 +87,11 @@ def _waited(lease: Lease, stopping: threading.Event, standing: Standing | None) 
                 return True
         except ChainError as failure:
             failed = str(failure)
-            log.warning("lease_not_taken", lease=lease.name, why=failed)
+            log.warning("lease_attempt_failed", lease=lease.name, why=failed)
         else:
-            if not text:
+            if not is_logged:
                 log.info("standing_by", lease=lease.name)
-                text = True
+                is_logged = True
         if standing is not None:
             standing.tried(f"The lease {lease.name}", failed)
         stopping.wait(lease.seconds / _TRIES)

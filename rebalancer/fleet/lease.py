@@ -1,10 +1,11 @@
-"""Who may sign and send for an account now, and how does a holder notice that it no longer may?
+"""Leases: the permission to sign and send for an account, and how a holder notices its loss.
 
-A lease is held by one machine at a time and ends by itself. Its holder counts from before it asked, on a clock that goes on while the
-machine sleeps, and regards the lease as over a margin before Redis does; a thread renews it at thirds of its time. Who was stopped in
-between (SIGSTOP, a suspended machine, a long collection) finds it over at the next `check`, which is made before every signing and
-every sending. What that cannot see, because the stop came right after the check, the ledger refuses: it knows the newest token
-(`rebalancer.fleet.redis_state`). A lease that was lost is lost for good: whoever lost it ends, and may come back as a new holder.
+One machine at a time holds a lease, which expires by itself. The holder measures it from before its request, on a clock
+that continues while the machine sleeps, and treats it as expired a margin before Redis does. A thread renews it three
+times per duration. A process that was paused (SIGSTOP, a suspended machine, garbage collection) finds the lease expired
+at the next `check`, which is made before every signature and every sending. A pause right after the check is caught by
+the ledger, which knows the newest token (`rebalancer.fleet.redis_state`). A lost lease is lost for good: the holder
+ends, and may come back as a new holder.
 """
 
 from __future__ import annotations
@@ -12,7 +13,6 @@ from __future__ import annotations
 import threading
 import time
 from collections.abc import Callable
-from types import TracebackType
 from typing import Self
 
 import structlog
@@ -25,20 +25,20 @@ __all__ = ["Lease", "boot_seconds"]
 log = structlog.get_logger("rebalancer.fleet")
 
 _MARGIN = 0.25
-"""The part of a lease that its holder does not use: for clocks that run at different speeds, and for a check that comes late."""
+"""Part of a lease that its holder does not use: a margin for clocks of different speeds, and for late checks."""
 
 _RENEWALS = 3
-"""Times that a lease is renewed within its length."""
+"""Renewals within the duration of a lease."""
 
 
 def boot_seconds() -> float:
-    """Seconds on a clock that only goes forward, and that goes on while the machine sleeps where there is such a clock (Linux)."""
+    """Seconds on a monotonic clock that continues while the machine sleeps, where there is such a clock (Linux)."""
     clock = getattr(time, "CLOCK_BOOTTIME", None)
     return time.monotonic() if clock is None else time.clock_gettime(clock)
 
 
 class Lease:
-    """One lease as one holder sees it. `check` may be called from any thread."""
+    """A lease from the view of one holder. `check` is thread-safe."""
 
     def __init__(
         self,
@@ -49,7 +49,8 @@ class Lease:
         clock: Callable[[], float] = boot_seconds,
         on_lost: Callable[[], None] = lambda: None,
     ) -> None:
-        """`seconds`: its length; `holder` must be no other's name. `on_lost` is called once, from any thread, when it is found lost."""
+        """`seconds` is its duration. `holder` must be a unique name. `on_lost` is called once, from any thread, when
+        the loss is noticed."""
         self.state = state
         self.name = name
         self.holder = holder
@@ -65,47 +66,42 @@ class Lease:
     def __enter__(self) -> Self:
         return self
 
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> None:
+    def __exit__(self, *_: object) -> None:
         self.release()
 
     @property
     def token(self) -> int:
-        """The fencing token that it is held under.
+        """The fencing token of the held lease.
 
         Raises:
             LeaseLost: it is not held, or not any more.
         """
         self.check()
         if self._token is None:
-            raise AssertionError("a lease that holds has a token")
+            raise AssertionError("a held lease has a token")
         return self._token
 
     def take(self) -> bool:
-        """Take it if nobody holds it, and have it renewed from now on.
+        """Take the lease if no machine holds it, and renew it from now on.
 
         Raises:
-            SharedStateUnreachable: nobody can tell.
+            SharedStateUnreachable: Redis does not answer.
         """
         if self._why_lost:
             raise LeaseLost(self.name, self._why_lost)
-        asked_at = self._clock()
+        requested_at = self._clock()
         token = self.state.take(self.name, self.holder, self.seconds)
         if token is None:
             return False
         self._token = token
-        self._over_at = asked_at + self.seconds * (1 - _MARGIN)
+        self._over_at = requested_at + self.seconds * (1 - _MARGIN)
         log.info("lease_taken", lease=self.name, token=token)
         self._renewing = threading.Thread(target=self._renew_on, name="lease", daemon=True)
         self._renewing.start()
         return True
 
     def check(self) -> None:
-        """Make sure that it is held, as far as this machine can tell by itself. Asks nobody.
+        """Check that the lease is held, as far as this machine knows. Makes no request.
 
         Raises:
             LeaseLost: it is not held, or not any more.
@@ -119,21 +115,21 @@ class Lease:
             raise LeaseLost(self.name, self._why_lost)
 
     def renew(self) -> None:
-        """Hold it for its whole length from now.
+        """Hold the lease for its whole duration from now.
 
         Raises:
-            LeaseLost: it is over, or another holds it.
-            SharedStateUnreachable: nobody can tell; it holds as long as it did.
+            LeaseLost: it has expired, or another machine holds it.
+            SharedStateUnreachable: Redis does not answer; the lease keeps its old end.
         """
         self.check()
-        asked_at = self._clock()
+        requested_at = self._clock()
         if not self.state.renew(self.name, self.holder, self._token or 0, self.seconds):
-            self._lose("it ended, or another has taken it")
+            self._lose("it expired, or another machine has taken it")
             raise LeaseLost(self.name, self._why_lost)
-        self._over_at = asked_at + self.seconds * (1 - _MARGIN)
+        self._over_at = requested_at + self.seconds * (1 - _MARGIN)
 
     def release(self) -> None:
-        """Stop renewing it and let others take it. What cannot be said to Redis ends by itself."""
+        """Stop the renewals and let others take the lease. If Redis does not answer, the lease expires by itself."""
         self._ending.set()
         if self._renewing is not None:
             self._renewing.join()
@@ -141,7 +137,7 @@ class Lease:
         token, self._token = self._token, None
         if token is None or self._why_lost:
             return
-        self._why_lost = "it was given up"
+        self._why_lost = "it was released"
         try:
             self.state.release(self.name, self.holder, token)
         except SharedStateUnreachable as failure:

@@ -1,19 +1,22 @@
-"""What may be under way for an account, whichever machine signed it?
+"""Ledgers: the transactions that may be in flight for an account, from every machine of the fleet.
 
-The fence of the outbox (`rebalancer.send.fence`) in a fleet. Machines have journals of their own; before a version is sent for the first
-time it is put into the account's ledger, under the fencing token of the account's lease. So
+This is the fence of the outbox (`rebalancer.send.fence`) in a fleet. Machines have journals of their own. Before a
+version is sent for the first time, it is stored in the account's ledger under the fencing token of the account's lease.
+So:
 
-- who lost the lease sends nothing new: the ledger refuses its token, at the very moment another's is newer;
-- who takes the lease finds everything that may have been sent, and adopts it before it does anything else.
+- A machine that lost the lease sends nothing new: the ledger rejects its token as soon as another machine has a newer
+one.
+- A machine that takes the lease finds every transaction that may have been sent, and adopts it before anything else.
 
-An entry is removed when its attempt is final; what it cost stays for a day, so that what an account may spend in a day is not more for
-changing hands. Transactions are not believed: hash, sender and nonce must be those of the bytes, which the account signed. What was spent is
-signed by nobody: whoever writes to Redis can add to it, so that the account waits, or remove it, so that the day's limit holds for each
-machine's own journal alone; it can lower nothing that a machine has counted itself.
+An entry is removed when its attempt is final. Its cost stays for a day, so that a change of the leader does not raise
+the daily spending limit. Entries are not trusted: hash, sender and nonce must be those of the signed bytes. Costs have
+no signature: a program that can write to Redis can add costs, so that the account waits, or remove them, so that only
+each machine's own journal limits its spending. It cannot lower costs that a machine has counted itself.
 
-When Redis loses the ledger, nobody knows any more what another machine sent. Then what holds is what always does: an account's nonce is
-mined once, and a vault refuses an epoch that is over. A machine whose account has transactions pending that it does not know refuses
-to start (`ForeignPending`); one that cannot see them takes the same nonce, and one of the two is mined.
+If Redis loses the ledger, the transactions of other machines are unknown. The remaining protection is that an account's
+nonce is mined once, and that a vault rejects an old epoch. A machine whose account has unknown pending transactions
+refuses to start (`ForeignPending`); a machine that cannot see them takes the same nonce, and one of the two
+transactions is mined.
 """
 
 from __future__ import annotations
@@ -44,7 +47,8 @@ _DAY_SECONDS = 86_400
 
 @dataclass(frozen=True)
 class _Entry:
-    """One signed version. `attempt` is the hash of its attempt's first version; addresses are lower case, bytes 0x and hexadecimal."""
+    """One signed version. `attempt` is the hash of the attempt's first version. Addresses are lower case, bytes are 0x
+    and hexadecimal."""
 
     attempt: str
     intent: Intent
@@ -61,17 +65,15 @@ _ENTRY = TypeAdapter(_Entry)
 
 @dataclass
 class Ledger:
-    """The ledgers of the accounts that this machine holds leases for."""
+    """The ledgers of the accounts whose leases this machine holds."""
 
     leases: Mapping[str, Lease] = field(default_factory=dict)
-    """By `lease_name`."""
+    """Leases by `lease_name`."""
     _spent: dict[str, tuple[tuple[int, int], ...]] = field(default_factory=dict)
-    """When (unix seconds) and how much (wei) each account paid for transactions that this machine's journal does not have."""
-
-    # The outbox's fence
+    """Time (unix seconds) and cost (wei) of each account's transactions that are not in this machine's journal."""
 
     def check(self, chain_id: int, sender: str) -> None:
-        """As `Fence` has it: by this machine's own clock.
+        """See `Fence.check`; uses only the clock of this machine.
 
         Raises:
             LeaseLost: the account's lease is not held, or not any more.
@@ -79,11 +81,11 @@ class Ledger:
         self._lease(chain_id, sender).check()
 
     def store(self, attempt: Attempt) -> None:
-        """As `Fence` has it. All its versions are put, so that a ledger that was lost fills again.
+        """See `Fence.store`. All versions are stored, so that a lost ledger fills again.
 
         Raises:
-            LeaseLost, TokenStale: another machine may send by now; what was not in the ledger must not be sent.
-            SharedStateUnreachable: nobody can tell.
+            LeaseLost, TokenStale: another machine may send now; a version that was not in the ledger must not be sent.
+            SharedStateUnreachable: Redis does not answer.
         """
         lease = self._lease(attempt.intent.chain_id, attempt.sender)
         entries = {_key(attempt.nonce, v): _entry(attempt, v) for v in attempt.versions}
@@ -91,7 +93,7 @@ class Ledger:
         lease.check()
 
     def forget(self, attempts: Sequence[Attempt]) -> None:
-        """As `Fence` has it.
+        """See `Fence.forget`.
 
         Raises:
             As `store`.
@@ -105,25 +107,25 @@ class Ledger:
                 paid = f"{attempt.mined_at or attempt.changed_at} {attempt.cost_wei}"
                 spent.setdefault(name, {})[f"{_SPENT}{attempt.nonce}"] = paid
         for name, some in keys.items():
-            if name in self.leases:  # what is not this machine's is its holder's to remove
+            if name in self.leases:  # each lease holder removes its own entries
                 lease = self.leases[name]
                 if name in spent:
                     lease.state.put(name, lease.token, spent[name])
                 lease.state.drop(name, lease.token, some)
 
     def spent_elsewhere_wei(self, chain_id: int, sender: str, now: int) -> int:
-        """As `Fence` has it: by what was known when the lease was taken, since when nobody else has spent."""
+        """See `Fence.spent_elsewhere_wei`. The costs were read when the lease was taken; no other machine has spent
+        since."""
         since = now - _DAY_SECONDS
         known = self._spent.get(lease_name(chain_id, sender), ())
         return sum(wei for at, wei in known if at > since)
 
-    # Taking over
-
     def adopt_into(self, journal: Journal) -> list[Attempt]:
-        """Journal all that the ledgers have; what that changed. To be done once the leases are held, before anything else.
+        """Journal all transactions in the ledgers; return the changed attempts. Call it once the leases are held,
+        before anything else.
 
         Raises:
-            LedgerUnreadable: an entry is not one of this program's, or lies.
+            LedgerUnreadable: an entry is not from this program, or contradicts its signed bytes.
             LeaseLost, TokenStale, SharedStateUnreachable: as `store`.
             OutboxError: the journal cannot be written.
         """
@@ -141,7 +143,7 @@ class Ledger:
         return changed
 
     def _take_spent(self, journal: Journal, lease: Lease, spent: Mapping[str, str]) -> None:
-        """Keep what others paid within a day, and remove what is older."""
+        """Keep the costs of other machines within a day, and remove older ones."""
         chain_id, _, sender = lease.name.partition(":")
         mine = journal.known_nonces(int(chain_id), sender, 0)
         since = int(time.time()) - _DAY_SECONDS
@@ -151,9 +153,9 @@ class Ledger:
                 nonce = int(key.removeprefix(_SPENT))
                 at, wei = (int(part) for part in text.split())
             except ValueError:
-                raise LedgerUnreadable(lease.name, key, "it has another shape") from None
+                raise LedgerUnreadable(lease.name, key, "it has an unknown format") from None
             if min(nonce, at, wei) < 0:
-                raise LedgerUnreadable(lease.name, key, "it is below 0") from None
+                raise LedgerUnreadable(lease.name, key, "it is negative") from None
             if at <= since:
                 old.append(key)
             elif nonce not in mine:
@@ -170,14 +172,14 @@ class Ledger:
 
 
 def _own(journal: Journal, handed: Sequence[HandedOver]) -> list[Attempt]:
-    """A journal's attempts at the nonces of what was handed over."""
+    """The journal's attempts at the nonces of some attempts that were handed over."""
     nonces = {(one.intent.chain_id, one.sender, one.nonce) for one in handed}
     key = "chain_id = ? AND sender = ? AND nonce = ?"
     return [attempt for nonce in nonces for attempt in journal.select(key, *nonce)]
 
 
 def _handed_over(lease: str, entries: Mapping[str, str]) -> list[HandedOver]:
-    """A ledger's entries, as attempts, the oldest first."""
+    """The entries of a ledger as attempts, the oldest first."""
     grouped: dict[str, list[tuple[int, _Entry, Version]]] = {}
     chain_id, _, sender = lease.partition(":")
     for key, text in entries.items():
@@ -185,10 +187,10 @@ def _handed_over(lease: str, entries: Mapping[str, str]) -> list[HandedOver]:
             entry = _ENTRY.validate_json(text)
             nonce, version = _checked(entry, int(chain_id), sender)
             if _key(nonce, version) != key:
-                raise ValueError("it is another transaction's")
+                raise ValueError("its key is of another transaction")
         except ValidationError:
-            raise LedgerUnreadable(lease, key, "it has another shape") from None
-        except Exception as problem:  # noqa: BLE001 (bytes from outside: three libraries' decoders raise what they like)
+            raise LedgerUnreadable(lease, key, "it has an unknown format") from None
+        except Exception as problem:  # noqa: BLE001 (untrusted bytes: the libraries raise many types)
             raise LedgerUnreadable(lease, key, str(problem)) from None
         grouped.setdefault(entry.attempt, []).append((nonce, entry, version))
     return [
@@ -198,22 +200,22 @@ def _handed_over(lease: str, entries: Mapping[str, str]) -> list[HandedOver]:
 
 
 def _checked(entry: _Entry, chain_id: int, sender: str) -> tuple[int, Version]:
-    """Nonce and version of an entry, from the bytes that were signed."""
+    """Nonce and version of an entry, verified against the signed bytes."""
     raw = bytes.fromhex(entry.raw.removeprefix("0x"))
     signed, signer = read_signed(raw)
     if signer != sender:
         raise ValueError("another account signed it")
     if signed["chainId"] != chain_id or entry.intent.chain_id != chain_id:
-        raise ValueError("it is of another chain")
+        raise ValueError("it is for another chain")
     fees = GasFees(signed["maxFeePerGas"], signed["maxPriorityFeePerGas"])
     if (entry.fees, entry.gas_limit) != (fees, signed["gas"]):
-        raise ValueError("its gas is not what was signed")
+        raise ValueError("its gas differs from the signed transaction")
     does = ("0x" + signed["to"].hex(), "0x" + signed["data"].hex())
     cancels = entry.kind is Kind.CANCELLATION
     if does != ((sender, "0x") if cancels else (entry.intent.to.lower(), entry.intent.data.lower())):
-        raise ValueError("it does not do what was meant")
+        raise ValueError("its call differs from its intent")
     if entry.beside_gas_wei < 0:
-        raise ValueError("it costs less than its gas")
+        raise ValueError("its rollup fee is negative")
     transaction_hash = "0x" + keccak(raw).hex()
     version = Version(
         *(0, entry.kind, raw, transaction_hash, signed["gas"], fees, entry.height, 0),

@@ -1,9 +1,9 @@
-"""What do leader and workers tell each other? JSON of plain dataclasses, checked against their types on arrival; nothing else is believed.
+"""Messages between leader and workers: JSON of plain dataclasses, checked against their types on arrival.
 
-An **order** names a block, the conditions and a share of the vaults; an **answer** has their reasons in the order of the share, and the
-verdicts of those that were read exactly. Of a plan everything comes over that is needed to simulate, sign and verify it; what the vault's
-checks will make of it is not taken from the wire but computed again (`verdict_of`), so that a plan which the policy refuses is noticed
-by the leader. Pools come over by name alone.
+A **request** names a block, the conditions and a share of the vaults. An **answer** has the reasons in the order of the
+share, and the verdicts of the vaults that were read in full. A plan is sent with everything that is needed to simulate,
+sign and verify it. The leader computes its settlement again (`verdict_of`), so that it notices a plan that the policy
+refuses. Pools are sent by name only.
 """
 
 from __future__ import annotations
@@ -31,17 +31,18 @@ __all__ = ["Answer", "EvaluationRequest", "NamedPool", "VerdictMessage", "as_mes
 
 @dataclass(frozen=True, slots=True)
 class EvaluationRequest:
-    """Evaluate these vaults at this block. `expires_at` is by Redis's clock, in unix seconds: later answers are not waited for.
+    """A request to evaluate vaults at a block. `expires_at` is on Redis's clock, in unix seconds; later answers are not
+    used.
 
-    `exact`: whether every vault is to be read exactly. For those `under_way` no trades are sought, and none on pools that are to be
-    done `without`.
+    `exact`: whether every vault is read in full. No trades are planned for vaults `in_flight`, nor on pools in
+    `without`.
     """
 
     chain_id: int
     header: Header
     conditions: Conditions
     share: tuple[str, ...]
-    under_way: tuple[str, ...]
+    in_flight: tuple[str, ...]
     exact: bool
     replan_blocks: int
     expires_at: float
@@ -49,25 +50,25 @@ class EvaluationRequest:
     without: tuple[Scope, ...] = ()
 
     def to_json(self) -> str:
-        """For the wire."""
-        return _ORDER.dump_json(self).decode()
+        """The message as JSON."""
+        return _REQUEST.dump_json(self).decode()
 
     @classmethod
     def of_json(cls, text: str) -> EvaluationRequest:
-        """From the wire.
+        """A request from JSON.
 
         Raises:
-            MessageUnreadable: it is no order of this version.
+            MessageUnreadable: it is not a request of this version.
         """
         try:
-            return _ORDER.validate_json(text)
+            return _REQUEST.validate_json(text)
         except ValidationError as problem:
-            raise MessageUnreadable("order", problem.errors()[0]["msg"]) from None
+            raise MessageUnreadable("request", problem.errors()[0]["msg"]) from None
 
 
 @dataclass(frozen=True, slots=True)
 class NamedPool:
-    """A pool whose state is on another machine: it can be named, not quoted."""
+    """A pool whose state is on another machine; it cannot quote."""
 
     address: str
     key: str
@@ -78,7 +79,7 @@ class NamedPool:
 
 @dataclass(frozen=True, slots=True)
 class SwapMessage:
-    """A leg, its pool by name."""
+    """A swap, with its pool by name."""
 
     pool: NamedPool
     token_in: str
@@ -89,7 +90,8 @@ class SwapMessage:
 
 @dataclass(frozen=True, slots=True)
 class PlanMessage:
-    """A plan, its route in hexadecimal, without what the leader computes itself. `is_settled`: whether the vault would take it."""
+    """A plan with its route in hexadecimal, without its settlement. `is_settled`: whether the worker has computed
+    one."""
 
     __pydantic_config__ = ConfigDict(ser_json_inf_nan="constants")
 
@@ -110,7 +112,7 @@ class PlanMessage:
 
 @dataclass(frozen=True, slots=True)
 class VerdictMessage:
-    """A verdict, with the vault as the lens told it at that block."""
+    """A verdict, with the vault as the lens returned it at that block."""
 
     snapshot: VaultSnapshot
     reason: Reason
@@ -121,9 +123,10 @@ class VerdictMessage:
 
 @dataclass(frozen=True, slots=True)
 class Answer:
-    """A share of the vaults at one block. `reasons`, `epochs` and `drifts_bps` are in the order of the share.
+    """Evaluation of a share of the vaults at one block. `reasons`, `epochs` and `drifts_bps` are in the order of the
+    share.
 
-    `failure` says in one sentence why there is nothing else, "" if there is.
+    If `failure` is not "", it is a sentence and the rest is empty.
     """
 
     block_hash: str
@@ -138,62 +141,62 @@ class Answer:
     left_out: tuple[LeftOut, ...] = ()
 
     def to_json(self) -> str:
-        """For the wire."""
+        """The message as JSON."""
         return _ANSWER.dump_json(self).decode()
 
     @classmethod
     def of_json(cls, text: object) -> Answer:
-        """From the wire.
+        """An answer from JSON.
 
         Raises:
-            MessageUnreadable: it is no answer of this version.
+            MessageUnreadable: it is not an answer of this version.
         """
         if not isinstance(text, str):
-            raise MessageUnreadable("answer", "it is no text")
+            raise MessageUnreadable("answer", "it is not a string")
         try:
             return _ANSWER.validate_json(text)
         except ValidationError as problem:
             raise MessageUnreadable("answer", problem.errors()[0]["msg"]) from None
 
     def verdicts_of(self, share: Sequence[str]) -> list[Verdict]:
-        """The verdicts, which must be of this share, as must be everything else.
+        """The verdicts, after a check that the answer is about this share.
 
         Raises:
-            MessageUnreadable: they are not, or a plan does not fit its vault.
+            MessageUnreadable: it is not, or a plan does not match its vault.
         """
         if any(len(each) != len(share) for each in (self.reasons, self.epochs, self.drifts_bps)):
-            raise MessageUnreadable("answer", f"it is not of the {len(share)} vaults asked about")
-        found = [verdict_of(reported) for reported in self.verdicts]
+            raise MessageUnreadable("answer", f"it is not about the {len(share)} requested vaults")
+        found = [verdict_of(each) for each in self.verdicts]
         vaults = [verdict.vault for verdict in found]
         if len(set(vaults)) != len(vaults) or not set(vaults) <= set(share):
-            raise MessageUnreadable("answer", "it has verdicts of other vaults, or one twice")
-        text = dict(zip(share, zip(self.reasons, self.epochs, strict=True), strict=True))
-        if any(text[one.vault] != (one.reason, one.snapshot.state.epoch) for one in found):
+            raise MessageUnreadable("answer", "it has verdicts about other vaults, or two about one vault")
+        expected = dict(zip(share, zip(self.reasons, self.epochs, strict=True), strict=True))
+        if any(expected[one.vault] != (one.reason, one.snapshot.state.epoch) for one in found):
             raise MessageUnreadable("answer", "it contradicts its verdicts")
         return found
 
 
-_ORDER = TypeAdapter(EvaluationRequest)
+_REQUEST = TypeAdapter(EvaluationRequest)
 _ANSWER = TypeAdapter(Answer)
 
 
 def as_message(verdict: Verdict) -> VerdictMessage:
-    """A verdict for the wire."""
+    """The message for a verdict."""
     plan = verdict.plan
-    reported = None if plan is None else _plan_message(plan)
-    return VerdictMessage(verdict.snapshot, verdict.reason, verdict.text, verdict.step, reported)
+    message = None if plan is None else _plan_message(plan)
+    return VerdictMessage(verdict.snapshot, verdict.reason, verdict.text, verdict.step, message)
 
 
-def verdict_of(reported: VerdictMessage) -> Verdict:
-    """A verdict from the wire; the settlement is this machine's.
+def verdict_of(message: VerdictMessage) -> Verdict:
+    """The verdict of a message; this machine computes the settlement.
 
     Raises:
-        MessageUnreadable: what is to be sent has no plan, or one that does not fit the vault or that it would refuse.
+        MessageUnreadable: a rebalance has no plan, or a plan that the vault would refuse.
     """
-    plan = None if reported.plan is None else _plan_of(reported.plan, reported.snapshot)
-    if reported.step is Action.REBALANCE and (plan is None or plan.settlement is None):
-        raise MessageUnreadable("verdict", "a rebalance without a plan that the vault would take")
-    return Verdict(reported.snapshot, reported.reason, reported.text, reported.step, plan)
+    plan = None if message.plan is None else _plan_of(message.plan, message.snapshot)
+    if message.step is Action.REBALANCE and (plan is None or plan.settlement is None):
+        raise MessageUnreadable("verdict", "a rebalance without a plan that the vault would accept")
+    return Verdict(message.snapshot, message.reason, message.text, message.step, plan)
 
 
 def _plan_message(plan: Plan) -> PlanMessage:
@@ -204,13 +207,7 @@ def _plan_message(plan: Plan) -> PlanMessage:
         plan.route.hex(),
         tuple(
             SwapMessage(
-                NamedPool(
-                    swap.pool.address,
-                    swap.pool.key,
-                    swap.pool.holder,
-                    swap.pool.tokens,
-                    swap.pool.fee_pips,
-                ),
+                NamedPool(swap.pool.address, swap.pool.key, swap.pool.holder, swap.pool.tokens, swap.pool.fee_pips),
                 swap.token_in,
                 swap.token_out,
                 swap.amount_in_raw,
@@ -229,39 +226,33 @@ def _plan_message(plan: Plan) -> PlanMessage:
     )
 
 
-def _plan_of(reported: PlanMessage, snapshot: VaultSnapshot) -> Plan:
-    amounts = (reported.sales_raw, reported.min_buys_raw, reported.expected_buys_raw)
+def _plan_of(message: PlanMessage, snapshot: VaultSnapshot) -> Plan:
+    amounts = (message.sales_raw, message.min_buys_raw, message.expected_buys_raw)
     if any(len(each) != len(snapshot.basket.assets) for each in amounts):
-        raise MessageUnreadable("plan", "its amounts are not one an asset")
+        raise MessageUnreadable("plan", "it does not have one amount per asset")
     try:
-        route = bytes.fromhex(reported.route)
+        route = bytes.fromhex(message.route)
     except ValueError:
         raise MessageUnreadable("plan", "its route is not hexadecimal") from None
     swaps = tuple(
-        Swap(
-            cast("Pool", swap.pool),
-            swap.token_in,
-            swap.token_out,
-            swap.amount_in_raw,
-            swap.amount_out_raw,
-        )
-        for swap in reported.swaps
+        Swap(cast("Pool", swap.pool), swap.token_in, swap.token_out, swap.amount_in_raw, swap.amount_out_raw)
+        for swap in message.swaps
     )
     plan = Plan(
-        reported.sales_raw,
-        reported.min_buys_raw,
-        reported.expected_buys_raw,
+        message.sales_raw,
+        message.min_buys_raw,
+        message.expected_buys_raw,
         route,
         swaps,
-        reported.swap_costs,
-        reported.cost,
-        reported.worth_e18,
-        reported.certificate,
-        reported.text,
-        reported.bound_by,
-        was_cut=reported.was_cut,
+        message.swap_costs,
+        message.cost,
+        message.worth_e18,
+        message.certificate,
+        message.text,
+        message.bound_by,
+        was_cut=message.was_cut,
     )
-    return replace(plan, settlement=_settlement(plan, snapshot)) if reported.is_settled else plan
+    return replace(plan, settlement=_settlement(plan, snapshot)) if message.is_settled else plan
 
 
 def _settlement(plan: Plan, snapshot: VaultSnapshot) -> Settlement:
@@ -277,5 +268,5 @@ def _settlement(plan: Plan, snapshot: VaultSnapshot) -> Settlement:
         raise MessageUnreadable("plan", f"the vault would refuse it: {refusal}") from None
     gone = map(int.__sub__, snapshot.basket.held, found.held)
     if any(sale not in (0, raw) for sale, raw in zip(plan.sales_raw, gone, strict=True)):
-        raise MessageUnreadable("plan", "the vault would sell less of it")
+        raise MessageUnreadable("plan", "the vault would sell less")
     return found

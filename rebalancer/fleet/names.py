@@ -1,4 +1,4 @@
-"""What things of a fleet are called, in Redis and in logs."""
+"""Names of processes and leases of a fleet, in Redis and in logs."""
 
 from __future__ import annotations
 
@@ -9,10 +9,10 @@ __all__ = ["instance_name", "lease_name"]
 
 
 def instance_name(name: str = "") -> str:
-    """A name that no other process has, this one on another day included."""
+    """A unique name for this process; a later process of the same machine has another name."""
     return f"{name or socket.gethostname()}-{secrets.token_hex(4)}"
 
 
 def lease_name(chain_id: int, sender: str) -> str:
-    """What the lease of an account on a chain is called."""
+    """Name of the lease of an account on a chain."""
     return f"{chain_id}:{sender.lower()}"

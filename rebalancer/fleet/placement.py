@@ -1,8 +1,8 @@
-"""Which worker looks after which vault?
+"""Placement of vaults on workers.
 
-Rendezvous hashing (Thaler and Ravishankar 1998): a vault goes to the worker with the highest weight, which is a hash of the two
-names. Everybody who knows the same workers places the same way without asking anybody, shares are equal but for chance, a worker
-that leaves moves only its own vaults, and one that comes takes its share from all others alike. Pure.
+Rendezvous hashing (Thaler and Ravishankar 1998): a vault goes to the worker with the highest weight, a hash of the two
+names. All machines with the same list of workers compute the same placement without communication. Shares are equal on
+average; a worker that leaves moves only its own vaults, and a new worker takes the same part of every share. Pure.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ __all__ = ["Placement", "place"]
 
 
 def place(vaults: Iterable[str], workers: Iterable[str]) -> dict[str, tuple[str, ...]]:
-    """Each worker's vaults, in the order given; every worker has an entry. Without workers, nothing is placed."""
+    """Each worker's vaults, in the given order; every worker has an entry. Without workers the result is empty."""
     seeds = {worker: blake2b(worker.encode() + b"\0", digest_size=8) for worker in sorted(workers)}
     shares: dict[str, list[str]] = {worker: [] for worker in seeds}
     if not seeds:
@@ -32,7 +32,7 @@ def place(vaults: Iterable[str], workers: Iterable[str]) -> dict[str, tuple[str,
 
 
 class Placement:
-    """The same for the same vaults block after block: hashed again only when workers come or go."""
+    """Placement of a fixed set of vaults; computed again only when workers come or go."""
 
     def __init__(self, vaults: Sequence[str]) -> None:
         self.vaults = tuple(vaults)
@@ -40,7 +40,7 @@ class Placement:
         self._shares: dict[str, tuple[str, ...]] = {}
 
     def among(self, workers: Iterable[str]) -> dict[str, tuple[str, ...]]:
-        """Each worker's vaults."""
+        """Vaults of each worker."""
         now = frozenset(workers)
         if now != self._workers:
             self._workers, self._shares = now, place(self.vaults, now)

@@ -1,13 +1,15 @@
-"""What do the machines of a fleet share, and how is it changed by one at a time?
+"""Shared state of a fleet, changed atomically.
 
-Three things, in Redis or, without Redis, in this process: **leases**, each held by one at most and taken under a token that only ever
-grows; **ledgers**, which take an entry only from the newest token of their lease; and who is **here**, as far as their heartbeats say.
+It holds three things, in Redis or, without Redis, in this process: **leases**, each held by one machine at most and
+taken under a fencing token that only increases; **ledgers**, which accept an entry only under the newest token of their
+lease; and the **members** of groups, by their heartbeats.
 
-A token is newer than every one given out before, also after Redis has lost its data: a count that is missing begins at the
-microseconds since 1970, which are more than anybody has taken leases by then. Whoever holds an old token is refused by the ledger from the moment
-a newer one is given out, whatever that machine believes of its lease (Kleppmann 2016, "How to do distributed locking").
+A token is newer than every earlier one, even after Redis has lost its data: a missing counter starts at the
+microseconds since 1970, which exceeds the number of leases ever taken. The ledger rejects an old token as soon as a
+newer one exists, whatever its machine believes of its lease (Kleppmann 2016, "How to do distributed locking").
 
-Every change of leases and ledgers is one Lua script, which Redis runs alone. All may be repeated when an answer was lost.
+Every change of leases and ledgers is one Lua script, which Redis runs atomically. All can be repeated if an answer was
+lost.
 """
 
 from __future__ import annotations
@@ -34,35 +36,36 @@ _SOCKET_SECONDS = 2.0
 
 
 class SharedState(Protocol):
-    """What a fleet shares. Keys are names of leases; tokens grow; times are in seconds."""
+    """State that the machines of a fleet share. Keys are names of leases; tokens increase; times are in seconds."""
 
     def take(self, lease: str, holder: str, seconds: float) -> int | None:
-        """Take a lease that nobody holds; the token, None if another holds it. Whoever has it already gets its token again.
+        """Take a lease that no machine holds; return its token, or None if another machine holds it. The current holder
+        gets its token again.
 
         Raises:
-            SharedStateUnreachable: nobody can tell; it may have been taken.
+            SharedStateUnreachable: no answer; it may have been taken.
         """
 
     def renew(self, lease: str, holder: str, token: int, seconds: float) -> bool:
-        """Hold a lease for so long from now; False if it is not held under this token any more.
+        """Hold a lease for `seconds` from now; False if it is not held under this token any more.
 
         Raises:
-            SharedStateUnreachable: nobody can tell; it may have been renewed.
+            SharedStateUnreachable: no answer; it may have been renewed.
         """
 
     def release(self, lease: str, holder: str, token: int) -> None:
         """Let others take a lease, if it is still held under this token.
 
         Raises:
-            SharedStateUnreachable: nobody can tell; it ends by itself.
+            SharedStateUnreachable: no answer; the lease expires by itself.
         """
 
     def put(self, lease: str, token: int, entries: Mapping[str, str]) -> None:
-        """Write entries into a lease's ledger, all or none. One that it has under the same key stays, and stays in its place.
+        """Add entries to a lease's ledger, all or none. An existing key keeps its entry and its position.
 
         Raises:
-            TokenStale: a newer token was given out, or none is known any more; nothing was written.
-            SharedStateUnreachable: nobody can tell; it may have been written.
+            TokenStale: there is a newer token, or no token is known any more; nothing was written.
+            SharedStateUnreachable: no answer; the entries may have been written.
         """
 
     def drop(self, lease: str, token: int, keys: Sequence[str]) -> None:
@@ -80,35 +83,35 @@ class SharedState(Protocol):
         """
 
     def announce(self, group: str, member: str, text: str, seconds: float) -> None:
-        """Say that a member of a group is here for so long, and something else with it.
+        """Announce a member of a group for `seconds`, with a text.
 
         Raises:
-            SharedStateUnreachable: it could not be said.
+            SharedStateUnreachable: no answer.
         """
 
     def leave(self, group: str, member: str) -> None:
-        """Say that a member is here no more.
+        """Remove a member from a group.
 
         Raises:
-            SharedStateUnreachable: it could not be said; it will be forgotten by itself.
+            SharedStateUnreachable: no answer; the announcement expires by itself.
         """
 
     def members(self, group: str) -> dict[str, str]:
-        """Who is here, and what each said last.
+        """Members of a group, each with its last text.
 
         Raises:
             SharedStateUnreachable: it cannot be read.
         """
 
     def now(self) -> float:
-        """Unix seconds by the clock that all share.
+        """Unix seconds on the clock that all machines share.
 
         Raises:
-            SharedStateUnreachable: it cannot be asked.
+            SharedStateUnreachable: it cannot be read.
         """
 
     def close(self) -> None:
-        """Let go of connections."""
+        """Close the connections."""
 
 
 _TAKE = """
@@ -159,10 +162,10 @@ return ''
 
 
 class RedisState:
-    """In Redis, under names that begin with the fleet's. May be shared by threads."""
+    """A `SharedState` in Redis, under names that begin with the fleet's, on Redis's clock. Thread-safe."""
 
     def __init__(self, url: str, fleet: str) -> None:
-        """Nothing is asked yet. `url` is Redis's (redis://, rediss://, unix://)."""
+        """Makes no request yet. `url` is Redis's (redis://, rediss://, unix://)."""
         self.fleet = fleet
         self._redis_name = redis_name(url)
         retry = Retry(ExponentialBackoff(_RETRY_CAP_SECONDS, _RETRY_BASE_SECONDS), _RETRIES)
@@ -179,73 +182,62 @@ class RedisState:
         self._put, self._drop = run(_PUT), run(_DROP)
 
     def take(self, lease: str, holder: str, seconds: float) -> int | None:
-        """As `Shared` has it."""
         with self._reached():
             keys = [self._key("lease", lease), self._key("token", lease)]
             token = self._take(keys, [holder, _milliseconds(seconds)])
         return int(token) if token else None
 
     def renew(self, lease: str, holder: str, token: int, seconds: float) -> bool:
-        """As `Shared` has it."""
         with self._reached():
             keys = [self._key("lease", lease)]
             return bool(self._renew(keys, [f"{holder} {token}", _milliseconds(seconds)]))
 
     def release(self, lease: str, holder: str, token: int) -> None:
-        """As `Shared` has it."""
         with self._reached():
             self._release([self._key("lease", lease)], [f"{holder} {token}"])
 
     def put(self, lease: str, token: int, entries: Mapping[str, str]) -> None:
-        """As `Shared` has it."""
         with self._reached():
             keys = [self._key(kind, lease) for kind in ("token", "ledger", "order")]
-            text = [text for key_and_entry in entries.items() for text in key_and_entry]
-            newest = self._put(keys, [token, *text])
+            flat = [text for key_and_entry in entries.items() for text in key_and_entry]
+            newest = self._put(keys, [token, *flat])
         _refuse(lease, token, newest)
 
     def drop(self, lease: str, token: int, keys: Sequence[str]) -> None:
-        """As `Shared` has it."""
         if not keys:
             return
         with self._reached():
-            places = [self._key(kind, lease) for kind in ("token", "ledger")]
-            newest = self._drop(places, [token, *keys])
+            names = [self._key(kind, lease) for kind in ("token", "ledger")]
+            newest = self._drop(names, [token, *keys])
         _refuse(lease, token, newest)
 
     def entries(self, lease: str) -> list[tuple[str, str]]:
-        """As `Shared` has it."""
         with self._reached():
             found = self._redis.hgetall(self._key("ledger", lease))
         numbered = [(str(key), *str(value).split(" ", 1)) for key, value in found.items()]
         return [(key, entry) for key, _, entry in sorted(numbered, key=lambda one: int(one[1]))]
 
     def announce(self, group: str, member: str, text: str, seconds: float) -> None:
-        """As `Shared` has it."""
         with self._reached():
             self._redis.set(self._key("here", group, member), text, px=_milliseconds(seconds))
 
     def leave(self, group: str, member: str) -> None:
-        """As `Shared` has it."""
         with self._reached():
             self._redis.delete(self._key("here", group, member))
 
     def members(self, group: str) -> dict[str, str]:
-        """As `Shared` has it."""
         prefix = self._key("here", group, "")
         with self._reached():
             keys = sorted({str(key) for key in self._redis.scan_iter(match=prefix + "*")})
-            text = self._redis.mget(keys) if keys else []
-        return {key[len(prefix) :]: str(text) for key, text in zip(keys, text, strict=True) if text is not None}
+            texts = self._redis.mget(keys) if keys else []
+        return {key[len(prefix) :]: str(text) for key, text in zip(keys, texts, strict=True) if text is not None}
 
     def now(self) -> float:
-        """As `Shared` has it: by Redis's clock."""
         with self._reached():
             seconds, microseconds = self._redis.time()
         return float(seconds) + float(microseconds) / 1e6
 
     def close(self) -> None:
-        """As `Shared` has it."""
         self._redis.close()
 
     def _key(self, *parts: str) -> str:
@@ -260,7 +252,7 @@ class RedisState:
 
 
 class LocalState:
-    """In this process alone: the same rules by this machine's own clock. May be shared by threads."""
+    """A `SharedState` in this process only, on this machine's clock. Thread-safe."""
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
@@ -270,7 +262,6 @@ class LocalState:
         self._here: dict[str, dict[str, tuple[str, float]]] = {}
 
     def take(self, lease: str, holder: str, seconds: float) -> int | None:
-        """As `Shared` has it."""
         with self._lock:
             held = self._held(lease)
             if held is not None and held[0] != holder:
@@ -281,7 +272,6 @@ class LocalState:
             return token
 
     def renew(self, lease: str, holder: str, token: int, seconds: float) -> bool:
-        """As `Shared` has it."""
         with self._lock:
             if self._held(lease) != (holder, token):
                 return False
@@ -289,13 +279,11 @@ class LocalState:
             return True
 
     def release(self, lease: str, holder: str, token: int) -> None:
-        """As `Shared` has it."""
         with self._lock:
             if self._held(lease) == (holder, token):
                 del self._leases[lease]
 
     def put(self, lease: str, token: int, entries: Mapping[str, str]) -> None:
-        """As `Shared` has it."""
         with self._lock:
             self._check(lease, token)
             ledger = self._ledgers.setdefault(lease, {})
@@ -303,40 +291,34 @@ class LocalState:
                 ledger.setdefault(key, entry)
 
     def drop(self, lease: str, token: int, keys: Sequence[str]) -> None:
-        """As `Shared` has it."""
         with self._lock:
             self._check(lease, token)
             for key in keys:
                 self._ledgers.get(lease, {}).pop(key, None)
 
     def entries(self, lease: str) -> list[tuple[str, str]]:
-        """As `Shared` has it."""
         with self._lock:
             return list(self._ledgers.get(lease, {}).items())
 
     def announce(self, group: str, member: str, text: str, seconds: float) -> None:
-        """As `Shared` has it."""
         with self._lock:
             self._here.setdefault(group, {})[member] = (text, time.monotonic() + seconds)
 
     def leave(self, group: str, member: str) -> None:
-        """As `Shared` has it."""
         with self._lock:
             self._here.get(group, {}).pop(member, None)
 
     def members(self, group: str) -> dict[str, str]:
-        """As `Shared` has it."""
         now = time.monotonic()
         with self._lock:
             here = self._here.get(group, {})
             return {member: text for member, (text, until) in sorted(here.items()) if until > now}
 
     def now(self) -> float:
-        """As `Shared` has it."""
         return time.time()
 
     def close(self) -> None:
-        """As `Shared` has it."""
+        """Nothing to close."""
 
     def _held(self, lease: str) -> tuple[str, int] | None:
         holder, token, until = self._leases.get(lease, ("", 0, 0.0))

@@ -1,4 +1,4 @@
-"""How does a process of a fleet stand that looks at no chain by itself: a worker, or who waits for a lease?"""
+"""Health and status of a fleet process without a chain of its own: a worker, or a standby that waits for a lease."""
 
 from __future__ import annotations
 
@@ -21,13 +21,13 @@ from rebalancer.words import span
 __all__ = ["SILENT_SECONDS", "Standing", "served"]
 
 SILENT_SECONDS = 120.0
-"""Without a word to or from Redis for so long, a process hangs."""
+"""A process that makes no request to Redis for this long hangs."""
 
 log = structlog.get_logger("rebalancer.fleet")
 
 
 class Standing:
-    """What a process says of itself at /healthz, /readyz and /status. Any thread may call it."""
+    """State of a process at /healthz, /readyz and /status. Thread-safe."""
 
     def __init__(
         self,
@@ -37,7 +37,7 @@ class Standing:
         clean: Callable[[str], str] = str,
         clock: Callable[[], float] = time.time,
     ) -> None:
-        """`role` is "worker" or "standby"; `clean` takes secrets out of texts."""
+        """`role` is "worker" or "standby"; `clean` removes secrets from texts."""
         self.role = role
         self.name = name
         self.chain_ids = tuple(sorted(chain_ids))
@@ -49,31 +49,32 @@ class Standing:
         self._lock = threading.Lock()
 
     def tried(self, what: str, failure: str = "") -> None:
-        """Redis was asked for something, a lease or a heartbeat; `failure` is a sentence, or "" if it answered."""
+        """Note a request to Redis for `what`, a lease or a heartbeat; `failure` is a sentence, or "" if it
+        succeeded."""
         with self._lock:
             self._tried_at[what] = self._clock()
             self._failures[what] = failure
 
     def unhealthy(self) -> tuple[str, ...]:
-        """What a restart might mend: a sentence for all that was not tried for long."""
+        """Problems that a restart can fix: one sentence for each request that was not repeated in time."""
         now = self._clock()
         with self._lock:
             tried = self._tried_at or {self.role: self._started_at}
             return tuple(
-                f"{what} has not been tried for {span(now - at)}."
+                f"{what} was last tried {span(now - at)} ago."
                 for what, at in sorted(tried.items())
                 if now - at > SILENT_SECONDS
             )
 
     def unready(self) -> tuple[str, ...]:
-        """What keeps the process from its work: a sentence a problem."""
+        """Problems that keep the process from its work, one sentence each."""
         problems = list(self.unhealthy())
         with self._lock:
             failures = [(what, why) for what, why in sorted(self._failures.items()) if why]
         return (*problems, *(f"{what}: {safe_text(self._clean(why))}" for what, why in failures))
 
     def status(self) -> dict[str, Any]:
-        """Everything, for programs; as a keeper's, of chains that were not looked at."""
+        """The whole status, in the format of a keeper's, with chains without ticks."""
         return {
             "at": self._clock(),
             "started_at": self._started_at,
@@ -89,9 +90,10 @@ class Standing:
 
 @contextmanager
 def served(role: str, name: str, chains: Sequence[Settings]) -> Iterator[Standing]:
-    """How this process stands, served at the first chain's `keeper.listen` until the context ends.
+    """The state of this process, served at the first chain's `keeper.listen` until the context ends.
 
-    Where something else listens there already, as another process of the fleet on one machine may, the log says so, and nothing is served.
+    If the port is taken, for instance by another process of the fleet on this machine, the log says so, and nothing is
+    served.
     """
     standing = Standing(role, name, [each.chain_id for each in chains], Redactor.of(*chains))
     keeper = chains[0].keeper

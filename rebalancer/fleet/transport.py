@@ -1,8 +1,9 @@
-"""How do orders reach workers, and answers come back? By taskiq: over Redis, or within this process.
+"""Transport of requests to workers and of answers back, by taskiq: over Redis, or within this process.
 
-Each worker has a queue of its own, so that a vault stays with the worker whose books know it. An order is lost with its worker or with
-Redis; nobody waits longer for it than its time, and whoever asked asks another. Orders and answers are JSON text inside taskiq's JSON;
-no objects are pickled. Queues of workers that are gone, and answers that nobody fetched, are forgotten by Redis.
+Each worker has its own queue, so that a vault stays with the worker whose caches know it. A request is lost with its
+worker or with Redis; the leader waits no longer than the time limit, and then asks another worker. Requests and answers
+are JSON text inside taskiq's JSON; nothing is pickled. Redis forgets the queues of dead workers, and answers that were
+not fetched.
 """
 
 from __future__ import annotations
@@ -31,15 +32,15 @@ __all__ = ["Transport", "local_transport", "redis_transport", "serve"]
 log = structlog.get_logger("rebalancer.fleet")
 
 _KEPT_SECONDS = 60
-"""After so long without news Redis forgets a queue, and after so long an answer."""
+"""Redis forgets a queue or an answer this long after its last change."""
 
 _TICK_SECONDS = 0.01
-"""How often it is looked whether an answer has come."""
+"""Polling interval for an answer."""
 
 _RETRY_SECONDS = 0.5
 _CONNECTION: Mapping[str, Any] = {
     "socket_connect_timeout": 2.0,
-    "socket_timeout": None,  # a worker waits for orders as long as it takes; a leader has a time of its own
+    "socket_timeout": None,  # a worker waits for requests without limit; a leader has a time limit of its own
     "socket_keepalive": True,
     "socket_keepalive_options": {
         getattr(socket, name): value
@@ -47,28 +48,25 @@ _CONNECTION: Mapping[str, Any] = {
         if hasattr(socket, name)
     },
 }
-"""A Redis whose machine is gone without a word is noticed within half a minute."""
+"""With these, the loss of Redis's machine is noticed within half a minute."""
 
 for _noisy in ("taskiq", "taskiq.redis_broker"):
     logging.getLogger(_noisy).addHandler(logging.NullHandler())
 
 
 class _Queues(ListQueueBroker):
-    """taskiq's lists in Redis, which end by themselves."""
+    """Queues of taskiq as lists in Redis, which expire."""
 
     async def kick(self, message: BrokerMessage) -> None:
         queue = str(message.labels["queue_name"])
-        async with (
-            Redis(connection_pool=self.connection_pool) as redis,
-            redis.pipeline(transaction=True) as both,
-        ):
+        async with Redis(connection_pool=self.connection_pool) as redis, redis.pipeline(transaction=True) as both:
             both.lpush(queue, message.message)
             both.expire(queue, _KEPT_SECONDS)
             await both.execute()
 
 
 class Transport:
-    """Asks workers, several at once. To be used by one thread; a context manager."""
+    """Sends requests to several workers at once. For one thread; a context manager."""
 
     def __init__(self, broker: AsyncBroker, fleet: str) -> None:
         self.fleet = fleet
@@ -83,52 +81,52 @@ class Transport:
         self.close()
 
     def close(self) -> None:
-        """Let go of connections and threads."""
+        """Close connections and threads."""
         if self._started:
             self._runner.run(self._broker.shutdown())
             self._started = False
         self._runner.close()
 
-    def ask(self, orders: Mapping[str, str], seconds: float) -> tuple[dict[str, object], frozenset[str]]:
-        """What workers answered that were given orders, and who of them was silent for so long."""
-        if not orders:
+    def request(self, requests: Mapping[str, str], seconds: float) -> tuple[dict[str, object], frozenset[str]]:
+        """Send requests to workers; return the answers by worker, and the workers that were silent for `seconds`."""
+        if not requests:
             return {}, frozenset()
-        return self._runner.run(self._ask(orders, seconds))
+        return self._runner.run(self._request(requests, seconds))
 
-    async def _ask(self, orders: Mapping[str, str], seconds: float) -> tuple[dict[str, object], frozenset[str]]:
+    async def _request(self, requests: Mapping[str, str], seconds: float) -> tuple[dict[str, object], frozenset[str]]:
         if not self._started:
             await self._broker.startup()
             self._started = True
         silent: set[str] = set()
-        requested = [self._ask_one(worker, order, seconds, silent) for worker, order in orders.items()]
-        answers = dict(zip(orders, await asyncio.gather(*requested), strict=True))
+        pending = [self._request_one(worker, request, seconds, silent) for worker, request in requests.items()]
+        answers = dict(zip(requests, await asyncio.gather(*pending), strict=True))
         given = {worker: answer for worker, answer in answers.items() if answer is not None}
         return given, frozenset(silent)
 
-    async def _ask_one(self, worker: str, order: str, seconds: float, silent: set[str]) -> object | None:
+    async def _request_one(self, worker: str, request: str, seconds: float, silent: set[str]) -> object | None:
         try:
             async with asyncio.timeout(seconds):
                 kicker: AsyncKicker[Any, Any] = AsyncKicker(
                     _task_name(worker), self._broker, {"queue_name": _queue(self.fleet, worker)}
                 )
-                task = await kicker.kiq(order)
+                task = await kicker.kiq(request)
                 found = await task.wait_result(check_interval=_TICK_SECONDS)
         except TimeoutError:
             log.warning("worker_silent", worker=worker, seconds=seconds)
             silent.add(worker)
             return None
         except (RedisError, TaskiqError) as failure:
-            log.warning("worker_not_asked", worker=worker, why=type(failure).__name__)
+            log.warning("worker_not_requested", worker=worker, why=type(failure).__name__)
             return None
         if found.is_err:
-            log.error("worker_broke", worker=worker, why=str(found.error))
+            log.error("worker_crashed", worker=worker, why=str(found.error))
             return None
         answer: object = found.return_value
         return answer
 
 
 def local_transport(workers: Sequence[Worker], fleet: str) -> Transport:
-    """Workers in this process, a thread each."""
+    """Transport to workers in this process, one thread each."""
     broker = InMemoryBroker(sync_tasks_pool_size=max(1, len(workers)))
     for worker in workers:
         _register(broker, worker)
@@ -136,12 +134,12 @@ def local_transport(workers: Sequence[Worker], fleet: str) -> Transport:
 
 
 def redis_transport(url: str, fleet: str) -> Transport:
-    """Workers on other machines."""
+    """Transport to workers on other machines."""
     return Transport(_redis_broker(url, fleet, "nobody"), fleet)
 
 
 async def serve(url: str, fleet: str, worker: Worker, stopping: asyncio.Event) -> None:
-    """Have a worker answer what comes on its queue, until it is stopped; the present answer is finished. Redis may come and go."""
+    """Serve the queue of a worker until stopped; the current answer is finished. Survives a loss of Redis."""
     broker = _redis_broker(url, fleet, worker.name)
     _register(broker, worker)
     broker.is_worker_process = True
@@ -161,8 +159,8 @@ async def serve(url: str, fleet: str, worker: Worker, stopping: asyncio.Event) -
 
 
 def _register(broker: AsyncBroker, worker: Worker) -> None:
-    def evaluate(order: str) -> str:  # taskiq takes functions, not methods
-        return worker.answer(order)
+    def evaluate(request: str) -> str:  # taskiq takes functions, not methods
+        return worker.answer(request)
 
     broker.register_task(evaluate, task_name=_task_name(worker.name))
 

@@ -1,8 +1,8 @@
-"""What does a worker do? It evaluates the share of the vaults that it is asked about, and sends nothing.
+"""Worker of a fleet: it evaluates the shares of vaults that it receives, and sends no transactions.
 
-It runs the very evaluator that a keeper alone runs, so its verdicts are the same. Its books stay warm from block to block: vaults that are
-new in its share get an evaluator of their own beside the others, and of vaults that are not asked about nothing is told. It follows the
-chain by itself from the headers in its orders; what it missed in between it reads.
+It runs the same evaluator as a single keeper, so its verdicts are the same. Its caches stay warm from block to block:
+new vaults of its share get an additional evaluator; vaults outside the share are evaluated but not returned. It follows
+the chain by the headers in its requests, and reads the blocks in between.
 """
 
 from __future__ import annotations
@@ -30,33 +30,33 @@ __all__ = ["Heartbeat", "Worker", "group_of"]
 log = structlog.get_logger("rebalancer.fleet")
 
 _MOST_EVALUATORS = 4
-"""With more than so many, one takes the place of all."""
+"""Above this number, one new evaluator replaces all."""
 
 _IDLE_BLOCKS = 3
-"""After so many blocks in which none of its vaults were asked about an evaluator is dropped."""
+"""An evaluator without requests for this many blocks is dropped."""
 
 _BEATS = 3
-"""A worker that missed so many heartbeats is gone."""
+"""A worker is gone after this many missed heartbeats."""
 
 
 def group_of(chain_id: int) -> str:
-    """Where the workers of a chain announce themselves."""
+    """Name of the group of a chain's workers."""
     return f"workers:{chain_id}"
 
 
 class _Follower(Heads):
-    """Heads as orders tell them."""
+    """Heads from the headers of requests."""
 
     def __init__(self, rpc: Rpc) -> None:
         super().__init__(rpc)
         self._last: Header | None = None
 
     def to(self, header: Header) -> Head:
-        """The head of that header, linked to the last one told; the last one again has no news.
+        """The head of a header, linked to the last one; the same header again gives a head without news.
 
         Raises:
-            ChainError: what lies between could not be read.
-            BlockVanished: it is older than the last one told, or is taken back while we look.
+            ChainError: the blocks in between could not be read.
+            BlockVanished: it is older than the last one, or reorged meanwhile.
         """
         if self._last is not None and self._last.hash == header.hash:
             return Head(header)
@@ -68,8 +68,8 @@ class _Follower(Heads):
 
 
 @dataclass
-class _Bench:
-    """An evaluator with the vaults it is for, what it has not been told of the chain yet, and the last block it was asked at."""
+class _ShareEvaluator:
+    """An evaluator with its vaults, the blocks that it has not processed yet, and the block of its last request."""
 
     evaluator: Evaluator
     vaults: frozenset[str]
@@ -78,129 +78,125 @@ class _Bench:
 
 
 class Worker:
-    """Evaluates vaults of one chain when it is asked to. May be asked by several threads; it answers one after another."""
+    """Evaluates vaults of one chain on request. Thread-safe; it answers one request after another."""
 
     def __init__(self, name: str, rpc: Rpc, context: KeeperContext, state: SharedState) -> None:
-        """`site`: what its vaults are traded on; which vaults, orders say."""
+        """`context` has everything except the vaults, which come with each request."""
         self.name = name
         self.rpc = rpc
         self.context = context
         self.state = state
         self.handled = 0
-        """So many orders, whatever came of them."""
+        """Number of requests, whatever their outcome."""
         self._planners = Planners()
         self._heads = _Follower(rpc)
-        self._benches: list[_Bench] = []
+        self._evaluators: list[_ShareEvaluator] = []
         self._lock = threading.Lock()
 
     def close(self) -> None:
-        """End what was begun to plan with; the endpoint stays open."""
+        """End the planner processes; the endpoint stays open."""
         self._planners.close()
 
     def retry_pools(self) -> None:
-        """Have pools that could not be read tried again when trades are next sought. Any thread may ask for it."""
+        """Retry pools that could not be read at the next planning. Thread-safe."""
         with self._lock:
-            for bench in self._benches:
-                bench.evaluator.retry_pools()
+            for one in self._evaluators:
+                one.evaluator.retry_pools()
 
     def answer(self, text: str) -> str:
-        """The answer to an order, both as JSON. What goes wrong is in the answer."""
+        """Answer a request, both as JSON. Errors are part of the answer."""
         with self._lock:
             try:
                 return self._answer(EvaluationRequest.of_json(text)).to_json()
             except RebalancerError as failure:
                 why, chain_id = str(failure), self.context.chain_id
-                log.warning("order_failed", chain_id=chain_id, worker=self.name, why=why)
+                log.warning("request_failed", chain_id=chain_id, worker=self.name, why=why)
                 return Answer("", failure=why).to_json()
             finally:
                 self.handled += 1
 
-    def _answer(self, order: EvaluationRequest) -> Answer:
-        block = order.header
-        if order.chain_id != self.context.chain_id:
-            why = f"this worker is of chain {self.context.chain_id}, the order of {order.chain_id}"
+    def _answer(self, request: EvaluationRequest) -> Answer:
+        block = request.header
+        if request.chain_id != self.context.chain_id:
+            why = f"this worker serves chain {self.context.chain_id}, the request is for {request.chain_id}"
             return Answer(block.hash, failure=why)
-        left = min(order.expires_at - self.state.now(), order.worker_timeout_seconds)
+        left = min(request.expires_at - self.state.now(), request.worker_timeout_seconds)
         if left <= 0:
-            return Answer(block.hash, failure="nobody waits for it any more")
+            return Answer(block.hash, failure="the request has expired")
         try:
             self.rpc.deadline = time.monotonic() + left
-            found = self.evaluate(order)
+            found = self.evaluate(request)
         finally:
             self.rpc.deadline = None
         log.debug(
-            "answered",
-            chain_id=order.chain_id,
-            worker=self.name,
-            block=block.number,
-            vaults=len(order.share),
+            "answered", chain_id=request.chain_id, worker=self.name, block=block.number, vaults=len(request.share)
         )
         return found
 
-    def evaluate(self, order: EvaluationRequest) -> Answer:
-        """The share of an order, whatever time it is.
+    def evaluate(self, request: EvaluationRequest) -> Answer:
+        """Evaluate the share of a request, whatever its time limit.
 
         Raises:
-            ChainError: the chain could not be read, or the block is not the newest. What was known stays.
+            ChainError: the chain could not be read, or the block is not the newest. Cached state stays valid.
         """
-        head = self._head(order.header)
-        share = frozenset(order.share)
+        head = self._head(request.header)
+        share = frozenset(request.share)
         found = []
-        for bench in self._benches_for(share, order, head):
-            options = bench.evaluator.options
-            bench.evaluator.options = replace(options, replan_blocks=order.replan_blocks)
-            others = bench.vaults - share
-            evaluation = bench.evaluator.evaluate(
-                bench.unread or Head(order.header),
-                order.conditions,
-                others | frozenset(order.under_way),
-                order.without,
+        for one in self._evaluators_for(share, request, head):
+            options = one.evaluator.options
+            one.evaluator.options = replace(options, replan_blocks=request.replan_blocks)
+            others = one.vaults - share
+            evaluation = one.evaluator.evaluate(
+                one.unread or Head(request.header),
+                request.conditions,
+                others | frozenset(request.in_flight),
+                request.without,
             )
-            bench.unread, bench.used_at = None, order.header.number
+            one.unread, one.used_at = None, request.header.number
             found.append(evaluation)
-        return _answer(order, found)
+        return _answer(request, found)
 
     def _head(self, header: Header) -> Head:
-        """The head of that header, of which every evaluator will be told."""
+        """The head of a header, which every evaluator will process."""
         oldest = header.number - _IDLE_BLOCKS
-        self._benches = [bench for bench in self._benches if bench.used_at >= oldest]
-        if not self._benches:
-            self._heads = _Follower(self.rpc)  # nobody needs what was in between
+        self._evaluators = [one for one in self._evaluators if one.used_at >= oldest]
+        if not self._evaluators:
+            self._heads = _Follower(self.rpc)  # no evaluator needs the blocks in between
         head = self._heads.to(header)
-        for bench in self._benches:
-            if bench.unread is None:
-                bench.unread = head
-            elif bench.unread.header.hash != header.hash:
-                bench.unread = head.after(bench.unread)
+        for one in self._evaluators:
+            if one.unread is None:
+                one.unread = head
+            elif one.unread.header.hash != header.hash:
+                one.unread = head.after(one.unread)
         return head
 
-    def _benches_for(self, share: frozenset[str], order: EvaluationRequest, head: Head) -> list[_Bench]:
-        """Evaluators that together know a share."""
-        covered = frozenset[str]().union(*(bench.vaults for bench in self._benches))
-        new = tuple(vault for vault in order.share if vault not in covered)
-        if new and len(self._benches) == _MOST_EVALUATORS:
-            self._benches, new = [], order.share
+    def _evaluators_for(self, share: frozenset[str], request: EvaluationRequest, head: Head) -> list[_ShareEvaluator]:
+        """The evaluators that together have a share."""
+        covered = frozenset[str]().union(*(one.vaults for one in self._evaluators))
+        new = tuple(vault for vault in request.share if vault not in covered)
+        if new and len(self._evaluators) == _MOST_EVALUATORS:
+            self._evaluators, new = [], request.share
         if new:
-            options = EvaluatorOptions(exact_vaults=len(new) if order.exact else 0)
+            options = EvaluatorOptions(exact_vaults=len(new) if request.exact else 0)
             evaluator = Evaluator(self.rpc, replace(self.context, vaults=new), options)
             evaluator.planners = self._planners
             unlinked = Head.at(head.header.number, head.header.hash, head.header.timestamp)
-            self._benches.append(_Bench(evaluator, frozenset(new), unlinked, order.header.number))
-        return [bench for bench in self._benches if bench.vaults & share]
+            self._evaluators.append(_ShareEvaluator(evaluator, frozenset(new), unlinked, request.header.number))
+        return [one for one in self._evaluators if one.vaults & share]
 
 
-def _answer(order: EvaluationRequest, found: Iterable[Evaluation]) -> Answer:
-    share = frozenset(order.share)
+def _answer(request: EvaluationRequest, found: Iterable[Evaluation]) -> Answer:
+    share = frozenset(request.share)
     evaluations = tuple(found)
     reasons = {v: r for each in evaluations for v, r in each.reasons.items() if v in share}
     epochs = {v: e for each in evaluations for v, e in each.epochs.items()}
     drifts_bps = {v: d for each in evaluations for v, d in each.drifts_bps.items()}
     return Answer(
-        order.header.hash,
+        request.header.hash,
         "",
-        tuple(reasons[vault] for vault in order.share),
-        tuple(epochs[vault] for vault in order.share),
-        tuple(drifts_bps[vault] for vault in order.share),
+        tuple(reasons[vault] for vault in request.share),
+        tuple(epochs[vault] for vault in request.share),
+        tuple(drifts_bps[vault] for vault in request.share),
         tuple(as_message(verdict) for each in evaluations for verdict in each.verdicts if verdict.vault in share),
         sum(each.planned for each in evaluations),
         tuple(sorted({pool for each in evaluations for pool in each.diverged_pools})),
@@ -210,10 +206,10 @@ def _answer(order: EvaluationRequest, found: Iterable[Evaluation]) -> Answer:
 
 
 class Heartbeat:
-    """Says that a worker is here, in a thread of its own, until it is told to leave. A context manager."""
+    """Announces a worker at intervals, in a thread of its own. A context manager."""
 
     def __init__(self, worker: Worker, seconds: float, standing: Standing | None = None) -> None:
-        """`standing` hears of every beat, and whether Redis took it."""
+        """`standing` is notified of every heartbeat and its outcome."""
         self.worker = worker
         self.seconds = seconds
         self.standing = standing
@@ -221,7 +217,7 @@ class Heartbeat:
         self._thread = threading.Thread(target=self._beat, name="heartbeat", daemon=True)
 
     def __enter__(self) -> Self:
-        self._say()
+        self._announce()
         self._thread.start()
         return self
 
@@ -230,13 +226,13 @@ class Heartbeat:
         self._thread.join()
         try:
             self.worker.state.leave(group_of(self.worker.context.chain_id), self.worker.name)
-        except ChainError as unsaid:
-            log.warning("heartbeat_failed", worker=self.worker.name, why=str(unsaid))
+        except ChainError as failure:
+            log.warning("heartbeat_failed", worker=self.worker.name, why=str(failure))
 
     def _beat(self) -> None:
         while not self._ending.wait(self.seconds):
             try:
-                self._say()
+                self._announce()
             except ChainError as failure:
                 log.warning("heartbeat_failed", worker=self.worker.name, why=str(failure))
                 self._note(str(failure))
@@ -246,12 +242,9 @@ class Heartbeat:
             chain_id = self.worker.context.chain_id
             self.standing.tried(f"The heartbeat of chain {chain_id}", failure)
 
-    def _say(self) -> None:
+    def _announce(self) -> None:
         worker = self.worker
         worker.state.announce(
-            group_of(worker.context.chain_id),
-            worker.name,
-            str(worker.handled),
-            self.seconds * _BEATS,
+            group_of(worker.context.chain_id), worker.name, str(worker.handled), self.seconds * _BEATS
         )
         self._note("")

@@ -1,7 +1,8 @@
-"""The keeper: what is to be done about vaults, and doing it.
+"""The keeper: decisions about vaults, and the transactions that execute them.
 
-`decide` is pure. `evaluator` decides about all vaults of a chain at a block. `keeper` is the loop: `inflight` settles what it sent before,
-`dispatch` sends what is to be sent now, `reporting` makes the `report` that observers receive. `supervisor` runs a keeper for each chain.
+`decide` is pure. `evaluator` decides about all vaults of a chain at a block. `keeper` is the loop: `inflight` settles
+earlier transactions, `dispatch` sends new ones, `reporting` makes the `report` that observers receive. `supervisor`
+runs a keeper for each chain.
 """
 
 from rebalancer.keeper.context import KeeperContext, KeeperOptions

@@ -1,4 +1,5 @@
-"""Authority to rebalance: which vaults the keeper's accounts may rebalance, and which only once execution is open to anyone."""
+"""Authority to rebalance: the vaults that the sender accounts may rebalance now, and those that they may rebalance
+later."""
 
 from __future__ import annotations
 
@@ -20,39 +21,39 @@ __all__ = ["Authority"]
 log = structlog.get_logger("rebalancer.keeper")
 
 _BATCH = 500
-"""Calls in one request."""
+"""Most calls in one request."""
 _PAGE = 50
-"""Vaults that are read exactly by one call."""
+"""Most vaults in one call of the lens."""
 
 
 class Authority:
-    """What the accounts of one keeper may do, read once at its start. Not to be shared by threads."""
+    """Permissions of the sender accounts of one keeper, read once at its start. Not thread-safe."""
 
     def __init__(self, rpc: Rpc, context: KeeperContext, signers: Sequence[Signer]) -> None:
         self._rpc = rpc
         self._context = context
         self._signers = signers
-        self._guest_of: set[str] = set()
+        self._open_later: set[str] = set()
 
     def check(self, *, sends: bool) -> list[KeeperNotAuthorized]:
-        """Check that every address is a vault's. If the keeper `sends`, return a refusal for each vault and account that may not
-        rebalance it, except for vaults that open execution to anyone.
+        """Check that every address is a vault. If the keeper `sends`, return a refusal for each vault and account
+        without permission, except for vaults that open execution to anyone after a time.
 
         Raises:
-            UnknownVault: an address is not a vault's.
+            UnknownVault: an address is not a vault.
             ChainError: the chain could not be read.
         """
         refused = self._unauthorized(sends=sends)
         self._find_open(sorted({refusal.vault for refusal in refused}))
-        return [refusal for refusal in refused if refusal.vault not in self._guest_of]
+        return [refusal for refusal in refused if refusal.vault not in self._open_later]
 
     def must_wait(self, snapshot: VaultSnapshot, block: Block) -> bool:
-        """Whether only the vault's keepers may rebalance it at a block, and this is none of them."""
+        """Whether only the vault's own keepers may rebalance it at a block, and this keeper is not one of them."""
         opens_at = snapshot.opens_at
-        return snapshot.address in self._guest_of and (not opens_at or block.timestamp < opens_at)
+        return snapshot.address in self._open_later and (not opens_at or block.timestamp < opens_at)
 
     def _find_open(self, vaults: Sequence[str]) -> None:
-        """Note those vaults that open execution to anyone after a time."""
+        """Remember the vaults that open execution to anyone after a time."""
         if not vaults:
             return
         block = read_block(self._rpc)
@@ -60,8 +61,8 @@ class Authority:
             page = vaults[at : at + _PAGE]
             for snapshot in read_vaults(self._rpc, self._context.system.lens, page, block):
                 if snapshot.policy.open_after_seconds:
-                    log.info("served_once_open", vault=snapshot.address)
-                    self._guest_of.add(snapshot.address)
+                    log.info("waits_for_open_execution", vault=snapshot.address)
+                    self._open_later.add(snapshot.address)
 
     def _unauthorized(self, *, sends: bool) -> list[KeeperNotAuthorized]:
         found, managers = [], interface("AccessManager")

@@ -1,10 +1,11 @@
-"""Circuit breakers: when a keeper leaves alone what keeps failing, a chain, a pool or a vault, and when it tries again.
+"""Circuit breakers: after repeated failures of a chain, a pool or a vault, nothing is tried there for a backoff.
 
-A closed breaker lets everything through. After so many failures in a row it opens and lets nothing through for a while; then one try
-decides: a success closes it, a failure opens it for twice as long, up to a limit. A tripped breaker is closed only by a restart.
+A closed breaker lets everything through. After a number of consecutive failures it opens and lets nothing through. When
+the backoff ends, one attempt decides: a success closes the breaker, a failure opens it for twice as long, up to a
+limit. Only a restart closes a tripped breaker.
 
-A vault whose transactions keep failing has its breaker open. A vault whose ledger differs from the policy has it tripped; where no
-other vault is left, or a second one differs as well, the difference ends the keeper.
+Repeated failures of a vault's transactions open its breaker. A ledger mismatch trips the vault's breaker; if there is
+no other vault, or a second vault mismatches, the keeper ends.
 """
 
 from __future__ import annotations
@@ -23,17 +24,17 @@ __all__ = ["Breaker", "VaultBreakers"]
 log = structlog.get_logger("rebalancer.keeper")
 
 _MOST_DOUBLINGS = 64
-"""More than any rest needs to become the longest; a float has room for 1,023."""
+"""Any backoff has reached its limit before; a float has room for 1,023 doublings."""
 
 
 @dataclass
 class Breaker:
-    """A circuit breaker. Times are seconds on any one clock; `failures` and `backoff_seconds` are when and for how long it first opens."""
+    """A circuit breaker. Times are seconds on any one clock. It first opens after `failures`, for `backoff_seconds`."""
 
     failures: int
     backoff_seconds: float
     longest_seconds: float = 3_600.0
-    failed_in_a_row: int = 0
+    consecutive_failures: int = 0
     why: str = ""
     since: float = 0.0
     until: float = 0.0
@@ -41,17 +42,17 @@ class Breaker:
 
     @property
     def is_tripped(self) -> bool:
-        """Whether it stays open for good."""
+        """Whether only a restart closes it."""
         return math.isinf(self.until)
 
     def is_open(self, now: float) -> bool:
-        """Whether nothing may be tried now."""
+        """Whether it lets nothing through now."""
         return now < self.until
 
     def failed(self, why: str, now: float) -> bool:
-        """Count a failure, and say whether that opened it."""
-        self.failed_in_a_row += 1
-        if self.is_tripped or self.failed_in_a_row < self.failures:
+        """Count a failure; return whether that opened the breaker."""
+        self.consecutive_failures += 1
+        if self.is_tripped or self.consecutive_failures < self.failures:
             return False
         backoff = self.backoff_seconds * 2.0 ** min(self._opened, _MOST_DOUBLINGS)
         self._open(why, now, min(self.longest_seconds, backoff))
@@ -59,14 +60,14 @@ class Breaker:
         return True
 
     def trip(self, why: str, now: float) -> None:
-        """Open it for good."""
-        self.failed_in_a_row += 1
+        """Open the breaker until a restart."""
+        self.consecutive_failures += 1
         self._open(why, now, math.inf)
 
     def succeeded(self) -> None:
-        """Close it, unless it is tripped, and forget all failures."""
+        """Close the breaker, unless it is tripped, and forget all failures."""
         if not self.is_tripped:
-            self.failed_in_a_row, self._opened, self.why, self.until = 0, 0, "", 0.0
+            self.consecutive_failures, self._opened, self.why, self.until = 0, 0, "", 0.0
 
     def _open(self, why: str, now: float, backoff: float) -> None:
         if not self.why:
@@ -75,10 +76,10 @@ class Breaker:
 
 
 class VaultBreakers:
-    """A breaker for each vault that has failed. Not to be shared by threads."""
+    """A breaker for each vault that has failed. Not thread-safe."""
 
     def __init__(self, vaults: Collection[str], failures: int, backoff_seconds: float) -> None:
-        """`failures` in a row open a breaker, for `backoff_seconds` the first time."""
+        """A breaker opens after `failures` consecutive failures, for `backoff_seconds` the first time."""
         self._vaults = vaults
         self._failures = failures
         self._backoff_seconds = backoff_seconds
@@ -86,7 +87,7 @@ class VaultBreakers:
         self._differing: set[str] = set()
 
     def tune(self, failures: int, backoff_seconds: float) -> None:
-        """Change when breakers open, and for how long, for all of them."""
+        """Change `failures` and `backoff_seconds` of all breakers."""
         self._failures, self._backoff_seconds = failures, backoff_seconds
         for breaker in self._breakers.values():
             breaker.failures, breaker.backoff_seconds = failures, backoff_seconds
@@ -96,11 +97,11 @@ class VaultBreakers:
         return self._breakers.setdefault(vault, Breaker(self._failures, self._backoff_seconds))
 
     def items(self) -> Iterable[tuple[str, Breaker]]:
-        """The breakers by vault, in the order in which they were made."""
+        """The breakers by vault, in order of their creation."""
         return self._breakers.items()
 
     def halted(self) -> dict[str, str]:
-        """The vaults to leave alone now, each with the reason."""
+        """The vaults whose breakers are open, each with the cause."""
         now = time.time()
         return {vault: one.why for vault, one in self._breakers.items() if one.is_open(now)}
 
@@ -110,10 +111,10 @@ class VaultBreakers:
             log.error("vault_halted", vault=vault, why=why)
 
     def ledger_mismatch(self, differ: LedgerMismatch) -> None:
-        """Leave a vault alone until a restart.
+        """Stop trading a vault until a restart.
 
         Raises:
-            LedgerMismatch: there is no other vault, or another one differs as well.
+            LedgerMismatch: there is no other vault, or another vault has mismatched too.
         """
         log.error("ledger_mismatch", vault=differ.vault, tx=differ.transaction_hash, why=str(differ))
         self.of(differ.vault).trip(str(differ), time.time())

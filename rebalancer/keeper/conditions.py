@@ -1,4 +1,4 @@
-"""Conditions of a tick as the chain has them: the gas price, fees for data on L1, and the price of the token that pays gas."""
+"""Conditions of a tick: the gas price, the fees for L1 data, and the price of the native token."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ _NATIVE_PRICE_SECONDS = 60.0
 
 
 class ConditionsReader:
-    """Reads the conditions of one chain. The price of the gas token is read once a minute. Not to be shared by threads."""
+    """Reads the conditions of one chain. The price of the native token is read once a minute. Not thread-safe."""
 
     def __init__(self, rpc: Rpc, context: KeeperContext) -> None:
         self._rpc = rpc
@@ -33,7 +33,7 @@ class ConditionsReader:
         self._l1_unknown = False
 
     def read(self, block: Block, configured_price_e18: int) -> Conditions:
-        """The conditions at a block. `configured_price_e18` is the gas token's price where the oracle has none.
+        """The conditions at a block. `configured_price_e18` is the price of the native token where the oracle has none.
 
         Raises:
             ChainError: the chain could not be read.
@@ -61,18 +61,19 @@ class ConditionsReader:
         except (ContractReverted, ContractMissing):
             pass
         if not found and not configured_price_e18 and self._native_price_at == -math.inf:
-            log.warning("gas_not_weighed", token=self._context.wrapped_native)
+            log.warning("gas_price_unknown", token=self._context.wrapped_native)
         self._native_price_e18 = found or configured_price_e18
         self._native_price_at = time.monotonic()
         return self._native_price_e18
 
     def _l1_fees(self, block: Block) -> L1Fees:
-        """Fees for data on L1. Where the chain does not report them, they are not weighed, and nothing is sent (`Outbox.submit`)."""
+        """Fees for L1 data. Where the chain does not report them, they count as 0 here, and `Outbox.submit` sends
+        nothing."""
         try:
             found = read_l1_fees(self._rpc, block.number)
         except L1FeeUnknown as unknown:
             if not self._l1_unknown:
-                log.warning("l1_fee_not_weighed", why=str(unknown))
+                log.warning("l1_fee_unknown", why=str(unknown))
             self._l1_unknown = True
             return NO_L1_FEES
         self._l1_unknown = False

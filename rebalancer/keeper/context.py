@@ -1,4 +1,4 @@
-"""Context of a keeper: the vaults of one chain, what they are traded on, and the options by which it works."""
+"""Context of a keeper: the vaults of one chain, the pools that they trade on, and the options of the keeper."""
 
 from __future__ import annotations
 
@@ -15,9 +15,10 @@ __all__ = ["KeeperContext", "KeeperOptions"]
 
 @dataclass(frozen=True, slots=True)
 class KeeperContext:
-    """One chain's vaults, the contracts that serve them, and the pools they are traded on. Addresses are lower case.
+    """The vaults of one chain, the contracts that serve them, and the pools that they trade on. Addresses are lower
+    case.
 
-    `wrapped_native` is the token whose price weighs gas, "" where gas is not to be weighed.
+    `wrapped_native` is the token whose price values gas; where it is "", gas costs count as 0.
     """
 
     chain_id: int
@@ -29,10 +30,10 @@ class KeeperContext:
 
     @classmethod
     def of(cls, deployment: Deployment, vaults: Sequence[str]) -> Self:
-        """These vaults, each once, with everything else as an addresses file has it.
+        """The context of some vaults, with everything else from an addresses file. Duplicate vaults are removed.
 
         Raises:
-            SystemMissing: it names not all of the system.
+            SystemMissing: the file does not name all contracts of the system.
         """
         return cls(
             deployment.chain_id,
@@ -46,23 +47,23 @@ class KeeperContext:
 
 @dataclass(frozen=True, slots=True)
 class KeeperOptions:
-    """How a keeper goes about its work. Times are in seconds."""
+    """Options of a keeper. Times are in seconds."""
 
     dry_run: bool = False
     poll_seconds: float = 2.0
     max_consecutive_failures: int = 5
-    """After so many failed looks the chain's breaker opens, and after so many refusals a vault's."""
+    """Consecutive failures before a circuit breaker opens: failed ticks for the chain's, refusals for a vault's."""
     gives_up: bool = True
-    """Whether `run` ends when the chain's breaker opens; otherwise it rests and tries again."""
+    """Whether `run` ends when the chain's breaker opens; otherwise it retries after the backoff."""
     backoff_seconds: float = 60.0
-    """For how long a breaker stays open at first; twice that the next time, up to an hour."""
+    """Initial backoff of a circuit breaker; doubles up to 1 hour."""
     fee_cap_wei: int = 200 * 10**9
-    """Most to pay per gas; above it nothing is sent."""
+    """Highest price per gas; above it nothing is sent."""
     receipt_seconds: float = 180.0
-    """How long a look waits for what it sent to be mined; what is not is settled by a later one. 0 is not at all."""
+    """Longest wait of a tick for receipts of its transactions; a later tick settles the rest. 0 does not wait."""
     tick_timeout_seconds: float = 12.0
-    """How old a block may become while it is looked at; then the look fails."""
+    """A tick that takes longer fails."""
     socket_url: str | None = None
-    """WebSocket endpoint that announces blocks, if there is one."""
+    """WebSocket endpoint that announces new blocks, if there is one."""
     native_price_e18: int = 0
-    """What a token of gas is worth where the chain's oracle does not price it, USD times 1e18; 0: gas then weighs nothing."""
+    """Price of the native token where the oracle has none, USD times 1e18; 0: gas costs count as 0."""

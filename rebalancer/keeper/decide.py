@@ -1,6 +1,7 @@
-"""Decision about a vault: what is to be done, and why. Pure: the same vault, pools and conditions give the same answer on every machine.
+"""Decision about one vault: what to send, and why. Pure: the same vault, pools and conditions give the same result
+everywhere.
 
-So a decision can be made anywhere, by one keeper or by one of many workers, and made again later from a record of what it was made of.
+So one keeper or any of many workers can decide, and a record of the inputs is enough to decide again later.
 """
 
 from __future__ import annotations
@@ -25,23 +26,23 @@ _BUDGETS = frozenset({"loss", "turnover"})
 
 
 class Action(StrEnum):
-    """What is to be sent."""
+    """The transaction to send."""
 
     NOTHING = "nothing"
     POKE = "poke"
-    """The vault is to stamp, or to clear, since when a rebalance is due."""
+    """The vault stamps, or clears, the time since when a rebalance is due."""
     SYNC = "sync"
-    """The vault is to write a loss of balance down."""
+    """The vault writes down a loss of balance."""
     REBALANCE = "rebalance"
 
 
 @dataclass(frozen=True, slots=True)
 class Conditions:
-    """What a decision depends on beside the vault and the pools: wei a unit of gas and for data on L1 (`Problem`), and what a token of
-    it is worth.
+    """Inputs of a decision other than the vault and the pools: wei per unit of gas, wei for L1 data (`Problem`), and
+    the price of the native token.
 
-    That is the price of `wrapped_native` in the vault's own basket, or where it is not there `native_price_e18` (USD times 1e18 for a whole
-    token, 0 where nobody knows: gas then weighs nothing).
+    The price is that of `wrapped_native` in the vault's own basket, or otherwise `native_price_e18` (USD times 1e18 for
+    a whole token; 0 where it is unknown: gas costs then count as 0).
     """
 
     gas_price_wei: int
@@ -53,7 +54,7 @@ class Conditions:
 
 @dataclass(frozen=True, slots=True)
 class Verdict:
-    """What is to be done and why, in one sentence. `plan` is what is to be sent, or the best there was where it is not."""
+    """What to send for a vault and why, in one sentence. `plan` is the plan to send, or the best rejected one."""
 
     snapshot: VaultSnapshot
     reason: Reason
@@ -63,26 +64,26 @@ class Verdict:
 
     @property
     def vault(self) -> str:
-        """Whose it is."""
+        """Address of the vault."""
         return self.snapshot.address
 
 
 def wants_plan(snapshot: VaultSnapshot) -> bool:
-    """Whether trades are to be sought, for which the pools are needed."""
+    """Whether a rebalance is due, so that the vault is planned and the pools are needed."""
     return snapshot.reason in (Reason.BAND_BROKEN, Reason.CALENDAR_DUE)
 
 
 def decide(snapshot: VaultSnapshot, pools: Sequence[Pool], conditions: Conditions) -> Verdict:
-    """What is to be done about a vault at one block, with pools of the same block.
+    """Decide what to send for a vault at one block, with pools of the same block.
 
-    A loss comes first, paused or not: until it is written down, minting and trading are refused. Where a rebalance is to be sent,
-    the reason is the lens's own for it.
+    A loss comes first, even if the vault is paused: until it is written down, the vault refuses to mint and to trade.
+    For a rebalance, the reason is that of the lens.
     """
     if any(snapshot.missing_raw):
         return Verdict(snapshot, Reason.LOSS_NOT_WRITTEN_DOWN, explain_loss(snapshot), Action.SYNC)
     if not wants_plan(snapshot):
         if snapshot.reason is Reason.IN_BAND and snapshot.state.due_since:
-            return _poke(snapshot, "every weight is back inside its band")
+            return _poke(snapshot, "every weight is inside its band again")
         return Verdict(snapshot, snapshot.reason, explain(snapshot))
     found = plan_rebalance(plan_input(snapshot, pools, conditions))
     if isinstance(found, Plan):
@@ -95,7 +96,8 @@ def decide(snapshot: VaultSnapshot, pools: Sequence[Pool], conditions: Condition
 
 
 def as_traded(pools: Sequence[PoolState], tokens: Sequence[Token], wrapped_native: str) -> tuple[Pool, ...]:
-    """Pools as routes see them: those of ether as ones of the wrapped token, left out where that is not among the tokens."""
+    """Pools as the planner sees them: a pool of ether trades the wrapped token; it is left out if that is not among the
+    tokens."""
     wrapped = next((token for token in tokens if token.address == wrapped_native), None)
     found: list[Pool] = []
     for pool in pools:
@@ -105,7 +107,7 @@ def as_traded(pools: Sequence[PoolState], tokens: Sequence[Token], wrapped_nativ
 
 
 def plan_input(snapshot: VaultSnapshot, pools: Sequence[Pool], conditions: Conditions) -> Problem:
-    """What trades for a vault are sought from."""
+    """The problem that the planner solves for a vault."""
     native_price_e18 = next(
         (
             price.primary_e18
@@ -135,27 +137,27 @@ def _poke(snapshot: VaultSnapshot, why: str, plan: Plan | None = None) -> Verdic
 
 
 def _unseen(snapshot: VaultSnapshot) -> bool:
-    """Whether a rebalance is due and the vault does not know."""
+    """Whether a rebalance is due that the vault has not stamped yet."""
     return wants_plan(snapshot) and not snapshot.state.due_since
 
 
 def _refused(snapshot: VaultSnapshot, plan: Plan, refusal: PolicyRefused) -> Verdict:
-    """What follows when the vault would refuse the best plan there is."""
+    """The verdict where the vault would reject the best plan."""
     why = _why_refused(snapshot, refusal)
     if refusal.error in _BUDGET_REFUSALS or plan.bound_by in _BUDGETS:
         return Verdict(snapshot, Reason.BUDGET_SPENT, why, plan=plan)
     if _unseen(snapshot):
-        # Once the break is stamped, the slippage limit climbs and lets a larger trade through.
+        # After the stamp, the slippage limit rises and allows larger trades.
         return _poke(snapshot, why, plan)
     return Verdict(snapshot, Reason.POLICY_REFUSES, why, plan=plan)
 
 
 def _why_refused(snapshot: VaultSnapshot, refusal: PolicyRefused) -> str:
-    """Why the vault would refuse the best plan, in one sentence."""
+    """Why the vault would reject the best plan, in one sentence."""
     if refusal.error != "TooLittleProgress":
         return str(refusal)
     limit_bps = snapshot.slippage_limit_e18 * BPS // E18
     return (
-        f"the trades that lose no more than the {limit_bps} bps allowed now, within what is left "
-        "of the budgets, are too small to count as progress"
+        f"the trades that lose no more than the {limit_bps} bps allowed now, within the budgets that are left, "
+        "are too small to count as progress"
     )

@@ -1,4 +1,4 @@
-"""Decisions as a keeper reports them: what it decided about a vault, why, and the outcome."""
+"""Decisions as a keeper reports them: the reason, its text, and the outcome of the transaction."""
 
 from __future__ import annotations
 
@@ -19,10 +19,11 @@ __all__ = ["Decision", "Outcome", "explain", "explain_loss", "loss_text"]
 
 @dataclass(frozen=True, slots=True)
 class Outcome:
-    """What a mined rebalance did. `settled` is what the policy makes of the measured fill, and equal to the vault's books.
+    """Result of a mined rebalance. `settled` is the policy's settlement of the measured fill; it equals the vault's
+    ledger.
 
-    `plan` and `predicted`, from before it was sent, are None where another run of the keeper sent it. `settled` and the budgets
-    left are None where other transactions of the vault in the same block keep its books from being compared.
+    `plan` and `predicted` date from before the transaction was sent; they are None if another run of the keeper sent
+    it. `settled` is None if other transactions of the vault in the same block prevent the comparison with its ledger.
     """
 
     receipt: Receipt
@@ -36,11 +37,11 @@ class Outcome:
 
 @dataclass(frozen=True, slots=True)
 class Decision:
-    """What a look at a vault came to, and why: `text` is one sentence for people.
+    """The decision of one tick about one vault. `text` is the reason in one sentence.
 
-    `snapshot` is the vault at that block, exactly; None of a vault among very many that needs nothing. `epoch` and `drift_bps` of
-    what a rebalance came to are those before it; `drift_bps` is None while the vault cannot be weighed. `kind` is what was sent:
-    "rebalance", "poke", "sync", "" for nothing.
+    `snapshot` is the vault at that block; it is None for a quiet vault that was not read in full. `epoch` and
+    `drift_bps` of a rebalance's outcome are those before it. `drift_bps` is None if the vault has no valid valuation.
+    `kind` is what was sent: "rebalance", "poke", "sync", or "" for nothing.
     """
 
     block: Block
@@ -57,39 +58,41 @@ class Decision:
 
 
 def explain(snapshot: VaultSnapshot) -> str:
-    """What the lens says of a vault, in one sentence."""
+    """The reason of the lens for a vault, in one sentence."""
     match snapshot.reason:
         case Reason.BAND_BROKEN:
             return f"a weight is {snapshot.drift_bps} bps off its target; a rebalance may run"
         case Reason.CALENDAR_DUE:
-            return "the calendar asks for a rebalance, though every weight is inside its band"
+            return "a calendar rebalance is due, although every weight is inside its band"
         case Reason.IN_BAND:
             return f"every weight is inside its band; the furthest is {snapshot.drift_bps} bps off"
         case Reason.PAUSED:
             barred = _barred(snapshot)
             if not barred:
                 return "the guardian has paused rebalancing"
-            return f"rebalancing is paused, and {barred} lost balance: the owner allows its purchases and resumes"
+            return f"rebalancing is paused because {barred} lost balance; the owner must allow purchases and resume"
         case Reason.LOSS_NOT_WRITTEN_DOWN:
             return explain_loss(snapshot)
         case Reason.PURCHASES_BARRED:
-            return f"all that lacks is {_barred(snapshot)}, which lost balance and may not be bought until the owner allows it"
+            return (
+                f"the only token to buy is {_barred(snapshot)}, which lost balance; the owner must allow its purchases"
+            )
         case Reason.COOLDOWN:
             until = snapshot.state.rebalanced_at + snapshot.policy.cooldown_seconds
-            return f"the last rebalance was too recent; the next may run from {utc(until)} on"
+            return f"the cooldown after the last rebalance lasts until {utc(until)}"
         case Reason.ORACLE_FAULT:
             faults = ", ".join(
                 f"{asset.token} ({Fault(price.fault).words})"
                 for asset, price in zip(snapshot.basket.assets, snapshot.basket.prices, strict=True)
                 if price.fault != "None"
             )
-            return f"no sound price for {faults}"
+            return f"no valid price for {faults}"
         case _:
-            return "the basket is worth nothing, or more than can be computed"
+            return "the basket is worth nothing, or too much to compute"
 
 
 def explain_loss(snapshot: VaultSnapshot) -> str:
-    """Of which tokens a vault has less than it owes, in one sentence."""
+    """The tokens of which a vault holds less than its ledger says, in one sentence."""
     losses = ", ".join(
         f"{missing_raw} raw units of {asset.token}"
         for asset, missing_raw in zip(snapshot.basket.assets, snapshot.missing_raw, strict=True)
@@ -99,7 +102,7 @@ def explain_loss(snapshot: VaultSnapshot) -> str:
 
 
 def loss_text(snapshot: VaultSnapshot) -> str:
-    """What an owner must know of a vault that lost more than dust of a token, in one sentence; "" of any other."""
+    """Message to the owner of a vault that lost more than dust of a token, in one sentence; "" for other vaults."""
     dust_bps = snapshot.policy.dust_bps
     lost = any(
         missing_raw * BPS > dust_bps * held
@@ -110,11 +113,11 @@ def loss_text(snapshot: VaultSnapshot) -> str:
     barred = _barred(snapshot)
     if not barred:
         return ""
-    reported = f"{barred} lost balance: the owner may allow its purchases (allowPurchases)"
-    return f"{reported}, and resumes trading (resumeRebalance)" if snapshot.state.paused else reported
+    advice = f"{barred} lost balance: the owner may allow its purchases (allowPurchases)"
+    return f"{advice} and resume trading (resumeRebalance)" if snapshot.state.paused else advice
 
 
 def _barred(snapshot: VaultSnapshot) -> str:
-    """The tokens that may not be bought."""
+    """Addresses of the tokens that must not be bought."""
     basket = snapshot.basket
     return ", ".join(asset.token for i, asset in enumerate(basket.assets) if basket.is_barred(i))

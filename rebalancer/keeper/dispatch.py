@@ -1,7 +1,8 @@
-"""Dispatch of verdicts: from what is to be done about each vault to transactions handed to the outbox.
+"""Dispatch of verdicts: transactions for the vaults, handed to the outbox.
 
-A transaction is simulated before it is handed over. Where the chain refuses a rebalance because of pools, the vault is planned again
-at once without them, as often as the tick has time. Every vault gets a decision with a reason, whether or not anything is sent.
+Every transaction is simulated first. If the chain rejects a rebalance because of pools, the vault is planned again at
+once without these pools, while the tick has time. Every vault gets a decision with a reason, whether or not anything is
+sent.
 """
 
 from __future__ import annotations
@@ -14,7 +15,6 @@ from rebalancer.abi import Contract
 from rebalancer.block import Block
 from rebalancer.chain.endpoints import Endpoints
 from rebalancer.chain.interfaces import interface
-from rebalancer.chain.rpc import Rpc
 from rebalancer.chain.snapshot import VaultSnapshot, decode_vaults, read_block
 from rebalancer.errors import (
     ContractReverted,
@@ -29,37 +29,35 @@ from rebalancer.errors import (
 )
 from rebalancer.keeper.authority import Authority
 from rebalancer.keeper.breaker import VaultBreakers
-from rebalancer.keeper.context import KeeperContext, KeeperOptions
+from rebalancer.keeper.context import KeeperOptions
 from rebalancer.keeper.decide import Action, Conditions, Verdict, wants_plan
 from rebalancer.keeper.decision import Decision
-from rebalancer.keeper.evaluator import Evaluates
 from rebalancer.keeper.inflight import InFlight
 from rebalancer.keeper.pool_faults import PoolFaults, uses
+from rebalancer.keeper.resources import KeeperResources
 from rebalancer.keeper.swaps import rebalance_data
 from rebalancer.reasons import Reason
 from rebalancer.send.attempt import Intent
 from rebalancer.send.costs import estimate_gas
 from rebalancer.send.delivery import Check
 from rebalancer.send.fees import suggest
-from rebalancer.send.outbox import Outbox
 from rebalancer.send.relay import PRIVATE_METHOD, RAW_METHOD
-from rebalancer.send.signed import Signer
-from rebalancer.send.simulate import Simulator, message
+from rebalancer.send.simulate import message
 from rebalancer.words import utc
 
 __all__ = ["Dispatch", "DispatchInputs", "call_data"]
 
 _SHOWN = 5
-"""Pools that are left out and named in a decision."""
+"""Most left-out pools that a decision lists."""
 _MOST_REPLANS = 5
-"""Most plans for a vault in one tick, each time without more pools."""
+"""Most plans for a vault in one tick, each with more pools left out."""
 _POKE_BLOCKS = 20
-"""After so many blocks a poke or a sync that was not mined is cancelled: a later tick decides whether it is still wanted."""
+"""A poke or sync that is not mined after this many blocks is cancelled; a later tick decides again."""
 
 
 @dataclass(frozen=True, slots=True)
 class DispatchInputs:
-    """What is the same for every vault of a tick. `halted` are the vaults that are left alone, each with the reason."""
+    """Inputs that all vaults of a tick share. `halted` are the vaults with open breakers, each with the cause."""
 
     block: Block
     conditions: Conditions
@@ -68,62 +66,56 @@ class DispatchInputs:
 
 
 class Dispatch:
-    """Hands transactions for the vaults of one chain to an outbox; without an outbox it sends nothing. Not to be shared by threads."""
+    """Hands transactions for the vaults of one chain to an outbox; without an outbox it sends nothing. Not
+    thread-safe."""
 
     def __init__(
         self,
-        rpc: Rpc,
-        context: KeeperContext,
-        signers: Sequence[Signer],
-        outbox: Outbox | None,
-        evaluator: Evaluates,
-        simulator: Simulator,
+        resources: KeeperResources,
         authority: Authority,
         breakers: VaultBreakers,
         pool_faults: PoolFaults,
         in_flight: InFlight,
     ) -> None:
-        self._rpc = rpc
-        self._context = context
-        self._signers = signers
-        self._outbox = outbox
-        self._evaluator = evaluator
-        self._simulator = simulator
+        self._rpc, self._context = resources.rpc, resources.context
+        self._signers, self._outbox = resources.signers, resources.outbox
+        self._evaluator, self._simulator = resources.evaluator, resources.simulator
         self._authority = authority
         self._breakers = breakers
         self._pool_faults = pool_faults
         self._in_flight = in_flight
         self._sent_now = 0
         self._overtaken: dict[str, int] = {}
-        """By vault, how many refusals in a row a newer block has overtaken."""
+        """Consecutive refusals that a newer block has overtaken, by vault."""
 
     def decisions(self, at: DispatchInputs, verdicts: Sequence[Verdict]) -> Iterator[Decision]:
-        """Do what is to be done about each vault, one after another, as long as the endpoint's deadline allows.
+        """Execute the verdicts one after another until the RPC deadline of the tick.
 
         Raises:
-            ChainError: the chain could not be read or a transaction not sent; a later tick settles what is half done.
+            ChainError: the chain could not be read or a transaction not sent; a later tick completes what is
+                unfinished.
         """
         self._sent_now = 0
         until = self._rpc.deadline
         for verdict in verdicts:
             now = time.monotonic()
             if until is None or now <= until:
-                # What is begun in time may be brought to its end.
+                # A vault that is begun in time may finish.
                 self._rpc.deadline = until and max(until, now + self._rpc.timeout_s)
                 yield self._act(at, verdict)
             else:
                 yield self._too_late(at, verdict)
 
     def _act(self, at: DispatchInputs, verdict: Verdict) -> Decision:
-        """Do what is to be done about one vault."""
+        """Execute one verdict."""
         if verdict.vault in at.halted:
             return _decision(at.block, verdict, Reason.HALTED, at.halted[verdict.vault])
         match verdict.step:
             case Action.REBALANCE if self._authority.must_wait(verdict.snapshot, at.block):
                 if not verdict.snapshot.state.due_since:
-                    return self._poke(at, verdict)  # from the stamp on its keepers' time runs
+                    return self._poke(at, verdict)  # the stamp starts the exclusive time of its keepers
                 until = utc(verdict.snapshot.opens_at)
-                text = f"its keepers have it to themselves until {until}"
+                text = f"only the vault's own keepers may rebalance it until {until}"
                 return _decision(at.block, verdict, Reason.NOT_YET, text)
             case Action.REBALANCE:
                 return self._trade(at, verdict)
@@ -136,22 +128,23 @@ class Dispatch:
                 return _decision(at.block, verdict, verdict.reason, text)
 
     def _explained(self, block: Block, verdict: Verdict) -> str:
-        """Why nothing is traded, with the pools that are left out where trades were sought."""
+        """Why nothing is traded, with the left-out pools if the vault was planned."""
         left_out = [one.subject for one in self._pool_faults.left_out(block)]
         if not left_out or not wants_plan(verdict.snapshot):
             return verdict.text
         more = f" and {len(left_out) - _SHOWN} more" if len(left_out) > _SHOWN else ""
-        return f"{verdict.text}; left out for now: {', '.join(left_out[:_SHOWN])}{more}"
+        return f"{verdict.text}; pools left out: {', '.join(left_out[:_SHOWN])}{more}"
 
     def _too_late(self, at: DispatchInputs, verdict: Verdict) -> Decision:
-        """The decision about a vault that the tick had no time for. The others have transactions in flight when the next tick begins."""
+        """Decision for a vault the tick had no time to process. The next tick takes it first, because the others are in
+        flight."""
         if verdict.step is Action.NOTHING:
             return self._act(at, verdict)
-        text = "there was no time left to send it at this block"
+        text = "the tick had no time left to send it"
         return _decision(at.block, verdict, Reason.NOT_YET, text)
 
     def _trade(self, at: DispatchInputs, verdict: Verdict) -> Decision:
-        """Rebalance; where pools are found that refuse their swaps, at once without them, as often as there is time."""
+        """Rebalance. If pools reject their swaps, plan again without these pools, while there is time."""
         until = self._rpc.deadline
         for _ in range(_MOST_REPLANS):
             without = self._pool_faults.without(at.block, verdict.vault)
@@ -173,27 +166,28 @@ class Dispatch:
                 self._pool_faults.worked(verdict)
                 return decision
             self._rpc.deadline = until
-        text = "it is planned again at the next block, without pools that refused their swaps"
+        text = "some pools rejected their swaps; the vault is planned again at the next block without these pools"
         return _decision(at.block, verdict, Reason.NOT_YET, text)
 
     def _rebalance(self, at: DispatchInputs, verdict: Verdict) -> Decision:
         plan, snapshot = verdict.plan, verdict.snapshot
         if plan is None or plan.settlement is None:
-            raise AssertionError("a plan made without the vault's rules was to be sent")
+            raise AssertionError("a plan without a settlement must not be sent")
         data = rebalance_data(snapshot, plan, self._context.system.executor)
         sale = (plan.sales_raw, plan.min_buys_raw)
         return self._send(at, verdict, snapshot.state.epoch, data, None, sale)
 
     def _poke(self, at: DispatchInputs, verdict: Verdict) -> Decision:
-        """Have the vault stamp, or clear, since when a rebalance is due."""
+        """Send a poke: the vault stamps, or clears, the time since when a rebalance is due."""
         return self._send_beside(at, verdict, _poke_data(verdict))
 
     def _sync(self, at: DispatchInputs, verdict: Verdict) -> Decision:
-        """Have the vault write down the loss of the first asset of which anything is missing; other assets follow at later blocks."""
+        """Send a sync: the vault writes down the loss of the first asset with one. Other assets follow at later
+        blocks."""
         return self._send_beside(at, verdict, _sync_data(verdict))
 
     def _send_beside(self, at: DispatchInputs, verdict: Verdict, data: str) -> Decision:
-        """Send what ends no epoch: it is journalled under minus the block's number."""
+        """Send a transaction that ends no epoch; it is journalled under the negative block number."""
         deadline = at.block.number + _POKE_BLOCKS
         try:
             return self._send(at, verdict, -at.block.number, data, deadline, None)
@@ -209,23 +203,23 @@ class Dispatch:
         deadline_block: int | None,
         sale: tuple[Sequence[int], Sequence[int]] | None,
     ) -> Decision:
-        """Hand a transaction to the outbox, or say why not.
+        """Hand a transaction to the outbox; return the decision, also if a limit blocks it.
 
         Raises:
-            _RefusedError: the chain would refuse it.
+            _RefusedError: the chain would reject the transaction.
         """
         block, vault, text = at.block, verdict.vault, verdict.text
         try:
             gas_limit = estimate_gas(self._rpc, self._signers[0].address, vault, data)
         except ContractReverted as refusal:
-            raise _RefusedError(f"the chain would refuse it: {refusal}") from None
+            raise _RefusedError(f"the chain would reject it: {refusal}") from None
         intent = Intent(*(self._context.chain_id, vault, epoch, vault, data, gas_limit, text, deadline_block))
         if at.options.dry_run or self._outbox is None:
             would = text if sale else f"would {intent.kind}: {text}"
             return _decision(block, verdict, Reason.DRY_RUN, would)
         if sale:
             self._confirm(verdict.snapshot, block)
-        self._rpc.deadline = None  # sending has a time of its own
+        self._rpc.deadline = None  # sending has its own time limit
         check: Check | None = None
         others: list[dict[str, str]] = []
         if sale:
@@ -243,23 +237,20 @@ class Dispatch:
             return _decision(block, verdict, Reason.NOT_SENT, str(limit))
         except RpcRejected as rejected:
             if rejected.method not in (RAW_METHOD, PRIVATE_METHOD):
-                raise  # not the vault's trouble, but the endpoint's
+                raise  # a problem of the endpoint, not of the vault
             self._in_flight.rejected(vault, epoch)
             self._breakers.failed(vault, str(rejected))
             return _decision(block, verdict, Reason.NOT_SENT, str(rejected))
         self._overtaken.pop(vault, None)
         self._in_flight.sent(attempt, verdict)
         self._sent_now += 1
-        return replace(
-            _decision(block, verdict, Reason.UNDER_WAY, text, attempt.transaction_hash),
-            kind=intent.kind,
-        )
+        return replace(_decision(block, verdict, Reason.UNDER_WAY, text, attempt.transaction_hash), kind=intent.kind)
 
     def _confirm(self, snapshot: VaultSnapshot, block: Block) -> None:
-        """Check that a quorum of endpoints has the same of the vault and its prices as the plan was made from.
+        """Check that a quorum of endpoints has the vault and prices that the plan was made from.
 
         Raises:
-            EndpointsDisagree, QuorumTooSmall: it has not.
+            EndpointsDisagree, QuorumTooSmall: there is no such quorum.
         """
         if not isinstance(self._rpc, Endpoints) or self._rpc.quorum == 1:
             return
@@ -268,26 +259,29 @@ class Dispatch:
         (confirmed,) = decode_vaults(lens.result("read", answer), block.timestamp)
         if confirmed != snapshot:
             self._evaluator.doubt(snapshot.address)
-            raise EndpointsDisagree("VaultLens.read", "one that was planned from", f"{self._rpc.quorum} others")
+            raise EndpointsDisagree(
+                "VaultLens.read", "the endpoint that the plan is from", f"{self._rpc.quorum} others"
+            )
 
     def _refused(self, at: DispatchInputs, verdict: Verdict, why: str) -> Decision:
-        """The decision where a simulation did not do what is planned. After others' trades, or at a newer block, that is no failure."""
+        """Decision after a failed simulation. It counts as a failure only on the newest block and without other
+        transactions."""
         if self._sent_now or (self._outbox is not None and self._outbox.unsettled(self._context.chain_id)):
-            text = f"after what was sent for other vaults it is to be planned again: {why}"
+            text = f"it is planned again after the transactions of other vaults: {why}"
             return _decision(at.block, verdict, Reason.NOT_YET, text)
         if read_block(self._rpc).number != at.block.number:
             overtaken = self._overtaken.get(verdict.vault, 0) + 1
             self._overtaken[verdict.vault] = overtaken
-            # Where blocks come faster than ticks end, every refusal is overtaken: after some it is the plan's.
+            # If blocks arrive faster than ticks end, every refusal is overtaken; after several, the plan is to blame.
             if overtaken < at.options.max_consecutive_failures:
-                text = f"a newer block has come, at which it is to be planned again: {why}"
+                text = f"it is planned again at the newer block that arrived: {why}"
                 return _decision(at.block, verdict, Reason.NOT_YET, text)
         self._breakers.failed(verdict.vault, why)
         return _decision(at.block, verdict, Reason.SIMULATION_REFUSED, why)
 
 
 class _RefusedError(Exception):
-    """The chain would refuse a transaction. `is_alone`: on the newest block, not after others that are under way."""
+    """The chain would reject a transaction. `is_alone`: on the newest block, without other transactions in flight."""
 
     def __init__(self, why: str, *, is_alone: bool = True) -> None:
         super().__init__(why)
@@ -296,7 +290,8 @@ class _RefusedError(Exception):
 
 
 def call_data(verdict: Verdict, executor: str) -> str | None:
-    """Data of the call of its vault that a verdict asks for, by the route executor at an address; None where it asks for none."""
+    """Call data for the vault of a verdict, with the route executor at an address; None if the verdict sends
+    nothing."""
     match verdict.step:
         case Action.REBALANCE if verdict.plan is not None:
             return rebalance_data(verdict.snapshot, verdict.plan, executor)

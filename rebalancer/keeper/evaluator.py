@@ -1,8 +1,9 @@
-"""Evaluation of the vaults of a chain at a block: which need something, and what. Nothing is sent here.
+"""Evaluation of the vaults of a chain at a block: which vaults need a transaction, and which one. Sends nothing.
 
-Few vaults are all read exactly at every block, by one call. Of very many, the book of vaults tells which need a look, and only those
-are read. Pools are read when trades are first sought, and from then on kept current from their logs; every so many blocks all are
-compared with the chain. Whoever evaluates a share of the vaults, on whatever machine, comes to the same verdicts for them.
+A small number of vaults is read in full at every block, by one call. Otherwise the vault index selects the candidates,
+and only those are read. Pools are read when a vault is first planned; after that their logs keep them current, and at
+intervals all are compared with the chain. The verdict about a vault does not depend on the machine or on the other
+vaults.
 """
 
 from __future__ import annotations
@@ -41,21 +42,22 @@ class EvaluatorOptions:
     """How thorough an evaluator is."""
 
     exact_vaults: int = 50
-    """Up to so many vaults are all read exactly at every block; they fit one call."""
+    """Up to this number, all vaults are read in full at every block; they fit one call."""
     audit_vaults: int = 10
-    """Of more, so many a block are read again in turn, whether or not anything happened to them."""
+    """Above that number, vaults that are read again in turn at each block, whether or not anything happened to them."""
     check_pools_blocks: int = 300
-    """After so many blocks all pools are compared with the chain."""
+    """Interval in blocks at which all pools are compared with the chain."""
     replan_blocks: int = 1
-    """A vault for which no trades were found when its band broke is planned again every so many blocks, each at a turn of its own."""
+    """Interval in blocks at which a vault without a plan is planned again; each vault has its own turn."""
 
 
 @dataclass(frozen=True, slots=True)
 class Evaluation:
-    """All vaults at one block. `verdicts` are of those that were read exactly, the most out of place first; the mappings are of all.
+    """All vaults at one block. `verdicts` are of the vaults that were read in full, the largest misallocation first;
+    the mappings have all vaults.
 
-    `planned` is for how many trades were sought, in `pools`, which are empty where another machine did it. `diverged_pools` and
-    `differing_vaults` are alarms, by key and by address, and so is `left_out`: pools that could not be read.
+    `planned` vaults were planned with `pools`, which are empty if other machines planned. `diverged_pools`,
+    `differing_vaults` and `left_out` (pools that could not be read) are alarms, by key and address.
     """
 
     block: Block
@@ -71,36 +73,34 @@ class Evaluation:
 
 
 class Evaluates(Protocol):
-    """Whoever can say what the vaults of a chain need: one evaluator, or many at once."""
+    """Evaluates the vaults of a chain: one evaluator, or many machines at once."""
 
     options: EvaluatorOptions
 
     def evaluate(
-        self,
-        head: Head,
-        conditions: Conditions,
-        under_way: Collection[str] = (),
-        without: Collection[Scope] = (),
+        self, head: Head, conditions: Conditions, in_flight: Collection[str] = (), without: Collection[Scope] = ()
     ) -> Evaluation:
-        """All vaults at a head. For those `under_way`, or left alone for another reason, no trades are sought, and none on pools
-        that are to be done `without`.
+        """Evaluate all vaults at a head. No trades are planned for vaults `in_flight` (or halted), nor on
+        pools in `without`.
 
         Raises:
-            ChainError: the chain could not be read. What was known stays, and the head's news is still needed.
+            ChainError: the chain could not be read. Cached state stays valid; the next head must include the logs of
+                this one.
         """
 
     def again(self, snapshot: VaultSnapshot, conditions: Conditions, without: Collection[Scope]) -> Verdict | None:
-        """What is to be done about a vault of the newest evaluation, on other pools; None where that is not told at once."""
+        """Decide again about a vault of the newest evaluation, without some pools; None if this machine cannot do that
+        at once."""
 
     def retry_pools(self) -> None:
-        """Have pools that could not be read tried again when trades are next sought."""
+        """Try pools that could not be read again at the next planning."""
 
     def doubt(self, vault: str) -> None:
-        """Take note that what the newest evaluation has of a vault is not what a quorum of endpoints says."""
+        """Note that a quorum of endpoints contradicts the newest evaluation of a vault."""
 
 
 class Evaluator:
-    """Evaluates the vaults of a site by one endpoint. Not to be shared by threads."""
+    """Evaluates the vaults of a context by one endpoint. Not thread-safe."""
 
     def __init__(self, rpc: Rpc, context: KeeperContext, options: EvaluatorOptions | None = None) -> None:
         self.rpc = rpc
@@ -112,22 +112,18 @@ class Evaluator:
         self._pools: PoolCache | None = None
         self._outages = Outages()
         self._out: set[Scope] = set()
-        """Pools that the book cannot give, as far as that is noted in the outages."""
+        """Pools that the cache cannot give, as far as the outages know."""
         self._checked_at = 0
         self._differing: tuple[str, ...] = ()
         self._late: set[str] = set()
         self._index_of = {vault: index for index, vault in enumerate(context.vaults)}
 
     def close(self) -> None:
-        """End what was begun to plan with; the endpoint stays open."""
+        """End the planner processes; the endpoint stays open."""
         self.planners.close()
 
     def evaluate(
-        self,
-        head: Head,
-        conditions: Conditions,
-        under_way: Collection[str] = (),
-        without: Collection[Scope] = (),
+        self, head: Head, conditions: Conditions, in_flight: Collection[str] = (), without: Collection[Scope] = ()
     ) -> Evaluation:
         """See `Evaluates.evaluate`."""
         block = Block(head.header.number, head.header.hash, head.header.timestamp)
@@ -151,7 +147,7 @@ class Evaluator:
             differing = [found.vault for found in self._vault_index.audit(block, self.options.audit_vaults)]
             self._differing = tuple(dict.fromkeys((*self._differing, *differing)))
         ranked = sorted(snapshots, key=lambda one: (-misallocated_e18(one), self._index_of[one.address]))
-        verdicts, planned = self._verdicts(ranked, block, conditions, under_way, without)
+        verdicts, planned = self._verdicts(ranked, block, conditions, in_flight, without)
         pools = self._pools
         return Evaluation(
             block,
@@ -178,23 +174,23 @@ class Evaluator:
         self._outages.forget()
 
     def doubt(self, vault: str) -> None:
-        """See `Evaluates.doubt`: who reads by one's own endpoints can do no more than fail the look."""
+        """See `Evaluates.doubt`: with its own endpoints, this evaluator can only fail the tick."""
 
     def _verdicts(
         self,
         snapshots: Sequence[VaultSnapshot],
         block: Block,
         conditions: Conditions,
-        under_way: Collection[str],
+        in_flight: Collection[str],
         without: Collection[Scope],
     ) -> tuple[tuple[Verdict, ...], int]:
-        """What is to be done about each of these vaults, and for how many trades were sought."""
+        """The verdicts about these vaults, and how many of them were planned."""
         due = [
             snapshot
             for snapshot in snapshots
-            if wants_plan(snapshot) and snapshot.address not in under_way and self._has_turn(snapshot, block)
+            if wants_plan(snapshot) and snapshot.address not in in_flight and self._has_turn(snapshot, block)
         ]
-        # Those for which no time was left come first now, or they might wait for ever.
+        # The vaults that the last block had no time for come first; otherwise they could wait for ever.
         due.sort(key=lambda snapshot: snapshot.address not in self._late)
         if due:
             self._read_pools(block)
@@ -206,32 +202,28 @@ class Evaluator:
         for snapshot in snapshots:
             found = decided.get(snapshot.address)
             if found is None:
-                found = self._without_plan(snapshot, conditions, under_way, wanted)
+                found = self._without_plan(snapshot, conditions, in_flight, wanted)
             verdicts.append(found)
         return tuple(verdicts), len(decided)
 
     def _without_plan(
-        self,
-        snapshot: VaultSnapshot,
-        conditions: Conditions,
-        under_way: Collection[str],
-        wanted: Collection[str],
+        self, snapshot: VaultSnapshot, conditions: Conditions, in_flight: Collection[str], wanted: Collection[str]
     ) -> Verdict:
-        """What is to be said of a vault for which no trades were sought."""
-        if snapshot.address in under_way:
-            text = "a transaction for it is under way"
+        """The verdict about a vault that was not planned."""
+        if snapshot.address in in_flight:
+            text = "its transaction is in flight"
             return Verdict(snapshot, Reason.UNDER_WAY, text)
         if not wants_plan(snapshot):
             return decide(snapshot, (), conditions)
         if snapshot.address in wanted:
-            text = "there was no time left to plan for it at this block"
+            text = "the tick had no time left to plan it"
         else:
-            text = f"it is planned again every {self.options.replan_blocks} blocks"
+            text = f"it is planned again at intervals of {self.options.replan_blocks} blocks"
         return Verdict(snapshot, Reason.NOT_YET, text)
 
     def _has_turn(self, snapshot: VaultSnapshot, block: Block) -> bool:
-        """Whether to plan for a vault now: at once when its band breaks, and then in turn. By the chain alone, so that it is the
-        same for whoever looks, and after every restart."""
+        """Whether to plan a vault at a block: at once when its band breaks, then in turn. It depends on the chain only,
+        so that all machines agree, also after a restart."""
         every = self.options.replan_blocks
         if not snapshot.state.due_since or snapshot.state.due_since == block.timestamp:
             return True
@@ -240,17 +232,12 @@ class Evaluator:
     # Pools
 
     def _read_pools(self, block: Block) -> None:
-        """Bring the book of pools to a block, and try again what it cannot give where that is due."""
+        """Update the pool cache to a block, and retry pools that it cannot give when they are due."""
         context = self.context
         if self._pools is None:
             known = {token.address: token for token in context.tokens}
             self._pools = PoolCache(
-                self.rpc,
-                context.pools,
-                block,
-                context.chain_id,
-                tokens=known,
-                lens=context.system.uniswap_v3_lens,
+                self.rpc, context.pools, block, context.chain_id, tokens=known, lens=context.system.uniswap_v3_lens
             )
             self._checked_at = block.number
         elif self._pools.block.hash != block.hash:
@@ -281,10 +268,10 @@ class Evaluator:
             self._out.add(scope)
             reported = self._outages.failed(scope, why, now)
             log.warning("pool_left_out", pool=key, why=why, seconds=reported.until - now)
-        self._outages.scopes(now)  # what has done well for long is forgotten
+        self._outages.scopes(now)  # forgets pools without a recent failure
 
     def _usable(self, without: Collection[Scope]) -> tuple[PoolState, ...]:
-        """The pools to seek trades on, whole."""
+        """The pools to plan with, in full."""
         if self._pools is None:
             return ()
         if not without:
@@ -299,12 +286,13 @@ class Evaluator:
         return tuple(found)
 
     def _traded(self, without: Collection[Scope]) -> tuple[Pool, ...]:
-        """The same as routes see them."""
+        """The same pools as the planner sees them."""
         return as_traded(self._usable(without), self.context.tokens, self.context.wrapped_native)
 
 
 def misallocated_e18(snapshot: VaultSnapshot) -> int:
-    """The value beyond the bands of a vault's weights, in USD times 1e18, rounded down; 0 where it cannot be weighed."""
+    """Value outside the bands of a vault's weights, in USD times 1e18, rounded down; 0 if there is no valid
+    valuation."""
     basket = snapshot.basket
     try:
         weighed = weigh_basket(basket)

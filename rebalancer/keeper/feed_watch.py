@@ -1,8 +1,8 @@
-"""Comparison of feeds with the market, made now and then beside what a keeper does.
+"""Comparison of price feeds with the market, at intervals, independent of the decisions of a keeper.
 
-A feed that leaves the listed pools by more than a vault's policy allows as slippage makes every trade impossible, or a gift to whoever
-trades. Neither shows in a decision: weights are computed from the feed. It is logged when it begins and ends, and told to watchers. A
-comparison that fails changes nothing, and stops nobody.
+A feed that differs from the listed pools by more than a vault's policy allows as slippage makes every trade impossible,
+or a gift to traders. Decisions do not show this, because weights are computed from the feed. The difference is logged
+when it begins and ends, and reported to observers. A failed comparison changes nothing and stops nothing.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ _SECONDS = 60.0
 
 
 class FeedWatch:
-    """Compares feeds and pools of a site, at most once in so many seconds. Not to be shared by threads."""
+    """Compares the feeds and pools of a context, at most once per interval. Not thread-safe."""
 
     def __init__(self, rpc: Rpc, context: KeeperContext, every_seconds: float = _SECONDS) -> None:
         self.rpc = rpc
@@ -41,9 +41,11 @@ class FeedWatch:
         self._at = -math.inf
 
     def check(self, block: Block, vaults: Sequence[VaultSnapshot]) -> Mapping[str, str]:
-        """The tokens whose feeds are off the market, each with a sentence; as last seen where it is not yet time, or nothing could be read.
+        """The tokens whose feeds are off the market, each with a sentence. Between comparisons, or after a failed one,
+        the last result.
 
-        `vaults` say how much may be lost: a token is held to the widest of their limits, or to the widest of all where none holds it.
+        `vaults` give the limits: a token's limit is the largest slippage limit of the vaults that hold it, or of all
+        vaults if none holds it.
         """
         if time.monotonic() - self._at < self.every_seconds or not self.context.pools:
             return self._found
@@ -67,9 +69,7 @@ class FeedWatch:
         answers = hub.call(self.rpc, "prices", list(known), block=block.hash)
         prices_e18 = {token: primary for token, (_, _, primary, fault) in zip(known, answers, strict=True) if not fault}
         pools = read_pools(
-            *(self.rpc, context.pools, block, context.chain_id),
-            tokens=known,
-            lens=context.system.uniswap_v3_lens,
+            *(self.rpc, context.pools, block, context.chain_id), tokens=known, lens=context.system.uniswap_v3_lens
         )
         limits: dict[str, int] = {}
         for vault in vaults:

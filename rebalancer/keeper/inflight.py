@@ -1,7 +1,8 @@
-"""Transactions in flight: what became of attempts that were sent earlier, by this run of the keeper or by one before it.
+"""Transactions in flight: the outcomes of attempts that this run of the keeper or an earlier one sent.
 
-Each outcome is reported once, and again if a reorg has another block hold the transaction. After a rebalance is mined, the vault's
-ledger is verified against the policy (`rebalancer.keeper.verify`). Nothing new is sent here: the outbox replaces and cancels.
+Each outcome is reported once, and again if a reorg moves the transaction to another block. After a rebalance is mined,
+the vault's ledger is verified against the policy (`rebalancer.keeper.verify`). This module sends nothing new: the
+outbox replaces and cancels.
 """
 
 from __future__ import annotations
@@ -14,63 +15,52 @@ import structlog
 
 from rebalancer.block import Block
 from rebalancer.chain.receipt import find_receipt
-from rebalancer.chain.rpc import Rpc
 from rebalancer.chain.snapshot import VaultSnapshot, read_vaults
 from rebalancer.errors import LedgerMismatch
 from rebalancer.keeper.breaker import VaultBreakers
-from rebalancer.keeper.context import KeeperContext
 from rebalancer.keeper.decide import Verdict
 from rebalancer.keeper.decision import Decision, Outcome
 from rebalancer.keeper.evaluator import Evaluation
 from rebalancer.keeper.reporting import DecisionQueue
+from rebalancer.keeper.resources import KeeperResources
 from rebalancer.keeper.verify import verify
 from rebalancer.reasons import Reason
 from rebalancer.send.attempt import Attempt, AttemptState
 from rebalancer.send.nonces import clear_on_start
 from rebalancer.send.outbox import Outbox
-from rebalancer.send.signed import Signer
 
 __all__ = ["InFlight"]
 
 log = structlog.get_logger("rebalancer.keeper")
 
 _CLOSED = frozenset({AttemptState.MINED, AttemptState.FAILED, AttemptState.CANCELLED})
-_FIRST_POLL_SECONDS = 0.001  # Anvil mines right after it has answered
+_FIRST_POLL_SECONDS = 0.001  # Anvil mines immediately
 _LONGEST_POLL_SECONDS = 1.0
 
 _ReportKey = tuple[int, AttemptState, str | None, str | None]
 
 
 class InFlight:
-    """The attempts of one chain in an outbox; without an outbox there are none. Not to be shared by threads."""
+    """The attempts of one chain in an outbox; without an outbox there are none. Not thread-safe."""
 
-    def __init__(
-        self,
-        rpc: Rpc,
-        context: KeeperContext,
-        signers: Sequence[Signer],
-        outbox: Outbox | None,
-        breakers: VaultBreakers,
-        queue: DecisionQueue,
-    ) -> None:
-        self._context = context
-        self._rpc = rpc
-        self._signers = signers
-        self._outbox = outbox
+    def __init__(self, resources: KeeperResources, breakers: VaultBreakers, queue: DecisionQueue) -> None:
+        self._rpc, self._context = resources.rpc, resources.context
+        self._signers, self._outbox = resources.signers, resources.outbox
         self._breakers = breakers
         self._queue = queue
         self._reported: set[_ReportKey] = set()
         self._sent: dict[int, Verdict] = {}
-        """By attempt of this run, what it was sent for."""
+        """The verdict that each attempt of this run executes."""
         self._epochs: dict[str, int] = {}
         self._evaluated_at = 0
 
     def resume(self) -> None:
-        """Settle what an earlier run left unfinished, and verify once more what it saw mined: it may have been killed before it did.
+        """Settle the attempts of an earlier run, and verify its mined rebalances again: it may have ended before it
+        did.
 
         Raises:
             ForeignPending, TooManyGaps: an account's nonces are not in order.
-            LedgerMismatch: after a rebalance that is not final yet, and no other vault is left.
+            LedgerMismatch: of a rebalance that is not final yet, if there is no other vault.
         """
         if self._outbox is None:
             return
@@ -83,18 +73,18 @@ class InFlight:
         self._verify_again(before)
 
     def vaults(self) -> frozenset[str]:
-        """The vaults that have an attempt which no block holds yet."""
+        """The vaults with an attempt that is not in a block yet."""
         if self._outbox is None:
             return frozenset()
         unsettled = self._outbox.unsettled(self._context.chain_id)
         return frozenset(attempt.intent.vault for attempt in unsettled)
 
     def advance(self, block: Block) -> None:
-        """Bring attempts forward at a new block, and queue the outcomes of those that came to an end.
+        """Advance the attempts at a new block, and queue the outcomes of those that ended.
 
         Raises:
             ChainError: the chain could not be read.
-            LedgerMismatch: a vault's ledger is not what the policy says, and no other vault is left.
+            LedgerMismatch: the ledger of the last vault does not match the policy.
         """
         if self._outbox is not None:
             self._catch_up(block)
@@ -102,21 +92,21 @@ class InFlight:
             self._queue_outcomes(block, self._outbox)
 
     def evaluated(self, evaluation: Evaluation) -> None:
-        """Take note of the vaults' epochs: an attempt of an earlier epoch is obsolete."""
+        """Note the vaults' epochs: an attempt of an earlier epoch is obsolete."""
         self._epochs, self._evaluated_at = dict(evaluation.epochs), evaluation.block.number
 
     def sent(self, attempt: Attempt, verdict: Verdict) -> None:
-        """Take note of what an attempt was sent for."""
+        """Note the verdict that an attempt executes."""
         self._sent[attempt.id] = verdict
 
     def rejected(self, vault: str, epoch: int) -> None:
-        """Take note that the decision at hand reports that the node rejected the transaction: its outcome is no further news."""
+        """Note that the decision of this tick reports the rejection by the node, so that it is not reported again."""
         if self._outbox is not None:
             failed = self._outbox.journal.of_epoch(self._context.chain_id, vault, epoch)
             self._reported |= {_report_key(attempt) for attempt in failed}
 
     def wait(self, block: Block, vaults: Collection[str], seconds: float, stopping: threading.Event) -> None:
-        """Wait for the outcomes of transactions just sent for some vaults, so many seconds at most.
+        """Wait for receipts of this tick's transactions of some vaults, at most `seconds`.
 
         Raises:
             As `advance`.
@@ -147,9 +137,9 @@ class InFlight:
                 self._breakers.ledger_mismatch(differ)
 
     def _catch_up(self, block: Block) -> None:
-        """After a start or a pause, read the epochs of vaults again that have attempts in flight.
+        """Read the epochs of vaults with attempts in flight again after a start or a pause.
 
-        Others may have rebalanced them meanwhile: what is obsolete by that is cancelled, not replaced at a higher fee.
+        Others may have rebalanced these vaults meanwhile; obsolete attempts are cancelled, not replaced.
         """
         vaults = sorted(self.vaults() & set(self._context.vaults))
         if vaults and block.number > self._evaluated_at + 1:
@@ -157,33 +147,33 @@ class InFlight:
             self._epochs |= {vault.address: vault.state.epoch for vault in read}
 
     def _queue_outcomes(self, block: Block, outbox: Outbox) -> set[str]:
-        """Queue the outcome of each attempt that is not reported yet; the vaults that they are of."""
+        """Queue the outcome of each attempt that is not reported yet; return the vaults concerned."""
         queued: set[str] = set()
         watched = outbox.journal.watched(self._context.chain_id)
         for attempt in watched:
             if attempt.state not in _CLOSED or _report_key(attempt) in self._reported:
                 continue
-            if attempt.intent.vault != attempt.sender:  # else it only used a nonce up
+            if attempt.intent.vault != attempt.sender:  # otherwise it only consumed a nonce
                 decision = self._decision(block, attempt)
                 if decision is None:
-                    continue  # a reorg is under way: a later block reports it
+                    continue  # during a reorg; a later block reports it
                 self._queue.log(decision)
                 self._queue.put(decision)
                 queued.add(decision.vault)
             self._reported.add(_report_key(attempt))
-        # What is final is not watched any more, and needs no memory.
+        # Final attempts are not watched any more and are forgotten here.
         self._reported &= {_report_key(attempt) for attempt in watched}
         self._sent = {one.id: self._sent[one.id] for one in watched if one.id in self._sent}
         return queued
 
     def _decision(self, block: Block, attempt: Attempt) -> Decision | None:
-        """The decision that reports what became of an attempt; None if its receipt is not to be had."""
+        """The decision that reports the outcome of an attempt; None if its receipt is not available."""
         intent = attempt.intent
         verdict = self._sent.get(attempt.id)
         breaker = self._breakers.of(intent.vault)
 
         def decision(reason: Reason, text: str, outcome: Outcome | None = None) -> Decision:
-            # Read at this block where nothing else tells: it must be the same after a restart.
+            # Read at this block if nothing else is known: the decision must be the same after a restart.
             seen = outcome.before if outcome else self._read(intent.vault, block)
             return Decision(
                 block,
@@ -224,7 +214,7 @@ class InFlight:
         return snapshot
 
     def _ledger_mismatch(self, differ: LedgerMismatch, decision: Callable[[Reason, str], Decision]) -> Decision:
-        """Leave that vault alone, and report it even if it ends the keeper."""
+        """Stop trading the vault, and report that even if it ends the keeper."""
         halted = decision(Reason.HALTED, str(differ))
         try:
             self._breakers.ledger_mismatch(differ)
@@ -235,5 +225,5 @@ class InFlight:
 
 
 def _report_key(attempt: Attempt) -> _ReportKey:
-    """What is reported once: an attempt, its state, and which block holds which of its versions."""
+    """Key of what is reported once: an attempt, its state, and the block that holds one of its versions."""
     return attempt.id, attempt.state, attempt.mined_hash, attempt.block_hash

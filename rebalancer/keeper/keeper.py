@@ -1,12 +1,12 @@
-"""The keeper of the vaults of one chain: at every block one tick, a decision for each vault, and at most one transaction a vault.
+"""The keeper of the vaults of one chain: one tick per block, one decision per vault, at most one transaction per vault.
 
-`start → tick → stop`. A tick brings forward what was sent before (`rebalancer.keeper.inflight`), evaluates the vaults at the newest block
-(`rebalancer.keeper.evaluator`), hands what is to be sent to the outbox (`rebalancer.keeper.dispatch`), and reports to observers
-(`rebalancer.keeper.reporting`). "Do nothing" is a decision too, and every decision has a reason. After a rebalance is mined, the
-vault's ledger is held against the policy: a difference of one unit is `LedgerMismatch`, which stops that vault for good, because then
-either this program or the chain is not what it seems.
+`start → tick → stop`. A tick advances earlier transactions (`rebalancer.keeper.inflight`), evaluates the vaults at the
+newest block (`rebalancer.keeper.evaluator`), hands new transactions to the outbox (`rebalancer.keeper.dispatch`), and
+reports to observers (`rebalancer.keeper.reporting`). "Do nothing" is a decision too, and every decision has a reason.
+After a rebalance is mined, the vault's ledger is verified against the policy. A difference of one unit is a
+`LedgerMismatch`, which stops the vault until a restart, because either the keeper or the chain is wrong.
 
-The keeper chooses when and by which route. What it may sell, how much and at what loss, the vault decides.
+The keeper chooses the time and the route. The vault decides what may be sold, how much, and at what loss.
 """
 
 from __future__ import annotations
@@ -36,6 +36,7 @@ from rebalancer.keeper.inflight import InFlight
 from rebalancer.keeper.pool_faults import PoolFaults
 from rebalancer.keeper.report import Observer, TickInputs
 from rebalancer.keeper.reporting import DecisionQueue, Reporter
+from rebalancer.keeper.resources import KeeperResources
 from rebalancer.send.lifecycle import SendRules
 from rebalancer.send.outbox import Outbox
 from rebalancer.send.sender_accounts import SenderAccount
@@ -49,7 +50,7 @@ log = structlog.get_logger("rebalancer.keeper")
 
 @dataclass(frozen=True, slots=True)
 class Tuning:
-    """What may be changed while a keeper runs."""
+    """Settings that can change while a keeper runs."""
 
     options: KeeperOptions
     rules: SendRules
@@ -58,7 +59,7 @@ class Tuning:
 
 
 class Keeper:
-    """A keeper of the vaults of one chain. Not to be shared by threads, but for `stop` and `tune`."""
+    """A keeper of the vaults of one chain. Not thread-safe, except for `stop`, `tune` and `retry_pools`."""
 
     def __init__(
         self,
@@ -71,7 +72,8 @@ class Keeper:
         evaluator: Evaluates | None = None,
         observers: Sequence[Observer] = (),
     ) -> None:
-        """`signers` may be lanes; `watchers` are told of every look. Only a dry run can do without an outbox."""
+        """`signers` may be sender accounts. `observers` receive the report of every tick. Only a dry run works without
+        an outbox."""
         self.rpc = rpc
         self.context = context
         self.signers = tuple(signers)
@@ -79,40 +81,18 @@ class Keeper:
         self.options = options or KeeperOptions()
         self.evaluator = evaluator or Evaluator(rpc, context)
         self.feed_watch = FeedWatch(rpc, context)
-        simulator = Simulator(rpc)
-        failures, backoff_seconds = (
-            self.options.max_consecutive_failures,
-            self.options.backoff_seconds,
-        )
+        resources = KeeperResources(rpc, context, self.signers, outbox, self.evaluator, Simulator(rpc))
+        failures, backoff_seconds = self.options.max_consecutive_failures, self.options.backoff_seconds
         self._breaker = Breaker(failures, backoff_seconds)
         self._vault_breakers = VaultBreakers(context.vaults, failures, backoff_seconds)
         self._authority = Authority(rpc, context, self.signers)
         self._conditions = ConditionsReader(rpc, context)
-        self._pool_faults = PoolFaults(rpc, context, self.signers, self.evaluator, simulator)
+        self._pool_faults = PoolFaults(resources)
         self._queue = DecisionQueue(context.chain_id)
-        self._in_flight = InFlight(rpc, context, self.signers, outbox, self._vault_breakers, self._queue)
-        self._dispatch = Dispatch(
-            rpc,
-            context,
-            self.signers,
-            outbox,
-            self.evaluator,
-            simulator,
-            self._authority,
-            self._vault_breakers,
-            self._pool_faults,
-            self._in_flight,
-        )
+        self._in_flight = InFlight(resources, self._vault_breakers, self._queue)
+        self._dispatch = Dispatch(resources, self._authority, self._vault_breakers, self._pool_faults, self._in_flight)
         self.reporter = Reporter(
-            rpc,
-            context,
-            self.signers,
-            outbox,
-            self._queue,
-            self._breaker,
-            self._vault_breakers,
-            self._pool_faults,
-            observers,
+            resources, self._queue, self._breaker, self._vault_breakers, self._pool_faults, observers
         )
         self._stopping = threading.Event()
         self._tuning: Tuning | None = None
@@ -120,20 +100,18 @@ class Keeper:
         self._unread: Head | None = None
         """The newest head whose tick failed."""
 
-    # Life
-
     def start(self) -> None:
-        """Check that this keeper may act, and settle what an earlier run left unfinished.
+        """Check the permissions of this keeper, and settle what an earlier run left unfinished.
 
-        A vault that it may not rebalance is left alone, unless there is no other; one whose policy opens execution to anyone is
-        served once its keepers' time is over.
+        A vault that the keeper may not rebalance is not traded; if it may rebalance no vault, that is an error. A vault
+        whose policy opens execution to anyone is traded after the exclusive time of its own keepers.
 
         Raises:
-            WrongChain, ChainError: the node is not the right one, or does not answer.
-            UnknownVault: an address is not a vault's.
-            KeeperNotAuthorized: an account does not hold the keeper's role.
+            WrongChain, ChainError: the node serves another chain, or does not answer.
+            UnknownVault: an address is not a vault.
+            KeeperNotAuthorized: an account does not have the keeper role.
             ForeignPending, TooManyGaps: an account's nonces are not in order.
-            LedgerMismatch: after a rebalance that is not final yet, and no other vault is left.
+            LedgerMismatch: of a rebalance that is not final yet, if there is no other vault.
         """
         bind_contextvars(chain_id=self.context.chain_id)
         self.rpc.chain_id()
@@ -154,15 +132,14 @@ class Keeper:
         )
 
     def run(
-        self,
-        on_decision: Callable[[Decision], None] | None = None,
-        alive: Callable[[], None] = lambda: None,
+        self, on_decision: Callable[[Decision], None] | None = None, alive: Callable[[], None] = lambda: None
     ) -> None:
-        """Tick at every new block until stopped; `alive` is called before each look and each pause.
+        """Tick at every new block until stopped. `alive` is called before each tick and each pause.
 
         Raises:
-            TooManyFailures: that many ticks in a row failed, and the options say to give up; carries the last failure.
-            LedgerMismatch: no vault is left whose books are what the policy says.
+            TooManyFailures: the limit of consecutive failed ticks is reached and the options say to give up; carries
+                the last failure.
+            LedgerMismatch: the ledger of the last vault does not match the policy.
         """
         with Heads(self.rpc, self.options.socket_url, poll_seconds=self.options.poll_seconds) as heads:
             while not self._stopping.is_set():
@@ -171,23 +148,23 @@ class Keeper:
                     self._stopping.wait(min(1.0, self.options.poll_seconds))
                     continue
                 self._turn(heads, on_decision)
-                if self._breaker.failed_in_a_row or not heads.subscribed:
+                if self._breaker.consecutive_failures or not heads.subscribed:
                     self._stopping.wait(self.options.poll_seconds)
 
     def stop(self) -> None:
-        """Let the present tick finish, and no other begin."""
+        """Finish the current tick and begin no other."""
         self._stopping.set()
 
     def retry_pools(self) -> None:
-        """Have all pools that are left out tried again, at the next tick."""
+        """Retry all left-out pools at the next tick."""
         self._retrying = True
 
     def tune(self, tuning: Tuning) -> None:
-        """Go on with other settings from the next tick on."""
+        """Use other settings from the next tick on."""
         self._tuning = tuning
 
     def _turn(self, heads: Heads, on_decision: Callable[[Decision], None] | None) -> None:
-        """One round of the loop: wait for a head, and tick."""
+        """One iteration of the loop: wait for a head, and tick."""
         bind_contextvars(chain_id=self.context.chain_id)
         options = self.options
         began, requests_before = time.monotonic(), self.rpc.requests
@@ -201,9 +178,9 @@ class Keeper:
             decisions = self.tick(head)
         except (ChainError, SignerUnavailable) as failure:
             opened = self._breaker.failed(str(failure), time.time())
-            failures = self._breaker.failed_in_a_row
+            failures = self._breaker.consecutive_failures
             log.warning("tick_failed", failures=failures, why=str(failure))
-            # What is in no report yet waits for the next tick, unless none is to come soon.
+            # Decisions without a report wait for the next tick, unless it will not come soon.
             decisions = self._queue.take() if opened else ()
             self._report_failure(began, requests_before, decisions, failure)
             self._hand(decisions, on_decision)
@@ -218,11 +195,7 @@ class Keeper:
             self._hand(decisions, on_decision)
 
     def _report_failure(
-        self,
-        began: float,
-        requests_before: int,
-        decisions: tuple[Decision, ...],
-        failure: Exception,
+        self, began: float, requests_before: int, decisions: tuple[Decision, ...], failure: Exception
     ) -> None:
         requests = self.rpc.requests - requests_before
         self.reporter.report(began, None, decisions, requests=requests, failure=str(failure))
@@ -233,21 +206,20 @@ class Keeper:
             if on_decision:
                 on_decision(decision)
 
-    # Work
-
     def tick(self, at: Head | Block | None = None) -> tuple[Decision, ...]:
-        """Look once and do what is to be done; the decisions that are news, those about what was sent earlier first.
+        """Run one tick; return the decisions that are news, those about earlier transactions first.
 
-        `at` is the newest block, which is asked for where it is not given. A head whose tick failed is not lost: the next tick
-        takes its news, too, and tells what was sent or came to an end before it failed.
+        `at` is the newest block; it is read if not given. A head whose tick failed is not lost: the next tick includes
+        its logs, and reports the transactions and outcomes from before the failure.
 
         Raises:
-            ChainError: the chain could not be read or a transaction not sent; nothing is half done that a later tick does not settle.
-            LedgerMismatch: a vault's books are not what the policy says, and no other vault is left.
+            ChainError: the chain could not be read or a transaction not sent; a later tick completes what is
+                unfinished.
+            LedgerMismatch: the ledger of the last vault does not match the policy.
         """
-        bind_contextvars(chain_id=self.context.chain_id)  # whoever logs below says of which chain
+        bind_contextvars(chain_id=self.context.chain_id)  # for all log lines below
         began, requests_before = time.monotonic(), self.rpc.requests
-        self._take_orders()
+        self._apply_requests()
         try:
             self.rpc.deadline = began + self.options.tick_timeout_seconds
             block = read_block(self.rpc) if at is None else at
@@ -263,16 +235,16 @@ class Keeper:
         finally:
             self.rpc.deadline = None
         self._unread = None
-        if self._breaker.failed_in_a_row:
-            log.info("tick_recovered", failures=self._breaker.failed_in_a_row, block=block.number)
+        if self._breaker.consecutive_failures:
+            log.info("tick_recovered", failures=self._breaker.consecutive_failures, block=block.number)
         self._breaker.succeeded()
         decisions = self._queue.take()
         requests = self.rpc.requests - requests_before
         self.reporter.report(began, block, decisions, requests=requests, inputs=inputs)
         return decisions
 
-    def _take_orders(self) -> None:
-        """Do what other threads asked for since the last tick: other settings, pools tried again."""
+    def _apply_requests(self) -> None:
+        """Apply what other threads requested since the last tick: new settings, a retry of pools."""
         tuning, self._tuning = self._tuning, None
         if tuning is not None:
             self._tune(tuning)
@@ -280,7 +252,7 @@ class Keeper:
             self._retrying = False
             self._pool_faults.forget()
             self.evaluator.retry_pools()
-            log.info("pools_tried_again")
+            log.info("pools_retried")
 
     def _tune(self, tuning: Tuning) -> None:
         self.options = tuning.options
@@ -297,10 +269,10 @@ class Keeper:
         if self.outbox is not None:
             self.outbox.rules = tuning.rules
         self.evaluator.options = tuning.evaluation
-        log.info("tuned", chain_id=self.context.chain_id)
+        log.info("settings_applied", chain_id=self.context.chain_id)
 
     def _tick(self, head: Head, block: Block) -> TickInputs:
-        """Bring forward what was sent before, evaluate all vaults, and act on each."""
+        """Advance earlier transactions, evaluate all vaults, and execute the verdicts."""
         self._in_flight.advance(block)
         conditions = self._conditions.read(block, self.options.native_price_e18)
         halted = self._vault_breakers.halted()

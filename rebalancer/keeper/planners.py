@@ -1,7 +1,7 @@
-"""Processes that plan for very many vaults within a block, one on every core.
+"""Planner processes: with a large number of vaults, one process per core decides about them within a block.
 
-Deciding is pure, so it is handed to processes: each gets the pools once and a run of vaults. Few vaults are decided where they are,
-which is sooner done. What is not decided in time is left out; the rest of its run is thrown away when it comes.
+Decisions are pure, so each process receives the pools and a batch of vaults. A small number of vaults is decided in
+this process, which is faster. Vaults that are not decided in time are missing from the result; a late batch is dropped.
 """
 
 from __future__ import annotations
@@ -30,14 +30,14 @@ __all__ = ["Planners"]
 log = structlog.get_logger("rebalancer.keeper")
 
 _FEW = 24
-"""Fewer than so many vaults are not worth the way to another process."""
+"""Below this number of vaults, other processes are not worth their overhead."""
 _WARM_SECONDS = 0.3
 _RUNS_EACH = 4
-"""Runs of vaults for each process: the last to finish does not keep the others waiting for long."""
+"""Batches of vaults for each process, so that the last process to finish is not late by much."""
 
 
 class Planners:
-    """Decides for many vaults, on so many processes as there are cores unless told otherwise. Not to be shared by threads."""
+    """Decides about vaults, by default with one process per core. Not thread-safe."""
 
     def __init__(self, processes: int | None = None) -> None:
         self.processes = processes or len(os.sched_getaffinity(0))
@@ -50,21 +50,17 @@ class Planners:
             self._pool = None
 
     def warm(self) -> None:
-        """Begin the processes, and wait until all are there: a second or two, better spent before the first block than at it."""
+        """Start the processes and wait for them. This takes seconds, so do it before the first block."""
         if self.processes > 1:
-            with hidden_from_children():  # a task that finds no idle process begins one
+            with hidden_from_children():  # a task starts a process if none is idle
                 ready = [self._begun().submit(_be_ready) for _ in range(self.processes)]
             for one in ready:
                 one.result()
 
     def decide(
-        self,
-        vaults: Sequence[VaultSnapshot],
-        pools: Sequence[Pool],
-        conditions: Conditions,
-        until: float | None = None,
+        self, vaults: Sequence[VaultSnapshot], pools: Sequence[Pool], conditions: Conditions, until: float | None = None
     ) -> dict[str, Verdict]:
-        """The verdicts by vault, without those that were not reached by `until` (`time.monotonic`)."""
+        """The verdicts by vault, without the vaults that were not reached by `until` (`time.monotonic`)."""
         if self.processes == 1 or len(vaults) < _FEW:
             return _decide_all(vaults, pools, conditions, until)
         pool = self._begun()
@@ -100,16 +96,16 @@ class Planners:
 
 
 def _stop_feeding(broken: ProcessPoolExecutor) -> None:
-    """Let the thread that writes to processes that have died end: it waits for ever for somebody to read what fills its pipe.
+    """Let the thread end that feeds dead processes: it would wait for ever, because nobody reads its full pipe.
 
-    Python does so itself from 3.11.5 on (CPython issue 94777).
+    Python does this itself since 3.11.5 (CPython issue 94777).
     """
     if sys.version_info[:3] < (3, 11, 5):
         broken._call_queue._reader.close()  # type: ignore[attr-defined]  # no public name
 
 
 def _live_as_long_as_the_keeper() -> None:
-    """End with the keeper, even one that is killed, and not before: Ctrl-C goes to all processes of a terminal."""
+    """End with the keeper, even if it is killed, and ignore Ctrl-C, which a terminal sends to all processes."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     threading.Thread(target=_end_with_the_keeper, daemon=True).start()
 
@@ -122,15 +118,12 @@ def _end_with_the_keeper() -> None:
 
 
 def _be_ready() -> None:
-    """Takes so long that every process gets one; to be asked for it, a process must have loaded this module."""
+    """Take long enough that every process gets one of these tasks; a process loads this module for it."""
     time.sleep(_WARM_SECONDS)
 
 
 def _decide_all(
-    vaults: Sequence[VaultSnapshot],
-    pools: Sequence[Pool],
-    conditions: Conditions,
-    until: float | None = None,
+    vaults: Sequence[VaultSnapshot], pools: Sequence[Pool], conditions: Conditions, until: float | None = None
 ) -> dict[str, Verdict]:
     found = {}
     for snapshot in vaults:
@@ -138,8 +131,8 @@ def _decide_all(
             break
         try:
             found[snapshot.address] = decide(snapshot, pools, conditions)
-        except Exception as mistake:  # one vault's trouble is not all vaults'
+        except Exception as error:  # must not affect the other vaults
             log.exception("plan_failed", vault=snapshot.address)
-            text = f"seeking trades for it failed, a mistake of the program: {mistake!r}"
+            text = f"the planner failed with an internal error: {error!r}"
             found[snapshot.address] = Verdict(snapshot, Reason.PLAN_FAILED, text)
     return found

@@ -1,7 +1,8 @@
-"""Pool faults: which pools a keeper leaves out because the chain refuses swaps on them, for all vaults or for one.
+"""Pool faults: the pools that a keeper leaves out because the chain rejects swaps on them, for all vaults or for one.
 
-When the chain refuses a plan, its swaps are simulated one by one (`rebalancer.keeper.swaps`). Where the node cannot do that, plans
-without each pool are tried instead. A fault that may be the vault's is held against the pool for that vault only.
+When the chain rejects a plan, its swaps are simulated one by one (`rebalancer.keeper.swaps`). If the node cannot
+simulate, plans without each pool are tried instead. A fault that may be the vault's own leaves the pool out for that
+vault only.
 """
 
 from __future__ import annotations
@@ -12,57 +13,43 @@ from dataclasses import replace
 import structlog
 
 from rebalancer.block import Block
-from rebalancer.chain.rpc import Rpc
 from rebalancer.chain.snapshot import read_block
 from rebalancer.errors import ContractReverted, RpcRejected
-from rebalancer.keeper.context import KeeperContext
 from rebalancer.keeper.decide import Action, Conditions, Verdict
-from rebalancer.keeper.evaluator import Evaluates
 from rebalancer.keeper.outages import LeftOut, Outages, Scope
+from rebalancer.keeper.resources import KeeperResources
 from rebalancer.keeper.swaps import FailedSwap, failed_swaps, rebalance_data, swaps_of
 from rebalancer.plan import Plan
 from rebalancer.send.costs import estimate_gas
-from rebalancer.send.signed import Signer
-from rebalancer.send.simulate import Simulator
 
 __all__ = ["PoolFaults", "uses"]
 
 log = structlog.get_logger("rebalancer.keeper")
 
 _MOST_POOLS_APART = 8
-"""Of a plan with more pools none is found by planning with each alone, where the node does not simulate."""
+"""With more pools in a plan, no plans without each pool are tried."""
 
 
 class PoolFaults:
-    """The pools that are left out on one chain. Not to be shared by threads."""
+    """The left-out pools of one chain. Not thread-safe."""
 
-    def __init__(
-        self,
-        rpc: Rpc,
-        context: KeeperContext,
-        signers: Sequence[Signer],
-        evaluator: Evaluates,
-        simulator: Simulator,
-    ) -> None:
+    def __init__(self, resources: KeeperResources) -> None:
         self.outages = Outages()
-        """What is left out for every vault."""
+        """Pools left out for every vault."""
         self.unread: tuple[LeftOut, ...] = ()
-        """The pools that the newest evaluation could not read."""
-        self._rpc = rpc
-        self._context = context
-        self._signers = signers
-        self._evaluator = evaluator
-        self._simulator = simulator
+        """Pools that the newest evaluation could not read."""
+        self._rpc, self._context, self._signers = resources.rpc, resources.context, resources.signers
+        self._evaluator, self._simulator = resources.evaluator, resources.simulator
         self._outages_of: dict[str, Outages] = {}
-        """What is left out for one vault alone, because the fault may be the vault's."""
+        """Pools left out for one vault only, because the fault may be the vault's own."""
 
     def forget(self) -> None:
-        """Have all pools tried again at once."""
+        """Retry all pools at once."""
         self.outages.forget()
         self._outages_of.clear()
 
     def left_out(self, block: Block | None) -> tuple[LeftOut, ...]:
-        """The pools that are not traded on at a block, because they refused or cannot be read."""
+        """The pools that are left out at a block: they rejected swaps, or could not be read."""
         now = block.timestamp if block else 0
         of_vaults = [
             replace(one, subject=f"{one.subject} for {vault}")
@@ -72,12 +59,12 @@ class PoolFaults:
         return (*self.outages.reported(self.outages.scopes(now)), *of_vaults, *self.unread)
 
     def without(self, block: Block, vault: str) -> frozenset[Scope]:
-        """What is not to be traded on for a vault."""
+        """The pools that are left out for a vault."""
         of_all, of_it = self.outages.scopes(block.timestamp), self._outages_of.get(vault)
         return of_all if of_it is None else of_all | of_it.scopes(block.timestamp)
 
     def blame(self, block: Block, conditions: Conditions, verdict: Verdict, refusal: str) -> bool:
-        """Leave out the pools whose swaps are why the chain refuses a plan, with this `refusal`; whether there are any.
+        """Leave out the pools whose swaps make the chain reject a plan with `refusal`; return whether there are any.
 
         Raises:
             ChainError: the chain could not be read.
@@ -113,17 +100,14 @@ class PoolFaults:
         return bool(failed)
 
     def worked(self, verdict: Verdict) -> None:
-        """The chain takes a plan: what was left out before, and is in it, works again."""
+        """Note that the chain accepts a plan: the pools in it that were left out before work again."""
         if verdict.plan is None:
             return
         for routed in swaps_of(verdict.plan):
-            pool, ends = (
-                (routed.swap.pool.key, routed.holder),
-                (routed.swap.token_in, routed.swap.token_out),
-            )
-            its_own = self._outages_of.get(verdict.vault, Outages())
-            for scope in (*self.outages.worked(*pool, *ends), *its_own.worked(*pool, *ends)):
-                log.info("pool_trades_again", pool=str(scope), vault=verdict.vault)
+            pool, ends = ((routed.swap.pool.key, routed.holder), (routed.swap.token_in, routed.swap.token_out))
+            own = self._outages_of.get(verdict.vault, Outages())
+            for scope in (*self.outages.worked(*pool, *ends), *own.worked(*pool, *ends)):
+                log.info("pool_recovered", pool=str(scope), vault=verdict.vault)
 
     def _failed_swaps(self, block: Block, conditions: Conditions, verdict: Verdict, plan: Plan) -> Sequence[FailedSwap]:
         executor = self._context.system.executor
@@ -132,13 +116,14 @@ class PoolFaults:
         if failed is None:
             return self._failed_apart(block, conditions, verdict, plan)
         if any(one.is_short for one in failed) and read_block(self._rpc).hash != block.hash:
-            return [one for one in failed if not one.is_short]  # others may have traded since
+            return [one for one in failed if not one.is_short]  # others may have traded meanwhile
         return failed
 
     def _failed_apart(self, block: Block, conditions: Conditions, verdict: Verdict, plan: Plan) -> list[FailedSwap]:
-        """Without a simulation of single swaps: the pools that are in no plan that passes, while plans without them do.
+        """Without a simulation of single swaps: the pools that no accepted plan uses, if the chain accepts plans
+        without them.
 
-        Where no plan passes, it may be the vault that refuses, and no pool is at fault.
+        If the chain accepts no plan, the vault itself may be the cause, and no pool is blamed.
         """
         swaps = {routed.swap.pool.key: routed for routed in swaps_of(plan)}
         if not 1 < len(swaps) <= _MOST_POOLS_APART:
@@ -146,7 +131,7 @@ class PoolFaults:
         left_out = self.without(block, verdict.vault)
 
         def sound(without: Collection[str]) -> set[str]:
-            """The pools of the plan without some, if the chain takes that."""
+            """The pools of a plan without some pools, if the chain accepts that plan."""
             scopes = left_out | {Scope(key) for key in without}
             found = self._evaluator.again(verdict.snapshot, conditions, scopes)
             if found is None or found.plan is None or found.step is not Action.REBALANCE:
@@ -160,22 +145,18 @@ class PoolFaults:
 
         passed = [sound([key]) for key in swaps]
         suspects = [key for key, found in zip(swaps, passed, strict=True) if found]
-        if not suspects:  # several at once may be at fault
+        if not suspects:  # several pools may be at fault
             passed = [sound(swaps.keys() - {key}) for key in swaps]
             suspects = list(swaps) if any(passed) else []
         innocent = set().union(*passed)
-        why = "plans without it pass"
+        why = "the chain accepts plans without it"
         return [FailedSwap(swaps[key], why, may_be_the_vaults=True) for key in suspects if key not in innocent]
 
 
 def uses(plan: Plan, without: Collection[Scope]) -> bool:
-    """Whether a plan swaps on a pool that is left out."""
+    """Whether a plan uses a left-out pool."""
     return bool(without) and any(
-        scope.covers(
-            routed.swap.pool.key,
-            routed.holder,
-            [token.address for token in routed.swap.pool.tokens],
-        )
+        scope.covers(routed.swap.pool.key, routed.holder, [token.address for token in routed.swap.pool.tokens])
         for routed in swaps_of(plan)
         for scope in without
     )

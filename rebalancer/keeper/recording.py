@@ -1,13 +1,14 @@
-"""Record of what each decision was made of, and its replay: whether the decision would be the same today.
+"""Record of the inputs of each decision, and its replay: whether this version of the program decides the same.
 
-A record has a line for each look: the block, the vaults that were read, the pools in which trades were sought, and what was decided.
-Pools are written when they have changed. As deciding is pure, a replay needs neither chain nor keeper, and shows whether the program
-that replays would have done the same: the check of a new version against yesterday.
+A record has one line per tick: the block, the vaults that were read, the pools that they were planned with, and the
+decisions. A pool is written when it has changed. Decisions are pure, so a replay needs neither chain nor keeper. It
+checks a new version of the program against yesterday's decisions.
 
-Lines of JSON, gzipped where the file's name ends in .gz. A keeper that is killed leaves at worst its last line incomplete: readers
-leave it out, and the next keeper takes it away before it goes on in the same file. One process writes a file: it holds a lock on it. A
-file that is damaged, or is no record, stays as it is, and a new one follows it: after `day.jsonl.gz` comes `day-2.jsonl.gz`. Where a file
-cannot be written, the log says so, the keeper goes on trading, and it is tried again a minute later.
+The lines are JSON, compressed with gzip if the file's name ends in .gz. A keeper that is killed leaves at worst an
+incomplete last line: readers skip it, and the next keeper removes it before it appends to the file. One process writes
+a file and holds a lock on it. A file that is damaged, or is not a record, is left as it is, and a new file follows it:
+`day-2.jsonl.gz` after `day.jsonl.gz`. If a file cannot be written, the log says so, the keeper continues to trade, and
+the next attempt follows a minute later.
 """
 
 from __future__ import annotations
@@ -24,7 +25,6 @@ from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from itertools import count
 from pathlib import Path
-from types import TracebackType
 from typing import IO, Any, Self, cast
 
 import structlog
@@ -32,13 +32,7 @@ from pydantic import TypeAdapter, ValidationError
 
 from rebalancer.block import Block
 from rebalancer.chain.snapshot import VaultSnapshot
-from rebalancer.errors import (
-    BadPoolSnapshot,
-    BadRecords,
-    RecordInUse,
-    RecordsMissing,
-    UnsupportedPool,
-)
+from rebalancer.errors import BadPoolSnapshot, BadRecords, RecordInUse, RecordsMissing, UnsupportedPool
 from rebalancer.files import MEGABYTE, make_folder, open_file, open_own
 from rebalancer.keeper.decide import Action, Conditions, Verdict, as_traded, decide
 from rebalancer.keeper.report import Tick, TickInputs
@@ -50,28 +44,30 @@ __all__ = ["Recorder", "Replayed", "Reported", "read_day", "replay"]
 
 log = structlog.get_logger("rebalancer.recording")
 
-_REST_SECONDS = 60.0
-"""Before a file that could not be written is tried again."""
+_BACKOFF_SECONDS = 60.0
+"""Pause before a file that could not be written is tried again."""
 _MEMBER_LINES = 500
-"""So many lines are gzipped together, and so many have to be read again after a kill."""
+"""Lines in one gzip member; at most this number is read again after a kill."""
 _MOST_LINE_BYTES = 64 * MEGABYTE
-"""Of a line, as it is read: the first has all pools, with all their ticks."""
+"""Limit for a line as it is read: the first line has all pools with all their ticks."""
 _MOST_MEMBER_BYTES = 256 * MEGABYTE
 _MOST_RATIO = 500
-"""Looks repeat each other, but for hashes that nothing makes smaller; gzip's most is a thousand times. Judged from the longest line on."""
+"""Largest compression ratio of a valid record: ticks repeat each other, but hashes do not compress. Gzip's own limit is
+about 1,000. Checked only above the size of the longest line.
+"""
 _BLOCK = 1 << 16
 _GZIP = 16 + zlib.MAX_WBITS
 _BEGINNING = b'{"chain_id":'
 _ONE_BYTE = "(b'\\x1f')"
-"""How gzip's error ends where a member has but its first byte: it names the two that it wanted."""
+"""End of the error message of gzip for a member with only one byte."""
 
 _NOT_REPEATED = frozenset({Reason.NOT_YET, Reason.UNDER_WAY})
-"""They depend on when and by whom it was looked."""
+"""Reasons that depend on when and where the tick ran."""
 
 
 @dataclass(frozen=True, slots=True)
 class _Written:
-    """A verdict, with what of its plan is sent."""
+    """A verdict, with the parts of its plan that are sent."""
 
     snapshot: VaultSnapshot
     reason: Reason
@@ -90,7 +86,7 @@ class _Written:
 
 @dataclass(frozen=True, slots=True)
 class Reported:
-    """A decision as it was told; see `Decision`."""
+    """A decision as it was reported; see `Decision`."""
 
     vault: str
     reason: Reason
@@ -103,7 +99,8 @@ class Reported:
 
 @dataclass(frozen=True, slots=True)
 class _RecordedTick:
-    """A line. `pools` are those that changed since the last line, as snapshots; `in_use` the keys of all in which trades were sought."""
+    """One line. `pools` are the pools that changed since the last line, as snapshots; `in_use` the keys of all pools
+    that were planned with."""
 
     chain_id: int
     block: Block
@@ -115,12 +112,12 @@ class _RecordedTick:
     in_use: tuple[str, ...]
 
 
-_LOOK = TypeAdapter(_RecordedTick)
+_LINE = TypeAdapter(_RecordedTick)
 
 
 @dataclass(frozen=True, slots=True)
 class Replayed:
-    """A look as it was recorded, and in words whatever would be decided otherwise today."""
+    """A recorded tick, and a sentence for each decision that would be different now."""
 
     chain_id: int
     block: Block
@@ -130,25 +127,25 @@ class Replayed:
 
 
 class Recorder:
-    """A watcher that writes every look that is not a failure; a context manager. What is in the file stays.
+    """An observer that records every tick that did not fail; a context manager. Existing lines of a file are kept.
 
-    The file's name may say of which day it is: strftime's fields, such as %Y-%m-%d, are those of a look's time, UTC.
+    The file's name may contain fields of strftime, such as %Y-%m-%d; they stand for the time of a tick, in UTC.
     """
 
     def __init__(self, path: Path, chain_ids: Collection[int] = ()) -> None:
-        """`chain_ids`: only these chains' looks; all, where none is named."""
+        """`chain_ids`: the chains whose ticks are recorded; all chains if empty."""
         self.path = path
         self.chain_ids = frozenset(chain_ids)
         self._file: IO[bytes] | None = None
-        self._place: Path | None = None  # where the name leads to at this time
-        self._written: Path | None = None  # that file, or one that follows it
+        self._place: Path | None = None  # the name for the current time
+        self._written: Path | None = None  # the file of that name, or one that follows it
         self._lock: int | None = None
         self._lines = 0
         self._pools: dict[tuple[int, str], PoolState] = {}
         self._backoff_until = 0.0
 
     def __call__(self, tick: Tick) -> None:
-        """Write a look. A file that cannot be written is said so, and raises nothing."""
+        """Record a tick. If the file cannot be written, log that, and raise nothing."""
         inputs = tick.inputs
         if inputs is None or tick.block is None or not (inputs.verdicts or tick.decisions):
             return
@@ -157,13 +154,13 @@ class Recorder:
         try:
             self._write(tick, tick.block, inputs)
         except (OSError, RecordInUse) as problem:
-            self._backoff_until = tick.at + _REST_SECONDS
+            self._backoff_until = tick.at + _BACKOFF_SECONDS
             log.error("not_recorded", file=str(self._place or self.path), why=str(problem))
             with suppress(OSError):
                 self.close()
 
     def close(self) -> None:
-        """Close the file, and let go of it."""
+        """Close the file and release its lock."""
         file, self._file, self._place = self._file, None, None
         lock, self._lock = self._lock, None
         try:
@@ -174,7 +171,7 @@ class Recorder:
                 os.close(lock)
 
     def __enter__(self) -> Self:
-        """Take hold of a file that is there, so that a second keeper with the same name does not even start.
+        """Lock an existing file, so that a second keeper with the same file does not start.
 
         Raises:
             RecordInUse: another process writes it.
@@ -184,15 +181,10 @@ class Recorder:
             try:
                 self._take(place)
             except OSError:
-                self.close()  # said when the first look is to be written
+                self.close()  # logged when the first tick is recorded
         return self
 
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> None:
+    def __exit__(self, *_: object) -> None:
         with suppress(OSError):
             self.close()
 
@@ -200,25 +192,25 @@ class Recorder:
         return Path(datetime.fromtimestamp(at, UTC).strftime(str(self.path)))
 
     def _take(self, place: Path) -> None:
-        """Lock the file at a place and mend its end, or that of the first one after it that is not damaged.
+        """Lock a file and repair its end, or the first following file that is not damaged.
 
         Raises:
             RecordInUse: another process writes it.
             OSError: it cannot be written.
         """
         self.close()
-        self._pools.clear()  # each file has all that a replay needs
+        self._pools.clear()  # each file has everything that a replay needs
         make_folder(place.parent)
         path = place
         for number in count(2):
             self._lock = _locked(path)
             try:
-                _mend(path)
+                _repair(path)
                 break
             except _DamagedError as damage:
                 self.close()
                 after = _following(place, number)
-                log.error("record_damaged", file=str(path), why=str(damage), goes_on_in=str(after))
+                log.error("record_damaged", file=str(path), why=str(damage), continued_in=str(after))
                 path = after
         self._place, self._written = place, path
 
@@ -226,7 +218,7 @@ class Recorder:
         place = self._named(tick.at)
         if place != self._place:
             self._take(place)
-        assert self._written is not None  # that is where what was taken is written  # noqa: S101
+        assert self._written is not None  # set by `_take`  # noqa: S101
         if self._file is None or self._lines % _MEMBER_LINES == 0:
             if self._file is not None:
                 self._file.close()
@@ -243,8 +235,7 @@ class Recorder:
             tuple(_Written.of(verdict) for verdict in inputs.verdicts),
             tuple(
                 Reported(
-                    *(one.vault, one.reason, one.text, one.epoch, one.drift_bps),
-                    *(one.transaction_hash, one.kind),
+                    *(one.vault, one.reason, one.text, one.epoch, one.drift_bps), *(one.transaction_hash, one.kind)
                 )
                 for one in tick.decisions
             ),
@@ -252,17 +243,17 @@ class Recorder:
             tuple(pool.key for pool in inputs.pools),
         )
         self._lines += 1
-        file.write(_LOOK.dump_json(line) + b"\n")
+        file.write(_LINE.dump_json(line) + b"\n")
         file.flush()
         self._pools |= {(tick.chain_id, pool.key): pool for pool in inputs.pools}
 
 
 class _DamagedError(Exception):
-    """A file is not what a keeper writes."""
+    """A file is not as a keeper writes it."""
 
 
 def _locked(path: Path) -> int:
-    """Hold a file, made where there is none; the system lets go when we end.
+    """Lock a file, which is created if missing; the system releases the lock when the process ends.
 
     Raises:
         RecordInUse: another process holds it.
@@ -289,18 +280,18 @@ def _following(path: Path, number: int) -> Path:
 
 def _check_beginning(start: bytes | bytearray) -> None:
     if not _BEGINNING.startswith(bytes(start[: len(_BEGINNING)])):
-        raise _DamagedError("it does not begin as a record does")
+        raise _DamagedError("it does not begin like a record")
 
 
-def _mend(path: Path) -> None:
-    """Take an incomplete last line from a file.
+def _repair(path: Path) -> None:
+    """Remove an incomplete last line from a file.
 
     Raises:
-        _DamagedError: it is no record, or is damaged.
+        _DamagedError: it is not a record, or is damaged.
         OSError: it cannot be written.
     """
     if path.suffix == ".gz":
-        _mend_gzipped(path)
+        _repair_gzipped(path)
         return
     with open_file(path, "r+b") as file:
         _check_beginning(file.read(len(_BEGINNING)))
@@ -313,12 +304,12 @@ def _mend(path: Path) -> None:
             end = start
         torn = tail[tail.rfind(b"\n") + 1 :]
         if not (torn.startswith(_BEGINNING) or _BEGINNING.startswith(torn)):
-            raise _DamagedError("its end is not what a keeper writes")
+            raise _DamagedError("its end is not as a keeper writes it")
         file.truncate(end + len(tail) - len(torn))
 
 
-def _mend_gzipped(path: Path) -> None:
-    """Put the whole lines of a last member that has no end into one that has."""
+def _repair_gzipped(path: Path) -> None:
+    """Rewrite an incomplete last member with its complete lines."""
     whole, member, reader = 0, bytearray(), zlib.decompressobj(_GZIP)
     with open_file(path, "r+b") as file:
         while data := file.read(_BLOCK):
@@ -326,11 +317,11 @@ def _mend_gzipped(path: Path) -> None:
                 try:
                     member += reader.decompress(data)
                 except zlib.error as problem:
-                    raise _DamagedError(f"it cannot be unpacked: {problem}") from None
+                    raise _DamagedError(f"it cannot be decompressed: {problem}") from None
                 _check_beginning(member)
                 data = reader.unused_data
                 if len(member) > _MOST_MEMBER_BYTES:
-                    raise _DamagedError("it has more in a piece than a keeper writes")
+                    raise _DamagedError("a gzip member is larger than a keeper writes")
                 if reader.eof:
                     whole, reader = file.tell() - len(data), zlib.decompressobj(_GZIP)
                     member.clear()
@@ -342,11 +333,11 @@ def _mend_gzipped(path: Path) -> None:
 
 
 def read_day(path: Path) -> Iterator[tuple[int, _RecordedTick, Mapping[str, PoolState]]]:
-    """The lines of a record with their numbers, and the pools of each line's chain as they were then.
+    """The lines of a record with their numbers, each with the pools of its chain at that time.
 
     Raises:
         RecordsMissing: there is no such file.
-        BadRecords: a line other than an incomplete last one is not what a keeper writes; those before it were yielded.
+        BadRecords: a line other than an incomplete last one is not valid; the lines before it were yielded.
     """
     pools: dict[int, dict[str, PoolState]] = {}
     try:
@@ -361,7 +352,7 @@ def read_day(path: Path) -> Iterator[tuple[int, _RecordedTick, Mapping[str, Pool
                 text = stream.readline(_MOST_LINE_BYTES + 1)
                 is_bomb = stream.tell() > max(_MOST_LINE_BYTES, _MOST_RATIO * file.tell())
             except EOFError:
-                return  # gzip's last block was never finished
+                return  # the last gzip block is incomplete
             except (OSError, ValueError, zlib.error) as problem:
                 if isinstance(problem, gzip.BadGzipFile) and str(problem).endswith(_ONE_BYTE):
                     return
@@ -370,12 +361,12 @@ def read_day(path: Path) -> Iterator[tuple[int, _RecordedTick, Mapping[str, Pool
                 why = f"it has more than {_MOST_LINE_BYTES / MEGABYTE:g} MB"
                 raise BadRecords(str(path), number, why)
             if is_bomb:
-                why = f"it is more than {_MOST_RATIO} times as large as what is gzipped"
+                why = f"it is more than {_MOST_RATIO} times as large as its compressed form"
                 raise BadRecords(str(path), number, why)
             if not text.endswith(b"\n"):
                 return
             try:
-                tick = _LOOK.validate_json(text)
+                tick = _LINE.validate_json(text)
                 known = pools.setdefault(tick.chain_id, {})
                 known |= {key: load(content) for key, content in tick.pools.items()}
             except ValidationError as problem:
@@ -387,7 +378,7 @@ def read_day(path: Path) -> Iterator[tuple[int, _RecordedTick, Mapping[str, Pool
 
 
 def replay(path: Path) -> Iterator[Replayed]:
-    """Decide a recorded day again, look by look.
+    """Decide a recorded day again, tick by tick.
 
     Raises:
         As `read_day`.
@@ -395,7 +386,7 @@ def replay(path: Path) -> Iterator[Replayed]:
     for number, tick, known in read_day(path):
         missing = [key for key in tick.in_use if key not in known]
         if missing:
-            why = f"the pool {missing[0]} is not in this or any earlier line"
+            why = f"the pool {missing[0]} is neither in this line nor in an earlier one"
             raise BadRecords(str(path), number, why)
         recorded = [known[key] for key in tick.in_use]
         pools = as_traded(recorded, tick.tokens, tick.conditions.wrapped_native)
@@ -413,7 +404,7 @@ def _appended(path: Path) -> IO[bytes]:
     if path.suffix != ".gz":
         return file
     member = gzip.GzipFile(fileobj=file, mode="ab")
-    member.myfileobj = file  # type: ignore[assignment]  # it closes it, too; any file will do
+    member.myfileobj = file  # type: ignore[assignment]  # closes the file too; any file type works
     return cast("IO[bytes]", member)
 
 
@@ -425,5 +416,5 @@ def _differences(was: _Written, now: _Written) -> list[str]:
     ]
     if not names:
         return []
-    reported = json.dumps({name: [getattr(was, name), getattr(now, name)] for name in names})
-    return [f"{was.snapshot.address}: {reported}"]
+    values = json.dumps({name: [getattr(was, name), getattr(now, name)] for name in names})
+    return [f"{was.snapshot.address}: {values}"]

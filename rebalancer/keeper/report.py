@@ -1,4 +1,4 @@
-"""Report of one tick: all that an observer of a keeper receives."""
+"""Report of one tick: everything that an observer of a keeper receives."""
 
 from __future__ import annotations
 
@@ -17,9 +17,9 @@ __all__ = ["EndpointState", "Observer", "OpenBreaker", "Tick", "TickInputs"]
 
 @dataclass(frozen=True, slots=True)
 class OpenBreaker:
-    """A circuit breaker that lets nothing through. `scope` is "chain", or a vault's address; times are unix seconds.
+    """An open circuit breaker. `scope` is "chain" or a vault's address; times are unix seconds.
 
-    `until` is when it is tried again, None where only a restart of the keeper closes it.
+    `until` is the time of the next attempt; None if only a restart of the keeper closes the breaker.
     """
 
     scope: str
@@ -30,7 +30,7 @@ class OpenBreaker:
 
 @dataclass(frozen=True, slots=True)
 class EndpointState:
-    """How an endpoint does. `name` has neither path nor credentials; `height` is None before it was first asked."""
+    """State of an RPC endpoint. `name` has neither path nor credentials; `height` is None before the first answer."""
 
     name: str
     height: int | None
@@ -40,26 +40,31 @@ class EndpointState:
 
 @dataclass(frozen=True, slots=True)
 class TickInputs:
-    """What the decisions of a look were made of, for who wants to make them again. `pools` are empty where no trades were sought."""
+    """Inputs of the decisions of a tick, enough to decide again. `pools` is empty if no vault was planned."""
 
     verdicts: tuple[Verdict, ...]
     pools: tuple[PoolState, ...]
     conditions: Conditions
     tokens: tuple[Token, ...]
-    under_way: frozenset[str]
+    in_flight: frozenset[str]
 
 
 @dataclass(frozen=True, slots=True)
 class Tick:
-    """What one look at one chain came to.
+    """Report of one tick of one chain.
 
-    `at` is unix seconds at its end by this machine's clock. `block` is None where none could be read. `decisions` has quiet vaults
-    only when their reason changed, `reasons` every vault's, as `drifts_bps` (how far its furthest weight is off). `candidates` were read exactly, and for `planned` of them trades were
-    sought. `failure` is a sentence, or "". `attempts` counts what is not final by its state in the journal; `waiting_blocks` is how
-    long the oldest transaction under way has waited. `diverged_pools` are not traded any more; `differing_vaults` were not what the
-    books said of them; `losses` says of each vault that lost more than dust of a token which one, `off_market` of each token whose feed is
-    not where the listed pools are what both say; `left_out` are pools that are not traded on for a while. `looked` is None of a look that failed, and where there was no new block
-    to look at, which is told a few times a minute.
+    `at` is the end of the tick in unix seconds of this machine's clock. `block` is None if no block could be read.
+    `decisions` has quiet vaults only when their reason changed; `reasons` and `drifts_bps` (drift of the furthest
+    weight) have every vault. `candidates` vaults were read in full, and `planned` of them were planned. `failure` is a
+    sentence, or "". `attempts` counts attempts that are not final, by their state in the journal. `waiting_blocks` is
+    the age of the oldest pending transaction.
+
+    Alarms: the cached state of `diverged_pools` did not match the chain, and the index entries of `differing_vaults`
+    did not. `losses` has a sentence for each vault that lost more than dust of a token, `off_market` one for each token
+    whose feed is off the market. `left_out` are left-out pools.
+
+    `inputs` is None if the tick failed, or if there was no new block. A chain without new blocks is reported a few
+    times a minute.
     """
 
     chain_id: int
@@ -71,7 +76,7 @@ class Tick:
     candidates: int
     planned: int
     failure: str
-    failures_in_a_row: int
+    consecutive_failures: int
     requests: int
     breakers: tuple[OpenBreaker, ...]
     attempts: Mapping[str, int]
@@ -89,4 +94,4 @@ class Tick:
 
 
 Observer = Callable[[Tick], None]
-"""Is told of every look, in the keeper's own thread: it must not take long, and must not raise."""
+"""Receives the report of every tick, in the keeper's thread: it must be fast and must not raise."""

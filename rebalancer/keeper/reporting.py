@@ -1,7 +1,8 @@
-"""Reporting: which decisions are news, and the report that each observer receives.
+"""Reporting: the decisions that are news, and the report that each observer receives.
 
-`DecisionQueue` holds decisions until a report has them: what a failed tick sent, or learned of earlier transactions, is in the next
-report. `Reporter` makes one report a tick, and a few a minute while the chain makes no blocks, so that silence is not taken for death.
+`DecisionQueue` holds decisions until a report includes them: transactions and outcomes of a failed tick are in the next
+report. `Reporter` makes one report a tick, and a few a minute while the chain makes no blocks, so that a silent chain
+is not mistaken for a dead keeper.
 """
 
 from __future__ import annotations
@@ -15,32 +16,29 @@ import structlog
 from rebalancer.abi import Call
 from rebalancer.block import Block
 from rebalancer.chain.endpoints import Endpoints
-from rebalancer.chain.rpc import Rpc
 from rebalancer.errors import ChainError
 from rebalancer.keeper.breaker import Breaker, VaultBreakers
-from rebalancer.keeper.context import KeeperContext
 from rebalancer.keeper.decision import Decision, loss_text
 from rebalancer.keeper.evaluator import Evaluation
 from rebalancer.keeper.pool_faults import PoolFaults
 from rebalancer.keeper.report import EndpointState, Observer, OpenBreaker, Tick, TickInputs
+from rebalancer.keeper.resources import KeeperResources
 from rebalancer.reasons import Reason
 from rebalancer.send.attempt import OPEN
-from rebalancer.send.outbox import Outbox
-from rebalancer.send.signed import Signer
 
 __all__ = ["DecisionQueue", "Reporter"]
 
 log = structlog.get_logger("rebalancer.keeper")
 
 _NOT_WEIGHED = frozenset({Reason.ORACLE_FAULT, Reason.TOTAL_OUT_OF_RANGE})
-"""A vault's weights are unknown, whatever stands in their place."""
+"""Reasons of vaults without a valid valuation: their drift is unknown."""
 _BALANCE_SECONDS = 60.0
 _IDLE_SECONDS = 15.0
-"""How often observers get a report of a chain that makes no blocks."""
+"""Interval of reports while a chain makes no blocks."""
 
 
 class DecisionQueue:
-    """Decisions that no report has yet, and the last reason of every vault. Not to be shared by threads."""
+    """Decisions that are not in a report yet, and the last reason of every vault. Not thread-safe."""
 
     def __init__(self, chain_id: int) -> None:
         self._chain_id = chain_id
@@ -54,16 +52,17 @@ class DecisionQueue:
         self._pending.append(decision)
 
     def take(self) -> tuple[Decision, ...]:
-        """All decisions that no report has, of this tick and of failed ones before it."""
+        """All decisions that are not in a report yet, of this tick and of failed ticks before it."""
         decisions, self._pending = tuple(self._pending), []
         return decisions
 
     @contextmanager
     def deciding(self, evaluation: Evaluation) -> Iterator[dict[str, Decision]]:
-        """Take up the decisions of one tick, which the caller fills in by vault.
+        """Collect the decisions of one tick; the caller adds them to the returned mapping by vault.
 
-        Outcomes of transactions that are put meanwhile come after decisions about other vaults, and instead of those about the
-        same vault. If the tick fails, what was sent is in a later report; what was only decided is decided anew.
+        Outcomes of transactions that are queued meanwhile follow the other decisions, and replace the decision about
+        the same vault. If the tick fails, decisions with a transaction are in a later report; the other vaults are
+        decided again.
         """
         decided: dict[str, Decision] = {}
         before = len(self._pending)
@@ -82,7 +81,7 @@ class DecisionQueue:
         self.reasons = {**evaluation.reasons, **newest}
 
     def quiet(self, evaluation: Evaluation) -> list[Decision]:
-        """Decisions about vaults that need nothing and were not read, where their reason has changed."""
+        """Decisions about vaults that were not read in full, if their reason has changed."""
         read = {verdict.vault for verdict in evaluation.verdicts}
         drifts_bps = _drifts_bps(evaluation)
         news = []
@@ -93,17 +92,12 @@ class DecisionQueue:
             drift_bps = drifts_bps.get(vault)
             text = f"the furthest weight is {drift_bps} bps off its target"
             if drift_bps is None:
-                text = "it cannot be weighed: a price is not sound, or the basket is worth nothing"
-            news.append(
-                Decision(
-                    *(evaluation.block, vault, reason, text),
-                    *(evaluation.epochs[vault], drift_bps),
-                )
-            )
+                text = "it has no valuation: a price is not valid, or the basket is worth nothing"
+            news.append(Decision(*(evaluation.block, vault, reason, text), *(evaluation.epochs[vault], drift_bps)))
         return news
 
     def log(self, decision: Decision) -> None:
-        """Log a decision: at level info where it is news, at level debug otherwise."""
+        """Log a decision: at level info if it is news, otherwise at level debug."""
         is_news = self._last.get(decision.vault) is not decision.reason
         (log.info if is_news or decision.transaction_hash else log.debug)(
             "decided",
@@ -120,32 +114,27 @@ class DecisionQueue:
 
 
 class Reporter:
-    """Makes the reports of one chain, and hands them to the observers. Not to be shared by threads."""
+    """Makes the reports of one chain and hands them to the observers. Not thread-safe."""
 
     def __init__(
         self,
-        rpc: Rpc,
-        context: KeeperContext,
-        signers: Sequence[Signer],
-        outbox: Outbox | None,
+        resources: KeeperResources,
         queue: DecisionQueue,
         breaker: Breaker,
         vault_breakers: VaultBreakers,
         pool_faults: PoolFaults,
         observers: Sequence[Observer],
     ) -> None:
-        """`breaker` is the chain's."""
+        """`breaker` is the circuit breaker of the chain."""
         self.observers = tuple(observers)
         self.is_subscribed = False
-        """Whether new blocks are announced by a subscription."""
+        """Whether a WebSocket subscription announces new blocks."""
         self.off_market: Mapping[str, str] = {}
-        """By token, why its feed is not where the market is."""
+        """A sentence for each token whose feed is off the market."""
         self.evaluation: Evaluation | None = None
-        """The newest."""
-        self._rpc = rpc
-        self._context = context
-        self._signers = signers
-        self._outbox = outbox
+        """The newest evaluation."""
+        self._rpc, self._context = resources.rpc, resources.context
+        self._signers, self._outbox = resources.signers, resources.outbox
         self._queue = queue
         self._breaker = breaker
         self._vault_breakers = vault_breakers
@@ -165,14 +154,14 @@ class Reporter:
         failure: str = "",
         inputs: TickInputs | None = None,
     ) -> None:
-        """Report a tick that `began` at a time (`time.monotonic`); `block` is None if it failed."""
+        """Report a tick that `began` at a time of `time.monotonic`; `block` is None if the tick failed."""
         self._reported_at = time.monotonic()
         if block is not None:
             self._block = block
         if not self.observers:
             return
         evaluation, now = self.evaluation, time.time()
-        attempts, waiting = self._under_way(block)
+        attempts, waiting = self._pending(block)
         tick = Tick(
             self._context.chain_id,
             now,
@@ -183,7 +172,7 @@ class Reporter:
             len(evaluation.verdicts) if evaluation else 0,
             evaluation.planned if evaluation else 0,
             failure,
-            self._breaker.failed_in_a_row,
+            self._breaker.consecutive_failures,
             requests,
             self.open_breakers(now),
             attempts,
@@ -202,24 +191,24 @@ class Reporter:
         for observer in self.observers:
             try:
                 observer(tick)
-            except Exception:  # whoever only watches must not stop what is watched
-                log.exception("watcher_failed", observer=repr(observer))
+            except Exception:  # an observer must not stop the keeper
+                log.exception("observer_failed", observer=repr(observer))
 
     def idle(self) -> None:
-        """Report, now and then, that there is no new block."""
+        """Report at intervals that there is no new block."""
         if self._block is not None and time.monotonic() - self._reported_at >= _IDLE_SECONDS:
             self.report(time.monotonic(), self._block, ())
 
     def open_breakers(self, now: float) -> tuple[OpenBreaker, ...]:
-        """All breakers that let nothing through at a unix time, the chain's first."""
+        """All breakers that are open at a unix time, the chain's first."""
         return tuple(
             OpenBreaker(scope, breaker.why, breaker.since, None if breaker.is_tripped else breaker.until)
             for scope, breaker in (("chain", self._breaker), *self._vault_breakers.items())
             if breaker.is_open(now)
         )
 
-    def _under_way(self, block: Block | None) -> tuple[dict[str, int], int]:
-        """Transactions that are not final, counted by state; and how many blocks the oldest that is not mined has waited."""
+    def _pending(self, block: Block | None) -> tuple[dict[str, int], int]:
+        """Attempts that are not final, counted by state, and the age of the oldest pending transaction in blocks."""
         attempts: dict[str, int] = {}
         waiting = 0
         if self._outbox is not None:
@@ -230,7 +219,7 @@ class Reporter:
         return attempts, waiting
 
     def _balances(self) -> dict[str, int]:
-        """Ether of every signer, read once a minute."""
+        """Ether balance of every signer, read once a minute."""
         if time.monotonic() - self._balances_at > _BALANCE_SECONDS or not self._balances_wei:
             calls: list[Call] = [("eth_getBalance", [signer.address, "latest"]) for signer in self._signers]
             try:
@@ -247,12 +236,7 @@ class Reporter:
     def _endpoints(self, block: Block | None) -> tuple[EndpointState, ...]:
         if isinstance(self._rpc, Endpoints):
             return tuple(
-                EndpointState(
-                    one.endpoint,
-                    one.height,
-                    one.latency_seconds,
-                    not (one.backing_off or one.behind),
-                )
+                EndpointState(one.endpoint, one.height, one.latency_seconds, not (one.backing_off or one.behind))
                 for one in self._rpc.health()
             )
         height = block.number if block else None
@@ -260,13 +244,13 @@ class Reporter:
 
 
 def _losses(evaluation: Evaluation) -> dict[str, str]:
-    """By vault that lost more than dust of a token, what its owner must know."""
+    """Message to the owner of each vault that lost more than dust of a token."""
     losses = {one.vault: loss_text(one.snapshot) for one in evaluation.verdicts}
     return {vault: text for vault, text in losses.items() if text}
 
 
 def _drifts_bps(evaluation: Evaluation) -> Mapping[str, int]:
-    """How far the furthest weight of each vault is off, of those that can be weighed."""
+    """Drift of the furthest weight of each vault with a valid valuation."""
     unknown = {vault for vault, reason in evaluation.reasons.items() if reason in _NOT_WEIGHED}
     unknown |= {one.vault for one in evaluation.verdicts if not one.snapshot.total_e18}
     if not unknown:

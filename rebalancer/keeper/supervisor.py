@@ -1,9 +1,10 @@
-"""Supervisor of the keepers of one process, one a chain: it starts them, keeps them going, and ends them.
+"""Supervisor of the keepers of one process, one per chain: it starts, watches and ends them.
 
-Each chain has a thread of its own, with its own endpoints, journal and books, so that one that does not answer holds up no other. A
-chain alone gives up after so many failures, and the process ends; of many, one rests and is tried again, and the process ends when all
-rest at once. Whatever else ends one, ends all: nothing stops unnoticed. A chain whose thread comes to no end of what it does is
-not alive: the process then tells systemd so no more, and is started again.
+Each chain has a thread with its own endpoints, journal and caches, so that a chain that does not answer does not delay
+the others. With one chain, the process ends after the limit of consecutive failures. With several, a failing chain is
+retried after a backoff, and the process ends when all chains are unavailable. Any other error of one keeper ends the
+process, so that nothing stops unnoticed. If the thread of a chain hangs, the process sends no more watchdog messages,
+and systemd restarts it.
 """
 
 from __future__ import annotations
@@ -27,23 +28,23 @@ from rebalancer.keeper.systemd import ALIVE, ENDING, READY, Systemd
 
 __all__ = ["Supervisor"]
 
-log = structlog.get_logger("rebalancer.station")
+log = structlog.get_logger("rebalancer.supervisor")
 
 _TICK_SECONDS = 0.2
 _STOP_SECONDS = 300.0
-_LONGEST_REST_SECONDS = 60.0
-"""Between two tries to begin with a chain that does not answer."""
+_MAX_BACKOFF_SECONDS = 60.0
+"""Longest pause between two attempts to start a chain that does not answer."""
 _HUNG_SECONDS = 240.0
-"""A thread that has come to no end of a look, a start or a pause for so long hangs: each has at most some tens of seconds."""
+"""A thread hangs if a tick, a start or a pause takes longer; each takes less than a minute."""
 _TRIES = 5
-"""After so many of them the chain counts as one that rests."""
+"""Failed starts before a chain counts as unavailable."""
 
 Opened = Callable[[ExitStack, Sequence[Observer]], Keeper]
-"""Makes a chain's keeper in the thread that it will run in; what is to be closed goes on the stack."""
+"""Makes a chain's keeper in the thread that runs it; resources to close go on the stack."""
 
 
 class Supervisor:
-    """The keepers of one process. `watchers` are told of every look by one keeper at a time, from its thread."""
+    """The keepers of one process. `observers` receive reports from one thread at a time."""
 
     def __init__(
         self,
@@ -53,32 +54,33 @@ class Supervisor:
         reload: Callable[[], Mapping[int, Tuning]] | None = None,
         systemd: Systemd | None = None,
     ) -> None:
-        """`chains` by their id. `reload` reads the settings again, for whoever sends SIGHUP. `systemd` is that of this process."""
+        """`chains` by chain id. `reload` reads the settings again on SIGHUP. `systemd` is the service manager of this
+        process."""
         self.chains = dict(chains)
         self.observers = tuple(observers)
         self.on_decision = on_decision
         self.reload = reload
         self.systemd = systemd or Systemd()
         self._alive_at: dict[int, float] = {}
-        """When each chain's thread last came to an end of something (`time.monotonic`)."""
-        self._told_at = -math.inf
+        """Last sign of life of each chain's thread (`time.monotonic`)."""
+        self._reported_at = -math.inf
         self._keepers: dict[int, Keeper] = {}
         self._failed: list[BaseException] = []
         self._backing_off: dict[int, str] = {}
         self._tunings: dict[int, Tuning] = {}
         self._stopping = threading.Event()
-        self._telling = threading.Lock()
-        # Plain values: a signal that comes while an event's own lock is held would wait for itself for ever.
+        self._lock = threading.Lock()
+        # Plain values: a handler that interrupts a thread inside an event's lock would wait for itself for ever.
         self._signal: signal.Signals | None = None
         self._reloading = False
 
     def run(self) -> None:
-        """Keep all chains going until a signal stops them; the second signal abandons what is under way.
+        """Run all keepers until a signal stops them. A second signal aborts the current ticks.
 
         Raises:
-            RebalancerError: what ended one of them, and so all.
-            AllChainsUnavailable: after failures of each.
-            KeyboardInterrupt: looks were abandoned, by a second signal or because they came to no end.
+            RebalancerError: the error of a keeper, which ends all of them.
+            AllChainsUnavailable: all chains failed.
+            KeyboardInterrupt: ticks were aborted, by a second signal or because they did not end in time.
         """
         threads = [
             threading.Thread(target=self._keep, args=(chain_id,), name=f"chain-{chain_id}") for chain_id in self.chains
@@ -110,12 +112,12 @@ class Supervisor:
             raise self._failed[0]
         abandoned = [thread.name for thread in threads if thread.is_alive()]
         if abandoned:
-            log.error("abandoned", chains=abandoned, after_seconds=_STOP_SECONDS)
+            log.error("ticks_aborted", chains=abandoned, after_seconds=_STOP_SECONDS)
             raise KeyboardInterrupt
         log.info("stopped")
 
     def stop(self) -> None:
-        """Let the present looks finish, and no other begin."""
+        """Finish the current ticks and begin no others."""
         self._stopping.set()
         for keeper in tuple(self._keepers.values()):
             keeper.stop()
@@ -124,27 +126,28 @@ class Supervisor:
         self._alive_at[chain_id] = time.monotonic()
 
     def _report_alive(self, *, stopping: bool = False) -> None:
-        """Tell systemd, as often as it wants to know, that no chain's thread hangs; while stopping, time is limited otherwise."""
+        """Send systemd its watchdog message at the interval it requires, unless a chain's thread hangs; stopping has a
+        time limit of its own."""
         every, now = self.systemd.alive_seconds, time.monotonic()
-        if every is None or now < self._told_at + every:
+        if every is None or now < self._reported_at + every:
             return
         hung = [chain for chain, at in self._alive_at.items() if now > at + _HUNG_SECONDS]
         if hung and not stopping:
-            log.error("hangs", chains=hung, seconds=_HUNG_SECONDS)
+            log.error("chains_hang", chains=hung, seconds=_HUNG_SECONDS)
         else:
             self.systemd.report(ALIVE)
-        self._told_at = now
+        self._reported_at = now
 
     def _keep(self, chain_id: int) -> None:
-        """One chain's thread: its keeper from beginning to end, again and again where it can be tried again."""
-        rest, tries = _TICK_SECONDS, 0
+        """The thread of one chain: it runs the keeper, and starts it again after errors of the chain."""
+        backoff, tries = _TICK_SECONDS, 0
         while not self._stopping.is_set():
             self._alive(chain_id)
             try:
                 with ExitStack() as stack:
                     keeper = self.chains[chain_id](stack, [self._watch])
                     self._keepers[chain_id] = keeper
-                    if chain_id in self._tunings:  # read since the chain was first tried
+                    if chain_id in self._tunings:  # settings were read again before this start
                         keeper.tune(self._tunings[chain_id])
                     if self._stopping.is_set():
                         return
@@ -158,29 +161,29 @@ class Supervisor:
                 tries += 1
                 log.warning("chain_not_started", chain_id=chain_id, tries=tries, why=str(failure))
                 if tries >= _TRIES:
-                    with self._telling:
-                        self._rests(chain_id, str(failure))
-                rest = min(2 * rest, _LONGEST_REST_SECONDS)
-                self._stopping.wait(rest)
-            except BaseException as failure:  # noqa: BLE001 (it is raised again by `run`)
+                    with self._lock:
+                        self._unavailable(chain_id, str(failure))
+                backoff = min(2 * backoff, _MAX_BACKOFF_SECONDS)
+                self._stopping.wait(backoff)
+            except BaseException as failure:  # noqa: BLE001 (`run` raises it again)
                 self._end(failure)
                 return
 
     def _end(self, failure: BaseException) -> None:
-        with self._telling:
+        with self._lock:
             self._failed.append(failure)
         self._stopping.set()
 
     def _watch(self, tick: Tick) -> None:
-        with self._telling:
+        with self._lock:
             self._backing_off.pop(tick.chain_id, None)
             if any(breaker.scope == "chain" for breaker in tick.breakers):
-                self._rests(tick.chain_id, tick.failure)
+                self._unavailable(tick.chain_id, tick.failure)
             for observer in self.observers:
                 observer(tick)
 
-    def _rests(self, chain_id: int, why: str) -> None:
-        """Nothing comes from a chain for a while; of several, that is the end once it is so of all."""
+    def _unavailable(self, chain_id: int, why: str) -> None:
+        """Note that a chain is unavailable; if all of several chains are, the process ends."""
         self._backing_off[chain_id] = why
         if len(self._backing_off) == len(self.chains) and len(self.chains) > 1:
             self._failed.append(AllChainsUnavailable(list(self._backing_off.values())))
@@ -188,13 +191,13 @@ class Supervisor:
 
     def _decided(self, decision: Decision) -> None:
         if self.on_decision is not None:
-            with self._telling:
+            with self._lock:
                 self.on_decision(decision)
 
     def _reload(self) -> None:
-        """Take over what of the settings may change while keepers run, and have pools that are left out tried again.
+        """Apply settings that can change while keepers run, and retry left-out pools.
 
-        What is wrong with the settings changes nothing.
+        If the settings are not valid, nothing changes.
         """
         for running in tuple(self._keepers.values()):
             running.retry_pools()
@@ -202,7 +205,7 @@ class Supervisor:
             return
         try:
             tunings = self.reload()
-        except Exception:  # whatever a file says must not end what runs
+        except Exception:  # a bad file must not stop the keepers
             log.exception("settings_refused")
             return
         for chain_id, tuning in tunings.items():
@@ -213,12 +216,13 @@ class Supervisor:
 
     @contextmanager
     def _signals(self) -> Iterator[None]:
-        """The first SIGINT or SIGTERM stops after the looks under way, the second abandons them; SIGHUP has settings read and pools tried again."""
+        """First SIGINT or SIGTERM finishes the current ticks, a second one aborts them. SIGHUP reloads the settings and
+        retries pools."""
         if threading.current_thread() is not threading.main_thread():
             yield
             return
 
-        # Neither takes a lock, nor logs: the thread that they interrupt may be at just that.
+        # The handlers take no lock and do not log: the interrupted thread may hold the lock.
         def on_stop(number: int, _frame: FrameType | None) -> None:
             if self._signal is not None or self._stopping.is_set():
                 raise KeyboardInterrupt

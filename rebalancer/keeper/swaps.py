@@ -1,9 +1,10 @@
-"""Swaps of a plan as calls: all of them by the vault's rebalance, and one by one to find those that the chain refuses.
+"""Swaps of a plan as calls: all of them in the vault's rebalance, or one by one to find those that the chain rejects.
 
-Each swap is simulated as the vault would have it made: it moves what is sold to the executor, which makes that one hop. All go into one
-`eth_simulateV1`, one after another, so that later ones have what earlier ones bring. The vault's own rules have no part in it:
-where every swap works and the plan is refused all the same, no pool is at fault. Nor is one where the executor refuses a route
-without any hop, which comes first; nor one whose swap works for another account than the vault, which then cannot have the token.
+Each swap is simulated as in a rebalance: the vault moves the tokens to the executor, which executes the one hop. One
+`eth_simulateV1` runs all swaps in sequence, so that later swaps can use the output of earlier ones. The vault's own
+rules are not part of it: if every swap works and the plan is still rejected, no pool is at fault. Nor is a pool at
+fault if the executor rejects an empty route, which is tried first, or if the swap works for an account other than the
+vault, because then the vault cannot receive the token.
 """
 
 from __future__ import annotations
@@ -21,17 +22,18 @@ from rebalancer.units import BPS
 __all__ = ["FailedSwap", "RoutedSwap", "failed_swaps", "rebalance_data", "swaps_of"]
 
 _STEPS = 5
-"""Calls a swap: what is sold is moved, what is bought is counted, the swap is made, what is bought is counted again, and what is still at the
-executor is swapped for another account."""
+"""Calls per swap: move the tokens sold, count the tokens bought, swap, count again, and swap what is left at the
+executor for another account.
+"""
 _STEP_GAS = 5_000_000
-"""Gas limit of each. Together they must fit a block only as far as they are used."""
+"""Gas limit of each call. A block must fit only the gas that is used."""
 _MOST_MISSING_BPS = 1
-"""A pool that pays less than its quote by more is not what it is on paper."""
+"""A pool that pays less than its quote by more than this does not match its cached state."""
 
 
 @dataclass(frozen=True, slots=True)
 class RoutedSwap:
-    """A leg of a plan with its hop. `holder` is the contract that holds the pool's tokens."""
+    """A swap of a plan with its hop. `holder` is the contract that holds the pool's tokens."""
 
     swap: Swap
     hop: Hop
@@ -40,10 +42,11 @@ class RoutedSwap:
 
 @dataclass(frozen=True, slots=True)
 class FailedSwap:
-    """A swap that the chain refuses, or one that is only short: it pays less than its quote, which is the pool's fault as long as
-    nobody has traded since.
+    """A swap that the chain rejects. If `is_short`, it only pays less than its quote, which is the pool's fault unless
+    somebody has traded meanwhile.
 
-    `token`: what the vault cannot send to the executor, or cannot be sent, for which no pool is at fault; "" where it is the pool.
+    `token`: the token that the vault cannot send to the executor or cannot receive, so that no pool is at fault; "" if
+    the pool is at fault.
     """
 
     routed: RoutedSwap
@@ -51,11 +54,11 @@ class FailedSwap:
     token: str = ""
     is_short: bool = False
     may_be_the_vaults: bool = False
-    """Whether it shows only in plans of this vault, whose own trouble it may be."""
+    """Whether it fails only in plans of this vault, so that the vault itself may be the cause."""
 
 
 def rebalance_data(snapshot: VaultSnapshot, plan: Plan, executor: str) -> str:
-    """Data of the call that has a vault trade as planned, by the route executor at an address."""
+    """Call data for a vault's rebalance by a plan, with the route executor at an address."""
     epoch, vault = snapshot.state.epoch, interface("BasketVault").at(snapshot.address)
     return vault.data("rebalance", epoch, plan.sales_raw, plan.min_buys_raw, executor, plan.route)
 
@@ -63,9 +66,10 @@ def rebalance_data(snapshot: VaultSnapshot, plan: Plan, executor: str) -> str:
 def failed_swaps(
     simulator: Simulator, vault: str, executor: str, other: str, plan: Plan
 ) -> tuple[FailedSwap, ...] | None:
-    """The swaps of a plan that do not work on the newest block, None where the node cannot tell.
+    """The swaps of a plan that fail on the newest block; None if the node cannot simulate.
 
-    A swap of what an earlier one failed to bring is not among them. `other` is any account that tokens can be sent to.
+    A swap that lacks the output of an earlier failed swap is not among them. `other` is any account that can receive
+    the tokens.
 
     Raises:
         ChainError: the node does not answer.
@@ -75,7 +79,7 @@ def failed_swaps(
     calls = [(vault, executor, runner.data("executeRoute", b""))]
     for routed in swaps:
         swap = routed.swap
-        route = encode([replace(routed.hop, amount_raw=0)])  # all that was moved
+        route = encode([replace(routed.hop, amount_raw=0)])  # everything that was moved
         move = token.at(swap.token_in).data("transfer", executor, swap.amount_in_raw)
         count = vault, swap.token_out, token.at(swap.token_out).data("balanceOf", vault)
         run = executor, runner.data("executeRoute", route)
@@ -88,7 +92,7 @@ def failed_swaps(
     if control.refusal is not None:
         return ()
     has_raw: dict[str, int] = {}
-    """What the vault has of tokens that were to be bought so far: it can move no more on."""
+    """Balance of the vault in tokens bought so far: it can move no more than that."""
     found = []
     for at, routed in enumerate(swaps):
         swap = routed.swap
@@ -101,10 +105,10 @@ def failed_swaps(
             token_out = "" if elsewhere.refusal is not None else swap.token_out
             found.append(FailedSwap(routed, _last_reason(made), token_out))
         elif paid_raw * BPS < swap.amount_out_raw * (BPS - _MOST_MISSING_BPS):
-            why = f"it pays {paid_raw} raw units where its quote is {swap.amount_out_raw}"
+            why = f"it pays {paid_raw} raw units, but its quote is {swap.amount_out_raw}"
             found.append(FailedSwap(routed, why, is_short=True))
         has_raw[swap.token_out] = _number(after)
-    # A pool that cannot pay to an executor which cannot have the token is not at fault.
+    # If the executor cannot receive a token, a pool that pays in it is not at fault.
     barred = {one.token for one in found}
     return tuple(
         one for one in found if one.token or one.routed.hop.to_caller or one.routed.swap.token_out not in barred
@@ -118,7 +122,7 @@ def swaps_of(plan: Plan) -> tuple[RoutedSwap, ...]:
 
 
 def _last_reason(step: Simulated) -> str:
-    return "it says no" if step.refusal is None else str(step.refusal).rstrip(".")
+    return "it returned false" if step.refusal is None else str(step.refusal).rstrip(".")
 
 
 def _number(step: Simulated) -> int:

@@ -1,6 +1,6 @@
-"""Notices to systemd from a process that it started as `Type=notify`: ready, alive, or about to end (sd_notify(3)).
+"""Messages to systemd from a process of `Type=notify`: ready, alive, stopping (sd_notify(3)).
 
-Where no systemd asks (NOTIFY_SOCKET), nothing is told. What cannot be told is logged, and stops nothing.
+Without NOTIFY_SOCKET nothing is sent. A message that cannot be sent is logged and stops nothing.
 """
 
 from __future__ import annotations
@@ -23,13 +23,13 @@ class Systemd:
 
     def __init__(self, environment: Mapping[str, str] = os.environ) -> None:
         address = environment.get("NOTIFY_SOCKET", "")
-        # A name that begins with @ is in no file system.
+        # An address that begins with @ is in the abstract namespace.
         self._address = "\0" + address[1:] if address.startswith("@") else address
         self.alive_seconds = self._alive_seconds(environment) if address else None
-        """How often it wants to be told that the process is alive, with as much again to spare; None if it does not."""
+        """Interval of watchdog messages, half of what systemd allows; None without a watchdog."""
 
     def report(self, message: str) -> None:
-        """Send one message, and wait for nothing."""
+        """Send one message, without waiting."""
         if not self._address:
             return
         try:
@@ -37,7 +37,7 @@ class Systemd:
                 sender.setblocking(False)
                 sender.sendto(message.encode(), self._address)
         except OSError as problem:
-            log.warning("systemd_not_told", message=message, why=str(problem))
+            log.warning("systemd_unreachable", message=message, why=str(problem))
 
     @staticmethod
     def _alive_seconds(environment: Mapping[str, str]) -> float | None:

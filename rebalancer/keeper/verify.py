@@ -1,7 +1,7 @@
-"""Verification of a rebalance that was mined: the vault's ledger must be what the policy makes of it, to the unit.
+"""Verification of a mined rebalance: the vault's ledger must equal the policy's settlement, to the unit.
 
-Everything is read from the chain: the vault at the block before and at the block that holds the transaction, and the changes that its
-`Rebalanced` event tells. So a rebalance that an earlier run sent is verified like any other.
+All inputs are read from the chain: the vault before and after the block of the transaction, and the changes in its
+`Rebalanced` event. So a rebalance of an earlier run is verified in the same way.
 """
 
 from __future__ import annotations
@@ -28,17 +28,17 @@ __all__ = ["verify"]
 
 log = structlog.get_logger("rebalancer.keeper")
 
-_BESIDE_BOOKS = frozenset({"Transfer", "Approval", "FeeCollected", "PerformanceFeeCollected", "Claimed"})
+_OFF_LEDGER = frozenset({"Transfer", "Approval", "FeeCollected", "PerformanceFeeCollected", "Claimed"})
 
 
 def verify(rpc: Rpc, lens: str, intent: Intent, receipt: Receipt, plan: Plan | None = None) -> Outcome | None:
-    """Hold the vault's books against the policy. None where the node does not know the state around that block any more.
+    """Verify the vault's ledger after a rebalance. None if the node has pruned the state around that block.
 
-    Where the vault had other transactions in the same block, or a price changed in it, books that differ prove nothing: the
-    outcome is without a settlement then, which the log says.
+    If the vault had other transactions in the same block, or a price changed in it, a difference proves nothing: the
+    outcome then has no settlement, and the log says so.
 
     Raises:
-        LedgerMismatch: they are not what the policy makes of the measured fill.
+        LedgerMismatch: the ledger does not equal the policy's settlement of the measured fill.
         ChainError: the chain could not be read.
     """
     vault = interface("BasketVault").at(intent.vault)
@@ -46,8 +46,8 @@ def verify(rpc: Rpc, lens: str, intent: Intent, receipt: Receipt, plan: Plan | N
         parent, mined = _blocks(rpc, receipt)
         (before,) = read_vaults(rpc, lens, [intent.vault], parent)
         (after,) = read_vaults(rpc, lens, [intent.vault], mined)
-        requests_before = {"blockHash": mined.hash, "address": intent.vault}
-        logs = rpc.call("eth_getLogs", requests_before)
+        query = {"blockHash": mined.hash, "address": intent.vault}
+        logs = rpc.call("eth_getLogs", query)
     except RpcRejected as rejection:
         log.warning("not_verified", tx=receipt.transaction_hash, why=str(rejection))
         return None
@@ -62,40 +62,32 @@ def verify(rpc: Rpc, lens: str, intent: Intent, receipt: Receipt, plan: Plan | N
         None,
     )
     if changes is None:
-        why = f"its receipt of {receipt.transaction_hash} has no Rebalanced event"
+        why = f"the receipt of {receipt.transaction_hash} has no Rebalanced event"
         raise RpcMalformed(rpc.endpoint, why)
-    fill = Fill(
-        sold=tuple(max(0, -change) for change in changes),
-        bought=tuple(max(0, change) for change in changes),
-    )
+    fill = Fill(sold=tuple(max(0, -change) for change in changes), bought=tuple(max(0, change) for change in changes))
     if plan is not None and (fill.bought, fill.sold) != (plan.expected_buys_raw, plan.sales_raw):
-        log.warning(
-            "filled_otherwise",
-            vault=intent.vault,
-            expected=plan.expected_buys_raw,
-            bought=fill.bought,
-        )
-    alone = all(each["transactionHash"] == receipt.transaction_hash or _is_beside_books(vault, each) for each in logs)
+        log.warning("filled_differently", vault=intent.vault, expected=plan.expected_buys_raw, bought=fill.bought)
+    alone = all(each["transactionHash"] == receipt.transaction_hash or _is_off_ledger(vault, each) for each in logs)
     settled = _settled(before, after, fill, intent, mined.timestamp)
     if settled is None and alone and before.basket.prices == after.basket.prices:
         expected = _settle(before, after, fill, intent, mined.timestamp)
         held = expected.held if expected else before.basket.held
         raise LedgerMismatch(intent.vault, receipt.transaction_hash, held, after.basket.held)
     if settled is None:
-        why = "a price changed in its block" if alone else "its block has others of the vault's"
-        log.warning("books_not_compared", tx=receipt.transaction_hash, why=why)
+        why = "a price changed in its block" if alone else "its block has other transactions of the vault"
+        log.warning("ledger_not_compared", tx=receipt.transaction_hash, why=why)
     predicted = plan.settlement if plan else None
     return Outcome(receipt, fill, before, after, plan, predicted, settled)
 
 
-def _is_beside_books(vault: Contract, entry: Mapping[str, Any]) -> bool:
-    """Whether a log tells of nothing that changes holdings or state, such as a share that changes hands."""
+def _is_off_ledger(vault: Contract, entry: Mapping[str, Any]) -> bool:
+    """Whether an event changes neither holdings nor state, such as a transfer of shares."""
     event = vault.interface.decode_log(entry)
-    return event is not None and event.name in _BESIDE_BOOKS
+    return event is not None and event.name in _OFF_LEDGER
 
 
 def _blocks(rpc: Rpc, receipt: Receipt) -> tuple[Block, Block]:
-    """The block before a receipt's, and its own."""
+    """The parent block of a receipt's block, and that block."""
     mined = _header(rpc, receipt.block_hash)
     parent = _header(rpc, mined["parentHash"])
     return _block(parent), _block(mined)
@@ -115,7 +107,8 @@ def _block(header: Any) -> Block:
 def _settled(
     before: VaultSnapshot, after: VaultSnapshot, fill: Fill, intent: Intent, timestamp: int
 ) -> Settlement | None:
-    """The settlement that agrees with the vault's books, at the prices after the block or before it; None if neither does."""
+    """The settlement that equals the vault's ledger, at the prices after the block or before it; None if neither
+    does."""
     for priced in (after, before):
         found = _settle(before, priced, fill, intent, timestamp)
         if found and (found.held, found.state) == (after.basket.held, after.state):
@@ -126,7 +119,7 @@ def _settled(
 def _settle(
     before: VaultSnapshot, priced: VaultSnapshot, fill: Fill, intent: Intent, timestamp: int
 ) -> Settlement | None:
-    """What the policy makes of it at another block's prices, None if it would have refused."""
+    """The policy's settlement at another block's prices; None if the policy refuses."""
     rebalance = interface("BasketVault").functions["rebalance"]
     epoch, sales_raw, min_buys_raw, _, _ = rebalance.arguments(intent.data)
     try:

@@ -1,7 +1,9 @@
-"""Adoption of what another machine signed for an account that is this one's now: what a journal has to change.
+"""Adoption of attempts that another machine signed for an account that this machine uses now: the changes to the
+journal.
 
-Each attempt that is handed over counts as sent, unless the journal knows better. What the journal alone has at its nonce or epoch was
-never sent, and gives way. Nothing here reads or writes the journal: it is given what stands there, and says what is to stand there.
+Each adopted attempt counts as sent, unless the journal knows better. Any other attempt of the journal at the same nonce
+or epoch was never sent, and fails. This module neither reads nor writes the journal: it computes the changes from what
+the journal holds.
 """
 
 from __future__ import annotations
@@ -13,46 +15,41 @@ from rebalancer.send.attempt import LIVE, OPEN, Attempt, AttemptState, HandedOve
 
 __all__ = ["TAKEN_OVER", "Adoption", "adopt"]
 
-TAKEN_OVER = "another machine's attempt has taken its place"
-"""The note of whatever gives way."""
+TAKEN_OVER = "replaced by an attempt of another machine"
+"""Note of an attempt that fails because of an adopted one."""
 
 
 @dataclass(frozen=True)
 class Adoption:
-    """The changes by which a journal comes to hold what another machine signed."""
+    """The changes to a journal for one attempt of another machine."""
 
     mine: Attempt | None
-    """The journal's own attempt that was signed to the same bytes; None where a new one is made."""
+    """The journal's own attempt with a version signed to the same bytes; None if the attempt is new to the journal."""
     state: AttemptState
-    """The state that it, or the new one, has afterwards."""
+    """State of the attempt afterwards."""
     missing: tuple[Version, ...]
-    """Versions that are added, oldest first."""
+    """Versions to add, oldest first."""
     unsent: tuple[Version, ...] = ()
-    """Versions that are removed: another machine went on without them, and sent now they would undo what it did."""
+    """Versions to delete: the other machine continued without them, and they would undo its work if sent now."""
     giving_way: tuple[Attempt, ...] = ()
-    """Attempts that fail, because this one takes their place."""
+    """Attempts that fail because of this one."""
 
     @property
     def changes_state(self) -> bool:
-        """Whether the journal's own attempt has another state afterwards."""
+        """Whether the state of the journal's own attempt changes."""
         return self.mine is not None and self.state is not self.mine.state
 
 
 def adopt(
-    one: HandedOver,
-    at_nonce: Sequence[Attempt],
-    at_epoch: Sequence[Attempt],
-    *,
-    replaced: bool,
-    followed: bool,
+    one: HandedOver, at_nonce: Sequence[Attempt], at_epoch: Sequence[Attempt], *, replaced: bool, followed: bool
 ) -> Adoption:
-    """What the journal changes for an attempt that is handed over.
+    """Compute the changes to the journal for an attempt that is handed over.
 
-    `at_nonce` and `at_epoch` are the journal's attempts at its nonce, oldest first, and at its epoch. It is `replaced` if a later one that
-    is handed over competes with it, and `followed` if one has a higher nonce.
+    `at_nonce` are the journal's attempts at its nonce, oldest first; `at_epoch` those at its epoch. `replaced`: a later
+    attempt that is handed over competes with it. `followed`: one of those has a higher nonce.
     """
     hashes = {version.transaction_hash for version in one.versions}
-    # Two attempts may be signed to the very same bytes: the later one is meant.
+    # Two attempts can have the same signed bytes; the later one is meant.
     mine = next((own for own in reversed(at_nonce) if hashes & own.hashes), None)
     if mine is not None:
         at_nonce = [other for other in at_nonce if other.id != mine.id]
@@ -70,19 +67,13 @@ def adopt(
     missing = tuple(v for v in one.versions if v.transaction_hash not in mine.hashes)
     unsent = (v for v in mine.versions if v.transaction_hash not in hashes and not v.sendings)
     state = _merged_state(mine, missing, gives_way=gives_way, followed=followed)
-    return Adoption(
-        mine,
-        state,
-        missing,
-        tuple(unsent) if missing else (),
-        () if state is mine.state else giving_way,
-    )
+    return Adoption(mine, state, missing, tuple(unsent) if missing else (), () if state is mine.state else giving_way)
 
 
 def _merged_state(mine: Attempt, missing: Sequence[Version], *, gives_way: bool, followed: bool) -> AttemptState:
-    """Where an attempt stands with the versions that another machine made of it.
+    """State of an attempt with the versions that another machine added.
 
-    What was refused here is live again if another machine made more of it, or made something that comes after it.
+    An attempt that was rejected here is live again if another machine added versions, or sent a later nonce.
     """
     refused = mine.state is AttemptState.FAILED and mine.block_number is None
     if mine.state not in OPEN and not (refused and (missing or followed)):
@@ -91,5 +82,5 @@ def _merged_state(mine: Attempt, missing: Sequence[Version], *, gives_way: bool,
         return AttemptState.FAILED
     if missing:
         return standing(missing[-1].kind)
-    # Where nobody went on, what this journal alone has stands, though it was never sent.
+    # If no machine continued, the journal's own newest version counts, although it was never sent.
     return mine.standing if mine.state in (AttemptState.SIGNED, AttemptState.FAILED) else mine.state

@@ -1,15 +1,15 @@
-"""Attempts at sending: their types, and the states that they may go through.
+"""Attempts to send transactions: their types and their state machine.
 
-An attempt is one try at an intent and holds one nonce. Its versions are the transactions signed
-for that nonce: the original, dearer ones (bumps), a cancellation. At most one of them is ever
-mined, and whichever a block holds decides what the attempt came to:
+An attempt is one try at an intent and holds one nonce. Its versions are the transactions signed for that nonce: the
+original, replacements with a higher fee (bumps), a cancellation. At most one version is ever mined, and the mined one
+decides the outcome:
 
     planned → signed → sent → bumped ┬→ mined → final
                           └→ cancelling ┴→ cancelled        (or failed)
 
 An epoch of a vault has at most one attempt that is neither failed nor cancelled.
 
-Nothing here reads a chain, the journal's file or a clock.
+This module reads no chain, no file and no clock.
 """
 
 from __future__ import annotations
@@ -40,11 +40,11 @@ __all__ = [
 ]
 
 KEEPER_FUNCTIONS = ("rebalance", "poke", "sync")
-"""The vault's functions that keepers call."""
+"""Functions of the vault that keepers call."""
 
 
 class AttemptState(StrEnum):
-    """How far an attempt has come."""
+    """State of an attempt."""
 
     PLANNED = "planned"
     SIGNED = "signed"
@@ -58,7 +58,7 @@ class AttemptState(StrEnum):
 
 
 class Kind(StrEnum):
-    """What a version of an attempt is."""
+    """Kind of a version of an attempt."""
 
     ORIGINAL = "original"
     BUMP = "bump"
@@ -66,15 +66,9 @@ class Kind(StrEnum):
 
 
 OPEN = frozenset(
-    {
-        AttemptState.PLANNED,
-        AttemptState.SIGNED,
-        AttemptState.SENT,
-        AttemptState.BUMPED,
-        AttemptState.CANCELLING,
-    }
+    {AttemptState.PLANNED, AttemptState.SIGNED, AttemptState.SENT, AttemptState.BUMPED, AttemptState.CANCELLING}
 )
-"""No block holds it yet, as far as the journal knows."""
+"""States in which no block holds the attempt yet, as far as the journal knows."""
 
 _STANDING: Mapping[Kind, AttemptState] = {
     Kind.ORIGINAL: AttemptState.SENT,
@@ -83,10 +77,10 @@ _STANDING: Mapping[Kind, AttemptState] = {
 }
 
 LIVE = OPEN | {AttemptState.MINED, AttemptState.FINAL}
-"""No other attempt at its epoch may be made."""
+"""States that exclude another attempt at the same epoch."""
 
 SIGNED = LIVE - {AttemptState.PLANNED} | {AttemptState.CANCELLED}
-"""It was signed and has not failed: a block holds its nonce, or may yet."""
+"""States of a signed attempt that has not failed: its nonce is used, or may still be."""
 
 _AFTER_SIGNING = frozenset({AttemptState.BUMPED, AttemptState.CANCELLING, AttemptState.MINED, AttemptState.FAILED})
 
@@ -96,9 +90,9 @@ _NEXT: Mapping[AttemptState, frozenset[AttemptState]] = {
     AttemptState.SENT: _AFTER_SIGNING,
     AttemptState.BUMPED: _AFTER_SIGNING,
     AttemptState.CANCELLING: frozenset(
-        {AttemptState.CANCELLING, AttemptState.MINED, AttemptState.CANCELLED, AttemptState.FAILED},
+        {AttemptState.CANCELLING, AttemptState.MINED, AttemptState.CANCELLED, AttemptState.FAILED}
     ),
-    # A reorg takes a block back: to the state before, or to another version in another block.
+    # A reorg returns to an earlier state, or puts another version into another block.
     AttemptState.MINED: _AFTER_SIGNING | {AttemptState.SENT, AttemptState.CANCELLED, AttemptState.FINAL},
     AttemptState.CANCELLED: frozenset(
         {AttemptState.CANCELLING, AttemptState.CANCELLED, AttemptState.MINED, AttemptState.FAILED}
@@ -106,7 +100,8 @@ _NEXT: Mapping[AttemptState, frozenset[AttemptState]] = {
     AttemptState.FINAL: frozenset(
         {AttemptState.SENT, AttemptState.BUMPED, AttemptState.CANCELLING, AttemptState.MINED}
     ),
-    # What one node refused another may have taken; what was refused in a block is only taken back.
+    # Another node may have accepted what one node rejected. Only a reorg changes a transaction that reverted in a
+    # block.
     AttemptState.FAILED: frozenset(
         {
             AttemptState.MINED,
@@ -121,31 +116,31 @@ _NEXT: Mapping[AttemptState, frozenset[AttemptState]] = {
 
 
 def check_transition(before: AttemptState, after: AttemptState) -> None:
-    """Make sure that an attempt may go from one state to another.
+    """Check that an attempt may change from one state to another.
 
     Raises:
-        AssertionError: it may not; only a mistake of this program asks for that.
+        AssertionError: it may not; this is a bug.
     """
     if after not in _NEXT[before]:
         raise AssertionError(f"an attempt cannot go from {before} to {after}")
 
 
 def state_once_signed(kind: Kind) -> AttemptState:
-    """The state of an attempt whose newest version is of that kind, and has not been sent yet."""
+    """State of an attempt whose newest version is of a kind and has not been sent yet."""
     return AttemptState.SIGNED if kind is Kind.ORIGINAL else standing(kind)
 
 
 def standing(kind: Kind) -> AttemptState:
-    """The state of an attempt whose newest version is of that kind, and may have been sent."""
+    """State of an attempt whose newest version is of a kind and may have been sent."""
     return _STANDING[kind]
 
 
 @dataclass(frozen=True)
 class Intent:
-    """What is to be sent, why, and under which key it is sent only once. Addresses are lower case.
+    """What to send, why, and the key that makes it unique (chain, vault, epoch). Addresses are lower case.
 
-    Once a block above `deadline_block` has come it is no longer wanted, and is cancelled. What belongs to no epoch has the number of
-    the block it answers, below zero.
+    After block `deadline_block` the intent is obsolete and is cancelled. An intent without an epoch has the negative
+    number of its block instead.
     """
 
     chain_id: int
@@ -159,14 +154,15 @@ class Intent:
 
     @property
     def kind(self) -> str:
-        """The vault's function that is called: "rebalance", "poke" or "sync"; "" for what only uses a nonce up."""
+        """Function of the vault that is called: "rebalance", "poke" or "sync"; "" if the transaction only consumes a
+        nonce."""
         functions = interface("BasketVault").functions
         return next((n for n in KEEPER_FUNCTIONS if functions[n].is_called_by(self.data)), "")
 
 
 @dataclass(frozen=True)
 class Sending:
-    """What an endpoint answered to a version: empty if it took it. The endpoint is shown without its path."""
+    """Answer of an endpoint to a version; empty if it was accepted. `endpoint` is shown without its path."""
 
     endpoint: str
     answer: str
@@ -175,7 +171,7 @@ class Sending:
 
 @dataclass(frozen=True)
 class Version:
-    """One signed transaction of an attempt. `height` is the newest block when it was signed, 0 if unknown."""
+    """One signed transaction of an attempt. `height` is the newest block at signing, 0 if unknown."""
 
     id: int
     kind: Kind
@@ -187,16 +183,16 @@ class Version:
     signed_at: int
     sendings: tuple[Sending, ...] = ()
     beside_gas_wei: int = 0
-    """The most that a rollup was expected to charge beside its gas."""
+    """Highest expected fee of a rollup in addition to gas."""
 
     @property
     def is_refused(self) -> bool:
-        """Whether every endpoint that it was sent to refused it or did not answer."""
+        """Whether every endpoint that received it rejected it or did not answer."""
         return bool(self.sendings) and all(sending.answer for sending in self.sendings)
 
     @property
     def worst_cost_wei(self) -> int:
-        """The most that it can cost."""
+        """Maximum cost."""
         return self.gas_limit * self.fees.max_fee_per_gas_wei + self.beside_gas_wei
 
 
@@ -204,7 +200,7 @@ class Version:
 class Attempt:
     """One journalled try at an intent. `note` says why it failed or waits; times are unix seconds.
 
-    `mined_hash` is of the version that block `block_number` holds, None while none does.
+    `mined_hash` is the version that block `block_number` holds; both are None if no block holds one.
     """
 
     id: int
@@ -224,18 +220,18 @@ class Attempt:
     planned_at: int
     changed_at: int
     beside_gas_wei: int = 0
-    """What a rollup charged beside its gas, once a block holds it."""
+    """Fee of a rollup in addition to gas, once mined."""
 
     @property
     def newest(self) -> Version:
-        """The dearest version, which is the one to send; only of an attempt that was signed."""
+        """The newest version, which has the highest fee and is the one to send; only for a signed attempt."""
         if not self.versions:
             raise AssertionError(f"attempt {self.id} is {self.state} and was never signed")
         return self.versions[-1]
 
     @property
     def signed_nonce(self) -> int:
-        """The nonce of an attempt that was signed."""
+        """The nonce of a signed attempt."""
         if self.nonce is None:
             raise AssertionError(f"attempt {self.id} is {self.state} and has no nonce")
         return self.nonce
@@ -256,47 +252,47 @@ class Attempt:
 
     @property
     def transaction_hash(self) -> str | None:
-        """Of the version that a block holds, else of the newest; None before it is signed."""
+        """Hash of the mined version, otherwise of the newest; None before it is signed."""
         if self.mined_hash is not None or not self.versions:
             return self.mined_hash
         return self.newest.transaction_hash
 
     @property
     def hashes(self) -> frozenset[str]:
-        """Of all its versions."""
+        """Hashes of all versions."""
         return frozenset(version.transaction_hash for version in self.versions)
 
     @property
     def raw(self) -> bytes | None:
-        """The transaction of that hash."""
+        """Signed bytes of the version with that hash."""
         found = [v.raw for v in self.versions if v.transaction_hash == self.transaction_hash]
         return found[0] if found else None
 
     @property
     def cost_wei(self) -> int | None:
-        """What it cost, its gas and what a rollup charged beside it; None while no block holds it."""
+        """Cost of gas and of a rollup's fees; None until mined."""
         if self.gas_used is None or self.gas_price_wei is None:
             return None
         return self.gas_used * self.gas_price_wei + self.beside_gas_wei
 
     @property
     def standing(self) -> AttemptState:
-        """Its state as its versions have it, wherever blocks went."""
+        """State that follows from the versions, without regard to blocks."""
         return standing(self.newest.kind)
 
     def state_in_block(self, version: Version, *, succeeded: bool, superseded: bool) -> AttemptState:
-        """Its state once a block holds one of its versions; `superseded` if a later attempt at its epoch is live.
+        """State once a block holds one of the versions; `superseded` if a later attempt at the same epoch is live.
 
-        What succeeds after another attempt has taken its place counts as failed, so that at most one of an epoch is live.
+        A success counts as failed if it is superseded, so that at most one attempt of an epoch is live.
         """
         if version.kind is Kind.CANCELLATION:
             return AttemptState.CANCELLED
         return AttemptState.MINED if succeeded and not superseded else AttemptState.FAILED
 
     def state_without_block(self, *, superseded: bool) -> AttemptState:
-        """Its state once a reorg took its block back; `superseded` if a later attempt at its epoch is live.
+        """State once a reorg removed its block; `superseded` if a later attempt at the same epoch is live.
 
-        What failed or was cancelled stays out if another attempt took its place.
+        A failed or cancelled attempt stays so if it is superseded.
         """
         if self.state is AttemptState.CANCELLED:
             return AttemptState.FAILED if superseded else AttemptState.CANCELLING
@@ -307,7 +303,7 @@ class Attempt:
 
 @dataclass(frozen=True)
 class HandedOver:
-    """What another journal signed for one nonce and one epoch, the oldest version first."""
+    """An attempt from another journal, for one nonce and one epoch, the oldest version first."""
 
     intent: Intent
     sender: str
@@ -316,11 +312,11 @@ class HandedOver:
 
     @property
     def state(self) -> AttemptState:
-        """How far it may have come: each of its versions may have been sent."""
+        """Latest possible state: each of the versions may have been sent."""
         return standing(self.versions[-1].kind)
 
     def competes_with(self, other: HandedOver) -> bool:
-        """Whether at most one of two can be live."""
+        """Whether at most one of the two attempts can be live."""
         mine, theirs = self.intent, other.intent
         same_nonce = (self.sender, self.nonce) == (other.sender, other.nonce)
         same_epoch = (mine.vault.lower(), mine.epoch) == (theirs.vault.lower(), theirs.epoch)

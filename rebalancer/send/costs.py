@@ -1,4 +1,4 @@
-"""Cost of one transaction: its gas limit, what it would cost now, and whether the account can pay."""
+"""Cost of a transaction: its gas limit, its current cost, and whether the account can pay."""
 
 from __future__ import annotations
 
@@ -18,9 +18,10 @@ _GAS_MARGIN_BPS = 2_500
 
 @dataclass(frozen=True, slots=True)
 class Cost:
-    """What a transaction would cost if it were mined now, in wei: all of it, and the part of it for a rollup's data on L1 and its operator.
+    """Current cost of a transaction in wei: in total, and the part for the L1 data and the operator of a rollup.
 
-    `rollup_wei` is an upper bound, 0 on a chain without such fees and None where the chain does not tell: then it is not in `total_wei`.
+    `rollup_wei` is an upper bound; 0 on a chain without such fees. It is None, and not part of `total_wei`, if the
+    chain does not report them.
     """
 
     total_wei: int
@@ -28,7 +29,7 @@ class Cost:
 
 
 def check_ether(rpc: Rpc, account: str, needed_wei: int) -> None:
-    """Make sure an account can pay.
+    """Check that an account can pay.
 
     Raises:
         InsufficientEther: it cannot.
@@ -39,7 +40,7 @@ def check_ether(rpc: Rpc, account: str, needed_wei: int) -> None:
 
 
 def cost_now(rpc: Rpc, gas: int, data: str) -> Cost:
-    """What a transaction that uses so much gas would cost now, by its data.
+    """Current cost of a transaction with some data that uses an amount of gas.
 
     Raises:
         As `read_market`.
@@ -55,25 +56,20 @@ def cost_now(rpc: Rpc, gas: int, data: str) -> Cost:
 
 
 def estimate_gas(
-    rpc: Rpc,
-    sender: str,
-    to: str | None,
-    data: str,
-    value_wei: int = 0,
-    margin_bps: int = _GAS_MARGIN_BPS,
+    rpc: Rpc, sender: str, to: str | None, data: str, value_wei: int = 0, margin_bps: int = _GAS_MARGIN_BPS
 ) -> int:
-    """Gas limit for a transaction: the node's estimate and a margin, rounded down.
+    """Gas limit for a transaction: the node's estimate with a margin, rounded down.
 
-    The state may move before the transaction is mined; unused gas costs nothing.
+    The margin covers changes of state until the transaction is mined; unused gas costs nothing.
 
     Raises:
-        ContractReverted: it would be refused.
+        ContractReverted: the transaction would revert.
     """
     message = {"from": sender, "data": data, "value": hex(value_wei)}
     if to is not None:
         message["to"] = to
     try:
-        # By what is mined: nodes differ in whether they would count what is pending.
+        # On the mined state: nodes differ in whether they include pending transactions.
         estimate = int(rpc.call("eth_estimateGas", message, "latest"), 16)
     except RpcRejected as rejection:
         raise reverted(rejection) from None
@@ -81,5 +77,5 @@ def estimate_gas(
 
 
 def with_margin(gas: int, margin_bps: int = _GAS_MARGIN_BPS) -> int:
-    """A gas limit for what was estimated, rounded down."""
+    """Gas limit for an estimate, rounded down."""
     return gas * (BPS + margin_bps) // BPS

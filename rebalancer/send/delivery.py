@@ -1,7 +1,7 @@
 """Delivery of one version of an attempt: signed within the key's limits, journalled, and only then sent.
 
-The order is the guarantee. A fence and the day's limit are asked before each signature; a version is in the journal, with the fence and
-with the count of what keys spend before it is sent for the first time.
+The order is the guarantee. The fence and the daily limit are checked before each signature. A version is in the
+journal, in the fence and in the daily spending before it is sent for the first time.
 """
 
 from __future__ import annotations
@@ -25,12 +25,12 @@ from rebalancer.send.spending import Spending
 __all__ = ["TRANSFER_GAS", "Check", "Delivery"]
 
 TRANSFER_GAS = 21_000
-"""What sending nothing to oneself uses."""
+"""Gas of an empty transaction."""
 _ROLLUP_HEADROOM = 2
-"""What a rollup charges beside gas may rise until a transaction is mined: an L1 base fee by (9/8)^5 in a minute."""
+"""Factor for a rollup's fees until a transaction is mined: an L1 base fee can rise by (9/8)^5 in a minute."""
 
 Check = Callable[[str], None]
-"""Asked with the sender right before signing; it raises what is wrong."""
+"""Called with the sender right before signing; raises if the transaction must not be signed."""
 
 
 class Delivery:
@@ -43,21 +43,15 @@ class Delivery:
         self.spending = spending
 
     def sign_first(
-        self,
-        rpc: Rpc,
-        sender: SenderAccount,
-        attempt: Attempt,
-        fees: GasFees,
-        height: int | None,
-        check: Check | None,
+        self, rpc: Rpc, sender: SenderAccount, attempt: Attempt, fees: GasFees, height: int | None, check: Check | None
     ) -> Attempt:
-        """Sign an attempt's first version, if the account can pay for it and `check` has nothing against it.
+        """Sign an attempt's first version, if the account can pay for it and `check` raises nothing.
 
-        `height` is the newest block, requested if it is None.
+        `height` is the newest block; it is read if it is None.
 
         Raises:
             InsufficientEther: the account cannot pay for it.
-            NonceGap: as the journal has it, this is another chain.
+            NonceGap: the journal has a later nonce as mined, so this is another chain.
             As `check` and `sign`.
         """
         intent = attempt.intent
@@ -80,7 +74,7 @@ class Delivery:
         height: int,
         why: str = "",
     ) -> Attempt:
-        """Sign one version within the key's limits, and journal it and why."""
+        """Sign one version within the key's limits, and journal it with the reason."""
         intent = attempt.intent
         cancels = kind is Kind.CANCELLATION
         gas_limit = TRANSFER_GAS if cancels else intent.gas_limit
@@ -111,26 +105,19 @@ class Delivery:
         return self.journal.add_version(attempt, kind, nonce, height, version, why)
 
     def replace(
-        self,
-        rpc: Rpc,
-        sender: SenderAccount,
-        attempt: Attempt,
-        kind: Kind,
-        fees: GasFees,
-        height: int,
-        why: str,
+        self, rpc: Rpc, sender: SenderAccount, attempt: Attempt, kind: Kind, fees: GasFees, height: int, why: str
     ) -> Attempt:
-        """Sign a version that replaces the others; a cancellation is replaced by nothing else."""
+        """Sign a version that replaces the others; only a cancellation can replace a cancellation."""
         if attempt.newest.kind is Kind.CANCELLATION:
             kind, why = Kind.CANCELLATION, attempt.note
         return self.sign(rpc, sender, attempt, kind, attempt.signed_nonce, fees, height, why)
 
     def send(self, rpc: Rpc, attempt: Attempt, height: int) -> Attempt:
-        """Send an attempt's newest version, for the first time or again: for the node it is the same.
+        """Send an attempt's newest version, for the first time or again.
 
         Raises:
-            NonceGap: transactions before it are missing, and nobody here has them.
-            RpcRejected: it was refused at first, nobody has it, and it has failed.
+            NonceGap: earlier transactions are missing, and the journal does not have them.
+            RpcRejected: the first sending was rejected and no node has the transaction; the attempt has failed.
         """
         expected = nonce_count(rpc, attempt.sender, "pending")
         nonce = attempt.signed_nonce
@@ -142,7 +129,7 @@ class Delivery:
         try:
             self.relays.send(self.journal, rpc, attempt, height)
         except RpcRejected as rejection:
-            # Nodes word "I have it already" in many ways, so they are asked instead of read.
+            # Nodes word "already known" in many ways, so look the transaction up instead of parsing the message.
             if rpc.call("eth_getTransactionByHash", attempt.newest.transaction_hash) is None:
                 if attempt.state is AttemptState.SIGNED and not self.precedes_others(attempt):
                     self.journal.advance(attempt, AttemptState.FAILED, note=str(rejection))
@@ -153,7 +140,8 @@ class Delivery:
         return self.journal.get(attempt.id)
 
     def spent_wei(self, chain_id: int, sender: str, now: int) -> int:
-        """What an account spent within 24 hours, and may yet: from here, from other machines, and from other outboxes here."""
+        """Spending of an account within 24 hours, including pending transactions, from this journal, other machines and
+        other outboxes."""
         spent_wei = self.journal.spent_wei(chain_id, sender, now)
         spent_wei += self.fence.spent_elsewhere_wei(chain_id, sender, now)
         if self.spending is not None:
@@ -162,37 +150,37 @@ class Delivery:
         return spent_wei
 
     def settle(self, final: Sequence[Attempt]) -> None:
-        """Take note of attempts that are final: nobody needs to take them over, and what they cost is known.
+        """Note that attempts are final: no other machine needs them, and their cost is known.
 
         Raises:
-            FleetError: this machine may not send any more, or nobody can tell.
-            SpendingUnwritable: it cannot be noted.
+            FleetError: this machine may not send any more, or the fleet cannot be reached.
+            SpendingUnwritable: the spending file cannot be written.
         """
         self.fence.forget(final)
         if self.spending is not None:
             self.spending.settle(final)
 
     def close(self) -> None:
-        """Close what is kept beside the journal."""
+        """Close the spending file; the caller closes the journal."""
         if self.spending is not None:
             self.spending.close()
 
     def _next_nonce(self, rpc: Rpc, attempt: Attempt) -> int:
-        """The nonce for a new attempt: the chain's next one, or that of a failed one it replaces.
+        """The nonce for a new attempt: the chain's next one, or that of the failed attempt that it replaces.
 
         Raises:
-            NonceGap: the journal has a later one as mined, so this is not the chain it was mined on.
+            NonceGap: the journal has a later nonce as mined, so this is another chain.
         """
         sender, chain_id = attempt.sender, attempt.intent.chain_id
-        under_way = {other.nonce for other in self.journal.unsettled(chain_id, sender) if other.nonce is not None}
-        nonce = max(nonce_count(rpc, sender, "pending"), 1 + max(under_way, default=-1))
+        in_flight = {other.nonce for other in self.journal.unsettled(chain_id, sender) if other.nonce is not None}
+        nonce = max(nonce_count(rpc, sender, "pending"), 1 + max(in_flight, default=-1))
         highest = self.journal.highest_nonce(chain_id, sender)
         if highest is not None and highest.signed_nonce >= nonce:
             raise NonceGap(str(highest.transaction_hash), highest.signed_nonce, nonce)
-        # Some node may still have an earlier attempt: it must not be mined beside this one.
+        # A node may still have an earlier attempt. The same nonce keeps both from being mined.
         unused = range(nonce_count(rpc, sender, "latest"), nonce)
         for failed in self.journal.of_epoch(chain_id, attempt.intent.vault, attempt.intent.epoch):
-            replaceable = failed.sender == sender and failed.nonce not in under_way
+            replaceable = failed.sender == sender and failed.nonce not in in_flight
             if replaceable and failed.nonce is not None and failed.nonce in unused:
                 return failed.nonce
         return nonce
@@ -207,7 +195,7 @@ class Delivery:
         return sent.issuperset(range(expected, attempt.signed_nonce))
 
     def precedes_others(self, attempt: Attempt) -> bool:
-        """Whether later nonces wait for this one."""
+        """Whether later nonces depend on this one."""
         return any(
             (other.nonce or 0) > attempt.signed_nonce
             for other in self.journal.unsettled(attempt.intent.chain_id, attempt.sender)
@@ -215,10 +203,10 @@ class Delivery:
 
 
 def _beside_gas_wei(rpc: Rpc, height: int, data: str, gas: int) -> int:
-    """The most that a rollup may charge a transaction beside its gas.
+    """Upper bound of a rollup's fees in addition to gas.
 
     Raises:
-        L1FeeUnknown: the chain does not tell.
+        L1FeeUnknown: the chain does not report its fees.
     """
     fees = read_l1_fees(rpc, height)
     return _ROLLUP_HEADROOM * fees.beside_gas_wei(transaction_bytes(data), gas)

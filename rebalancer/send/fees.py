@@ -1,9 +1,8 @@
-"""Gas fees of a transaction: the first offer, and the higher one of a version that replaces it.
+"""Gas fees of a transaction: the first offer, and the higher offer of a replacement.
 
-EIP-1559: the base fee is burnt and moves by at most an eighth a block, the tip goes to whoever
-builds the block. Offers are made to hold for several full blocks, and never above a cap. A
-transaction that replaces another must replacement_of it on both fields; nodes ask a tenth more, some an
-eighth, so it is an eighth here. Whole numbers alone; all but `read_market` and `suggest` is pure.
+EIP-1559: the base fee is burnt and changes by at most an eighth per block; the tip goes to the block builder. An offer
+holds for several full blocks and never exceeds a cap. A replacement must raise both fields; nodes require a tenth or an
+eighth more, so it is an eighth here. All values are integers. Everything except `read_market` and `suggest` is pure.
 """
 
 from __future__ import annotations
@@ -19,14 +18,14 @@ from rebalancer.errors import ChainError, FeeAboveCap, RpcMalformed, RpcRejected
 __all__ = ["GasFees", "GasMarket", "bumped", "offer", "read_market", "replacement_of", "suggest"]
 
 _HISTORY_BLOCKS = 10
-_TIP_PERCENTILES = (50, 75)  # of the gas in each block: what is usual, and what is urgent
-_MIN_TIP_WEI = 10_000_000  # 0.01 gwei: builders take less, some nodes do not pass less on
-_BASE_FEE_HEADROOM = 2  # (9/8)^5 < 2: still good enough after five full blocks
+_TIP_PERCENTILES = (50, 75)  # of the gas in each block: usual and urgent
+_MIN_TIP_WEI = 10_000_000  # 0.01 gwei: some nodes do not relay less
+_BASE_FEE_HEADROOM = 2  # (9/8)^5 < 2: sufficient after five full blocks
 
 
 @dataclass(frozen=True)
 class GasFees:
-    """What a transaction offers, in wei per gas; it pays the base fee and the tip, at most the former."""
+    """Fee offer of a transaction, in wei per gas: the maximum in total, and the maximum tip."""
 
     max_fee_per_gas_wei: int
     max_priority_fee_per_gas_wei: int
@@ -34,7 +33,7 @@ class GasFees:
 
 @dataclass(frozen=True)
 class GasMarket:
-    """What gas costs now, in wei per gas: the next block's base fee, and tips of recent blocks."""
+    """Current gas prices in wei per gas: the base fee of the next block, and tips of recent blocks."""
 
     base_fee_wei: int
     usual_tip_wei: int
@@ -42,7 +41,7 @@ class GasMarket:
 
     @property
     def usual_price_wei(self) -> int:
-        """What a transaction pays for its gas that is mined in the next block."""
+        """Price of gas for a transaction in the next block."""
         return self.base_fee_wei + self.usual_tip_wei
 
 
@@ -59,18 +58,15 @@ def offer(market: GasMarket, cap_wei: int) -> GasFees:
 
 
 def replacement_of(wei: int) -> int:
-    """An eighth more than a fee, rounded up: the least that replaces it."""
+    """A fee plus an eighth, rounded up: the lowest fee that replaces it."""
     return wei + -(-wei // 8)
 
 
 def bumped(before: GasFees, market: GasMarket, cap_wei: int) -> GasFees | None:
-    """Fees that replace `before`: an eighth more on both fields, and no less than is asked now.
-
-    None when the cap leaves no room for that.
-    """
+    """Fees that replace `before`: an eighth more in both fields, and at least the current prices. None if the cap is
+    too low."""
     least = GasFees(
-        replacement_of(before.max_fee_per_gas_wei),
-        max(1, replacement_of(before.max_priority_fee_per_gas_wei)),
+        replacement_of(before.max_fee_per_gas_wei), max(1, replacement_of(before.max_priority_fee_per_gas_wei))
     )
     if max(least.max_fee_per_gas_wei, least.max_priority_fee_per_gas_wei) > cap_wei:
         return None
@@ -81,15 +77,15 @@ def bumped(before: GasFees, market: GasMarket, cap_wei: int) -> GasFees | None:
 
 
 def read_market(rpc: Rpc) -> GasMarket:
-    """What gas costs on a chain now: by `eth_feeHistory`, or where that tells nothing by the newest block and `eth_gasPrice`.
+    """Current gas prices of a chain, from `eth_feeHistory`, or otherwise from the newest block and `eth_gasPrice`.
 
-    A tip is the median over recent blocks of what a percentile of their gas paid; blocks without
-    transactions do not count. Where several endpoints must agree, each is asked, and the median of what they say is taken,
-    the lower of two; no tip is believed above `rpc.max_tip_wei`.
+    A tip is the median over recent blocks of a percentile of the tips in the block; blocks without transactions do not
+    count. If several endpoints must agree, the result is the median of their answers, the lower one of two. Tips are
+    capped at `rpc.max_tip_wei`.
 
     Raises:
-        RpcMalformed: the chain tells no price of gas in any of these ways.
-        ChainError: no endpoint that is asked answers.
+        RpcMalformed: the chain reports no gas price in any of these ways.
+        ChainError: no endpoint answers.
     """
     found: list[GasMarket] = []
     failure: ChainError | None = None
@@ -101,7 +97,7 @@ def read_market(rpc: Rpc) -> GasMarket:
         except ChainError as lost:
             failure = lost
     if not found:
-        raise failure or RpcMalformed(rpc.endpoint, "nobody tells a price of gas")
+        raise failure or RpcMalformed(rpc.endpoint, "no endpoint reports a gas price")
     most_wei = rpc.max_tip_wei
     base_fee_wei, usual_wei, urgent_wei = (
         median_low(each)
@@ -113,7 +109,7 @@ def read_market(rpc: Rpc) -> GasMarket:
 
 
 def _read_market(rpc: Rpc) -> GasMarket:
-    """What gas costs by one endpoint."""
+    """Gas prices by one endpoint."""
     try:
         history = rpc.call("eth_feeHistory", hex(_HISTORY_BLOCKS), "latest", list(_TIP_PERCENTILES))
     except (RpcRejected, RpcMalformed):
@@ -140,7 +136,7 @@ def suggest(rpc: Rpc, cap_wei: int) -> GasFees:
 
 
 def _read_tips(history: Mapping[str, Any]) -> list[list[int]]:
-    """By percentile, the tips of recent blocks that held transactions; what is missing or of another length is left out."""
+    """Tips of recent blocks with transactions, by percentile; missing or incomplete entries are skipped."""
     rewards, used = history.get("reward") or [], history.get("gasUsedRatio") or []
     return [
         [int(tip, 16) for tip in reward]
@@ -150,15 +146,16 @@ def _read_tips(history: Mapping[str, Any]) -> list[list[int]]:
 
 
 def _read_prices(rpc: Rpc) -> tuple[int, int]:
-    """The base fee of the newest block and the tip that `eth_gasPrice` adds to it; of a chain without base fees, its price and no tip.
+    """Base fee of the newest block, and the tip that `eth_gasPrice` adds to it. On a chain without base fees: the gas
+    price and no tip.
 
     Raises:
-        RpcMalformed: neither tells anything.
+        RpcMalformed: the endpoint reports neither.
     """
     block, price = rpc.batch_settled([("eth_getBlockByNumber", ("latest", False)), ("eth_gasPrice", ())])
     known = isinstance(block, dict) and block.get("baseFeePerGas")
     base_fee_wei = int(block["baseFeePerGas"], 16) if known else 0
     price_wei = int(price, 16) if isinstance(price, str) else 0
     if not base_fee_wei and not price_wei:
-        raise RpcMalformed(rpc.endpoint, "it tells no price of gas, in a fee history or otherwise")
+        raise RpcMalformed(rpc.endpoint, "it reports no gas price")
     return base_fee_wei or price_wei, max(price_wei - base_fee_wei, 0) if base_fee_wei else 0

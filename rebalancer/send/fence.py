@@ -1,7 +1,7 @@
-"""Fence of an outbox: the permission to sign, where more than one machine may send for an account.
+"""Fence of an outbox: the permission to sign, if more than one machine may send for an account.
 
-An outbox asks its fence before every signing whether it still may, and gives it every signed version before sending it, so that
-whoever takes over has it. Without a fleet there is one outbox an account, and nothing to ask.
+An outbox checks its fence before every signature, and stores every signed version in it before sending, so that the
+next lease holder has it. Without a fleet, an account has one outbox, and the fence does nothing.
 """
 
 from __future__ import annotations
@@ -15,45 +15,45 @@ __all__ = ["Fence", "NoFence"]
 
 
 class Fence(Protocol):
-    """Stands between an outbox and the chain."""
+    """Controls what an outbox may sign and send."""
 
     def check(self, chain_id: int, sender: str) -> None:
-        """Make sure that this machine may sign for an account.
+        """Check that this machine may sign for an account.
 
         Raises:
             FleetError: it may not, or not any more.
         """
 
     def store(self, attempt: Attempt) -> None:
-        """Keep an attempt's newest version where every other machine finds it, before it is sent for the first time or again.
+        """Store an attempt's newest version where other machines find it, before each sending.
 
         Raises:
-            FleetError: this machine may not send any more, or nobody can tell.
+            FleetError: this machine may not send any more, or the fleet cannot be reached.
         """
 
     def forget(self, attempts: Sequence[Attempt]) -> None:
-        """Nobody needs to take these over any more: they are final.
+        """Remove attempts that are final: no other machine needs them.
 
         Raises:
             FleetError: as `store`.
         """
 
     def spent_elsewhere_wei(self, chain_id: int, sender: str, now: int) -> int:
-        """What an account spent on gas in the 24 hours before `now` (unix seconds) that is in no journal of this machine."""
+        """Gas costs of an account in the 24 hours before `now` (unix seconds) that no journal of this machine has."""
 
 
 class NoFence:
-    """Where one machine sends for an account, nothing is in its way."""
+    """Fence of the only machine that sends for an account: it permits everything."""
 
     def check(self, chain_id: int, sender: str) -> None:
-        """It may."""
+        """Permitted."""
 
     def store(self, attempt: Attempt) -> None:
-        """The journal has it."""
+        """Nothing: the journal has it."""
 
     def forget(self, attempts: Sequence[Attempt]) -> None:
-        """The journal keeps it."""
+        """Nothing: the journal keeps it."""
 
-    def spent_elsewhere_wei(self, chain_id: int, sender: str, now: int) -> int:  # noqa: ARG002 (nobody else spends)
-        """Nothing."""
+    def spent_elsewhere_wei(self, chain_id: int, sender: str, now: int) -> int:  # noqa: ARG002 (none spends)
+        """0."""
         return 0

@@ -25,7 +25,7 @@ _WEI = 10**18
 
 
 def outbox_of(settings: Settings, fence: Fence | None = None) -> Outbox:
-    """The keeper's outbox, with its rules and relays; behind a fence where others may send for its accounts.
+    """The keeper's outbox with its rules and relays, and with a fence if other machines may send for its accounts.
 
     Raises:
         OutboxError: the journal cannot be opened.
@@ -34,7 +34,7 @@ def outbox_of(settings: Settings, fence: Fence | None = None) -> Outbox:
     endpoints = [RelayRpc(relay.get_secret_value(), settings.rpc_timeout_seconds) for relay in keeper.relays]
     rules = rules_of(settings)
     relays = Relays(endpoints, keeper.relay_method, keeper.public_after_blocks, rules.min_pending_seconds)
-    spending = _spending(keeper.spending_file) if _are_somebodys(settings) else None
+    spending = _spending(keeper.spending_file) if _has_own_keys(settings) else None
     try:
         return Outbox(keeper.outbox_file, rules, relays, fence, spending)
     except BaseException:
@@ -47,18 +47,19 @@ def _spending(path: Path) -> Spending:
     try:
         return Spending(path.expanduser())
     except RuntimeError:
-        raise SpendingUnwritable(path, "this user has no home") from None
+        raise SpendingUnwritable(path, "this user has no home folder") from None
 
 
-def _are_somebodys(settings: Settings) -> bool:
-    """Whether the keeper has keys of its own: a local chain's test accounts are everybody's, and each new chain counts anew."""
+def _has_own_keys(settings: Settings) -> bool:
+    """Whether the keeper has keys of its own: the test accounts of a local chain are public, and each new chain "
+    "starts without spending."""
     accounts = (settings.keeper, *settings.keeper.extra_accounts)
     has_key = any(one.keystore is not None or one.signer_url is not None for one in accounts)
     return has_key or settings.chain_id != DEVNET_CHAIN_ID
 
 
 def rules_of(settings: Settings) -> SendRules:
-    """How the keeper's outbox goes about its work."""
+    """Rules of the keeper's outbox."""
     keeper = settings.keeper
     is_devnet = settings.chain_id == DEVNET_CHAIN_ID
 
@@ -75,12 +76,12 @@ def rules_of(settings: Settings) -> SendRules:
 
 
 def max_spend_per_day_wei(settings: Settings) -> int:
-    """Most that each of the keeper's accounts may spend within 24 hours."""
+    """Daily spending limit of each of the keeper's accounts."""
     return int(settings.keeper.max_spend_ether_per_day * _WEI)
 
 
 def sender_of(signer: Signer, settings: Settings, vaults: Iterable[str]) -> SenderAccount:
-    """The keeper's signer, which signs nothing but what keepers do with these vaults."""
+    """The keeper's signer, limited to the calls of keepers to these vaults."""
     keeper = settings.keeper
     functions = interface("BasketVault").functions
     limits = KeyLimits(

@@ -1,8 +1,8 @@
-"""Journal of all attempts: what was planned, signed and sent, and what became of it. The outbox's file.
+"""Journal of all attempts: what was planned, signed and sent, and the outcome. The file of the outbox.
 
-SQLite in WAL mode with full synchronisation: what a method has returned from survives a loss of
-power. A lock beside the file keeps every other process out; to look at it, `read_attempts` needs
-no lock. Nothing here speaks to a chain, and which state may follow which is `rebalancer.send.attempt`'s.
+SQLite in WAL mode with full synchronisation: once a method returns, its change survives a power failure. A lock file
+keeps other processes out; `read_attempts` reads without the lock. The journal does not use the chain;
+`rebalancer.send.attempt` defines the transitions between states.
 """
 
 from __future__ import annotations
@@ -45,6 +45,7 @@ from rebalancer.send.journal_file import (
     lock,
     pragma,
     prepare,
+    transaction,
 )
 from rebalancer.texts import safe_text
 
@@ -54,19 +55,19 @@ log = structlog.get_logger("rebalancer.outbox")
 
 _DAY_SECONDS = 86_400
 _LONGEST_NOTE = 1_000
-"""Characters of a note: a node's words may be in it."""
+"""Most characters of a note, which can contain the message of a node."""
 
 
 class Journal:
-    """The file of one outbox, open in one process at a time. Not to be shared by threads."""
+    """The file of one outbox, open in one process at a time. Not thread-safe."""
 
     def __init__(self, path: Path) -> None:
-        """Open the journal, or begin one, or bring an older one up to date.
+        """Open the journal, create it, or migrate it from an older version.
 
         Raises:
             OutboxInUse: another process has it open.
-            OutboxUnreadable: the file is damaged, or no outbox of a known version.
-            OutboxUnwritable: it cannot be made or written.
+            OutboxUnreadable: the file is damaged, or not an outbox of a known version.
+            OutboxUnwritable: it cannot be created or written.
         """
         self.path = path
         self._lock = lock(path)
@@ -77,19 +78,17 @@ class Journal:
             raise
 
     def close(self) -> None:
-        """Close the journal and let others have it."""
+        """Close the journal and release its lock."""
         self.connection.close()
         os.close(self._lock)
 
-    # What is known
-
     def get(self, attempt_id: int) -> Attempt:
-        """An attempt, as it stands."""
+        """An attempt as it is now."""
         (found,) = self.select("id = ?", attempt_id)
         return found
 
     def find(self, attempt_id: int) -> Attempt | None:
-        """An attempt by its number, None if there is none."""
+        """An attempt by its id; None if there is none."""
         return next(iter(self.select("id = ?", attempt_id)), None)
 
     def attempts(self, chain_id: int) -> list[Attempt]:
@@ -99,22 +98,20 @@ class Journal:
     def unsettled(self, chain_id: int, sender: str | None = None) -> list[Attempt]:
         """Attempts that no block holds and that have not failed, in the order of their nonces."""
         found = self.select(
-            f"chain_id = ? AND state IN ({_quoted(OPEN)}) AND (? IS NULL OR sender = ?)",
-            *(chain_id, sender, sender),
+            f"chain_id = ? AND state IN ({_quoted(OPEN)}) AND (? IS NULL OR sender = ?)", *(chain_id, sender, sender)
         )
         return sorted(found, key=lambda attempt: (attempt.nonce or 0, attempt.id))
 
     def watched(self, chain_id: int) -> list[Attempt]:
-        """Attempts that blocks may still change, in the order of their nonces.
+        """Attempts that new blocks can still change, in the order of their nonces.
 
-        All that were signed and are not final: one that a node refused may have been taken by
-        another.
+        These are all signed attempts that are not final: another node may have accepted one that a node rejected.
         """
         found = self.select("chain_id = ? AND is_final = 0 AND (state = 'planned' OR nonce IS NOT NULL)", chain_id)
         return sorted(found, key=lambda attempt: (attempt.nonce or 0, attempt.id))
 
     def of_epoch(self, chain_id: int, vault: str, epoch: int) -> list[Attempt]:
-        """An epoch's attempts, the newest first: all but the first of them failed or were cancelled."""
+        """Attempts of an epoch, the newest first: all but the newest failed or were cancelled."""
         key = "chain_id = ? AND vault = ? AND epoch = ?"
         return self.select(key, chain_id, vault.lower(), epoch)[::-1]
 
@@ -123,7 +120,7 @@ class Journal:
         return self.select("chain_id = ? AND sender = ? AND nonce = ?", chain_id, sender, nonce)
 
     def known_nonces(self, chain_id: int, sender: str, least: int) -> set[int]:
-        """Nonces from `least` on that any attempt of a sender was signed with, whatever became of it."""
+        """Nonces of a sender from `least` on that any attempt was signed with, whatever its outcome."""
         with self.guarded():
             rows = self.connection.execute(
                 "SELECT DISTINCT nonce FROM attempts WHERE chain_id = ? AND sender = ? AND nonce >= ?",
@@ -132,7 +129,7 @@ class Journal:
         return {row["nonce"] for row in rows}
 
     def highest_nonce(self, chain_id: int, sender: str) -> Attempt | None:
-        """The signed, not failed attempt of a sender with the highest nonce."""
+        """The attempt of a sender with the highest nonce, of those that were signed and have not failed."""
         found = self.select(
             "id = (SELECT id FROM attempts WHERE chain_id = ? AND sender = ?"  # noqa: S608 (ours)
             f" AND state IN ({_quoted(SIGNED)}) ORDER BY nonce DESC LIMIT 1)",
@@ -141,11 +138,10 @@ class Journal:
         return found[0] if found else None
 
     def spent_wei(self, chain_id: int, sender: str, now: int) -> int:
-        """What a sender spent on gas in the last 24 hours, and may yet spend.
+        """Gas costs of a sender in the last 24 hours, including pending transactions.
 
-        What is mined counts as what it cost; what is not, and what was refused within the 24
-        hours, as the most it may cost. Of what shares a nonce only the dearest counts, or the one
-        that is mined.
+        Mined transactions count at their cost. Pending ones, and those rejected within the 24 hours, count at their
+        maximum cost. Of all transactions with the same nonce, the mined one or the most expensive one counts.
         """
         since = now - _DAY_SECONDS
         considered = self.select(
@@ -157,39 +153,31 @@ class Journal:
         worst: dict[int, int] = {}
         for attempt in considered:
             nonce = attempt.nonce or 0
-            dearest = max((version.worst_cost_wei for version in attempt.versions), default=0)
+            highest = max((version.worst_cost_wei for version in attempt.versions), default=0)
             if attempt.block_number is not None:
                 cost = attempt.cost_wei
-                mined[nonce] = dearest if cost is None else cost
+                mined[nonce] = highest if cost is None else cost
             else:
-                worst[nonce] = max(worst.get(nonce, 0), dearest)
+                worst[nonce] = max(worst.get(nonce, 0), highest)
         return sum((worst | mined).values())
 
-    # What is done
-
     def plan(self, intent: Intent, sender: str) -> Attempt:
-        """Journal an intent, before anything is signed for it."""
+        """Journal an intent before anything is signed."""
         with self.guarded():
             attempt_id = self._insert(intent, sender, AttemptState.PLANNED, None, "")
         return _logged(self.get(attempt_id))
 
     def add_version(
-        self,
-        attempt: Attempt,
-        kind: Kind,
-        nonce: int,
-        height: int,
-        version: SignedVersion,
-        note: str = "",
+        self, attempt: Attempt, kind: Kind, nonce: int, height: int, version: SignedVersion, note: str = ""
     ) -> Attempt:
-        """Journal a signed transaction, before it is sent, and the state that goes with it."""
-        with self._transaction():
+        """Journal a signed transaction, and the attempt's new state, before it is sent."""
+        with self.guarded(), transaction(self.connection):
             self._insert_version(attempt.id, kind, version, height)
             self._update(attempt, state_once_signed(kind), nonce=nonce, note=note)
         return _logged(self.get(attempt.id))
 
     def advance(self, attempt: Attempt, state: AttemptState, **columns: Any) -> Attempt:
-        """Journal an attempt's next state; when this returns, it is on disk."""
+        """Journal an attempt's next state; it is on disk when this returns."""
         with self.guarded():
             self._update(attempt, state, **columns)
         return _logged(self.get(attempt.id))
@@ -211,12 +199,12 @@ class Journal:
         )
 
     def take_back(self, attempt: Attempt, state: AttemptState, note: str) -> Attempt:
-        """Journal that no block of the chain holds an attempt any more."""
+        """Journal that no block holds an attempt any more, after a reorg."""
         nothing = dict.fromkeys(("mined_hash", "block_number", "block_hash", "gas_used", "gas_price_wei", "mined_at"))
         return self.advance(attempt, state, **nothing, beside_gas_wei="0", is_final=0, note=note)
 
     def finalise(self, attempt: Attempt) -> Attempt:
-        """Journal that an attempt's block is deep enough to stay."""
+        """Journal that an attempt's block is final."""
         if attempt.state is AttemptState.MINED:
             return self.advance(attempt, AttemptState.FINAL, is_final=1)
         with self.guarded():
@@ -224,7 +212,7 @@ class Journal:
         return self.get(attempt.id)
 
     def annotate(self, attempt: Attempt, note: str) -> Attempt:
-        """Journal why an attempt waits; said in the log once, not again while it stays true."""
+        """Journal why an attempt waits. The reason is logged once, not again while it lasts."""
         if attempt.note == note:
             return attempt
         with self.guarded():
@@ -232,7 +220,7 @@ class Journal:
         return _logged(self.get(attempt.id))
 
     def record_sending(self, version: Version, endpoint: str, answer: str) -> None:
-        """Journal what an endpoint answered to a version, "" if it took it."""
+        """Journal an endpoint's answer to a version; "" if it was accepted."""
         if any((one.endpoint, one.answer) == (endpoint, answer) for one in version.sendings):
             return
         with self.guarded():
@@ -243,23 +231,24 @@ class Journal:
             )
 
     def adopt(self, handed: Sequence[HandedOver]) -> list[Attempt]:
-        """Journal what another machine signed for an account that is this one's now, oldest first; what that changed.
+        """Journal attempts that another machine signed for an account that this machine uses now, oldest first; return
+        the changed ones.
 
-        Each counts as sent, unless this journal knows better. Of several at one nonce or one epoch the last is the live one; what this
-        journal alone has at its nonce or epoch was never sent, and has failed.
+        Each counts as sent, unless this journal knows better. Of several at one nonce or epoch the last one is live.
+        Other attempts of this journal at the same nonce or epoch were never sent, and fail.
         """
         changed = []
         for at, one in enumerate(handed):
             replaced = any(one.competes_with(later) for later in handed[at + 1 :])
             followed = any(other.nonce > one.nonce for other in handed)
-            with self._transaction():
+            with self.guarded(), transaction(self.connection):
                 attempt_id = self._adopt(one, replaced=replaced, followed=followed)
             if attempt_id is not None:
                 changed.append(_logged(self.get(attempt_id)))
         return changed
 
     def _adopt(self, one: HandedOver, *, replaced: bool, followed: bool) -> int | None:
-        """The attempt that changed, None if nothing did."""
+        """Id of the attempt that changed; None if nothing changed."""
         intent = one.intent
         key = "chain_id = ? AND sender = ? AND nonce = ?"
         adoption = adopt(
@@ -285,8 +274,6 @@ class Journal:
         for version in adoption.missing:
             self._insert_version(attempt_id, version.kind, version, version.height)
         return attempt_id
-
-    # The file
 
     def _insert(self, intent: Intent, sender: str, state: AttemptState, nonce: int | None, note: str) -> int:
         now = int(time.time())
@@ -316,7 +303,7 @@ class Journal:
         )
 
     def select(self, condition: str, *values: Any) -> list[Attempt]:
-        """The attempts of a condition that this program wrote, oldest first."""
+        """The attempts that match an SQL condition of this program, oldest first."""
         with self.guarded():
             return _select(self.connection, condition, values)
 
@@ -331,18 +318,6 @@ class Journal:
             f"UPDATE attempts SET {assignments} WHERE id = ?",  # noqa: S608 (our own names)
             (*columns.values(), attempt.id),
         )
-
-    @contextmanager
-    def _transaction(self) -> Iterator[None]:
-        with self.guarded():
-            self.connection.execute("BEGIN IMMEDIATE")
-            try:
-                yield
-                self.connection.execute("COMMIT")
-            except BaseException:
-                if self.connection.in_transaction:
-                    self.connection.execute("ROLLBACK")
-                raise
 
     def _open(self) -> sqlite3.Connection:
         begin(self.path)
@@ -359,7 +334,7 @@ class Journal:
 
     @contextmanager
     def guarded(self) -> Iterator[None]:
-        """SQLite's errors as ours.
+        """Raise errors of SQLite as errors of the outbox.
 
         Raises:
             OutboxError: the file cannot be read or written.
@@ -374,11 +349,11 @@ class Journal:
 
 
 def read_attempts(path: Path, chain_id: int) -> list[Attempt]:
-    """Every attempt on a chain, oldest first, while another process may have the outbox open.
+    """All attempts on a chain, oldest first; another process may have the outbox open.
 
     Raises:
         OutboxMissing: there is no such file.
-        OutboxUnreadable: it is no outbox of this version.
+        OutboxUnreadable: it is not an outbox of this version.
     """
     if not path.exists():
         raise OutboxMissing(path)

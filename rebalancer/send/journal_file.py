@@ -1,10 +1,12 @@
-"""File of a journal: its lock, its tables, older versions, and SQLite's errors as ours."""
+"""File of a journal: its lock, its tables, its migrations, and the errors of SQLite."""
 
 from __future__ import annotations
 
 import fcntl
 import os
 import sqlite3
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -27,16 +29,17 @@ __all__ = [
     "lock",
     "pragma",
     "prepare",
+    "transaction",
 ]
 
 BESIDE = ("-wal", "-shm", "-journal")
-"""Endings of the names of the files that SQLite keeps beside a journal."""
+"""Suffixes of the files that SQLite keeps beside a journal."""
 
-APPLICATION_ID = 0x52424F42  # "RBOB": tells our file from another program's
+APPLICATION_ID = 0x52424F42  # "RBOB": identifies our files
 SCHEMA_VERSION = 3
 _MOST_DIGITS = 20
-"""Of a process's number."""
-BUSY_SECONDS = 1.0  # only foreign programs can hold the file: ours are kept out by the lock
+"""Most digits of a process id."""
+BUSY_SECONDS = 1.0  # only other programs can hold the file; the lock keeps ours out
 
 _SCHEMA = """
 CREATE TABLE attempts (
@@ -97,10 +100,10 @@ CREATE TABLE sendings (
 
 
 def prepare(path: Path, connection: sqlite3.Connection) -> None:
-    """Make sure that an open file is a journal of this version: begin it, or bring an older one up to date.
+    """Check that an open file is a journal of this version; create its tables, or migrate it.
 
     Raises:
-        OutboxUnreadable: it is damaged, another program's, or of an unknown version.
+        OutboxUnreadable: it is damaged, belongs to another program, or has an unknown version.
     """
     application = pragma(connection, "application_id")
     version = pragma(connection, "user_version")
@@ -125,7 +128,7 @@ def prepare(path: Path, connection: sqlite3.Connection) -> None:
 
 
 def _migrate_from_2(connection: sqlite3.Connection) -> None:
-    """Version 2 did not count what rollups charge beside gas. All or nothing."""
+    """Version 2 did not count a rollup's fees. In one transaction."""
     connection.executescript(
         "BEGIN IMMEDIATE;"
         "ALTER TABLE attempts ADD COLUMN beside_gas_wei TEXT NOT NULL DEFAULT '0';"
@@ -135,9 +138,8 @@ def _migrate_from_2(connection: sqlite3.Connection) -> None:
 
 
 def _migrate_from_1(connection: sqlite3.Connection) -> None:
-    """Version 1 held one transaction an attempt, in the attempt. All or nothing."""
-    connection.execute("BEGIN IMMEDIATE")
-    try:
+    """Version 1 held one transaction per attempt, in the attempt. In one transaction."""
+    with transaction(connection):
         connection.execute("ALTER TABLE attempts RENAME TO attempts_1")
         connection.execute("DROP INDEX one_live_attempt")
         connection.execute("DROP INDEX one_live_nonce")
@@ -166,6 +168,14 @@ def _migrate_from_1(connection: sqlite3.Connection) -> None:
             )
         connection.execute("DROP TABLE attempts_1")
         connection.execute(f"PRAGMA user_version = {SCHEMA_VERSION}")
+
+
+@contextmanager
+def transaction(connection: sqlite3.Connection) -> Iterator[None]:
+    """One SQLite transaction: committed at the end of the block, or rolled back on an exception."""
+    connection.execute("BEGIN IMMEDIATE")
+    try:
+        yield
         connection.execute("COMMIT")
     except BaseException:
         if connection.in_transaction:
@@ -174,13 +184,13 @@ def _migrate_from_1(connection: sqlite3.Connection) -> None:
 
 
 def fees_of(raw: bytes) -> GasFees:
-    """What a signed EIP-1559 transaction offers."""
+    """Fee offer of a signed EIP-1559 transaction."""
     fields = TypedTransaction.from_bytes(HexBytes(raw)).as_dict()
     return GasFees(fields["maxFeePerGas"], fields["maxPriorityFeePerGas"])
 
 
 def lock(path: Path) -> int:
-    """Hold the file beside the journal that says whose it is; the system lets go when we end."""
+    """Lock the lock file of a journal; the system releases the lock when the process ends."""
     try:
         make_folder(path.parent)
         lock = open_own(path.with_name(path.name + ".lock"), os.O_RDWR)
@@ -202,7 +212,7 @@ def lock(path: Path) -> int:
 
 
 def holder_of(path: Path) -> int | None:
-    """The process that has a journal open, None if none has, or the file does not say which."""
+    """Id of the process that has a journal open; None if no process has, or it is not recorded."""
     try:
         with path.with_name(path.name + ".lock").open("rb") as file:
             try:
@@ -215,12 +225,12 @@ def holder_of(path: Path) -> int | None:
 
 
 def begin(path: Path) -> None:
-    """Make sure that the file is there, ours alone where it is new, and that SQLite follows no link from it.
+    """Create the file if it is missing, private to this user, and check that SQLite will follow no link from it.
 
-    SQLite makes the files beside it with its mode.
+    SQLite creates its other files with the same mode.
 
     Raises:
-        OutboxUnwritable: it, or one beside it, is no regular file, or it cannot be made.
+        OutboxUnwritable: a file is not a regular file, or cannot be created.
     """
     try:
         os.close(open_own(path, os.O_RDWR))
@@ -232,7 +242,7 @@ def begin(path: Path) -> None:
 
 
 def journal_error(path: Path, error: sqlite3.Error) -> OutboxError | None:
-    """SQLite's error as ours, None for what only a mistake of this program can cause."""
+    """The outbox error for an error of SQLite; None for errors that only a bug can cause."""
     primary = getattr(error, "sqlite_errorcode", 0) & 0xFF
     if primary in (sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED):
         return OutboxInUse(path, "another program that has locked it")
@@ -250,5 +260,5 @@ def journal_error(path: Path, error: sqlite3.Error) -> OutboxError | None:
 
 
 def pragma(connection: sqlite3.Connection, name: str) -> Any:
-    """What SQLite says of a file."""
+    """Value of an SQLite pragma."""
     return connection.execute(f"PRAGMA {name}").fetchone()[0]

@@ -1,10 +1,9 @@
 """Nonces that block an account, and how they are cleared.
 
-Three things can happen to a sequence of nonces that the outbox did not do itself. A **gap**: the
-chain lacks a nonce below one that is journalled, so nothing after it can be mined; it is filled
-with nothing, sent to oneself. Somebody else's **pending** transaction with the same key: it is left
-alone until the operator says otherwise, because it may be wanted. A nonce **spent** by somebody
-else: the attempt that held it is void, which `Outbox.resume` and `Outbox.advance` find out.
+Three faults of a nonce sequence do not come from the outbox. A **gap**: the chain lacks a nonce below a journalled one,
+so no later transaction can be mined; an empty transaction fills it. A **foreign** pending transaction with the same
+key: it is left alone until the operator decides, because it may be wanted. A nonce **spent** by a foreign transaction:
+the attempt that held it fails, which `Outbox.resume` and `Outbox.advance` find out.
 """
 
 from __future__ import annotations
@@ -23,11 +22,11 @@ from rebalancer.send.signed import Signer
 
 __all__ = ["NonceFault", "StuckNonce", "clear", "clear_on_start", "survey"]
 
-_MOST_UNASKED = 8  # a few that were dropped; more is another chain, or another outbox
+_MOST_FILLED = 8  # a few were dropped; more mean another chain or another outbox
 
 
 class NonceFault(StrEnum):
-    """Why a nonce stands in the way."""
+    """Why a nonce blocks an account."""
 
     GAP = "gap"
     FOREIGN = "foreign"
@@ -35,18 +34,18 @@ class NonceFault(StrEnum):
 
 @dataclass(frozen=True)
 class StuckNonce:
-    """A nonce that stands in the way."""
+    """A nonce that blocks an account."""
 
     address: str
     nonce: int
-    trouble: NonceFault
+    fault: NonceFault
 
 
 def survey(outbox: Outbox, rpc: Rpc, address: str) -> list[StuckNonce]:
     """The nonces of an account that the chain or the journal lacks, lowest first. Sends nothing.
 
     Raises:
-        NonceGap: the journal has later ones as mined, so this is not the chain they were mined on.
+        NonceGap: the journal has later nonces as mined, so this is another chain.
     """
     chain_id = rpc.chain_id()
     latest = int(rpc.call("eth_getTransactionCount", address, "latest"), 16)
@@ -70,34 +69,33 @@ def survey(outbox: Outbox, rpc: Rpc, address: str) -> list[StuckNonce]:
 
 
 def clear_on_start(outbox: Outbox, rpc: Rpc, signers: Sequence[Signer]) -> list[Attempt]:
-    """Fill the gaps in accounts' sequences, if they are few and nothing foreign is under way.
+    """Fill the gaps in accounts' nonce sequences, if they are few and there are no foreign pending transactions.
 
     Raises:
-        ForeignPending: somebody else's transactions are under way.
-        TooManyGaps: there are more than are filled unasked.
-        NonceGap: this is not the chain that the journal knows.
+        ForeignPending: there are foreign pending transactions.
+        TooManyGaps: there are more gaps than are filled without the operator.
+        NonceGap: this is another chain than the journal's.
     """
     filled: list[Attempt] = []
     for sender in map(as_sender, signers):
         stuck = survey(outbox, rpc, sender.address)
-        foreign = [one.nonce for one in stuck if one.trouble is NonceFault.FOREIGN]
+        foreign = [one.nonce for one in stuck if one.fault is NonceFault.FOREIGN]
         if foreign:
             raise ForeignPending(sender.address, foreign)
-        if len(stuck) > _MOST_UNASKED:
-            raise TooManyGaps(sender.address, [one.nonce for one in stuck], _MOST_UNASKED)
+        if len(stuck) > _MOST_FILLED:
+            raise TooManyGaps(sender.address, [one.nonce for one in stuck], _MOST_FILLED)
         filled += clear(outbox, rpc, sender, stuck)
     return filled
 
 
 def clear(outbox: Outbox, rpc: Rpc, sender: SenderAccount, stuck: list[StuckNonce]) -> list[Attempt]:
-    """Fill gaps, and replace what is foreign, with nothing, sent to oneself. Does not wait for a block.
+    """Fill gaps, and replace foreign transactions, with empty transactions. Does not wait for a block.
 
-    What a foreign transaction offers is not known, so each refusal is answered by a higher offer,
-    up to the cap.
+    The fee of a foreign transaction is unknown, so the offer is raised after each rejection, up to the cap.
 
     Raises:
-        FeeAboveCap: gas is too dear.
-        RpcRejected: the node takes no offer up to the cap.
+        FeeAboveCap: gas is too expensive.
+        RpcRejected: the node accepts no offer up to the cap.
     """
     return [_fill(outbox, rpc, sender, one) for one in stuck]
 
@@ -107,7 +105,7 @@ def _fill(outbox: Outbox, rpc: Rpc, sender: SenderAccount, stuck: StuckNonce) ->
     why = {
         NonceFault.GAP: "fills a nonce that the chain lacked",
         NonceFault.FOREIGN: "replaces a transaction that is not in the outbox",
-    }[stuck.trouble]
+    }[stuck.fault]
     market = read_market(rpc)
     fees: GasFees | None = offer(market, cap_wei)
     refused: RpcRejected | None = None
@@ -117,7 +115,7 @@ def _fill(outbox: Outbox, rpc: Rpc, sender: SenderAccount, stuck: StuckNonce) ->
         except RpcRejected as rejection:
             refused = rejection
         else:
-            # A dearer version that is refused leaves its attempt open, and the reason with it.
+            # A rejected replacement leaves its attempt open, with the reason.
             if attempt.state is not AttemptState.FAILED and not attempt.newest.is_refused:
                 return attempt
         fees = bumped(_doubled(fees, cap_wei), market, cap_wei)
@@ -125,7 +123,7 @@ def _fill(outbox: Outbox, rpc: Rpc, sender: SenderAccount, stuck: StuckNonce) ->
 
 
 def _doubled(fees: GasFees, cap_wei: int) -> GasFees:
-    """Nearly twice as much, so that few offers lead to the cap."""
+    """Nearly twice the fees, so that few offers reach the cap."""
     return GasFees(
         min(2 * fees.max_fee_per_gas_wei, max(cap_wei * 8 // 9, fees.max_fee_per_gas_wei)),
         min(2 * fees.max_priority_fee_per_gas_wei, cap_wei * 8 // 9),

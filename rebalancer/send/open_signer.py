@@ -1,7 +1,7 @@
-"""Opening of the signer that the settings name, and of the password that it needs.
+"""Construction of the signer that the settings configure, with its password.
 
-A password is asked for only when it is needed, and comes from the environment, a file or a prompt: never from the command line,
-which other users can read.
+A password is read only when it is needed, from the environment, a file or a prompt: never from the command line, which
+other users can read.
 """
 
 from __future__ import annotations
@@ -20,18 +20,18 @@ from rebalancer.wellknown import DEVNET_CHAIN_ID
 __all__ = ["open_signer", "password_from_file"]
 
 _MOST_BYTES = MEGABYTE
-"""Of a password's file; those there are have some hundred."""
+"""Limit for a password file; real ones have a few hundred bytes."""
 
 
 def open_signer(account: AccountSettings, chain_id: int, prompt: Callable[[], str] | None = None) -> Signer:
-    """The signer that the settings name: an external one, a keystore, or on a devnet a test account.
+    """The signer that the settings configure: an external signer, a keystore, or on a devnet a test account.
 
-    The password is the one in the settings, else the one in the named file, else what `prompt`
-    answers; None when nobody can be asked.
+    The password is the one in the settings, or the one in the configured file, or the answer of `prompt`; without a
+    `prompt` there is no question.
 
     Raises:
-        KeystoreNotNamed: there is no keystore in the settings and this is no devnet.
-        SignerUnavailable: the external signer does not say which account it signs with.
+        KeystoreNotNamed: the settings have no keystore and this is not a devnet.
+        SignerUnavailable: the external signer does not report its account.
         SignerError: as `KeystoreSigner.load`.
     """
     if account.signer_url is not None:
@@ -44,9 +44,9 @@ def open_signer(account: AccountSettings, chain_id: int, prompt: Callable[[], st
 
 
 def password_from_file(path: Path) -> Callable[[], str]:
-    """A password that is a file's first line, read when it is asked for.
+    """A function that reads a password from the first line of a file.
 
-    Raises, when asked:
+    The function raises:
         PasswordMissing: there is no such file, or its first line is empty.
     """
 
@@ -68,7 +68,7 @@ def _password(account: AccountSettings, prompt: Callable[[], str] | None) -> Cal
     if account.keystore_password_file is not None:
         return password_from_file(account.keystore_password_file)
 
-    def nobody() -> str:
-        raise PasswordMissing("none is set, and there is nobody to ask")
+    def missing() -> str:
+        raise PasswordMissing("none is set, and there is no prompt")
 
-    return prompt or nobody
+    return prompt or missing

@@ -1,36 +1,28 @@
-"""Outbox of a keeper: every intent is sent exactly once, whatever is killed in between.
+"""Outbox of a keeper: every intent is sent exactly once, even if the process is killed at any moment.
 
-Every intent is journalled before anything is signed, and every signed transaction before it is
-sent (`rebalancer.send.journal`), so that at any moment the file says what may be under way.
+Every intent is journalled before anything is signed, and every signed transaction before it is sent
+(`rebalancer.send.journal`), so that the file always names everything that may be in flight.
 
-An epoch of a vault has at most one live attempt, over all accounts. Whoever asks for an epoch that
-has one gets that one. An attempt holds one nonce: what is not mined is sent again, or replaced by a
-dearer version, or by a cancellation (nothing, sent to oneself), always with the same nonce, so that
-of all its versions at most one can ever be mined. A new attempt is made only after the old one
-failed for good or was cancelled, and takes the old nonce as long as no block has used it.
+An epoch of a vault has at most one live attempt, over all accounts; a second submission for the epoch returns that
+attempt. An attempt holds one nonce. An unmined transaction is sent again, or replaced by a version with a higher fee,
+or by a cancellation (an empty transaction), always with the same nonce, so that at most one version can ever be mined.
+A new attempt is made only after the old one failed for good or was cancelled, and takes the old nonce as long as no
+block has used it.
 
-Which states an attempt may go through is in `rebalancer.send.attempt`; how a version is signed and sent, in
-`rebalancer.send.delivery`; what becomes of it afterwards, in `rebalancer.send.lifecycle`.
+`rebalancer.send.attempt` defines the states of an attempt, `rebalancer.send.delivery` signs and sends a version, and
+`rebalancer.send.lifecycle` handles the attempt afterwards.
 
-Nothing here waits for a block: with one call of `advance` a block, any number of vaults can be served.
+The outbox never waits for a block: with one call of `advance` per block, it serves any number of vaults.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from types import TracebackType
 from typing import Self
 
 from rebalancer.chain.rpc import Rpc
-from rebalancer.errors import (
-    FeeAboveCap,
-    LimitError,
-    NotCancellable,
-    SimulationDiffers,
-    SimulationRefused,
-    WrongChain,
-)
+from rebalancer.errors import FeeAboveCap, LimitError, NotCancellable, SimulationDiffers, SimulationRefused, WrongChain
 from rebalancer.send.attempt import LIVE, OPEN, Attempt, AttemptState, Intent, Kind
 from rebalancer.send.block_view import find_mined, newest_height, nonce_count
 from rebalancer.send.delivery import TRANSFER_GAS, Check, Delivery
@@ -47,7 +39,7 @@ __all__ = ["Outbox"]
 
 
 class Outbox:
-    """The outbox of one keeper, open in one process at a time. Not to be shared by threads."""
+    """The outbox of one keeper, open in one process at a time. Not thread-safe."""
 
     def __init__(
         self,
@@ -57,13 +49,13 @@ class Outbox:
         fence: Fence | None = None,
         spending: Spending | None = None,
     ) -> None:
-        """Open the journal, or begin one. `fence` is asked where more than one machine may send, and `spending` where
-        the accounts may be another outbox's, too; it is closed with the journal.
+        """Open the journal or create it. `fence` is needed if several machines may send, `spending` if other outboxes
+        use the same accounts; it is closed with the journal.
 
         Raises:
             OutboxInUse: another process has it open.
-            OutboxUnreadable: the file is damaged, or no outbox of this version.
-            OutboxUnwritable: it cannot be made or written.
+            OutboxUnreadable: the file is damaged, or not an outbox of this version.
+            OutboxUnwritable: it cannot be created or written.
         """
         self.path = path
         self.journal = Journal(path)
@@ -73,39 +65,30 @@ class Outbox:
     def __enter__(self) -> Self:
         return self
 
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> None:
+    def __exit__(self, *_: object) -> None:
         self.close()
 
     def close(self) -> None:
-        """Close the journal and let others have it."""
+        """Close the journal and release its lock."""
         self.journal.close()
         self.delivery.close()
 
     @property
     def rules(self) -> SendRules:
-        """How it goes about its work; may be changed at any time."""
+        """Rules for replacements and finality; can be changed at any time."""
         return self._lifecycle.rules
 
     @rules.setter
     def rules(self, rules: SendRules) -> None:
         self._lifecycle.rules = rules
 
-    # What is known
-
     def attempts(self, chain_id: int) -> list[Attempt]:
-        """Every attempt on a chain, oldest first."""
+        """All attempts on a chain, oldest first."""
         return self.journal.attempts(chain_id)
 
     def unsettled(self, chain_id: int) -> list[Attempt]:
         """Attempts on a chain that no block holds and that have not failed, in the order of their nonces."""
         return self.journal.unsettled(chain_id)
-
-    # What is done
 
     def submit(
         self,
@@ -117,23 +100,23 @@ class Outbox:
         check: Check | None = None,
         height: int | None = None,
     ) -> Attempt:
-        """Plan, sign and send an intent by one of several accounts, and do not wait for it.
+        """Plan, sign and send an intent by one of several accounts, without waiting for a block.
 
-        If its epoch has a live attempt, that one is the answer and nothing is signed. `fees` are
-        the market's without; `check` is asked right before signing; `height` is the newest block.
+        If its epoch has a live attempt, that attempt is returned and nothing is signed. Without `fees` the market's are
+        used. `check` is called right before signing. `height` is the newest block.
 
         Raises:
-            WrongChain: the endpoint serves another chain than the intent is for.
+            WrongChain: the endpoint serves another chain than the intent's.
             CallNotAllowed, NoFreeSender: no account may send it now; nothing was journalled.
             LimitError: it would exceed a limit of its key; nothing was signed.
             InsufficientEther: the signer cannot pay for it; nothing was signed.
-            SimulationRefused, SimulationDiffers: as `check` raises them; nothing was signed.
-            FeeAboveCap: gas is too dear; nothing was signed.
-            RpcRejected: the node did not take it.
-            RpcUnreachable, RpcTimeout: it may be under way.
+            SimulationRefused, SimulationDiffers: raised by `check`; nothing was signed.
+            FeeAboveCap: gas is too expensive; nothing was signed.
+            RpcRejected: the node rejected it.
+            RpcUnreachable, RpcTimeout: it may be in flight.
             NonceGap: an earlier transaction cannot be mined on this chain.
             OutboxError: the journal cannot be written; nothing was sent.
-            FleetError: another machine may send by now; nothing was sent.
+            FleetError: another machine may send now; nothing was sent.
         """
         self._check_chain(rpc, intent)
         for attempt in self.unsettled(intent.chain_id):
@@ -153,22 +136,17 @@ class Outbox:
         return self.delivery.send(rpc, attempt, attempt.newest.height)
 
     def advance(
-        self,
-        rpc: Rpc,
-        signers: Sequence[Signer],
-        height: int,
-        epochs: Mapping[str, int] | None = None,
+        self, rpc: Rpc, signers: Sequence[Signer], height: int, epochs: Mapping[str, int] | None = None
     ) -> list[Attempt]:
-        """Bring every attempt on the chain as far as it goes, once a block, without waiting.
+        """Advance every attempt on the chain, once a block, without waiting; return the attempts that changed.
 
-        Finds what was mined, makes final what lies deep enough, sends again what a reorg took
-        back, replaces what waits too long or pays too little, and cancels what is past its
-        deadline or whose epoch, by `epochs` (vault → epoch now), is over. `height` is the newest
-        block. Returns those that changed.
+        Records mined transactions, finalises deep ones, sends reorged ones again, and replaces those that wait too long
+        or offer too little. Cancels an attempt after its deadline, or if `epochs` (vault → current epoch) show that its
+        epoch is over. `height` is the newest block.
 
         Raises:
-            RpcUnreachable, RpcTimeout: the chain cannot be asked; call it again later.
-            NonceGap: one of them cannot be mined on this chain.
+            RpcUnreachable, RpcTimeout: the chain could not be read; call it again later.
+            NonceGap: an attempt cannot be mined on this chain.
             OutboxError: the journal cannot be written.
         """
         watched = self.journal.watched(rpc.expected_chain_id or rpc.chain_id())
@@ -180,12 +158,12 @@ class Outbox:
         return [now for now, before in zip(after, watched, strict=True) if now != before]
 
     def cancel(self, rpc: Rpc, signer: Signer, attempt: Attempt, why: str) -> Attempt:
-        """Replace an attempt that is under way by nothing, sent to oneself. Does not wait for a block.
+        """Replace an attempt in flight by an empty transaction. Does not wait for a block.
 
         Raises:
-            NotCancellable: it is not under way, or another's, or the fee cap leaves no room.
+            NotCancellable: it is not in flight, belongs to another account, or the fee cap is too low.
             LimitError: a limit of the key forbids it.
-            RpcUnreachable, RpcTimeout: the cancellation may be under way.
+            RpcUnreachable, RpcTimeout: the cancellation may be in flight.
         """
         if attempt.state is AttemptState.PLANNED:
             return self._lifecycle.resolve(rpc, attempt)
@@ -202,7 +180,8 @@ class Outbox:
         return self.delivery.send(rpc, attempt, height)
 
     def fill(self, rpc: Rpc, signer: Signer, nonce: int, fees: GasFees, why: str) -> Attempt:
-        """Use a nonce up with nothing, sent to oneself: under the account's own name, with the nonce as epoch.
+        """Consume a nonce with an empty transaction. Its intent has the account as the vault and the nonce as the
+        epoch.
 
         Raises:
             As `submit`.
@@ -215,7 +194,7 @@ class Outbox:
                 self._lifecycle.resolve(rpc, earlier)
             elif earlier.state in OPEN:
                 attempt = earlier
-                # The same offer would be the same transaction, which is sent again as it is.
+                # The same fees would give the same transaction, which is only sent again.
                 if fees not in {version.fees for version in earlier.versions}:
                     attempt = self.delivery.replace(rpc, sender, earlier, Kind.BUMP, fees, height, why)
                 return self.delivery.send(rpc, attempt, height)
@@ -224,25 +203,23 @@ class Outbox:
         return self.delivery.send(rpc, attempt, height)
 
     def resume(self, rpc: Rpc) -> list[Attempt]:
-        """Settle what an earlier run left unsettled on this chain, without waiting for a block.
+        """Settle the attempts of an earlier run on this chain, without waiting for a block; return them as they are
+        now.
 
-        What was planned and not signed is given up, what was signed is sent again unless a block
-        has it. Returns what was unsettled, as it stands now.
+        Planned attempts that were not signed fail; signed ones are sent again unless a block has them.
 
         Raises:
-            NonceGap: one of them cannot be mined on this chain.
+            NonceGap: an attempt cannot be mined on this chain.
         """
         return [self._lifecycle.resolve(rpc, attempt) for attempt in self.unsettled(rpc.chain_id())]
 
-    # Which attempt, and whose
-
     def _earlier(self, rpc: Rpc, intent: Intent) -> Attempt | None:
-        """The live attempt of an epoch, None if there is none or all came to nothing."""
+        """The live attempt of an epoch; None if there is none, or all failed or were cancelled."""
         for attempt in self.journal.of_epoch(intent.chain_id, intent.vault, intent.epoch):
             if attempt.state in LIVE:
                 return attempt
             if attempt.state is AttemptState.FAILED and attempt.block_number is None:
-                # One node refused it: another may have taken it.
+                # Another node may have accepted what one node rejected.
                 receipt = find_mined(rpc, attempt)
                 if receipt is not None:
                     closed = self._lifecycle.record_receipt(rpc, attempt, receipt)
@@ -251,7 +228,8 @@ class Outbox:
         return None
 
     def _sender(self, rpc: Rpc, senders: Sequence[SenderAccount], intent: Intent) -> SenderAccount:
-        """Who sends an intent: whoever tried before and may still be mined, else who has the least to do."""
+        """The sender of an intent: an account with an earlier attempt that may still be mined, otherwise the least busy
+        one."""
         for failed in self.journal.of_epoch(intent.chain_id, intent.vault, intent.epoch):
             if failed.nonce is None or failed.block_number is not None:
                 continue
@@ -259,10 +237,10 @@ class Outbox:
             if again and nonce_count(rpc, failed.sender, "latest") <= failed.nonce:
                 again[0].limits.check_call(failed.sender, intent.to, intent.data)
                 return again[0]
-        under_way: dict[str, int] = {}
+        in_flight: dict[str, int] = {}
         for attempt in self.unsettled(intent.chain_id):
-            under_way[attempt.sender] = under_way.get(attempt.sender, 0) + 1
-        return choose(senders, under_way, intent.vault, intent.to, intent.data)
+            in_flight[attempt.sender] = in_flight.get(attempt.sender, 0) + 1
+        return choose(senders, in_flight, intent.vault, intent.to, intent.data)
 
     @staticmethod
     def _check_chain(rpc: Rpc, intent: Intent) -> None:

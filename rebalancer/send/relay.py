@@ -1,12 +1,11 @@
-"""Relays: the endpoints that get a signed transaction, private ones first and the public one later.
+"""Relays: the endpoints that receive a signed transaction, private ones first and the public one later.
 
-Without relays everything goes to the endpoint that is read from. With relays, what the keeper
-means to do goes to all of them and to nobody else, until `public_after_blocks` blocks have passed
-without it (0: never). A cancellation shows nothing that is worth hiding, so it goes to both. Each
-endpoint's answer is journalled; of an address only scheme and host are ever shown.
+Without relays, transactions go to the RPC endpoint. With relays, a transaction goes to all relays, and to the public
+endpoint only after `public_after_blocks` blocks (0: never). A cancellation reveals nothing, so it goes to both at once.
+Each endpoint's answer is journalled; only scheme and host of an address are ever shown.
 
-Relays tell their users apart by a signature over each request (the X-Flashbots-Signature header). It needs no key that holds anything:
-ours is made anew with every start, so that relays learn nothing by it that they would not know from the transactions.
+Relays identify their users by a signature over each request (the X-Flashbots-Signature header). The key holds no funds:
+it is created at each start, so relays learn nothing from it that the transactions do not show.
 """
 
 from __future__ import annotations
@@ -37,7 +36,8 @@ _SIGNATURE_HEADER = "X-Flashbots-Signature"
 
 
 class RelayRpc(Rpc):
-    """A relay's endpoint. Every request carries an account and its signature (EIP-191) of the hash of the body, in hexadecimal."""
+    """Endpoint of a relay. Every request carries an account and its signature (EIP-191) of the hex-encoded hash of the
+    body."""
 
     def __init__(self, url: str, timeout_s: float = 10.0) -> None:
         super().__init__(url, timeout_s)
@@ -51,16 +51,16 @@ class RelayRpc(Rpc):
 
 @dataclass(frozen=True)
 class Relays:
-    """Private endpoints, how they are spoken to, and when to go public instead."""
+    """Private endpoints, the method to send with, and when to send publicly."""
 
     endpoints: Sequence[Rpc] = ()
     method: str = RAW_METHOD
     public_after_blocks: int = 0
     min_pending_seconds: float = 0.0
-    """However fast blocks come, nothing goes public sooner."""
+    """Minimum age of a transaction before it is sent publicly, however fast blocks come."""
 
     def go_public(self, attempt: Attempt, height: int) -> bool:
-        """Whether an attempt's newest version goes to everybody at a block."""
+        """Whether an attempt's newest version is sent to the public endpoint at a block."""
         if not self.endpoints or attempt.newest.kind is Kind.CANCELLATION:
             return True
         first = attempt.versions[0]
@@ -69,25 +69,25 @@ class Relays:
         return 0 < self.public_after_blocks <= height - first.height
 
     def send(self, journal: Journal, public: Rpc, attempt: Attempt, height: int) -> None:
-        """Send an attempt's newest version to where it goes now, and journal every answer.
+        """Send an attempt's newest version to its current targets, and journal every answer.
 
         Raises:
-            RpcRejected: no endpoint took it, and all that answered refused it.
-            RpcUnreachable, RpcTimeout, RpcMalformed: no endpoint took it; one may have it.
+            RpcRejected: no endpoint accepted it, and all answers are rejections.
+            RpcUnreachable, RpcTimeout, RpcMalformed: no endpoint accepted it, but one may have it.
         """
         failures: list[ChainError] = []
         targets: list[tuple[Rpc, bool]] = [(relay, True) for relay in self.endpoints]
         if self.go_public(attempt, height):
             targets.append((public, False))
         version = attempt.newest
-        taken = {sending.endpoint for sending in version.sendings if not sending.answer}
+        accepted = {sending.endpoint for sending in version.sendings if not sending.answer}
         for endpoint, private in targets:
             try:
                 method, params = self._request(attempt) if private else _raw(attempt)
                 endpoint.call(method, *params)
             except ChainError as failure:
-                if isinstance(failure, RpcRejected) and endpoint.endpoint in taken:
-                    continue  # it took these bytes before; what it says now is that it has them
+                if isinstance(failure, RpcRejected) and endpoint.endpoint in accepted:
+                    continue  # it accepted these bytes before; now it reports a duplicate
                 if private:
                     log.warning("relay_failed", relay=endpoint.endpoint, why=str(failure))
                 journal.record_sending(version, endpoint.endpoint, str(failure))
@@ -96,17 +96,17 @@ class Relays:
             journal.record_sending(version, endpoint.endpoint, "")
         if len(failures) < len(targets):
             return
-        # Who is silent may have it: that outweighs any refusal.
+        # A silent endpoint may have the transaction: that outweighs any rejection.
         silent = [failure for failure in failures if not isinstance(failure, RpcRejected)]
         raise (silent or failures)[0]
 
     def _request(self, attempt: Attempt) -> tuple[str, list[Any]]:
         if self.method == RAW_METHOD:
             return _raw(attempt)
-        wanted: dict[str, Any] = {"tx": "0x" + attempt.newest.raw.hex()}
+        request: dict[str, Any] = {"tx": "0x" + attempt.newest.raw.hex()}
         if attempt.intent.deadline_block is not None:
-            wanted["maxBlockNumber"] = hex(attempt.intent.deadline_block)
-        return PRIVATE_METHOD, [wanted]
+            request["maxBlockNumber"] = hex(attempt.intent.deadline_block)
+        return PRIVATE_METHOD, [request]
 
 
 def _raw(attempt: Attempt) -> tuple[str, list[Any]]:

@@ -1,6 +1,7 @@
-"""An external signer, which holds the key where this process does not (`eth_signTransaction`, as Clef and Web3Signer serve it).
+"""External signer: another program holds the key and signs by `eth_signTransaction`, as Clef and Web3Signer do.
 
-It is not believed: what it returns is decoded and held against what was asked, field by field, and so is whose signature it is.
+Its answer is not trusted: the signed transaction is decoded and compared with the request field by field, and so is its
+sender.
 """
 
 from __future__ import annotations
@@ -16,25 +17,22 @@ from rebalancer.send.signed import SignedTransaction, read_signed
 
 __all__ = ["ExternalSigner", "checked", "open_external"]
 
-_FIELDS = (
-    *("type", "chainId", "nonce", "to", "data", "value"),
-    *("gas", "maxFeePerGas", "maxPriorityFeePerGas"),
-)
+_FIELDS = (*("type", "chainId", "nonce", "to", "data", "value"), *("gas", "maxFeePerGas", "maxPriorityFeePerGas"))
 
 
 class ExternalSigner:
-    """An account whose key another program holds and signs with over JSON-RPC."""
+    """An account whose key another program holds; it signs over JSON-RPC."""
 
     def __init__(self, rpc: Rpc, address: str) -> None:
         self._rpc = rpc
         self.address = address.lower()
 
     def sign(self, transaction: Mapping[str, Any]) -> SignedTransaction:
-        """Have a transaction signed, and check what comes back.
+        """Have a transaction signed, and verify the answer.
 
         Raises:
-            SignerUnavailable: the signer does not answer, refuses, or answers what is no transaction.
-            SignedOtherwise: it signed something else, or with another key.
+            SignerUnavailable: the signer does not answer, refuses, or returns no transaction.
+            SignedOtherwise: it signed another transaction, or with another key.
         """
         message = {
             name: hex(transaction[name])
@@ -60,10 +58,10 @@ class ExternalSigner:
 
 
 def open_external(url: str, address: str | None) -> ExternalSigner:
-    """The external signer at a URL, for an account, or for the only one that it has.
+    """The external signer at a URL, for an account, or for its only account.
 
     Raises:
-        SignerUnavailable: it does not answer, or has another number of accounts than one.
+        SignerUnavailable: it does not answer, or does not have exactly one account.
     """
     rpc = Rpc(url)
     if address is None:
@@ -72,17 +70,17 @@ def open_external(url: str, address: str | None) -> ExternalSigner:
         except ChainError as failure:
             raise SignerUnavailable(rpc.endpoint, str(failure)) from None
         if not isinstance(accounts, list) or len(accounts) != 1:
-            raise SignerUnavailable(rpc.endpoint, "it has not one account alone: name signer_address")
+            raise SignerUnavailable(rpc.endpoint, "it does not have exactly one account: set signer_address")
         address = str(accounts[0])
     return ExternalSigner(rpc, address)
 
 
 def checked(raw: bytes, requested: Mapping[str, Any], address: str) -> SignedTransaction:
-    """A signed transaction, if it is exactly what was asked, by exactly who was asked.
+    """Verify that a signed transaction is exactly the requested one, signed by `address`.
 
     Raises:
         SignedOtherwise: it is not; names the first field that differs.
-        ValueError: it is no signed EIP-1559 transaction.
+        ValueError: it is not a signed EIP-1559 transaction.
     """
     found, sender = read_signed(raw)
     for name in _FIELDS:
@@ -97,7 +95,7 @@ def checked(raw: bytes, requested: Mapping[str, Any], address: str) -> SignedTra
 
 
 def _comparable(value: Any) -> Any:
-    """A field of a transaction however it is spelt: whole numbers, and bytes as lower-case hex."""
+    """A field of a transaction in normal form: integers, and bytes as lower-case hex."""
     if isinstance(value, int):
         return value
     if isinstance(value, bytes):

@@ -1,4 +1,4 @@
-"""Files of calls that Safe's web app imports, in the format of its Transaction Builder, version 1.0.
+"""Batch files of calls for Safe's web app, in the format of its Transaction Builder, version 1.0.
 
 The checksum is that of `apps/tx-builder/src/lib/checksum.ts` in github.com/safe-global/safe-react-apps.
 """
@@ -18,17 +18,11 @@ __all__ = ["checksum", "safe_batch"]
 
 
 def safe_batch(
-    calls: Sequence[UnsignedCall],
-    *,
-    chain_id: int,
-    safe: str,
-    made_at: int,
-    name: str,
-    description: str,
+    calls: Sequence[UnsignedCall], *, chain_id: int, safe: str, made_at: int, name: str, description: str
 ) -> dict[str, Any]:
-    """A file that Safe's Transaction Builder imports. `made_at` is in unix seconds.
+    """Content of a batch file for Safe's Transaction Builder. `made_at` is in unix seconds.
 
-    Calls are given as their bytes, so that what is signed is what was tried: the builder encodes nothing itself.
+    Calls are given as bytes, so that the signed data is the simulated data: the builder encodes nothing.
     """
     batch = {
         "version": "1.0",
@@ -56,14 +50,16 @@ def safe_batch(
 
 
 def checksum(batch: Mapping[str, Any]) -> str:
-    """What the builder holds a file's `meta.checksum` against; the batch's name and checksum do not count."""
+    """Checksum of a batch file, to compare with `meta.checksum`; the name and the checksum itself are not part of
+    it."""
     meta = {**batch["meta"], "name": None}
     meta.pop("checksum", None)
     return "0x" + keccak(text=_serialized({**batch, "meta": meta})).hex()
 
 
 def _serialized(value: Any) -> str:
-    """The builder's own text of a JSON value: objects begin with the list of their keys, and their values are each followed by a comma."""
+    """The builder's own text of a JSON value: an object begins with the list of its keys, and a comma follows each
+    value."""
     if isinstance(value, Mapping):
         keys = sorted(value)
         return "{" + _json(keys) + "".join(_serialized(value[key]) + "," for key in keys) + "}"

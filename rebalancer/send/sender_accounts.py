@@ -1,8 +1,7 @@
-"""Lanes: the accounts that send, what each of them may sign, and which one takes an intent.
+"""Sender accounts: the accounts that send, what each may sign, and which one sends an intent.
 
-A lane is one account with its own sequence of nonces and its own limits. It is a signer itself, so
-whatever takes a signer can be given a lane, and then signs nothing that the limits forbid. What a
-lane spends in a day is counted by the outbox, from its journal.
+A sender account is one account with its own nonce sequence and limits. It is a signer itself, so that it can replace
+any signer; it signs nothing that its limits forbid. The outbox counts its daily spending from the journal.
 """
 
 from __future__ import annotations
@@ -21,7 +20,7 @@ _SELECTOR_CHARACTERS = 10  # 0x and four bytes
 
 @dataclass(frozen=True)
 class KeyLimits:
-    """What a key may sign. None is no limit; addresses and selectors (0x and 8 digits) are lower case."""
+    """Limits of a key. None means no limit; addresses and selectors (0x and 8 digits) are lower case."""
 
     max_fee_per_gas_wei: int | None = None
     max_spend_per_day_wei: int | None = None
@@ -29,10 +28,10 @@ class KeyLimits:
     selectors: frozenset[str] | None = None
 
     def check_call(self, address: str, to: str | None, data: str) -> None:
-        """Make sure an account may make a call. Sending nothing to itself is always allowed: that cancels.
+        """Check that an account may make a call. An empty transaction to itself, which cancels, is always allowed.
 
         Raises:
-            CallNotAllowed: the target or the function is not on its list.
+            CallNotAllowed: the target or the function is not on the key's list.
         """
         selector = data[:_SELECTOR_CHARACTERS].lower() if data != "0x" else ""
         if to is not None and to.lower() == address and not selector:
@@ -42,7 +41,7 @@ class KeyLimits:
             raise CallNotAllowed(address, to or "a new contract", selector)
 
     def check_fee(self, address: str, max_fee_per_gas_wei: int) -> None:
-        """Make sure an account may offer so much for gas.
+        """Check that an account may offer a fee.
 
         Raises:
             FeeAboveLimit: it may not.
@@ -52,7 +51,7 @@ class KeyLimits:
             raise FeeAboveLimit(address, max_fee_per_gas_wei, limit_wei)
 
     def check_spend(self, address: str, spent_wei: int, more_wei: int) -> None:
-        """Make sure an account may spend more within the 24 hours in which it spent so much.
+        """Check that an account may spend more, after what it spent within 24 hours.
 
         Raises:
             SpendLimitReached: it may not.
@@ -63,7 +62,7 @@ class KeyLimits:
 
 
 class SenderAccount:
-    """An account and its limits. At most `max_open` of its transactions are under way at once."""
+    """An account and its limits. At most `max_open` of its transactions are in flight at the same time."""
 
     def __init__(self, signer: Signer, limits: KeyLimits | None = None, max_open: int = 16) -> None:
         self.signer = signer
@@ -76,10 +75,10 @@ class SenderAccount:
         return self.signer.address
 
     def sign(self, transaction: Mapping[str, Any]) -> SignedTransaction:
-        """Sign a transaction that the limits allow.
+        """Sign a transaction within the limits.
 
         Raises:
-            FeeAboveLimit, CallNotAllowed: they do not.
+            FeeAboveLimit, CallNotAllowed: the limits forbid it.
             SignerError: as the signer raises it.
         """
         self.limits.check_call(self.address, transaction.get("to"), transaction["data"])
@@ -95,28 +94,24 @@ class SenderAccount:
         return True
 
     def __repr__(self) -> str:
-        return f"Lane({self.signer!r})"
+        return f"SenderAccount({self.signer!r})"
 
 
 def as_sender(signer: Signer) -> SenderAccount:
-    """A signer as a lane; one that is none already has no limits."""
+    """A signer as a sender account, without limits unless it is one already."""
     return signer if isinstance(signer, SenderAccount) else SenderAccount(signer)
 
 
 def choose(
-    senders: Sequence[SenderAccount],
-    open_by_address: Mapping[str, int],
-    vault: str,
-    to: str,
-    data: str,
+    senders: Sequence[SenderAccount], open_by_address: Mapping[str, int], vault: str, to: str, data: str
 ) -> SenderAccount:
-    """The lane for a call: of those whose limits allow it, the one with the least under way.
+    """The sender account for a call: of those whose limits allow it, the one with the fewest transactions in flight.
 
-    Of one lane alone its own refusal is the answer, which says more.
+    With a single account, its own refusal is raised, which says more.
 
     Raises:
-        CallNotAllowed: the only lane may not make this call.
-        NoFreeSender: no lane may, or all that may have as much under way as they may.
+        CallNotAllowed: the only account may not make this call.
+        NoFreeSender: no account may make this call, or all that may have reached their limit of transactions in flight.
     """
     if len(senders) == 1:
         senders[0].limits.check_call(senders[0].address, to, data)

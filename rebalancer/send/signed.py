@@ -1,4 +1,4 @@
-"""Signed transactions, and whoever can sign one."""
+"""Signed transactions, and the protocol of signers."""
 
 from __future__ import annotations
 
@@ -15,14 +15,14 @@ __all__ = ["SignedTransaction", "Signer", "read_signed"]
 
 @dataclass(frozen=True)
 class SignedTransaction:
-    """What is sent, byte for byte, and the hash it will be known by."""
+    """The signed bytes to send, and the transaction hash."""
 
     raw: bytes
     hash: str
 
 
 class Signer(Protocol):
-    """Whoever can sign for one account."""
+    """Signs for one account."""
 
     @property
     def address(self) -> str:
@@ -33,13 +33,13 @@ class Signer(Protocol):
 
 
 def read_signed(raw: bytes) -> tuple[Mapping[str, Any], str]:
-    """A signed EIP-1559 transaction's fields, bytes as bytes, and who signed it, lower case.
+    """Fields of a signed EIP-1559 transaction, bytes as bytes, and its sender in lower case.
 
     Raises:
-        ValueError: it is none.
+        ValueError: it is not a signed EIP-1559 transaction.
     """
     try:
         fields = TypedTransaction.from_bytes(HexBytes(raw)).as_dict()
         return fields, Account.recover_transaction(raw).lower()
-    except Exception as error:  # bytes of a stranger: the libraries below raise many kinds
-        raise ValueError("it is no signed EIP-1559 transaction") from error
+    except Exception as error:  # untrusted bytes: the libraries raise many types
+        raise ValueError("it is not a signed EIP-1559 transaction") from error

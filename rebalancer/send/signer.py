@@ -1,6 +1,6 @@
-"""Signers that hold a key in this process: out of an encrypted JSON keystore, or one of the devnet's public test keys.
+"""Signers that hold a key in this process: from an encrypted JSON keystore, or one of the devnet's public test keys.
 
-Test keys sign for chain 31337 and no other. Nothing here prints a key, and no signer shows one.
+Test keys sign for chain 31337 only. Keys are never printed, and no signer exposes one.
 """
 
 from __future__ import annotations
@@ -14,31 +14,19 @@ from eth_account import Account
 from eth_account.signers.local import LocalAccount
 from eth_utils.address import to_checksum_address
 
-from rebalancer.errors import (
-    DevnetKeyOnRealChain,
-    KeystoreMissing,
-    KeystoreUnreadable,
-    WrongPassword,
-)
+from rebalancer.errors import DevnetKeyOnRealChain, KeystoreMissing, KeystoreUnreadable, WrongPassword
 from rebalancer.files import MEGABYTE, Excess, parse_json, read_text
 from rebalancer.send.signed import SignedTransaction
 from rebalancer.wellknown import DEVNET_CHAIN_ID, TEST_MNEMONIC
 
-__all__ = [
-    "DevnetSigner",
-    "KeystoreSigner",
-    "WatchOnly",
-    "devnet_signer",
-    "keystore_address",
-    "keystore_weakness",
-]
+__all__ = ["DevnetSigner", "KeystoreSigner", "WatchOnly", "devnet_signer", "keystore_address", "keystore_weakness"]
 
 _MOST_BYTES = MEGABYTE
-"""Of a keystore; those there are have some hundred."""
+"""Limit for a keystore file; real ones have a few hundred bytes."""
 
 _MOST_SCRYPT = 2**20 * 8
 _MOST_PBKDF2 = 2**27
-"""More takes over a gigabyte, or minutes."""
+"""Above these limits, derivation takes over a gigabyte, or minutes."""
 
 _LEAST_SCRYPT = 2**17 * 8
 _LEAST_PBKDF2 = 2**18
@@ -47,7 +35,7 @@ _DERIVATION_PATH = "m/44'/60'/0'/0/{index}"  # BIP-44, as every wallet and node 
 
 
 class KeystoreSigner:
-    """Signs with a key that lies encrypted on disk and is open only in this object."""
+    """Signs with a key that is encrypted on disk and decrypted only in this object."""
 
     __slots__ = ("_account", "address")
 
@@ -57,9 +45,9 @@ class KeystoreSigner:
 
     @classmethod
     def load(cls, path: Path, password: Callable[[], str]) -> Self:
-        """Open a keystore (Web3 Secret Storage version 3). Deliberately slow: about a second.
+        """Open a keystore (Web3 Secret Storage version 3). Slow on purpose: about a second.
 
-        `password` is asked once, after the file was found and read.
+        `password` is called once, after the file was found and read.
 
         Raises:
             KeystoreMissing: there is no such file.
@@ -73,19 +61,19 @@ class KeystoreSigner:
             # Never in a variable of its own, so that no traceback can show the key.
             account = Account.from_key(Account.decrypt(keystore, password()))
         except ValueError as error:
-            # eth-keyfile tells a wrong password from a bad file only by this message.
+            # eth-keyfile distinguishes a wrong password from a bad file only by this message.
             if "MAC mismatch" in str(error):
                 raise WrongPassword(path) from None
-            raise KeystoreUnreadable(path, "a field has a value it cannot have") from None
+            raise KeystoreUnreadable(path, "a field has an invalid value") from None
         except (KeyError, TypeError, NotImplementedError, AssertionError, AttributeError):
             raise KeystoreUnreadable(path, "a field is missing or unknown") from None
         named = str(keystore.get("address") or "").lower().removeprefix("0x")
         if named and named != account.address.lower().removeprefix("0x"):
-            raise KeystoreUnreadable(path, f"it says 0x{named} but holds another account's key")
+            raise KeystoreUnreadable(path, f"it names 0x{named}, but its key is of another account")
         return cls(account)
 
     def sign(self, transaction: Mapping[str, Any]) -> SignedTransaction:
-        """Sign a transaction for whatever chain it names."""
+        """Sign a transaction for any chain."""
         return _sign(self._account, transaction)
 
     def __repr__(self) -> str:
@@ -93,7 +81,7 @@ class KeystoreSigner:
 
 
 class DevnetSigner:
-    """Signs with a key that everybody knows, for chain 31337 and no other."""
+    """Signs with a public test key, for chain 31337 only."""
 
     __slots__ = ("_account", "address")
 
@@ -115,7 +103,7 @@ class DevnetSigner:
 
 
 class WatchOnly:
-    """An account without its key: enough to preview and to simulate."""
+    """An account without its key: enough for previews and simulations."""
 
     __slots__ = ("address",)
 
@@ -123,12 +111,12 @@ class WatchOnly:
         self.address = address
 
     def sign(self, transaction: Mapping[str, Any]) -> SignedTransaction:
-        """Not possible: a caller that signs with this is wrong."""
-        raise AssertionError(f"{self.address} has no key here and was to sign {transaction}")
+        """Not possible: a caller that signs with this has a bug."""
+        raise AssertionError(f"{self.address} has no key here and cannot sign {transaction}")
 
 
 def devnet_signer(index: int, chain_id: int = DEVNET_CHAIN_ID) -> DevnetSigner:
-    """One of the accounts that every local node funds, counted from 0.
+    """One of the test accounts that every local node funds, counted from 0.
 
     Raises:
         DevnetKeyOnRealChain: `chain_id` is not a devnet's.
@@ -138,7 +126,7 @@ def devnet_signer(index: int, chain_id: int = DEVNET_CHAIN_ID) -> DevnetSigner:
 
 
 def keystore_address(path: Path) -> str | None:
-    """Whose key a keystore says it holds, lower case; None when it does not say. Asks no password.
+    """Address that a keystore names, in lower case; None if it names none. Needs no password.
 
     Raises:
         KeystoreMissing: there is no such file.
@@ -152,22 +140,24 @@ def keystore_address(path: Path) -> str | None:
 
 
 def keystore_weakness(path: Path) -> str | None:
-    """Why a keystore's password is quickly guessed by whoever has the file, in a few words; None if it is not. Asks no password.
+    """Parameters of a keystore whose password is quick to guess from the file, in a few words; None if they are strong.
+    Needs no password.
 
-    The least are scrypt's n times r times p of 2^17 times 8 (OWASP) and PBKDF2's 262,144 rounds, as wallets write them by default.
+    Strong means at least n * r * p of 2^17 * 8 for scrypt (OWASP), and 262,144 rounds for PBKDF2, the defaults of
+    wallets.
 
     Raises:
         As `keystore_address`.
     """
-    is_scrypt, work, message = _derivation(path, _read_keystore(path))
-    return message if work < (_LEAST_SCRYPT if is_scrypt else _LEAST_PBKDF2) else None
+    is_scrypt, work, parameters = _derivation(path, _read_keystore(path))
+    return parameters if work < (_LEAST_SCRYPT if is_scrypt else _LEAST_PBKDF2) else None
 
 
 def _derivation(path: Path, keystore: Mapping[str, Any]) -> tuple[bool, int, str]:
-    """Whether a keystore's key is derived by scrypt, or else by PBKDF2; how much work that is; and the same in words.
+    """Whether the key is derived by scrypt (otherwise PBKDF2), how much work that is, and the parameters in words.
 
     Raises:
-        KeystoreUnreadable: it does not say, or it is more than anybody could mean.
+        KeystoreUnreadable: the parameters are missing, or too expensive.
     """
     crypto: Any = next((value for key, value in keystore.items() if key.lower() == "crypto"), None)
     try:
@@ -175,14 +165,14 @@ def _derivation(path: Path, keystore: Mapping[str, Any]) -> tuple[bool, int, str
         is_scrypt = kdf == "scrypt"
         if is_scrypt:
             work = int(given["n"]) * int(given["r"]) * int(given["p"])
-            message = f"scrypt with n={given['n']}, r={given['r']}"
+            parameters = f"scrypt with n={given['n']}, r={given['r']}"
         else:
-            work, message = int(given["c"]), f"{kdf} with c={given['c']}"
+            work, parameters = int(given["c"]), f"{kdf} with c={given['c']}"
     except (KeyError, TypeError, ValueError, OverflowError):
         raise KeystoreUnreadable(path, "a field is missing or unknown") from None
     if work > (_MOST_SCRYPT if is_scrypt else _MOST_PBKDF2):
-        raise KeystoreUnreadable(path, f"its key takes too much work to derive: {message}")
-    return is_scrypt, work, message
+        raise KeystoreUnreadable(path, f"its key is too expensive to derive: {parameters}")
+    return is_scrypt, work, parameters
 
 
 def _read_keystore(path: Path) -> dict[str, Any]:
@@ -203,7 +193,7 @@ def _read_keystore(path: Path) -> dict[str, Any]:
 
 @cache
 def _devnet_account(index: int) -> LocalAccount:
-    Account.enable_unaudited_hdwallet_features()  # everybody has these keys
+    Account.enable_unaudited_hdwallet_features()  # these keys are public
     path = _DERIVATION_PATH.format(index=index)
     account: LocalAccount = Account.from_mnemonic(TEST_MNEMONIC, account_path=path)
     return account
@@ -217,6 +207,6 @@ def _refuse_real_chain(chain_id: int) -> None:
 def _sign(account: LocalAccount, transaction: Mapping[str, Any]) -> SignedTransaction:
     message = dict(transaction)
     if message.get("to"):
-        message["to"] = to_checksum_address(message["to"])  # eth-account takes no other spelling
+        message["to"] = to_checksum_address(message["to"])  # eth-account requires it
     signed = account.sign_transaction(message)
     return SignedTransaction(bytes(signed.raw_transaction), "0x" + bytes(signed.hash).hex())

@@ -1,9 +1,9 @@
 """Simulation of a rebalance as if it were mined now, and its comparison with the plan.
 
-It runs right before signing. `eth_simulateV1` executes the rebalance in a block of its own and returns the logs,
-whose `Rebalanced` event says by how much every asset changes. A node without it, or whose answer is none, is asked to
-`eth_call`, which at least says whether the vault would refuse; the vault holds the plan's least
-buys against what it measures either way.
+It runs right before signing. `eth_simulateV1` executes the rebalance in a block of its own and returns the logs; the
+`Rebalanced` event has the change of every asset. On a node without this method, or without a valid answer, `eth_call`
+shows at least whether the vault would revert. In either case, the vault checks the plan's minimum buys against its own
+measurement.
 """
 
 from __future__ import annotations
@@ -16,13 +16,7 @@ import structlog
 
 from rebalancer.chain.interfaces import interface, reverted
 from rebalancer.chain.rpc import Rpc
-from rebalancer.errors import (
-    ContractReverted,
-    RpcMalformed,
-    RpcRejected,
-    SimulationDiffers,
-    SimulationRefused,
-)
+from rebalancer.errors import ContractReverted, RpcMalformed, RpcRejected, SimulationDiffers, SimulationRefused
 from rebalancer.units import BPS
 
 __all__ = ["Simulated", "Simulator", "check_changes", "gas_in_turn", "message"]
@@ -31,15 +25,16 @@ log = structlog.get_logger("rebalancer.simulate")
 
 _METHOD = "eth_simulateV1"
 _LOWERED_BPS = 1
-"""By how much less than planned may be sold: where a price grows by the second, as that of a staked dollar does, a surplus is some millionths
-smaller one block later, and the vault sells what is left of it."""
+"""Sales may be smaller than planned by this much: if a price grows every second, as that of a staked dollar does, a
+surplus is some millionths smaller one block later, and the vault sells what is left.
+"""
 _UNKNOWN_METHOD = frozenset({-32601, -32004})
-"""JSON-RPC's and EIP-1474's codes of a method that a node does not have."""
+"""Error codes of JSON-RPC and EIP-1474 for an unknown method."""
 
 
 @dataclass(frozen=True, slots=True)
 class Simulated:
-    """What one of several calls came to: its refusal, None if there was none, and what it returned."""
+    """Result of a simulated call: its revert, or None, and its return data."""
 
     refusal: ContractReverted | None
     returned: bytes
@@ -53,19 +48,14 @@ class Simulator:
         self._has_simulate = True
 
     def logs(
-        self,
-        sender: str,
-        to: str,
-        data: str,
-        gas_limit: int,
-        before: Sequence[Mapping[str, str]] = (),
+        self, sender: str, to: str, data: str, gas_limit: int, before: Sequence[Mapping[str, str]] = ()
     ) -> list[Any] | None:
-        """The logs that a call would leave on the newest block's state, None if the node cannot tell.
+        """The logs of a call on the newest block's state; None if the node cannot simulate.
 
-        `before` are calls (`message`) that come first in the same block; what becomes of them does not matter.
+        `before` are calls (`message`) that run first in the same block; their results do not matter.
 
         Raises:
-            SimulationRefused: a contract would refuse it.
+            SimulationRefused: the call would revert.
         """
         last = message(sender, to, data, gas_limit)
         done = self.last_of([*before, last])
@@ -81,24 +71,24 @@ class Simulator:
         return None
 
     def last_of(self, messages: Sequence[Mapping[str, str]]) -> Mapping[str, Any] | None:
-        """What the last of these calls does after the others, in one block on the newest one's state: the node's own record, with `logs`
-        and `returnData`. None if the node cannot tell. What becomes of the others does not matter.
+        """Result of the last of some calls, after the others, in one block on the newest state: the node's record, with
+        `logs` and `returnData`. None if the node cannot simulate. The results of the others do not matter.
 
         Raises:
-            SimulationRefused: a contract would refuse it.
+            SimulationRefused: the last call would revert.
         """
         done = self._attempted(messages)
         if done is None:
             return None
-        why, reported = done[-1]
+        why, record = done[-1]
         if why is not None:
             raise SimulationRefused(why)
-        return {"returnData": "0x", **reported}
+        return {"returnData": "0x", **record}
 
     def outcomes(self, messages: Sequence[Mapping[str, str]]) -> list[Simulated] | None:
-        """What each of some calls would come to, one after another on the newest block's state; None if the node cannot tell.
+        """Results of some calls, one after another on the newest block's state; None if the node cannot simulate.
 
-        Whoever is named sends them, whether or not that account could. A call that is refused changes nothing for the next.
+        The named senders need no keys or permission. A call that reverts changes nothing for the next one.
 
         Raises:
             ChainError: the node does not answer.
@@ -109,7 +99,7 @@ class Simulator:
         return [Simulated(refusal, _bytes(one.get("returnData"))) for refusal, one in done]
 
     def _attempted(self, messages: Sequence[Mapping[str, str]]) -> list[_Done] | None:
-        """What the node says of each call, None if it cannot simulate."""
+        """The node's result for each call; None if it cannot simulate."""
         if not self._has_simulate:
             return None
         try:
@@ -117,19 +107,19 @@ class Simulator:
         except RpcRejected as rejection:
             self._has_simulate = rejection.code not in _UNKNOWN_METHOD
         except RpcMalformed as malformed:
-            log.warning("not_simulated", why=str(malformed))
+            log.warning("simulation_unavailable", why=str(malformed))
         return None
 
     def _simulated(self, messages: Sequence[Mapping[str, str]]) -> list[_Done]:
         head = self._rpc.call("eth_getBlockByNumber", "latest", False)
-        # Some nodes would date the block by their own clock, at which prices may be stale.
+        # Some nodes would use their own clock for the block's time, at which prices may be stale.
         next_second = hex(int(head["timestamp"], 16) + 1)
-        wanted = {
+        request = {
             "blockStateCalls": [{"blockOverrides": {"time": next_second}, "calls": list(messages)}],
             "validation": False,
             "traceTransfers": False,
         }
-        answer = self._rpc.call(_METHOD, wanted, "latest")
+        answer = self._rpc.call(_METHOD, request, "latest")
         try:
             done = answer[0]["calls"][: len(messages)]
             found = [(_refusal(one), one) for one in done]
@@ -150,10 +140,11 @@ class Simulator:
         min_buys_raw: Sequence[int],
         before: Sequence[Mapping[str, str]] = (),
     ) -> Callable[[str], None]:
-        """For the outbox: simulates a rebalance by whoever is to sign it, after other calls, and holds it against its plan.
+        """A check for the outbox: it simulates a rebalance by its sender, after other calls, and compares it with its
+        plan.
 
-        What it returns raises:
-            SimulationRefused, SimulationDiffers: it would not do what is planned.
+        The check raises:
+            SimulationRefused, SimulationDiffers: the rebalance would not do what is planned.
         """
 
         def check(sender: str) -> None:
@@ -168,10 +159,10 @@ _Done = tuple[ContractReverted | None, Mapping[str, Any]]
 
 
 def _refusal(done: Mapping[str, Any]) -> ContractReverted | None:
-    """Why a simulated call was refused, None if it was not."""
+    """The revert of a simulated call; None if it succeeded."""
     if int(done["status"], 16) == 1:
         return None
-    # The revert data is with the error on some nodes, in place of a result on others.
+    # Some nodes return the revert data in the error, others in place of the result.
     error = done.get("error") or {}
     why = RpcRejected(_METHOD, 3, "reverted", _bytes(error.get("data") or done.get("returnData")))
     found = reverted(why)
@@ -183,10 +174,10 @@ def _bytes(data: Any) -> bytes:
 
 
 def gas_in_turn(rpc: Rpc, messages: Sequence[Mapping[str, str]]) -> list[int] | None:
-    """The gas that transactions would use, one a block and one after the other; None if the node cannot tell.
+    """Gas of transactions, one per block and in sequence; None if the node cannot simulate.
 
     Raises:
-        ContractReverted: a contract would refuse one of them.
+        ContractReverted: one of them would revert.
     """
     head = rpc.call("eth_getBlockByNumber", "latest", False)
     now = int(head["timestamp"], 16)
@@ -194,17 +185,17 @@ def gas_in_turn(rpc: Rpc, messages: Sequence[Mapping[str, str]]) -> list[int] | 
         {"blockOverrides": {"time": hex(now + later)}, "calls": [message]}
         for later, message in enumerate(messages, start=1)
     ]
-    wanted = {"blockStateCalls": blocks, "validation": False, "traceTransfers": False}
+    request = {"blockStateCalls": blocks, "validation": False, "traceTransfers": False}
     try:
-        answer = rpc.call(_METHOD, wanted, "latest")
+        answer = rpc.call(_METHOD, request, "latest")
         done = [block["calls"][0] for block in answer]
         found = [int(one["gasUsed"], 16) for one in done]
         failed = [one for one in done if int(one["status"], 16) != 1]
     except RpcRejected as rejection:
-        log.info("not_simulated", why=rejection.message)
+        log.info("simulation_unavailable", why=rejection.message)
         return None
     except (RpcMalformed, KeyError, IndexError, TypeError, ValueError):
-        log.info("not_simulated", why="the answer is none")
+        log.info("simulation_unavailable", why="the answer has no result")
         return None
     for one in failed:
         raise _refusal(one) or ContractReverted("NoReason")
@@ -212,24 +203,20 @@ def gas_in_turn(rpc: Rpc, messages: Sequence[Mapping[str, str]]) -> list[int] | 
 
 
 def message(sender: str, to: str, data: str, gas_limit: int) -> dict[str, str]:
-    """A call as nodes take it."""
+    """A call in the format of JSON-RPC."""
     return {"from": sender, "to": to, "data": data, "gas": hex(gas_limit)}
 
 
 def check_changes(
-    logs: Sequence[Any],
-    vault: str,
-    sales_raw: Sequence[int],
-    min_buys_raw: Sequence[int],
-    *,
-    lowered_bps: int = 0,
+    logs: Sequence[Any], vault: str, sales_raw: Sequence[int], min_buys_raw: Sequence[int], *, lowered_bps: int = 0
 ) -> tuple[int, ...]:
-    """Compare the `Rebalanced` event of a vault with a plan: the sales, or up to `lowered_bps` less of each, and at least the buys.
+    """Compare a vault's `Rebalanced` event with a plan: the sales, or up to `lowered_bps` less of each, and at least
+    the minimum buys.
 
-    Returns by how much each asset changes.
+    Returns the change of each asset.
 
     Raises:
-        SimulationDiffers: an asset changes by something else; a vault without the event by 0.
+        SimulationDiffers: an asset changes by a different amount; without the event, all changes are 0.
     """
     known = interface("BasketVault")
     changes = [0] * len(sales_raw)

@@ -1,10 +1,11 @@
-"""Daily spending of each key of this user, over all outboxes that it sends from.
+"""Daily spending of each key of this user, over all outboxes that use it.
 
-An outbox counts what its own journal has. A key that is used from another folder, or after its outbox was removed, would begin its day anew.
-So every version is noted here, too, before it is sent: by chain, account and nonce, at the most that it may cost, and at what it did cost once
-that is final. One file for all outboxes of a user (`keeper.spending_file`); nothing in it is secret, and what is older than a day goes.
+An outbox counts only its own journal. If a key is used from another folder, or its outbox is deleted, that count would
+start again from zero. So every version is recorded here before it is sent: by chain, account and nonce, at its maximum
+cost, and at its actual cost once that is final. There is one file for all outboxes of a user (`keeper.spending_file`);
+it holds no secrets, and entries older than a day are deleted.
 
-Two outboxes that sign for one key in the same moment may exceed its limit by one transaction.
+Two outboxes that sign for one key at the same moment may exceed its limit by one transaction.
 """
 
 from __future__ import annotations
@@ -19,6 +20,7 @@ from pathlib import Path
 from rebalancer.errors import SpendingUnwritable
 from rebalancer.files import make_folder, open_own
 from rebalancer.send.attempt import Attempt
+from rebalancer.send.journal_file import transaction
 
 __all__ = ["Spending"]
 
@@ -38,13 +40,13 @@ CREATE TABLE IF NOT EXISTS spent (
 
 
 class Spending:
-    """The file of what keys spend, open in any number of processes. Not to be shared by threads."""
+    """The spending file, open in any number of processes. Not thread-safe."""
 
     def __init__(self, path: Path) -> None:
-        """Open it, or begin one.
+        """Open the file, or create it.
 
         Raises:
-            SpendingUnwritable: it cannot be made or written, or is something else.
+            SpendingUnwritable: it cannot be created or written, or is not a spending file.
         """
         self.path = path
         try:
@@ -57,40 +59,38 @@ class Spending:
             self._connection.execute(_SCHEMA)
 
     def close(self) -> None:
-        """Close it."""
+        """Close the file."""
         self._connection.close()
 
     def store(self, attempt: Attempt) -> None:
-        """Note what an attempt may cost at most, before its newest version is sent.
+        """Record an attempt's maximum cost, before its newest version is sent.
 
         Raises:
-            SpendingUnwritable: it cannot be noted, so nothing may be sent.
+            SpendingUnwritable: it cannot be recorded, so nothing may be sent.
         """
         chain_id, sender, nonce = _key(attempt)
         now = int(time.time())
         worst_wei = max(version.worst_cost_wei for version in attempt.versions)
-        with self._changing():
+        with self._guarded(), transaction(self._connection):
             self._connection.execute("DELETE FROM spent WHERE at <= ?", (now - _DAY_SECONDS,))
             before = self._connection.execute(
-                "SELECT wei FROM spent WHERE chain_id = ? AND sender = ? AND nonce = ?",
-                (chain_id, sender, nonce),
+                "SELECT wei FROM spent WHERE chain_id = ? AND sender = ? AND nonce = ?", (chain_id, sender, nonce)
             ).fetchone()
             most_wei = max(worst_wei, int(before[0]) if before else 0)
             self._connection.execute(
-                "INSERT OR REPLACE INTO spent VALUES (?, ?, ?, ?, ?)",
-                (chain_id, sender, nonce, str(most_wei), now),
+                "INSERT OR REPLACE INTO spent VALUES (?, ?, ?, ?, ?)", (chain_id, sender, nonce, str(most_wei), now)
             )
 
     def settle(self, attempts: Sequence[Attempt]) -> None:
-        """Note what attempts did cost that are final.
+        """Record the actual cost of final attempts.
 
         Raises:
-            SpendingUnwritable: it cannot be noted.
+            SpendingUnwritable: it cannot be recorded.
         """
         paid = [one for one in attempts if one.cost_wei is not None]
         if not paid:
             return
-        with self._changing():
+        with self._guarded(), transaction(self._connection):
             for one in paid:
                 self._connection.execute(
                     "UPDATE spent SET wei = ? WHERE chain_id = ? AND sender = ? AND nonce = ?",
@@ -98,7 +98,8 @@ class Spending:
                 )
 
     def elsewhere_wei(self, chain_id: int, sender: str, now: int, mine: Collection[int]) -> int:
-        """What an account spent, or may yet, in the 24 hours before `now` (unix seconds), but for the nonces in `mine`.
+        """Spending of an account in the 24 hours before `now` (unix seconds), including pending transactions, without
+        the nonces in `mine`.
 
         Raises:
             SpendingUnwritable: it cannot be read.
@@ -109,18 +110,6 @@ class Spending:
                 (chain_id, sender, now - _DAY_SECONDS),
             ).fetchall()
         return sum(int(wei) for nonce, wei in rows if nonce not in mine)
-
-    @contextmanager
-    def _changing(self) -> Iterator[None]:
-        with self._guarded():
-            self._connection.execute("BEGIN IMMEDIATE")
-            try:
-                yield
-                self._connection.execute("COMMIT")
-            except BaseException:
-                if self._connection.in_transaction:
-                    self._connection.execute("ROLLBACK")
-                raise
 
     @contextmanager
     def _guarded(self) -> Iterator[None]:

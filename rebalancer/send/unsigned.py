@@ -1,8 +1,8 @@
-"""Calls that are written down instead of signed: for an account whose key is not here, as a Safe's, to send.
+"""Unsigned calls, recorded for an account whose key is elsewhere, such as a Safe.
 
-A `Recorder` stands where a `Wallet` does. It needs no key and sends nothing; each call is tried on the newest block, after those that were
-written down before it, and what would be refused is refused here. A call that AccessManager lets be made only after a delay is kept apart,
-with the operation it belongs to.
+A `CallRecorder` takes the place of a `Wallet`. It needs no key and sends nothing. Each call is simulated on the newest
+block, after the calls recorded before it; a call that would revert raises an error. A call that AccessManager permits
+only after a delay is kept apart, with its operation.
 """
 
 from __future__ import annotations
@@ -20,45 +20,34 @@ from rebalancer.chain.interfaces import interface, named_arguments, reverted
 from rebalancer.chain.receipt import NoLogs, Receipt
 from rebalancer.chain.rpc import Rpc
 from rebalancer.chain.snapshot import read_block
-from rebalancer.errors import (
-    ContractMissing,
-    ContractReverted,
-    NotByContract,
-    RpcRejected,
-    SimulationRefused,
-)
+from rebalancer.errors import ContractMissing, ContractReverted, NotByContract, RpcRejected, SimulationRefused
 from rebalancer.send.costs import check_ether
 from rebalancer.send.signed import Signer
 from rebalancer.send.simulate import Simulator
 from rebalancer.send.wallet import Wallet
 
-__all__ = [
-    "CallOperation",
-    "CallRecorder",
-    "Reading",
-    "UnsignedCall",
-    "read_call",
-]
+__all__ = ["CallOperation", "CallRecorder", "Reading", "UnsignedCall", "read_call"]
 
 _READABLE = (
     *("BasketVault", "OracleHub", "AccessManager", "VaultFactory", "VaultRoles", "Zap"),
     *("KeeperGate", "IERC20Metadata"),
 )
-"""Whose functions are called; one signature means the same in all of them."""
+"""Contracts whose functions are recognised; a signature means the same in all of them."""
 
 _SCHEDULES_SLOT = 2
-"""AccessManager's `_schedules`, a mapping of operations to a time (48 bits) and a count (32 bits above), in OpenZeppelin 5."""
+"""AccessManager's `_schedules`, a mapping of operations to a time (48 bits) and a count (32 bits above), in
+OpenZeppelin 5."""
 
 _DELEGATION = "0xef0100"
-"""Code of an account with a key that lends itself a contract's (EIP-7702): it pays its gas itself."""
+"""Code of an account with a key that delegates to a contract (EIP-7702): it pays its own gas."""
 
 SUCCEEDS = "succeeds"
-_NOT_TRIED = "not tried: the node cannot"
+_NOT_TRIED = "not simulated: the node cannot"
 
 
 @dataclass(frozen=True, slots=True)
 class Reading:
-    """A call's data for people: the function's signature and its arguments by name, those of structs too."""
+    """Decoded call data: the function's signature and its arguments by name, including those of structs."""
 
     contract: str
     function: str
@@ -67,9 +56,10 @@ class Reading:
 
 @dataclass(frozen=True, slots=True)
 class CallOperation:
-    """The operation of the AccessManager that a call schedules or makes. Instants are unix seconds.
+    """Operation of the AccessManager that a call schedules or executes. Instants are unix seconds.
 
-    While it is not scheduled yet, `earliest_at` is what it would be if that were mined in the next block; None where the node cannot tell.
+    Before it is scheduled, `earliest_at` assumes that the scheduling is mined in the next block; None if the node
+    cannot simulate.
     """
 
     id: str
@@ -80,7 +70,8 @@ class CallOperation:
 
 @dataclass(frozen=True, slots=True)
 class UnsignedCall:
-    """A call to be sent. `outcome` says what it did when it was tried: that it succeeds, why it is refused, or that the node cannot tell."""
+    """A call to send. `outcome` is the result of its simulation: success, the revert, or that the node cannot
+    simulate."""
 
     to: str
     value_wei: int
@@ -91,9 +82,9 @@ class UnsignedCall:
 
 
 class CallRecorder(Wallet):
-    """A wallet that writes down what it would send.
+    """A wallet that records what it would send.
 
-    `now` are the calls that can be made at once, in order; `then` those that have to wait for their operation.
+    `now` has the calls that can be executed at once, in order; `then` those that wait for their operation.
     """
 
     def __init__(self, rpc: Rpc, who: Signer, fee_cap_wei: int, deadline_seconds: int) -> None:
@@ -107,7 +98,7 @@ class CallRecorder(Wallet):
         self._simulator = Simulator(rpc)
 
     def transact(self, contract: BoundContract, function: str, *args: Any, value_wei: int = 0) -> Receipt:
-        """Write a call down; what it schedules, too.
+        """Record a call, and the call that it schedules.
 
         Raises:
             As `send`.
@@ -123,19 +114,12 @@ class CallRecorder(Wallet):
             self._note(contract, target, "0x" + data.hex(), operation)
         return receipt
 
-    def send(
-        self,
-        to: str | None,
-        data: str = "0x",
-        *,
-        value_wei: int = 0,
-        what: str = "a transaction",
-    ) -> Receipt:
-        """Write a call down, and return what it would leave behind; no logs where the node cannot try it.
+    def send(self, to: str | None, data: str = "0x", *, value_wei: int = 0, what: str = "a transaction") -> Receipt:
+        """Record a call, and return a receipt with its simulated logs; without logs if the node cannot simulate.
 
         Raises:
-            ContractReverted: a contract would refuse it now, after those written down before.
-            InsufficientEther: the account has not what the call sends.
+            ContractReverted: the call would revert now, after the calls recorded before.
+            InsufficientEther: the account does not have the ether that the call sends.
             NotByContract: it is a deployment.
         """
         if to is None:
@@ -149,10 +133,10 @@ class CallRecorder(Wallet):
         return Receipt("", block.number, block.hash, 0, None, tuple(logs or ()), 0, True)
 
     def read(self, contract: BoundContract, function: str, *args: Any) -> Any:
-        """Ask a contract as it would be after the calls written down.
+        """Read from a contract as it would be after the recorded calls.
 
         Raises:
-            NoLogs: the node cannot tell.
+            NoLogs: the node cannot simulate.
             As `BoundContract.call`.
         """
         if not self.now:
@@ -167,7 +151,7 @@ class CallRecorder(Wallet):
         return contract.batched.result(function, done["returnData"])
 
     def later(self, target: str, data: str, executable_at: int) -> bool:
-        """Write down a call that is scheduled and not due yet."""
+        """Record a call that is scheduled and not due yet."""
         manager = self._authority(target)
         raw = bytes.fromhex(data.removeprefix("0x"))
         operation = self._operation(manager, target, raw, executable_at, is_scheduled=True)
@@ -175,7 +159,7 @@ class CallRecorder(Wallet):
         return True
 
     def block(self) -> Block:
-        """The newest block, on which calls are tried."""
+        """The newest block, on which calls are simulated."""
         return read_block(self.rpc)
 
     def _note(self, manager: BoundContract, target: str, data: str, operation: CallOperation) -> None:
@@ -189,7 +173,7 @@ class CallRecorder(Wallet):
         return [self._message(call.to, call.data, call.value_wei) for call in self.now]
 
     def _try(self, message: Mapping[str, str]) -> Sequence[Any] | None:
-        """The logs that a call would leave; None if the node cannot tell, () if it only says that the call succeeds."""
+        """The logs of a call; None if the node cannot simulate, () if it only confirms success."""
         try:
             done = self._simulator.last_of([*self._messages(), message])
         except SimulationRefused as refused:
@@ -197,7 +181,7 @@ class CallRecorder(Wallet):
         if done is not None:
             return list(done["logs"])
         if self.now:
-            return None  # it may depend on those before it, which only eth_simulateV1 can make first
+            return None  # it may depend on earlier calls, which only eth_simulateV1 can execute first
         try:
             self.rpc.call("eth_call", message, "latest")
         except RpcRejected as rejection:
@@ -205,39 +189,31 @@ class CallRecorder(Wallet):
         return ()
 
     def _try_when_due(self, manager: BoundContract, target: str, data: str, operation: CallOperation) -> str:
-        """What a call would do if its delay were over now: tried with the operation's time set to the newest block's, in the node alone."""
+        """Outcome of a call if its delay were over now: simulated with the operation's time changed to the newest
+        block's."""
         key = bytes.fromhex(operation.id.removeprefix("0x")) + _SCHEDULES_SLOT.to_bytes(32)
         schedule = (1 << 48) + self.block().timestamp
         changed = {"0x" + keccak(key).hex(): "0x" + schedule.to_bytes(32).hex()}
         try:
             self.rpc.call(
-                "eth_call",
-                self._message(target, data, 0),
-                "latest",
-                {manager.address: {"stateDiff": changed}},
+                "eth_call", self._message(target, data, 0), "latest", {manager.address: {"stateDiff": changed}}
             )
         except RpcRejected as rejection:
             refusal = reverted(rejection)
             if not isinstance(refusal, ContractReverted):
                 return _NOT_TRIED
-            return "would be refused now: " + str(refusal).rstrip(".")
+            return "would revert now: " + str(refusal).rstrip(".")
         return SUCCEEDS
 
     def _operation(
-        self,
-        manager: BoundContract,
-        target: str,
-        data: bytes,
-        at: int | None,
-        *,
-        is_scheduled: bool,
+        self, manager: BoundContract, target: str, data: bytes, at: int | None, *, is_scheduled: bool
     ) -> CallOperation:
         found = manager.call("hashOperation", self.address, target, data)
         lasts = manager.call("expiration")
         return CallOperation("0x" + found.hex(), is_scheduled, at, None if at is None else at + lasts)
 
     def _authority(self, target: str) -> BoundContract:
-        """The AccessManager that a contract obeys, which may be the contract itself."""
+        """The AccessManager of a contract, which may be the contract itself."""
         try:
             found = contract_at(self.rpc, "OracleHub", target).call("authority")
         except (ContractMissing, ContractReverted):
@@ -245,11 +221,9 @@ class CallRecorder(Wallet):
         return contract_at(self.rpc, "AccessManager", str(found))
 
 
-# Reading
-
-
 def read_call(data: str) -> Reading | None:
-    """A call of one of the system's contracts, or of a token; None of others. A call inside it is read, too."""
+    """A decoded call of one of the system's contracts, or of a token; None for other calls. A call inside it is decoded
+    too."""
     for name in _READABLE:
         known = interface(name)
         for function in known.functions.values():

@@ -1,8 +1,7 @@
 """Wallet of a person: each action becomes a transaction that is mined.
 
-Estimate (which also simulates: what would be refused is never sent), sign, send, wait, check. A
-wallet keeps no journal: whoever interrupts it looks at the chain. What acts by itself goes through
-the outbox instead.
+It estimates (which also simulates, so that a call that would revert is never sent), signs, sends, waits and checks. A
+wallet keeps no journal: after an interruption, the user checks the chain. Automatic senders use the outbox instead.
 """
 
 from __future__ import annotations
@@ -38,13 +37,13 @@ _RECEIPT_SECONDS = 180.0
 _SETTLE_POLL_SECONDS = 0.5
 
 OnSent = Callable[[str, str], None]
-"""Is told what was sent, in words, and the transaction's hash, before its receipt is waited for."""
+"""Called with a description and the transaction hash, before the wait for the receipt."""
 
 
 class Wallet:
-    """One account's actions on one chain, none of which pays more than `fee_cap_wei` per gas.
+    """Actions of one account on one chain, at most `fee_cap_wei` per gas.
 
-    Whoever interrupts the wait for a receipt finds the transaction's hash in a note of the `KeyboardInterrupt`.
+    If the wait for a receipt is interrupted, a note of the `KeyboardInterrupt` has the transaction's hash.
     """
 
     def __init__(
@@ -62,18 +61,18 @@ class Wallet:
         self.receipt_timeout_s = receipt_timeout_s
 
     pays_gas = True
-    """Whether the account's own ether pays for what it does."""
+    """Whether the account pays for its actions with its own ether."""
     deadline_seconds = 1_200
-    """How long swaps may wait to be mined: their prices are old by then."""
+    """Time limit of swaps: after that, their prices are too old."""
 
     @property
     def address(self) -> str:
-        """The account that acts, lower case."""
+        """The account in lower case."""
         return self.signer.address
 
     @cached_property
     def chain_id(self) -> int:
-        """The chain it acts on."""
+        """Id of the chain."""
         return self.rpc.chain_id()
 
     def transact(self, contract: BoundContract, function: str, *args: Any, value_wei: int = 0) -> Receipt:
@@ -87,7 +86,7 @@ class Wallet:
         return self.send(contract.address, data, value_wei=value_wei, what=what)
 
     def read(self, contract: BoundContract, function: str, *args: Any) -> Any:
-        """Ask a contract, after all that this wallet did.
+        """Read from a contract, after all actions of this wallet.
 
         Raises:
             As `BoundContract.call`.
@@ -95,45 +94,39 @@ class Wallet:
         return contract.call(function, *args)
 
     def later(self, target: str, data: str, executable_at: int) -> bool:  # noqa: ARG002 (a Recorder's)
-        """Whether a scheduled call that is not due yet is taken note of, to be made then. A wallet that signs takes none."""
+        """Whether a scheduled call that is not due yet is recorded. A wallet that signs records nothing."""
         return False
 
     def deploy(self, name: str, *args: Any, libraries: Mapping[str, str] | None = None) -> BoundContract:
         """Deploy a packaged contract, linked to libraries by name.
 
         Raises:
-            ArtifactMissing: there is no such contract, or a library's address is not given.
+            ArtifactMissing: there is no such contract, or a library's address is missing.
             As `send`.
         """
         code = load_artifact(name).creation_code(libraries)
         code += interface(name).constructor.encode(args)
         receipt = self.send(None, "0x" + code.hex(), what=f"deployment of {name}")
-        # The receipt of a deployment always names the address.
+        # The receipt of a deployment always has the address.
         return contract_at(self.rpc, name, str(receipt.contract_address))
 
-    def send(
-        self,
-        to: str | None,
-        data: str = "0x",
-        *,
-        value_wei: int = 0,
-        what: str = "a transaction",
-    ) -> Receipt:
-        """Send a transaction, to nobody for a deployment, and wait for its receipt. `what` names it for `on_sent`.
+    def send(self, to: str | None, data: str = "0x", *, value_wei: int = 0, what: str = "a transaction") -> Receipt:
+        """Send a transaction (`to` is None for a deployment) and wait for its receipt. `what` describes it for
+        `on_sent`.
 
         Raises:
-            ContractReverted: a contract refuses it, before anything was sent, or after.
+            ContractReverted: it reverts, either in the estimate or when mined.
             InsufficientEther: the account cannot pay for it; nothing was sent.
-            FeeAboveCap: gas is too dear; nothing was sent.
-            SendUncertain: the connection broke while it was being sent.
-            TransactionNotMined: it was sent and is not mined in time.
-            DevnetKeyOnRealChain: a test key was to sign for a real chain.
+            FeeAboveCap: gas is too expensive; nothing was sent.
+            SendUncertain: the connection broke while it was sent.
+            TransactionNotMined: it was sent, but not mined in time.
+            DevnetKeyOnRealChain: a test key would sign for a real chain.
         """
         check_ether(self.rpc, self.address, value_wei)
         gas_limit = estimate_gas(self.rpc, self.address, to, data, value_wei)
         fees = suggest(self.rpc, self.fee_cap_wei)
         most_wei = value_wei + gas_limit * fees.max_fee_per_gas_wei
-        # Where the chain does not tell, its node still refuses what cannot be paid.
+        # If the chain does not report its L1 fees, the node still rejects what the account cannot pay.
         with suppress(L1FeeUnknown):
             most_wei += read_l1_fees(self.rpc).beside_gas_wei(transaction_bytes(data), gas_limit)
         check_ether(self.rpc, self.address, most_wei)
@@ -161,10 +154,10 @@ class Wallet:
         return settled(self.rpc, receipt)
 
     def settle(self) -> None:
-        """Wait until nothing of this account is pending, as far as the node knows.
+        """Wait until no transaction of this account is pending, as far as the node knows.
 
         Raises:
-            TransactionNotMined: something is still pending when the time for a receipt is over.
+            TransactionNotMined: one is still pending after the time for a receipt.
         """
         deadline = time.monotonic() + self.receipt_timeout_s
         while True:

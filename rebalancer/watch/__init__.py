@@ -1,7 +1,7 @@
-"""What an operator sees of a running keeper: metrics, health, status, alerts.
+"""What an operator sees of a running keeper: metrics, health, status and alerts.
 
-Everything here is a watcher: it is told each look (`rebalancer.keeper.report.Tick`) and cannot change what the keeper does. One that
-fails is logged and misses that look.
+Every part of this package is an observer: the keeper passes a report of each tick (`rebalancer.keeper.report.Tick`) to
+it, and an observer cannot change what the keeper does. An observer that fails is logged and misses that tick.
 """
 
 from __future__ import annotations
@@ -28,19 +28,19 @@ __all__ = ["observers_of"]
 log = structlog.get_logger("rebalancer.watch")
 
 _CLOCK_SECONDS = 15.0
-"""How often silence is looked for."""
+"""Interval between two checks for silent chains."""
 
 
 @contextmanager
 def observers_of(settings: Settings, *others: Settings) -> Iterator[list[Observer]]:
-    """The watchers that settings ask for, their server and their threads, until the context ends.
+    """The observers that the settings configure, with their server and threads, until the context ends.
 
-    `others` are the settings of further chains: what is said of the watching itself is taken from the first. The watchers
-    may be called from any thread, one look of one chain at a time.
+    `others` are the settings of further chains: the server and the alerts are configured by the first. The observers
+    may be called from any thread, by one tick of one chain at a time.
 
     Raises:
-        ListenFailed: the server cannot listen where the settings say.
-        ConfigError: a place of alerts is none.
+        ListenFailed: the server cannot listen at the configured address.
+        ConfigError: an alert URL is not valid.
     """
     chain_ids = [each.chain_id for each in (settings, *others)]
     clean = Redactor.of(settings, *others)
@@ -63,21 +63,21 @@ def observers_of(settings: Settings, *others: Settings) -> Iterator[list[Observe
 
 
 def _harmless(observer: Observer) -> Observer:
-    """A watcher whose mistakes are logged and stop nothing: what only looks on may not stop a keeper."""
+    """Wrap an observer: its exceptions are logged and do not stop the keeper."""
 
     def watch(tick: Tick) -> None:
         try:
             observer(tick)
-        except Exception as mistake:  # noqa: BLE001 (whatever it is, the keeper goes on)
+        except Exception as error:  # noqa: BLE001 (an observer may raise anything; the keeper continues)
             name = getattr(observer, "__name__", type(observer).__name__)
-            log.error("watcher_failed", observer=name, chain=tick.chain_id, why=repr(mistake))
+            log.error("observer_failed", observer=name, chain_id=tick.chain_id, why=repr(error))
 
     return watch
 
 
 @contextmanager
 def _clock(alarms: Alarms, alerts: Alerts) -> Iterator[None]:
-    """Looks for silence, which no look can tell of, in a thread of its own."""
+    """Check for silent chains in a thread of its own: a chain without ticks gives no reports."""
     ended = threading.Event()
 
     def run() -> None:

@@ -1,9 +1,11 @@
-"""What needs a person?
+"""Alarms: conditions that need a person.
 
-`ALARMS` is the one table: what each alarm means, how severe it is, how the keeper finds it in a look and how Prometheus finds
-it in the metrics. deploy/alerts.yml is `rules()` of it. All here is pure; `rebalancer.watch.alarm_state` keeps which alarms are on.
+`ALARMS` is the only table. It holds each alarm's meaning, severity and remedy, how the keeper finds the alarm in a
+report, and how Prometheus finds it in the metrics. deploy/alerts.yml is the text that `rules()` returns. This module is
+pure; `rebalancer.watch.alarm_state` keeps which alarms are active.
 
-Prometheus sees chains, not vaults: where an alarm has to last, it lasts for one vault here and for the chain there.
+Prometheus sees chains, not vaults: a hold time applies to one vault in the keeper, and to the whole chain in
+Prometheus.
 """
 
 from __future__ import annotations
@@ -20,25 +22,15 @@ from rebalancer.units import E18
 from rebalancer.wellknown import DEVNET_CHAIN_ID
 from rebalancer.words import span
 
-__all__ = [
-    "ALARMS",
-    "LOOP_SILENT",
-    "SILENT_SECONDS",
-    "Alarm",
-    "AlarmLimits",
-    "Found",
-    "Severity",
-    "next_tick",
-    "rules",
-]
+__all__ = ["ALARMS", "LOOP_SILENT", "SILENT_SECONDS", "Alarm", "AlarmLimits", "Found", "Severity", "next_tick", "rules"]
 
 SILENT_SECONDS = 120
-"""A chain that was not looked at for so long, and does not rest, has no keeper: a look has at most some seconds."""
+"""A chain is silent after this time without a tick, unless its circuit breaker is open. A tick takes a few seconds."""
 
 _MOST_FAILURES = 3
 _MOST_WAITING_BLOCKS = 25
 _SLOW_SECONDS = 6
-"""Half a block of Ethereum: decisions come late from there on."""
+"""Half a block of Ethereum: after that, decisions come late."""
 _OLD_SECONDS = 300
 _LASTING_SECONDS = 900
 
@@ -47,35 +39,35 @@ JOB = "rebalancer"
 
 
 class Severity(StrEnum):
-    """How soon a person should look, the least first."""
+    """How soon a person should act, the least urgent first."""
 
     INFO = "info"
-    """Some day."""
+    """At any time."""
     WARNING = "warning"
     """Today."""
     CRITICAL = "critical"
     """Now."""
 
     def reaches(self, least: Severity) -> bool:
-        """Whether it is at least that severe."""
+        """Whether this severity is at least `least`."""
         order = list(Severity)
         return order.index(self) >= order.index(least)
 
 
 @dataclass(frozen=True, slots=True)
 class AlarmLimits:
-    """Where the settings say that something becomes an alarm."""
+    """Thresholds that the settings define."""
 
     min_signer_wei: int
 
     @classmethod
     def of(cls, settings: AlertSettings) -> AlarmLimits:
-        """As the settings have it."""
+        """The thresholds of some settings."""
         return cls(int(settings.min_signer_ether * E18))
 
 
 Found = Mapping[str, str]
-"""What an alarm is about (a vault, a pool, an endpoint, an account; "" for the chain) and a sentence on each."""
+"""One sentence by subject: a vault, a pool, an endpoint, an account, or "" for the chain."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,17 +79,17 @@ class Alarm:
     meaning: str
     remedy: str
     found: Callable[[Tick, AlarmLimits], Found] | None
-    """What of it a look shows; None if only Prometheus can see it."""
+    """Finds the alarm in a report; None if only Prometheus can see it."""
     expr: str
-    """The same in PromQL."""
+    """The same condition in PromQL."""
     hold_seconds: int = 0
-    """How long it must last before it is told."""
+    """The condition must hold for this long before the alarm begins."""
     of_failed_ticks: bool = False
-    """Whether a failed look shows it, too; otherwise such a look neither begins nor ends it."""
+    """Whether a failed tick can show the alarm. Otherwise a failed tick neither begins nor ends it."""
 
 
 def next_tick(tick: Tick) -> float:
-    """From when on the next look at the chain may be waited for: while the chain's breaker is open, there is none."""
+    """When the next tick is due: now, or when the chain's circuit breaker closes again."""
     backs_off = [one.until or math.inf for one in tick.breakers if one.scope == "chain"]
     return max([tick.at, *backs_off])
 
@@ -122,25 +114,25 @@ def _waiting(tick: Tick, _limits: AlarmLimits) -> Found:
     blocks = tick.waiting_blocks
     if blocks <= _MOST_WAITING_BLOCKS:
         return {}
-    return {"": f"a transaction has waited for {blocks} blocks"}
+    return {"": f"a transaction has been pending for {blocks} blocks"}
 
 
 def _low(tick: Tick, limits: AlarmLimits) -> Found:
     return {
-        signer: f"it has {wei / E18:.6f} ether left"
+        signer: f"its balance is {wei / E18:.6f} ether"
         for signer, wei in tick.balances_wei.items()
         if wei < limits.min_signer_wei
     }
 
 
 def _failing(tick: Tick, _limits: AlarmLimits) -> Found:
-    if tick.failures_in_a_row < _MOST_FAILURES:
+    if tick.consecutive_failures < _MOST_FAILURES:
         return {}
-    return {"": f"{tick.failures_in_a_row} looks in a row failed: {tick.failure}"}
+    return {"": f"{tick.consecutive_failures} consecutive ticks failed: {tick.failure}"}
 
 
 def _slow(tick: Tick, _limits: AlarmLimits) -> Found:
-    return {"": f"a look took {tick.seconds:.1f} s"} if tick.seconds > _SLOW_SECONDS else {}
+    return {"": f"a tick took {tick.seconds:.1f} s"} if tick.seconds > _SLOW_SECONDS else {}
 
 
 def _old(tick: Tick, _limits: AlarmLimits) -> Found:
@@ -151,25 +143,25 @@ def _old(tick: Tick, _limits: AlarmLimits) -> Found:
 
 
 def _unusable(tick: Tick, _limits: AlarmLimits) -> Found:
-    return {one.name: "it cannot be used" for one in tick.endpoints if not one.usable}
+    return {one.name: "it is unusable" for one in tick.endpoints if not one.usable}
 
 
 def _none_usable(tick: Tick, _limits: AlarmLimits) -> Found:
     if not tick.endpoints or any(one.usable for one in tick.endpoints):
         return {}
-    return {"": f"none of the {len(tick.endpoints)} endpoints can be used"}
+    return {"": f"all {len(tick.endpoints)} endpoints are unusable"}
 
 
 def _never(_tick: Tick, _limits: AlarmLimits) -> Found:
-    """A look never shows it: `Alarms.silence` does."""
+    """No tick can show this alarm: `Alarms.silence` finds it."""
     return {}
 
 
 LOOP_SILENT = Alarm(
     "LoopSilent",
     Severity.CRITICAL,
-    "The keeper runs, and has not looked at the chain for two minutes.",
-    "Restart it, and report what its log says last: a look that hangs is a mistake of the program.",
+    "The keeper process runs, but the chain has had no tick for two minutes.",
+    "Restart the keeper and report the last lines of its log: a tick that hangs is a bug.",
     _never,
     f"time() - rebalancer_last_tick_timestamp_seconds > {SILENT_SECONDS}"
     ' unless on (chain) rebalancer_breakers_open{scope="chain"} > 0',
@@ -180,8 +172,8 @@ ALARMS = (
     Alarm(
         "KeeperDown",
         Severity.CRITICAL,
-        "The keeper cannot be asked for its metrics.",
-        "See why it stopped in its log and exit code; it resumes where it was.",
+        "The metrics endpoint of the keeper does not answer.",
+        "Read the log and the exit code to see why the keeper stopped, then start it. It resumes where it stopped.",
         None,
         f'up{{job="{JOB}"}} == 0',
         hold_seconds=SILENT_SECONDS,
@@ -190,8 +182,8 @@ ALARMS = (
     Alarm(
         "ChainBreakerOpen",
         Severity.CRITICAL,
-        "The keeper rests a whole chain, because its looks or transactions kept failing.",
-        "Read why; it tries again by itself unless it says that only a restart closes it.",
+        "The circuit breaker of a chain is open, because its ticks or transactions kept failing.",
+        "Read the cause. The keeper retries by itself, unless the cause says that only a restart closes the breaker.",
         _chain_breaker,
         'rebalancer_breakers_open{scope="chain"} > 0',
         of_failed_ticks=True,
@@ -199,8 +191,8 @@ ALARMS = (
     Alarm(
         "VaultStopped",
         Severity.CRITICAL,
-        "A vault is not traded any more until the keeper restarts: its books were not what the policy says.",
-        "Compare the transaction with the vault's rules before the restart; this should never happen.",
+        "A vault is not traded until the keeper restarts: its ledger did not match the policy after a rebalance.",
+        "Before you restart, compare the transaction with the vault's rules. This is a bug or an attack.",
         _vault_breakers(for_good=True),
         'rebalancer_breakers_open{scope="vault",closes="restart"} > 0',
         of_failed_ticks=True,
@@ -208,58 +200,60 @@ ALARMS = (
     Alarm(
         "VaultBreakerOpen",
         Severity.WARNING,
-        "The keeper rests a vault, because what it tried there kept failing.",
-        "Read why; it tries again by itself.",
+        "The circuit breaker of a vault is open, because its transactions kept failing.",
+        "Read the cause. The keeper retries by itself.",
         _vault_breakers(for_good=False),
         'rebalancer_breakers_open{scope="vault",closes="itself"} > 0',
         of_failed_ticks=True,
     ),
     Alarm(
-        "VaultBookDiffers",
+        "VaultIndexMismatch",
         Severity.CRITICAL,
-        "A vault re-read in full was not what its logs had made of it: an endpoint lost logs, or this program did.",
-        "Keep the log, name another endpoint, restart the keeper, and report it.",
-        lambda tick, _: dict.fromkeys(tick.differing_vaults, "its books differ from the chain's"),
+        "A full read of a vault did not match the index built from its logs: an endpoint lost logs, or the keeper has "
+        "a bug.",
+        "Keep the log, configure another endpoint, restart the keeper, and report the mismatch.",
+        lambda tick, _: dict.fromkeys(tick.differing_vaults, "its index entry does not match the chain"),
         "rebalancer_differing_vaults > 0",
     ),
     Alarm(
         "PoolDiverged",
         Severity.WARNING,
-        "A pool kept from logs was not what the chain says; it is not traded on until it is read again.",
-        "Keep the log, and report it. The keeper reads the pool again by itself, and at once after `rebalancer pool retry`.",
-        lambda tick, _: dict.fromkeys(tick.diverged_pools, "it is not what its logs made of it"),
+        "The cached state of a pool did not match the chain. The pool is not used until it is read again.",
+        "Keep the log and report it. The keeper reads the pool again by itself; `rebalancer pool retry` does it at "
+        "once.",
+        lambda tick, _: dict.fromkeys(tick.diverged_pools, "its cached state does not match the chain"),
         "rebalancer_diverged_pools > 0",
     ),
     Alarm(
         "PoolLeftOut",
         Severity.WARNING,
-        "A pool is not traded on for a while: the chain refuses swaps on it, or it cannot be read as what it should be.",
-        "Nothing where others lead to the same tokens: the keeper tries it again by itself, and at once after `rebalancer pool retry`. "
-        "If it is gone for good, take it out of the addresses file.",
+        "A pool is left out for some time: the chain rejects swaps on it, or its state cannot be read.",
+        "Nothing, if other pools trade the same tokens: the keeper retries by itself; `rebalancer pool retry` does it "
+        "at once. If the pool is gone permanently, remove it from the addresses file.",
         lambda tick, _: {one.subject: one.why for one in tick.left_out},
         "rebalancer_pools_left_out > 0",
     ),
     Alarm(
         "TransactionWaits",
         Severity.WARNING,
-        "A transaction was not mined for many blocks, though its fees were raised.",
-        "See `rebalancer tx list`; raise keeper.max_fee_gwei, or stop the keeper and cancel the transaction.",
+        "A transaction has not been mined for many blocks, although its fee was raised.",
+        "Run `rebalancer tx list`. Raise keeper.max_fee_gwei, or stop the keeper and cancel the transaction.",
         _waiting,
         f"rebalancer_waiting_blocks > {_MOST_WAITING_BLOCKS}",
     ),
     Alarm(
         "SignerLow",
         Severity.WARNING,
-        "A signing account has little ether left.",
-        "Send it ether.",
+        "A sender account has little ether left.",
+        "Send ether to the account.",
         _low,
         f"rebalancer_signer_balance_ether < {AlertSettings().min_signer_ether}",
     ),
     Alarm(
         "NoEndpoint",
         Severity.CRITICAL,
-        "No endpoint of the chain can be used.",
-        "Check the endpoints' own status pages, and name more of them.",
+        "No RPC endpoint of the chain is usable.",
+        "Check the status pages of the endpoints' providers, and configure more endpoints.",
         _none_usable,
         "sum by (chain) (rebalancer_endpoint_usable) == 0",
         hold_seconds=60,
@@ -268,35 +262,36 @@ ALARMS = (
     Alarm(
         "EndpointUnusable",
         Severity.INFO,
-        "An endpoint fails or lags; others are asked.",
-        "See why in the log; replace it if it stays so.",
+        "An RPC endpoint fails or lags; the keeper uses the others.",
+        "Read the cause in the log. Replace the endpoint if it does not recover.",
         _unusable,
         "rebalancer_endpoint_usable == 0",
         hold_seconds=_LASTING_SECONDS,
         of_failed_ticks=True,
     ),
     Alarm(
-        "LooksFail",
+        "TicksFail",
         Severity.WARNING,
-        "Several looks in a row failed.",
-        "Read why; the keeper tries again by itself, and rests the chain if it goes on.",
+        "Several consecutive ticks failed.",
+        "Read the cause. The keeper retries by itself; if ticks keep failing, the chain's circuit breaker opens.",
         _failing,
-        f"rebalancer_failures_in_a_row >= {_MOST_FAILURES}",
+        f"rebalancer_consecutive_failures >= {_MOST_FAILURES}",
         of_failed_ticks=True,
     ),
     Alarm(
         "NoNewBlock",
         Severity.CRITICAL,
-        "The chain makes no blocks, or the endpoints do not see them. Not of a local chain, which makes them when asked.",
+        "The chain produces no blocks, or the endpoints do not see them. A local chain is exempt: it produces blocks "
+        "on demand.",
         "Compare the endpoints' heights with a block explorer.",
         _old,
         f'rebalancer_block_age_seconds{{chain!="{DEVNET_CHAIN_ID}"}} > {_OLD_SECONDS}',
     ),
     Alarm(
-        "LooksSlow",
+        "TicksSlow",
         Severity.WARNING,
-        "Looks take more than half a block of Ethereum, so decisions come late.",
-        "See the latency of the endpoints and the load of the machine; share the vaults out with a fleet.",
+        "Ticks take more than half a block of Ethereum, so decisions come late.",
+        "Check the latency of the endpoints and the load of the machine. Distribute the vaults over a fleet.",
         _slow,
         f"rebalancer_last_tick_seconds > {_SLOW_SECONDS}",
         hold_seconds=300,
@@ -305,34 +300,38 @@ ALARMS = (
     Alarm(
         "NotSentLasts",
         Severity.WARNING,
-        "A transaction has been due for a quarter of an hour, and a limit of the keeper's own forbids to send it.",
-        "Raise the limit that the decision names (fees, spending, lanes), or send the account ether.",
-        _reason(Reason.NOT_SENT, "a limit of the keeper's own forbids to send its transaction"),
+        "A transaction has been due for 15 minutes, but one of the keeper's own limits blocks it.",
+        "Raise the limit that the decision names (fees, spending, transactions in flight), or send ether to the "
+        "account.",
+        _reason(Reason.NOT_SENT, "one of the keeper's own limits blocks its transaction"),
         'rebalancer_vaults{reason="NotSent"} > 0',
         hold_seconds=_LASTING_SECONDS,
     ),
     Alarm(
         "PlanFails",
         Severity.WARNING,
-        "The program made a mistake while it sought trades for a vault.",
-        "Report it, with a record (keeper.record_file).",
-        _reason(Reason.PLAN_FAILED, "the program made a mistake while it sought trades"),
+        "The planner failed with an internal error for a vault.",
+        "Report it, with a record of the tick (keeper.record_file).",
+        _reason(Reason.PLAN_FAILED, "the planner failed with an internal error"),
         'rebalancer_vaults{reason="PlanFailed"} > 0',
     ),
     Alarm(
         "BalanceLost",
         Severity.CRITICAL,
-        "A vault lost more than dust of a token: it is not bought again, and trading is paused, until the owner says otherwise.",
-        "Find out what became of the token. To go on, the owner calls allowPurchases for it, or leaves it barred, and resumeRebalance; "
-        "to give it up, excludeAsset.",
+        "A vault lost more than dust of a token. The token is not bought and trading is paused until the owner "
+        "decides.",
+        "Find out what happened to the token. To continue, the owner calls allowPurchases for the token, or leaves it "
+        "barred, and calls resumeRebalance. To give the token up, the owner calls excludeAsset.",
         lambda tick, _: tick.losses,
         "rebalancer_vaults_with_losses > 0",
     ),
     Alarm(
         "FeedOffMarket",
         Severity.CRITICAL,
-        "A price feed has been away from the listed pools, by depth, for five minutes by more than the vaults' policies allow as slippage.",
-        "Compare both with other markets. If the feed is wrong, the guardian pauses the vaults and removes the feed; if the pools are, list others.",
+        "For five minutes, a price feed has differed from the listed pools by more than the slippage that the vaults' "
+        "policies allow.",
+        "Compare both with other markets. If the feed is wrong, the guardian pauses the vaults and removes the feed. "
+        "If the pools are wrong, list other pools.",
         lambda tick, _: tick.off_market,
         "rebalancer_feeds_off_market > 0",
         hold_seconds=300,
@@ -340,40 +339,37 @@ ALARMS = (
     Alarm(
         "OracleFaultLasts",
         Severity.WARNING,
-        "A vault has had no sound price for a quarter of an hour, and cannot be rebalanced.",
-        "See `rebalancer prices`; the curator mends the feed or its second source.",
-        _reason(Reason.ORACLE_FAULT, "it has no sound price"),
+        "A vault has had no valid price for 15 minutes and cannot be rebalanced.",
+        "Run `rebalancer prices`. The curator fixes the feed or its second source.",
+        _reason(Reason.ORACLE_FAULT, "it has no valid price"),
         'rebalancer_vaults{reason="OracleFault"} > 0',
         hold_seconds=_LASTING_SECONDS,
     ),
     Alarm(
         "BudgetSpent",
         Severity.INFO,
-        "A vault stays outside its band, because its loss or turnover budget is spent.",
-        "Nothing, if markets moved a lot; otherwise see what its rebalances cost.",
-        _reason(Reason.BUDGET_SPENT, "its loss or turnover budget is spent"),
+        "A vault stays outside its band, because its loss budget or turnover budget is spent.",
+        "Nothing, if markets moved a lot. Otherwise check the cost of its rebalances.",
+        _reason(Reason.BUDGET_SPENT, "its loss budget or turnover budget is spent"),
         'rebalancer_vaults{reason="BudgetSpent"} > 0',
         hold_seconds=_LASTING_SECONDS,
     ),
     Alarm(
         "AlertsFail",
         Severity.WARNING,
-        "Alerts could not be sent to one of their places.",
-        "Check alerts.urls with Apprise's own command.",
+        "Alerts could not be sent to one of their destinations.",
+        "Test alerts.urls with the `apprise` command.",
         None,
         'increase(rebalancer_alerts_total{outcome!="sent"}[30m]) > 0',
     ),
 )
 
 
-# The same for Prometheus
-
-
 def rules() -> str:
-    """The alert rules of Prometheus for every alarm: the text of deploy/alerts.yml."""
+    """Prometheus alert rules for all alarms: the text of deploy/alerts.yml."""
     lines = [
-        "# Made from rebalancer/watch/alarms.py, whose tests hold it equal; the keeper tells the same by itself where",
-        "# alerts.urls are set. The limit of SignerLow is the default of alerts.min_signer_ether.",
+        "# Generated from rebalancer/watch/alarms.py; a test holds them equal. Where alerts.urls is set, the keeper",
+        "# sends the same alarms itself. The threshold of SignerLow is the default of alerts.min_signer_ether.",
         "groups:",
         "  - name: rebalancer",
         "    rules:",

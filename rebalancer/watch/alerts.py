@@ -1,9 +1,8 @@
-"""Who is told of an alarm?
+"""Delivery of alerts to the configured destinations, through Apprise (mail, chat and pagers, one URL each).
 
-The places of the settings, through Apprise, which knows mail, chat and pagers by one kind of address. Each place has a thread and a bounded
-queue of its own: one that is slow, hangs or is gone delays neither a look nor another place. What cannot be told after
-some tries is counted and logged, by the number and kind of the place: its address is a secret, and nothing of what a
-place or Apprise answers is logged, for the same reason.
+Each destination has a thread and a bounded queue of its own: a destination that is slow, hangs or is gone delays
+neither a tick nor another destination. An alert that fails several times is counted and logged with the number and kind
+of its destination. The URL of a destination is a secret, so no answer of a destination or of Apprise is logged.
 """
 
 from __future__ import annotations
@@ -16,7 +15,6 @@ import time
 from collections.abc import Callable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
-from types import TracebackType
 from typing import Any, Self
 
 import structlog
@@ -31,13 +29,13 @@ __all__ = ["Alerts"]
 log = structlog.get_logger("rebalancer.alerts")
 
 _QUEUE = 100
-"""Alerts that wait for one place; further ones are dropped, the newest first."""
+"""Most alerts that wait for one destination; further alerts are dropped."""
 
 _PAUSES_SECONDS = (2.0, 15.0)
-"""Between the tries to tell one alert to one place."""
+"""Pauses between the attempts to send one alert to one destination."""
 
 _LAST_SECONDS = 5.0
-"""How long the end waits for what is still to be told."""
+"""Time at shutdown to send the alerts that wait."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,7 +47,7 @@ class _Message:
 
 
 class Alerts:
-    """Tells all places. A context manager; `tell` never waits."""
+    """Sends alerts to all destinations. A context manager; `report` never waits."""
 
     def __init__(
         self,
@@ -58,10 +56,11 @@ class Alerts:
         count: Callable[[str], None] = lambda _: None,
         pauses_seconds: Sequence[float] = _PAUSES_SECONDS,
     ) -> None:
-        """`clean` takes secrets out of texts; `count` is told "sent", "failed" or "dropped" for each alert and place.
+        """`clean` removes secrets from texts. `count` is called with "sent", "failed" or "dropped" for each alert and
+        destination.
 
         Raises:
-            ConfigError: a place is of a kind that Apprise does not know, or its address lacks something.
+            ConfigError: Apprise does not support the kind of a URL, or the URL is incomplete.
         """
         self._least = Severity(settings.min_severity)
         self._clean = clean
@@ -74,24 +73,19 @@ class Alerts:
     def __enter__(self) -> Self:
         return self
 
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
+    def __exit__(self, *_: object) -> None:
         self.close()
 
-    def report(self, alarm_state: Sequence[Notice]) -> None:
-        """Have the places told, soon."""
-        for notice in alarm_state:
+    def report(self, notices: Sequence[Notice]) -> None:
+        """Queue notices for all destinations, except those below `min_severity`."""
+        for notice in notices:
             if notice.alarm.severity.reaches(self._least):
                 message = _Message(self._clean(notice.title), self._clean(notice.body), _kind(notice))
                 for destination in self._destinations:
                     destination.put(message)
 
     def close(self) -> None:
-        """Tell what waits, as far as that takes a few seconds."""
+        """Send the alerts that wait, for a few seconds at most."""
         until = time.monotonic() + _LAST_SECONDS
         for destination in self._destinations:
             destination.end()
@@ -100,14 +94,10 @@ class Alerts:
 
 
 class _Destination:
-    """One place, its queue and its thread."""
+    """A destination with its queue and its thread."""
 
     def __init__(
-        self,
-        number: int,
-        url: AlertUrl,
-        count: Callable[[str], None],
-        pauses_seconds: tuple[float, ...],
+        self, number: int, url: AlertUrl, count: Callable[[str], None], pauses_seconds: tuple[float, ...]
     ) -> None:
         self.name = f"{number} ({url.get_secret_value().partition('://')[0]})"
         self._apprise = _apprise(number, url)
@@ -115,7 +105,7 @@ class _Destination:
         self._pauses = pauses_seconds
         self._queue: queue.Queue[_Message | None] = queue.Queue(_QUEUE)
         self._ending = threading.Event()
-        # A daemon: what hangs in it does not keep the program from ending.
+        # A daemon thread does not keep the program alive when it hangs.
         self._thread = threading.Thread(target=self._run, name=f"watch-alerts-{number}")
         self._thread.daemon = True
 
@@ -131,7 +121,7 @@ class _Destination:
 
     def end(self) -> None:
         self._ending.set()
-        with suppress(queue.Full):  # then it ends once it has told what waits, or with the program
+        with suppress(queue.Full):  # the thread ends with its queue or the process
             self._queue.put_nowait(None)
 
     def join(self, seconds: float) -> None:
@@ -152,7 +142,7 @@ class _Destination:
             if self._sent(message):
                 self._count("sent")
                 return
-            # Jittered, so that many keepers do not come back at once; at the end there is no time for it.
+            # Jittered, so that many keepers do not retry at the same time. At shutdown there is no pause.
             self._ending.wait(pause * random.uniform(0.8, 1.2))  # noqa: S311 (no secret)
         self._count("failed")
         log.warning("alert_failed", destination=self.name, alert=message.title)
@@ -161,13 +151,10 @@ class _Destination:
         try:
             return bool(
                 self._apprise.notify(
-                    body=message.body,
-                    title=message.title,
-                    notify_type=message.kind,
-                    body_format="text",
+                    body=message.body, title=message.title, notify_type=message.kind, body_format="text"
                 )
             )
-        except Exception:  # noqa: BLE001 (a place's plugin may raise anything, and its text may hold the address)
+        except Exception:  # noqa: BLE001 (a plugin may raise anything, and its text may hold the URL)
             return False
 
 
@@ -178,19 +165,19 @@ def _kind(notice: Notice) -> str:
 
 
 def _apprise(number: int, url: AlertUrl) -> Any:
-    """Apprise for one place, which calls it in the calling thread.
+    """Apprise for one destination; it runs in the calling thread.
 
     Raises:
-        ConfigError: Apprise cannot use the address.
+        ConfigError: Apprise cannot use the URL.
     """
-    import apprise  # takes its time to load, and only those need it who set a place
+    import apprise  # slow to import, and only needed where a URL is set
 
-    # What it logs may hold addresses.
+    # Its log may hold URLs.
     logger = logging.getLogger(apprise.LOGGER_NAME)
     logger.propagate = False
     asset = apprise.AppriseAsset(async_mode=False, service_timeout=0, app_id="Rebalancer")
     made = apprise.Apprise(asset=asset)
     if not made.add(url.get_secret_value()):
-        why = f"Apprise cannot use number {number} ({url!s}): look its kind up in Apprise's manual"
+        why = f"Apprise cannot use number {number} ({url!s}): see Apprise's manual for URLs of this kind"
         raise ConfigError("alerts.urls", "in the settings", why)
     return made

@@ -1,13 +1,13 @@
-"""Who asks a running keeper how it is, and what is answered?
+"""HTTP server for metrics, health and status of a running keeper.
 
-One HTTP server in a thread of its own, for GET alone: `/metrics` (Prometheus), `/healthz` (does the process do its work at all; a
-restart may mend it), `/readyz` (can it do all of its work), `/status` (everything, as JSON). What is wrong is answered with
-503 and a sentence a line. It tells nothing that is secret, and all else to whoever reaches it: it listens on this machine
-alone unless the settings say otherwise.
+It runs in a thread of its own and serves GET only: `/metrics` (Prometheus), `/healthz` (whether a restart can help),
+`/readyz` (whether the keeper can do all of its work), `/status` (everything, as JSON). A problem is answered with 503
+and one sentence a line. The server serves no secrets, and has no password: it listens on the loopback address unless
+the settings say otherwise.
 
-Strangers cannot use it up: it holds `MOST_CONNECTIONS` at once, the oldest makes room for the newest, and each ends after
-`PATIENCE_SECONDS` whatever its client does. It answers to its own names alone: a web page whose name is made to lead to this
-machine (DNS rebinding) would otherwise be let by the browser to read all that is served.
+The server bounds what clients can use: at most `MOST_CONNECTIONS` connections at once, of which a new one replaces the
+oldest, and at most `PATIENCE_SECONDS` a connection. It answers requests for its own host names only; otherwise a web
+page whose name resolves to this machine (DNS rebinding) could read everything that is served.
 """
 
 from __future__ import annotations
@@ -21,7 +21,6 @@ from collections.abc import Collection
 from contextlib import suppress
 from http import HTTPStatus
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
-from types import TracebackType
 from typing import Any, Protocol, Self
 
 from prometheus_client import CollectorRegistry
@@ -33,49 +32,46 @@ from rebalancer.watch.metrics import Metrics
 __all__ = ["MOST_CONNECTIONS", "PATIENCE_SECONDS", "Server", "Shown", "is_loopback"]
 
 MOST_CONNECTIONS = 32
-"""Connections at once, each a file and a thread. Prometheus, a probe and some people need fewer."""
+"""Most connections at once; each takes a file descriptor and a thread. Prometheus, a probe and some people need
+fewer."""
 
 PATIENCE_SECONDS = 10.0
-"""How long a connection lasts at most, from its first byte to the last of the answer."""
+"""Longest time a connection may last, from its first byte to the last byte of the answer."""
 
 _SLOT_SECONDS = 1.0
-"""How long a new connection waits for the oldest to end, which it does as soon as its thread runs."""
+"""Time that a new connection waits for the oldest one to close."""
 
 _NO_FILE_SECONDS = 0.1
-"""Before a connection is accepted again that no file was left for: it stays in the queue, and would be tried without a pause."""
+"""Pause before the next accept when there are no file descriptors left; the connection stays in the queue."""
 
 _TEXT = "text/plain; charset=utf-8"
 _INDEX = "/metrics\n/healthz\n/readyz\n/status\n"
 
 
 class Shown(Protocol):
-    """What is served of a process."""
+    """The state of a process that the server shows."""
 
     def unhealthy(self) -> tuple[str, ...]:
-        """What a restart might mend, a sentence each."""
+        """Problems that a restart can fix, one sentence each."""
 
     def unready(self) -> tuple[str, ...]:
-        """What keeps it from its work, a sentence each."""
+        """Problems that keep the process from its work, one sentence each."""
 
     def status(self) -> dict[str, Any]:
-        """All of it, as JSON has it."""
+        """The whole state, as a JSON document."""
 
 
 class Server:
-    """Serves what a board and metrics know. A context manager; it listens from its making on."""
+    """HTTP server of a status store and metrics. A context manager; it listens from its construction on."""
 
     def __init__(
-        self,
-        at: tuple[str, int],
-        status_store: Shown,
-        metrics: Metrics | None,
-        names: Collection[str] = (),
+        self, at: tuple[str, int], status_store: Shown, metrics: Metrics | None, names: Collection[str] = ()
     ) -> None:
-        """`at` is host and port; port 0 takes any that is free. `names` are the hosts that it answers to beside its own. Without metrics
-        there are none to scrape.
+        """`at` is host and port; port 0 takes any free port. `names` are further host names to answer to. Without
+        `metrics`, `/metrics` is empty.
 
         Raises:
-            ListenFailed: the port is taken, or the host is not this machine's.
+            ListenFailed: the port is taken, or the host is not an address of this machine.
         """
         host, port = at
         try:
@@ -94,23 +90,18 @@ class Server:
     def __enter__(self) -> Self:
         return self
 
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
+    def __exit__(self, *_: object) -> None:
         self.close()
 
     def close(self) -> None:
-        """Answer nobody any more."""
+        """Stop the server."""
         self._server.shutdown()
         self._server.server_close()
         self._thread.join()
 
 
 def is_loopback(host: str) -> bool:
-    """Whether a host, as a name or an address, can only be this machine."""
+    """Whether a host, as a name or an address, is always this machine."""
     try:
         return ipaddress.ip_address(host).is_loopback
     except ValueError:
@@ -119,21 +110,19 @@ def is_loopback(host: str) -> bool:
 
 class _Http(ThreadingHTTPServer):
     daemon_threads = True
-    block_on_close = False  # a client that is slow does not keep the keeper from ending
-    request_queue_size = (
-        4 * MOST_CONNECTIONS
-    )  # of connections that wait to be accepted; more are lost, and come again after a second
+    block_on_close = False  # a slow client does not delay the end of the keeper
+    request_queue_size = 4 * MOST_CONNECTIONS  # connections that wait for accept; a client retries beyond that
 
     def __init__(self, at: tuple[str, int], handler: type[BaseHTTPRequestHandler]) -> None:
         if ":" in at[0]:
             self.address_family = socket.AF_INET6
         self._slots = threading.BoundedSemaphore(MOST_CONNECTIONS)
-        self._open: dict[socket.socket, float] = {}  # since when, the oldest first
+        self._open: dict[socket.socket, float] = {}  # by start time, the oldest first
         self._lock = threading.Lock()
         super().__init__(at, handler)
 
     def get_request(self) -> tuple[socket.socket, Any]:
-        """Accept a connection; where no file is left for it, after a pause."""
+        """Accept a connection; pause where there are no file descriptors left."""
         try:
             return super().get_request()
         except OSError:
@@ -141,7 +130,7 @@ class _Http(ThreadingHTTPServer):
             raise
 
     def process_request(self, request: Any, client_address: Any) -> None:
-        """Serve a connection in a thread of its own, in place of the oldest where there are too many."""
+        """Serve a connection in a thread of its own. At the limit, close the oldest connection first."""
         if not self._slots.acquire(blocking=False):
             with self._lock:
                 _hang_up(next(iter(self._open), None))
@@ -157,14 +146,14 @@ class _Http(ThreadingHTTPServer):
             raise
 
     def process_request_thread(self, request: Any, client_address: Any) -> None:
-        """Serve a connection, and leave its place to another."""
+        """Serve a connection and release its slot."""
         try:
             super().process_request_thread(request, client_address)
         finally:
             self._ended(request)
 
     def service_actions(self) -> None:
-        """Hang up on whoever takes too long. Called many times a second."""
+        """Close connections that take too long. Called many times a second."""
         with self._lock:
             for request, since in self._open.items():
                 if time.monotonic() - since <= PATIENCE_SECONDS:
@@ -177,21 +166,21 @@ class _Http(ThreadingHTTPServer):
         self._slots.release()
 
     def handle_error(self, request: Any, client_address: Any) -> None:
-        """Nothing: a client that hangs up is its own affair."""
+        """Nothing: a client that disconnects is no error."""
 
 
 def _hang_up(request: socket.socket | None) -> None:
-    """End what a connection's thread waits for; the thread closes it."""
+    """Shut a connection down; its thread then closes it."""
     if request is not None:
-        with suppress(OSError):  # the client was faster
+        with suppress(OSError):  # the client has closed it
             request.shutdown(socket.SHUT_RDWR)
 
 
 def _named(host: str) -> str:
-    """The name in a Host header or in the settings, without port, brackets and the dot at the end."""
+    """The host name in a Host header or setting, without port, brackets and final dot."""
     name, _, port = host.rpartition(":")
     if not (name and port.isdecimal()) or (":" in name and not name.endswith("]")):
-        name = host  # it has no port
+        name = host  # no port
     return name.strip("[]").rstrip(".").lower()
 
 
@@ -205,7 +194,7 @@ def _handler(status_store: Shown, metrics: Metrics | None, names: Collection[str
 
         def do_GET(self) -> None:
             if not self._is_meant():
-                body = b"This keeper does not go by that name: see keeper.allowed_hosts.\n"
+                body = b"This keeper does not serve this host name: see keeper.allowed_hosts.\n"
                 self._answer(HTTPStatus.MISDIRECTED_REQUEST, _TEXT, body)
                 return
             match self.path.partition("?")[0]:
@@ -213,9 +202,9 @@ def _handler(status_store: Shown, metrics: Metrics | None, names: Collection[str
                     encode, kind = choose_encoder(self.headers.get("Accept", ""))
                     self._answer(HTTPStatus.OK, kind, encode(registry))
                 case "/healthz":
-                    self._say(status_store.unhealthy())
+                    self._answer_problems(status_store.unhealthy())
                 case "/readyz":
-                    self._say(status_store.unready())
+                    self._answer_problems(status_store.unready())
                 case "/status":
                     body = json.dumps(status_store.status(), ensure_ascii=False).encode()
                     self._answer(HTTPStatus.OK, "application/json", body)
@@ -227,7 +216,7 @@ def _handler(status_store: Shown, metrics: Metrics | None, names: Collection[str
         do_HEAD = do_GET  # noqa: N815 (http.server names it)
 
         def _is_meant(self) -> bool:
-            """Whether the one Host that was asked for is ours: a name we know, or the address the client came to."""
+            """Whether the Host header is one of our names, a loopback name, or the address of this connection."""
             hosts = self.headers.get_all("Host", [])
             if len(hosts) != 1:
                 return False
@@ -235,11 +224,11 @@ def _handler(status_store: Shown, metrics: Metrics | None, names: Collection[str
             return name in known or is_loopback(name) or name == self._address()
 
         def _address(self) -> str:
-            """Which of this machine's addresses the client came to; of IPv4 also where IPv6 listens."""
+            """The local address of this connection; an IPv4 address also where the socket is IPv6."""
             address: str = self.connection.getsockname()[0]
             return address.partition("%")[0].removeprefix("::ffff:")
 
-        def _say(self, problems: tuple[str, ...]) -> None:
+        def _answer_problems(self, problems: tuple[str, ...]) -> None:
             status = HTTPStatus.SERVICE_UNAVAILABLE if problems else HTTPStatus.OK
             self._answer(status, _TEXT, ("\n".join(problems or ("ok",)) + "\n").encode())
 
@@ -253,6 +242,6 @@ def _handler(status_store: Shown, metrics: Metrics | None, names: Collection[str
                 self.wfile.write(body)
 
         def log_message(self, format: str, *args: Any) -> None:  # noqa: A002 (http.server names it)
-            """Nothing: a scrape every few seconds is no news."""
+            """Nothing: a scrape every few seconds needs no log line."""
 
     return Handler

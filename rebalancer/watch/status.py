@@ -1,8 +1,9 @@
-"""How does a running keeper stand now?
+"""Current status of a running keeper.
 
-A watcher that keeps the newest look of each chain and gives it back as one JSON document of bounded size: `/status` serves it,
-`rebalancer status` draws it. It also says what is wrong with the process (`unhealthy`) and what keeps it from its work
-(`unready`), in one sentence each. Integers of wei are decimal strings, as in records; instants are unix seconds.
+The observer keeps the newest tick of each chain and returns it as one JSON document of bounded size: `/status` serves
+the document, `rebalancer status` draws it. It also lists the problems of the process, one sentence each: those that a
+restart can fix (`unhealthy`) and those that keep it from its work (`unready`). Integers of wei are decimal strings, as
+in records; instants are unix seconds.
 """
 
 from __future__ import annotations
@@ -29,28 +30,28 @@ from rebalancer.words import span
 __all__ = ["MOST_DECISIONS", "MOST_LISTED", "MOST_VAULTS", "StatusStore"]
 
 MOST_VAULTS = 50
-"""Vaults that are listed for each chain."""
+"""Most vaults listed for each chain."""
 
 MOST_DECISIONS = 20
-"""Decisions that are listed for each chain."""
+"""Most decisions listed for each chain."""
 
 MOST_LISTED = 20
-"""Breakers, pools and alarms that are listed; more are counted."""
+"""Most breakers, pools and alarms listed; the rest is only counted."""
 
 _QUIET = frozenset({Reason.IN_BAND})
-"""Reasons of vaults that nothing is the matter with."""
+"""Reasons of vaults that need no attention."""
 
 
 @dataclass(frozen=True, slots=True)
 class _Repeated:
-    """A decision and how often it was made in a row of looks."""
+    """A decision and how many consecutive ticks made it."""
 
     decision: dict[str, Any]
     times: int
 
 
 class _Chain:
-    """All that is known of one chain."""
+    """Everything known of one chain."""
 
     def __init__(self) -> None:
         self.tick: Tick | None = None
@@ -60,14 +61,14 @@ class _Chain:
         self.texts: dict[str, tuple[Reason, str]] = {}
         self.decisions: OrderedDict[tuple[object, ...], _Repeated] = OrderedDict()
         self.ticks = 0
-        self.has_book = False
+        self.has_read_vaults = False
 
     def observe(self, tick: Tick) -> None:
-        # Its decisions may hold whole plans, which are not needed any more.
+        # The decisions may hold whole plans, which are not needed again.
         self.tick = replace(tick, decisions=(), reasons={}, drifts_bps={}, inputs=None)
         self.block = tick.block or self.block
         self.ticks += 1
-        self.has_book = self.has_book or (tick.block is not None and not tick.failure)
+        self.has_read_vaults = self.has_read_vaults or (tick.block is not None and not tick.failure)
         self.reasons, self.drifts_bps = dict(tick.reasons), dict(tick.drifts_bps)
         for decision in tick.decisions:
             self.texts[decision.vault] = (decision.reason, decision.text)
@@ -86,7 +87,7 @@ class _Chain:
 
 
 class StatusStore:
-    """A watcher that knows how every chain stands. Any thread may call it."""
+    """Keeps the status of every chain. Thread-safe."""
 
     def __init__(
         self,
@@ -95,7 +96,7 @@ class StatusStore:
         clean: Callable[[str], str] = str,
         clock: Callable[[], float] = time.time,
     ) -> None:
-        """`chain_ids` are those that should be looked at; `clean` takes secrets out of texts."""
+        """`chain_ids` are the chains whose ticks are expected; `clean` removes secrets from texts."""
         self._alarms = alarms
         self._clean = clean
         self._clock = clock
@@ -104,12 +105,13 @@ class StatusStore:
         self._lock = threading.Lock()
 
     def __call__(self, tick: Tick) -> None:
-        """Keep a look."""
+        """Keep a tick."""
         with self._lock:
             self._chains.setdefault(tick.chain_id, _Chain()).observe(tick)
 
     def unhealthy(self) -> tuple[str, ...]:
-        """What a restart might mend: a sentence for each chain that is not looked at any more, and does not rest."""
+        """Problems that a restart can fix: one sentence for each chain without ticks whose circuit breaker is
+        closed."""
         now = self._clock()
         problems = []
         with self._lock:
@@ -118,11 +120,11 @@ class StatusStore:
                 if chain.tick is not None:
                     at, due = chain.tick.at, next_tick(chain.tick)
                 if now - due > SILENT_SECONDS:
-                    problems.append(f"Chain {chain_id} has not been looked at for {span(now - at)}.")
+                    problems.append(f"Chain {chain_id} has had no tick for {span(now - at)}.")
         return tuple(problems)
 
     def unready(self) -> tuple[str, ...]:
-        """What keeps the keeper from its work: a sentence a problem."""
+        """Problems that keep the keeper from its work, one sentence each."""
         problems = list(self.unhealthy())
         with self._lock:
             for chain_id, chain in sorted(self._chains.items()):
@@ -130,7 +132,7 @@ class StatusStore:
         return tuple(problems)
 
     def status(self) -> dict[str, Any]:
-        """Everything, for programs; its size does not grow with vaults."""
+        """The whole status as a JSON document; its size does not grow with the number of vaults."""
         unready = self.unready()
         with self._lock:
             chains = [self._chain_as_json(chain_id, chain) for chain_id, chain in sorted(self._chains.items())]
@@ -168,7 +170,7 @@ class StatusStore:
             "block": chain.block and asdict(chain.block),
             "subscribed": tick.subscribed,
             "failure": self._text(tick.failure),
-            "failures_in_a_row": tick.failures_in_a_row,
+            "consecutive_failures": tick.consecutive_failures,
             "requests": tick.requests,
             "candidates": tick.candidates,
             "planned": tick.planned,
@@ -211,18 +213,20 @@ class StatusStore:
 def _problems(chain: _Chain) -> list[str]:
     tick = chain.tick
     if tick is None:
-        return ["it has not been looked at yet"]
+        return ["there was no tick yet"]
     problems = []
-    if not chain.has_book:
-        problems.append(f"its vaults have not been read yet ({tick.failure or 'no block'})")
+    if not chain.has_read_vaults:
+        problems.append(f"the vaults have not been read yet ({tick.failure or 'no block'})")
     if tick.endpoints and not any(one.usable for one in tick.endpoints):
-        problems.append(f"none of its {len(tick.endpoints)} endpoints can be used")
-    problems += [f"its breaker is open ({one.why.rstrip('.')})" for one in tick.breakers if one.scope == "chain"]
+        problems.append(f"all {len(tick.endpoints)} endpoints are unusable")
+    problems += [
+        f"the circuit breaker is open ({one.why.rstrip('.')})" for one in tick.breakers if one.scope == "chain"
+    ]
     return problems
 
 
 def _furthest(chain: _Chain) -> list[tuple[str, Reason]]:
-    """The vaults that something is the matter with and then the others, each by drift."""
+    """Vaults that need attention first, then the others, each by drift."""
     return heapq.nsmallest(
         MOST_VAULTS,
         chain.reasons.items(),
@@ -231,13 +235,13 @@ def _furthest(chain: _Chain) -> list[tuple[str, Reason]]:
 
 
 def _text_of(chain: _Chain, vault: str) -> str:
-    """Why its reason is what it is now, if that was ever said."""
+    """The text of the vault's newest decision, if its reason is still current."""
     reason, text = chain.texts.get(vault, (None, ""))
     return text if reason is chain.reasons[vault] else ""
 
 
 def _decision_as_json(decision: Decision, at: float) -> dict[str, Any]:
-    """A decision told at `at`, for programs; what a rebalance cost once it is mined."""
+    """A decision reported at `at` as a JSON object, with the cost of a mined rebalance."""
     outcome = decision.outcome
     found: dict[str, Any] = {
         "vault": decision.vault,

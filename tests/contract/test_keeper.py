@@ -487,7 +487,7 @@ def test_stranger_carries_on_when_the_keeper_is_gone_for_good(
             move(environment, prices_e8, seconds=DEMO_POLICY.turnover_period_seconds)
             poked, waits = tick(stranger), tick(stranger)
             assert (poked.reason, waits.reason) == (Reason.POKED, Reason.NOT_YET)
-            assert "its keepers have it to themselves until" in waits.text
+            assert "only the vault's own keepers may rebalance it until" in waits.text
             move(environment, {}, seconds=DEMO_POLICY.open_after_seconds)
 
             served = tick(stranger)
@@ -643,7 +643,7 @@ def test_look_after_a_pause_cancels_what_others_have_made_obsolete(
 
     (attempt,) = outbox.attempts(environment.deployment.chain_id)
     assert [version.kind for version in attempt.versions] == [Kind.ORIGINAL, Kind.CANCELLATION]
-    assert attempt.note == "the vault's epoch is 1 by now"
+    assert attempt.note == "the vault's epoch is now 1"
 
 
 def forget(environment: DevEnvironment) -> None:

@@ -93,7 +93,9 @@ def test_loss_above_dust_is_written_down_once_and_told(environment: DevEnvironme
     assert synced.reason is Reason.SYNCED
     assert synced.text == f"{lost} raw units of {usdc} are missing, and the loss is not written down yet"
     assert after.reason is again.reason is Reason.PAUSED
-    assert after.text == (f"rebalancing is paused, and {usdc} lost balance: the owner allows its purchases and resumes")
+    assert after.text == (
+        f"rebalancing is paused because {usdc} lost balance; the owner must allow purchases and resume"
+    )
     assert nonce(environment) == 1
     (attempt,) = outbox.attempts(environment.deployment.chain_id)
     assert attempt.state is AttemptState.MINED
@@ -239,9 +241,7 @@ def test_vault_that_lacks_nothing_but_what_is_barred_waits_for_its_owner(
 
     usdc = snapshot_of(environment).basket.assets[USDC].token
     assert waiting.reason is Reason.PURCHASES_BARRED
-    assert waiting.text == (
-        f"all that lacks is {usdc}, which lost balance and may not be bought until the owner allows it"
-    )
+    assert waiting.text == (f"the only token to buy is {usdc}, which lost balance; the owner must allow its purchases")
     assert bought.reason is Reason.REBALANCED
 
 

@@ -436,7 +436,7 @@ def test_a_vault_that_opens_to_anyone_is_served_by_who_is_no_keeper_of_it_once_i
 
     assert poked.reason is Reason.POKED
     assert waits.reason is Reason.NOT_YET
-    assert "to themselves until" in waits.text
+    assert "only the vault's own keepers may rebalance it until" in waits.text
     assert served.reason is Reason.REBALANCED
 
 
@@ -465,7 +465,7 @@ def test_watchers_are_told_of_looks_that_succeed_and_of_those_that_fail(
     assert tick.block is not None
     assert {one.reason for one in tick.decisions} == {Reason.UNDER_WAY}
     assert set(tick.reasons) == set(vaults)
-    assert (tick.candidates, tick.planned, tick.failures_in_a_row) == (2, 2, 0)
+    assert (tick.candidates, tick.planned, tick.consecutive_failures) == (2, 2, 0)
     assert sum(tick.attempts.values()) == 2
     assert set(tick.attempts) <= {AttemptState.SENT.value, AttemptState.MINED.value}
     assert tick.balances_wei[Actor.KEEPER.address] > 0
@@ -476,5 +476,5 @@ def test_watchers_are_told_of_looks_that_succeed_and_of_those_that_fail(
     with Heads(dead, poll_seconds=0.01) as heads:
         keeper._turn(heads, None)
     assert ticks[-1].failure
-    assert ticks[-1].failures_in_a_row == 1
+    assert ticks[-1].consecutive_failures == 1
     assert ticks[-1].block is None

@@ -441,7 +441,7 @@ def test_unknown_fee_is_told_and_nothing_is_sent(broken: DevEnvironment, tmp_pat
         first = tick(keeper)
         assert tick(keeper).reason is first.reason is Reason.NOT_SENT
         assert "The L1 data fee of chain" in first.text
-        assert [one["event"] for one in logs].count("l1_fee_not_weighed") == 1
+        assert [one["event"] for one in logs].count("l1_fee_unknown") == 1
 
         op_stack(broken.chain)
         assert tick(keeper).transaction_hash is not None

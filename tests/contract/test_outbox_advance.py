@@ -228,7 +228,7 @@ def test_gas_dearer_than_the_offer_is_bumped_at_the_next_block(
     base_fee = int(chain.block()["baseFeePerGas"], 16)
     assert base_fee == 80 * GWEI
     assert bumped.newest.fees.max_fee_per_gas_wei > base_fee
-    assert "gas costs more" in bumped.note
+    assert "its offer is below" in bumped.note
     chain.mine()
     advance(chain, outbox, height(chain))
     assert (only(outbox).state, supply(chain, token)) == (AttemptState.MINED, 1)
@@ -620,7 +620,7 @@ def test_gap_is_found_and_filled_on_start_and_what_waited_is_mined(
 ) -> None:
     before = nonce(chain)
     waiting = gapped(chain, outbox, token, missing=2)
-    assert [(s.nonce, s.trouble) for s in survey(outbox, chain.rpc, SIGNER.address)] == [
+    assert [(s.nonce, s.fault) for s in survey(outbox, chain.rpc, SIGNER.address)] == [
         (before, NonceFault.GAP),
         (before + 1, NonceFault.GAP),
     ]
@@ -784,7 +784,7 @@ def test_external_signer_delivers_what_it_signs(chain: LocalChain, outbox: Outbo
 
 
 def test_external_signer_with_many_accounts_must_be_told_which(chain: LocalChain, node_url: str) -> None:
-    with pytest.raises(SignerUnavailable, match="name signer_address"):
+    with pytest.raises(SignerUnavailable, match="set signer_address"):
         open_external(node_url, None)
     named = AccountSettings(signer_url=RpcUrl(node_url), signer_address=chain.accounts[2])
     assert open_signer(named, 1).address == chain.accounts[2]

@@ -124,7 +124,7 @@ def test_node_without_the_tag_makes_nothing_final_and_it_is_said_once(
         for _ in range(3):
             chain.mine(100)
             assert advance(node, outbox).state is AttemptState.MINED
-    warned = [one for one in logs if one["event"] == "no_block_of_tag"]
+    warned = [one for one in logs if one["event"] == "no_block_with_tag"]
     assert [(one["tag"], one["log_level"]) for one in warned] == [("safe", "warning")]
 
     node.at = height(node)

@@ -138,7 +138,7 @@ def test_a_vault_that_cannot_be_planned_for_is_said_so_and_holds_up_no_other(
 
     reasons = [verdict.reason for verdict in found.values()]
     assert reasons[3] is Reason.PLAN_FAILED
-    assert "a mistake of the program" in found[vaults[3].address].text
+    assert "an internal error" in found[vaults[3].address].text
     assert reasons.count(Reason.BAND_BROKEN) == len(vaults) - 1
 
 

@@ -118,7 +118,7 @@ def test_pool_that_works_again_is_traded_on_again_and_said(environment: DevEnvir
     refill(environment, bad, WBTC.address, gone)
 
     move(environment, {"ETH/USD": 2_420_00000000})
-    with logged("pool_trades_again") as again:
+    with logged("pool_recovered") as again:
         (second,) = keeper.tick()
 
     assert first.reason is second.reason is Reason.REBALANCED
@@ -138,7 +138,7 @@ def test_where_the_pools_that_work_are_too_dear_the_vault_is_not_halted_and_the_
     reported = [one for _ in range(4) for one in keeper.tick()]
 
     assert reported[-1].reason is Reason.POLICY_REFUSES
-    assert f"left out for now: {bad}" in reported[-1].text
+    assert f"pools left out: {bad}" in reported[-1].text
     assert keeper.reporter.open_breakers(0.0) == ()
 
 
@@ -211,7 +211,7 @@ def test_pool_that_pays_less_than_its_quote_is_left_out(environment: DevEnvironm
 
     (reported,) = keeper._pool_faults.left_out(decision.block)
     assert reported.subject == pool_of(environment, WBTC.address, USDC.address)
-    assert "where its quote is" in reported.why
+    assert "but its quote is" in reported.why
     assert decision.reason is Reason.REBALANCED
     assert decision.plan is not None
     assert {swap.token_out for swap in decision.plan.swaps} == {USDC.address}

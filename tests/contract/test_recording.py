@@ -106,7 +106,7 @@ def test_what_is_no_record_is_refused_with_its_line(day: Path, tmp_path: Path) -
     third = json.loads(lines[1])
     third["pools"] = {}
     day.write_text(json.dumps(third) + "\n")
-    with pytest.raises(BadRecords, match="is not in this or any earlier line"):
+    with pytest.raises(BadRecords, match="is neither in this line nor in an earlier one"):
         list(replay(day))
 
 
@@ -143,7 +143,7 @@ def looks_of(environment: DevEnvironment, recorder: Recorder, *, count: int = 1)
 
 @pytest.mark.parametrize("name", ["day.jsonl", "day.jsonl.gz"])
 @pytest.mark.parametrize("cut", [1, 7, 2_000])
-def test_a_keeper_goes_on_in_the_record_of_one_that_was_killed(
+def test_a_keeper_continued_in_the_record_of_one_that_was_killed(
     environment: DevEnvironment, tmp_path: Path, name: str, cut: int
 ) -> None:
     path = tmp_path / name
@@ -180,13 +180,13 @@ def test_a_record_that_cannot_be_written_holds_up_no_trade_and_is_tried_again(
     looks_of(environment, recorder)
     assert not path.exists(), "it rests for a minute"
 
-    monkeypatch.setattr("rebalancer.keeper.recording._REST_SECONDS", 0.0)
+    monkeypatch.setattr("rebalancer.keeper.recording._BACKOFF_SECONDS", 0.0)
     looks_of(environment, Recorder(path))
     assert len(list(replay(path))) == 1
     full = Path("/dev/full")
     if full.exists():
         recorder = Recorder(full)
-        monkeypatch.setattr("rebalancer.keeper.recording._mend", lambda path: None)
+        monkeypatch.setattr("rebalancer.keeper.recording._repair", lambda path: None)
         looks_of(environment, recorder, count=2)
         assert recorder._file is None
 
@@ -301,7 +301,7 @@ def test_a_gzipped_record_that_is_a_bomb_is_refused_and_a_long_one_is_not(
     bomb = tmp_path / "bomb.jsonl.gz"
     bomb.write_bytes(gzip.compress(first + second * 200))
 
-    with pytest.raises(BadRecords, match="more than 3 times as large as what is gzipped"):
+    with pytest.raises(BadRecords, match="more than 3 times as large as its compressed form"):
         list(read_day(bomb))
 
     bomb.write_bytes(gzip.compress(first + second * 200, compresslevel=0))

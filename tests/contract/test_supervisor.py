@@ -130,7 +130,7 @@ def test_a_chain_alone_that_goes_away_ends_the_station_after_so_many_failures(
 
     assert ended.value.failures == 2
     assert ticks[-1].breakers[0].scope == "chain"
-    assert ticks[-1].failures_in_a_row == 2
+    assert ticks[-1].consecutive_failures == 2
 
 
 def test_when_all_chains_rest_the_station_ends(environment: DevEnvironment, tmp_path: Path) -> None:
@@ -194,7 +194,7 @@ def test_settings_read_again_take_effect_at_the_next_look(environment: DevEnviro
 def test_chains_that_never_begin_end_the_station_too(
     environment: DevEnvironment, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("rebalancer.keeper.supervisor._LONGEST_REST_SECONDS", 0.01)
+    monkeypatch.setattr("rebalancer.keeper.supervisor._MAX_BACKOFF_SECONDS", 0.01)
     options = replace(OPTIONS, gives_up=False)
 
     def fails() -> Rpc:

@@ -439,8 +439,8 @@ def test_a_scheduled_call_that_would_be_refused_is_written_and_told(
     )
     assert ran.code == 0, ran.err
     (call,) = json.loads(Path("odd.json").read_text())["then"]["calls"]
-    assert call["outcome"].startswith("would be refused now: ")
-    assert f"warning: allowPurchases of Safe basket {vault.address}: would be refused" in ran.err
+    assert call["outcome"].startswith("would revert now: ")
+    assert f"warning: allowPurchases of Safe basket {vault.address}: would revert" in ran.err
 
 
 def test_what_a_contract_account_cannot_do_says_what_to_do_instead(house: House, cli: Cli) -> None:
@@ -485,7 +485,7 @@ def test_a_node_that_cannot_try_calls_in_a_row_has_them_written_all_the_same(
     written = ask("vault", "create", "--spec", "vault.toml")
     assert functions(written.raw["now"]) == ["approve"] * 3 + ["createVault", "assign"]
     outcomes = [call["outcome"] for call in written.raw["now"]["calls"]]
-    assert outcomes == ["succeeds"] + ["not tried: the node cannot"] * 4
+    assert outcomes == ["succeeds"] + ["not simulated: the node cannot"] * 4
     house.safe.execute(written.now)
     vault = contract_at(house.chain.rpc, "BasketVault", written.raw["notes"][0].split()[5].rstrip(";"))
 

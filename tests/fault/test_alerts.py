@@ -127,7 +127,7 @@ def test_place_that_refuses_is_tried_again(destination: MakeDestination) -> None
         reported.alerts.report(DIFFERS)
         wait_for("what the place is told", lambda: reported.outcomes)
 
-    assert [got["title"] for got in there.got] == ["[critical] chain 1: VaultBookDiffers"]
+    assert [got["title"] for got in there.got] == ["[critical] chain 1: VaultIndexMismatch"]
     assert reported.outcomes == ["sent"]
     assert len(there.paths) == 3
 
@@ -217,7 +217,7 @@ def test_alert_says_what_began_and_what_ended(destination: MakeDestination) -> N
     began, ended = there.got
     assert (began["title"], began["type"]) == ("[critical] chain 1: ChainBreakerOpen", "failure")
     assert "5 looks failed" in began["message"]
-    assert (ended["title"], ended["type"]) == ("[over] chain 1: ChainBreakerOpen", "success")
+    assert (ended["title"], ended["type"]) == ("[ended] chain 1: ChainBreakerOpen", "success")
 
 
 @pytest.mark.parametrize(

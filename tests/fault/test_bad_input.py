@@ -747,7 +747,7 @@ def test_calendar_fees_and_what_is_left_out_are_shown_by_status(environment: Dev
     shown = " ".join(cli("vault", "status").out.split())
     reported = cli("vault", "status", "--json").json
 
-    assert "CalendarDue: the calendar asks for a rebalance" in shown
+    assert "CalendarDue: a calendar rebalance is due" in shown
     assert "USDC │ 100,000 │ excluded │" in shown.replace("┃", "│")
     assert "0.50 % per year, 10.00 % of gains, 0.05 % on entry, 0.10 % on exit" in shown
     assert list(reported["fees"].values()) == ["50", "1000", "5", "10"]

@@ -23,7 +23,7 @@ from rebalancer.errors import (
     RebalancerError,
 )
 from rebalancer.files import MEGABYTE
-from rebalancer.keeper.recording import _BEGINNING, _DamagedError, _mend, read_day
+from rebalancer.keeper.recording import _BEGINNING, _DamagedError, _repair, read_day
 from rebalancer.lab.records import read_records
 from rebalancer.operations.spec import load_chain_spec
 from rebalancer.pool_files import load_pool
@@ -133,7 +133,7 @@ def test_keystore_that_takes_hours_to_open_is_refused_before_its_password_is_ask
     def ask() -> str:
         raise AssertionError("the password was asked")
 
-    with pytest.raises(KeystoreUnreadable, match="takes too much work"):
+    with pytest.raises(KeystoreUnreadable, match="is too expensive to derive"):
         KeystoreSigner.load(path, ask)
 
 
@@ -167,12 +167,12 @@ def test_gzip_of_nothing_much_takes_no_memory(tmp_path: Path, monkeypatch: pytes
         tracemalloc.stop()
 
 
-def test_keeper_that_goes_on_in_a_bomb_leaves_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_keeper_that_continued_in_a_bomb_leaves_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("rebalancer.keeper.recording._MOST_MEMBER_BYTES", MEGABYTE)
     path = tmp_path / "day.jsonl.gz"
     path.write_bytes(gzip.compress(_BEGINNING + b" " * 100 * MEGABYTE)[:-20])
     before = path.read_bytes()
 
-    with pytest.raises(_DamagedError, match="more in a piece than a keeper writes"):
-        _mend(path)
+    with pytest.raises(_DamagedError, match="larger than a keeper writes"):
+        _repair(path)
     assert path.read_bytes() == before

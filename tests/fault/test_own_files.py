@@ -10,7 +10,7 @@ import pytest
 
 from rebalancer.chain.deployment import Deployment
 from rebalancer.files import make_folder
-from rebalancer.keeper.recording import _BEGINNING, _appended, _locked, _mend
+from rebalancer.keeper.recording import _BEGINNING, _appended, _locked, _repair
 
 LINES = (_BEGINNING + b"1}\n", _BEGINNING + b"2}\n")
 
@@ -23,7 +23,7 @@ def test_record_is_its_users_alone_and_goes_on(tmp_path: Path, name: str) -> Non
         make_folder(path.parent)
         for line in LINES:
             os.close(_locked(path))
-            _mend(path)
+            _repair(path)
             with _appended(path) as file:
                 file.write(line)
     finally:
@@ -42,7 +42,7 @@ def test_record_is_not_written_through_a_link(tmp_path: Path, name: str) -> None
     dangling.symlink_to(tmp_path / "nothing")
 
     for path in (link, dangling):
-        for write in (_locked, _mend, _appended):
+        for write in (_locked, _repair, _appended):
             with pytest.raises(OSError, match="it is a symbolic link"):
                 write(path)
     assert keystore.read_bytes() == b""

@@ -225,7 +225,7 @@ def test_chain_not_looked_at_yet_says_so(keeper: Keeper) -> None:
 
     assert drawn.count("no tick yet") == 2
     assert "not ready" in drawn
-    assert "Chain 10: it has not been looked at yet." in drawn
+    assert "Chain 10: there was no tick yet." in drawn
 
 
 @pytest.mark.parametrize("width", [60, 80, 120, 160])
@@ -266,7 +266,7 @@ def test_picture_shows_all_that_an_operator_asks_for(keeper: Keeper, width: int)
         (vault(3), "in 9 min", "it would be refused"),
         (vault(2), "4.80 %", "BudgetSpent", "no budget left"),
         ("Rebalanced", "sold $48,213.00, lost $17.00 (3.5 bps);"),
-        ("SignerLow", "1", SIGNER, "0 s", "it has 0.040000 ether left"),
+        ("SignerLow", "1", SIGNER, "0 s", "its balance is 0.040000 ether"),
     ):
         between = r"( [a-z ]+:)? "
         found = re.search(between.join(map(re.escape, row)), " ".join(drawn.split()))
@@ -280,7 +280,7 @@ def test_picture_keeps_to_its_width(keeper: Keeper, width: int) -> None:
     every = {vault(i): reason for i in range(60) for reason in [list(Reason)[i % len(Reason)]]}
     keeper.ticks(
         failure=long,
-        failures_in_a_row=3,
+        consecutive_failures=3,
         reasons=every,
         decisions=tuple(decision(i, reason, long) for i, reason in enumerate(every.values())),
         breakers=tuple(breaker(each, long, None) for each in every),
@@ -309,7 +309,7 @@ def test_rows_are_no_more_than_asked_for(keeper: Keeper) -> None:
 
 
 def test_text_of_others_steers_no_terminal(keeper: Keeper) -> None:
-    keeper.ticks(failure="\x1b]0;owned\x07 [red]bold[/]", failures_in_a_row=1)
+    keeper.ticks(failure="\x1b]0;owned\x07 [red]bold[/]", consecutive_failures=1)
     drawn = keeper.drawn()
 
     assert "\x1b" not in drawn

@@ -182,7 +182,7 @@ def test_clear_replaces_what_is_not_in_the_outbox(
     nonce = foreign(chain)
     before_wei = chain.balance_wei(RECEIVER)
     ran = cli("clear", "--yes", "--json")
-    assert ran.json["stuck"] == [{"address": SIGNER.address, "nonce": str(nonce), "trouble": "foreign"}]
+    assert ran.json["stuck"] == [{"address": SIGNER.address, "nonce": str(nonce), "fault": "foreign"}]
     chain.mine()
     advance(chain)
 

@@ -62,7 +62,7 @@ def served() -> Iterator[Served]:
 def test_keeper_that_just_began_is_healthy_and_not_ready(served: Served) -> None:
     assert served.get("/healthz").status == 200
     ready = served.get("/readyz")
-    assert (ready.status, ready.data) == (503, b"Chain 1: it has not been looked at yet.\n")
+    assert (ready.status, ready.data) == (503, b"Chain 1: there was no tick yet.\n")
 
 
 def test_keeper_that_looks_is_healthy_and_ready(served: Served) -> None:
@@ -81,7 +81,7 @@ def test_keeper_that_looks_no_more_is_neither(served: Served) -> None:
         answer = served.get(path)
         assert (answer.status, answer.data) == (
             503,
-            b"Chain 1 has not been looked at for 2 min 1 s.\n",
+            b"Chain 1 has had no tick for 2 min 1 s.\n",
         )
 
 
@@ -98,7 +98,7 @@ def test_chain_that_rests_is_healthy_and_not_ready(served: Served) -> None:
     ready = served.get("/readyz")
     assert (ready.status, ready.data) == (
         503,
-        b"Chain 1: its breaker is open (it failed 5 times).\n",
+        b"Chain 1: the circuit breaker is open (it failed 5 times).\n",
     )
 
 
@@ -107,7 +107,7 @@ def test_chain_that_rests_is_healthy_and_not_ready(served: Served) -> None:
     [
         (
             {"block": None, "failure": "no answer"},
-            "Chain 1: its vaults have not been read yet (no answer).",
+            "Chain 1: the vaults have not been read yet (no answer).",
         ),
         (
             {
@@ -116,7 +116,7 @@ def test_chain_that_rests_is_healthy_and_not_ready(served: Served) -> None:
                     endpoint("https://b", usable=False),
                 )
             },
-            "Chain 1: none of its 2 endpoints can be used.",
+            "Chain 1: all 2 endpoints are unusable.",
         ),
     ],
 )
@@ -134,7 +134,7 @@ def test_vault_whose_breaker_is_open_keeps_nothing_else_from_its_work(served: Se
 
 def test_look_that_fails_after_a_good_one_leaves_it_ready(served: Served) -> None:
     served.status_store(tick())
-    served.status_store(tick(block=None, failure="no answer", failures_in_a_row=1))
+    served.status_store(tick(block=None, failure="no answer", consecutive_failures=1))
     assert served.get("/readyz").status == 200
 
 
@@ -475,8 +475,8 @@ def test_watchers_serve_what_they_are_told_until_they_end() -> None:
         status = urllib3.request("GET", f"http://{url}/status", retries=False).json()
         metrics = urllib3.request("GET", f"http://{url}/metrics", retries=False).data.decode()
 
-    assert [one["alarm"] for one in status["alarms"]] == ["VaultBookDiffers"]
-    assert 'rebalancer_alarms{alarm="VaultBookDiffers",chain="1",severity="critical"} 1.0' in metrics
+    assert [one["alarm"] for one in status["alarms"]] == ["VaultIndexMismatch"]
+    assert 'rebalancer_alarms{alarm="VaultIndexMismatch",chain="1",severity="critical"} 1.0' in metrics
     with pytest.raises(urllib3.exceptions.NewConnectionError):
         urllib3.request("GET", f"http://{url}/status", retries=False)
 
@@ -501,7 +501,7 @@ def test_mistake_of_a_watcher_stops_nothing(capsys: pytest.CaptureFixture[str]) 
         for observer in observers:
             observer(tick(seconds="long"))
 
-    assert "watcher_failed" in capsys.readouterr().out
+    assert "observer_failed" in capsys.readouterr().out
 
 
 def test_watchers_do_little_for_each_of_ten_thousand_vaults() -> None:

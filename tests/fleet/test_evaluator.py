@@ -131,7 +131,7 @@ def test_shares_together_are_all_vaults_and_each_worker_has_its_own(environment:
 
     shares = place(fleet.context.vaults, NAMES)
     for name, worker in fleet.workers.items():
-        known = [vault for bench in worker._benches for vault in bench.vaults]
+        known = [vault for one in worker._evaluators for vault in one.vaults]
         assert sorted(known) == sorted(shares[name])
 
 
@@ -307,12 +307,12 @@ def test_silent_worker_is_asked_again_when_it_is_heard_of(
     worker = fleet.workers[name]
     with worker._lock:  # it is busy
         evaluator.evaluate(fleet.head(), CONDITIONS)
-        assert name not in evaluator._here()
+        assert name not in evaluator._available()
     wait_for("all answers", lambda: all(fleet.workers[each].handled for each in NAMES if busy[each]))
     for each in NAMES:  # on a busy machine others were silent for so long, too
         fleet.say_again(each)
 
-    assert set(evaluator._here()) == set(NAMES)
+    assert set(evaluator._available()) == set(NAMES)
 
 
 def test_worker_that_comes_takes_a_part_and_one_that_leaves_gives_it_back(
@@ -327,7 +327,7 @@ def test_worker_that_comes_takes_a_part_and_one_that_leaves_gives_it_back(
         head = fleet.head()
         same(many.evaluate(head, CONDITIONS), one.evaluate(head, CONDITIONS))
 
-    assert all(len(worker._benches) <= 4 for worker in fleet.workers.values())
+    assert all(len(worker._evaluators) <= 4 for worker in fleet.workers.values())
 
 
 def test_worker_that_missed_blocks_reads_what_was_in_between(environment: DevEnvironment, fleet: Fleet) -> None:

@@ -123,7 +123,7 @@ def test_lease_given_up_refuses(state: SharedState) -> None:
     first.take()
     first.release()
 
-    with pytest.raises(LeaseLost, match="given up"):
+    with pytest.raises(LeaseLost, match="released"):
         first.check()
 
 
@@ -293,7 +293,7 @@ def test_lease_is_lost_with_redis_data_and_the_next_token_is_newer(
     assert second.token > old
     with pytest.raises(TokenStale):
         state.put(NAME, old, {"a": "1"})
-    with pytest.raises(LeaseLost, match="another has taken it"):
+    with pytest.raises(LeaseLost, match="another machine has taken it"):
         first.renew()
     second.release()
     first.release()

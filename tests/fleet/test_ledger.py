@@ -153,13 +153,13 @@ def test_ledger_refuses_what_a_former_leader_signed(machines: tuple[Machine, Mac
     ("change", "why"),
     [
         (lambda entry: entry | {"raw": entry["raw"][:-2] + "00"}, "signed it|another"),
-        (lambda entry: entry | {"gas_limit": 1}, "gas is not what was signed"),
+        (lambda entry: entry | {"gas_limit": 1}, "its gas differs from the signed transaction"),
         (lambda entry: entry | {"intent": entry["intent"] | {"chain_id": 1}}, "another chain"),
-        (lambda entry: {"raw": entry["raw"]}, "another shape"),
+        (lambda entry: {"raw": entry["raw"]}, "an unknown format"),
         (lambda entry: entry | {"raw": "0x"}, "cannot be read"),
-        (lambda entry: entry | {"kind": "cancellation"}, "not do what was meant"),
-        (lambda entry: entry | {"intent": entry["intent"] | {"data": "0x99"}}, "not do what"),
-        (lambda entry: entry | {"beside_gas_wei": -1}, "costs less than its gas"),
+        (lambda entry: entry | {"kind": "cancellation"}, "its call differs from its intent"),
+        (lambda entry: entry | {"intent": entry["intent"] | {"data": "0x99"}}, "its call differs"),
+        (lambda entry: entry | {"beside_gas_wei": -1}, "its rollup fee is negative"),
     ],
 )
 def test_entry_that_lies_is_refused(machines: tuple[Machine, Machine], change: object, why: str) -> None:
@@ -186,7 +186,7 @@ def test_entry_under_another_key_is_refused(machines: tuple[Machine, Machine]) -
     anna.state.put(anna.lease.name, anna.lease.token, {"1:0x12": text})
     anna.end()
 
-    with pytest.raises(LedgerUnreadable, match="another transaction's"):
+    with pytest.raises(LedgerUnreadable, match="its key is of another transaction"):
         bert.lead()
 
 
@@ -489,7 +489,7 @@ def test_cost_below_nothing_is_refused_and_lifts_no_limit(
     anna.state.put(anna.lease.name, anna.lease.token, said)
     anna.end()
 
-    with pytest.raises(LedgerUnreadable, match="below 0"):
+    with pytest.raises(LedgerUnreadable, match="negative"):
         bert.lead()
 
 
@@ -512,5 +512,5 @@ def test_cost_that_cannot_be_read_is_refused(machines: tuple[Machine, Machine]) 
     anna.state.put(anna.lease.name, anna.lease.token, {"spent:one": "much"})
     anna.end()
 
-    with pytest.raises(LedgerUnreadable, match="another shape"):
+    with pytest.raises(LedgerUnreadable, match="an unknown format"):
         bert.lead()

@@ -56,7 +56,7 @@ def answer_of(verdict: Verdict) -> Answer:
 def test_order_of_another_version_is_refused(text: str) -> None:
     with pytest.raises(MessageUnreadable) as caught:
         EvaluationRequest.of_json(text)
-    assert caught.value.what == "order"
+    assert caught.value.what == "request"
 
 
 @pytest.mark.parametrize("text", [None, 3, b"{}", "nonsense", "{}", '{"block_hash": 1}'])
@@ -76,7 +76,7 @@ def test_route_that_is_not_hexadecimal_is_refused(verdict: Verdict) -> None:
 def test_amounts_of_another_basket_are_refused(verdict: Verdict) -> None:
     reported = as_message(verdict)
     assert reported.plan is not None
-    with pytest.raises(MessageUnreadable, match="one an asset"):
+    with pytest.raises(MessageUnreadable, match="one amount per asset"):
         verdict_of(replace(reported, plan=replace(reported.plan, sales_raw=reported.plan.sales_raw[:2])))
 
 
@@ -106,10 +106,10 @@ def test_worker_of_another_chain_and_late_worker_say_so(environment: DevEnvironm
     with capture_logs() as logs:
         garbage = Answer.of_json(worker.answer("garbage"))
 
-    assert "of chain 31337" in other.failure
-    assert "waits" in expired.failure
-    assert "order" in garbage.failure
-    assert [(log["event"], log["chain_id"]) for log in logs] == [("order_failed", context.chain_id)]
+    assert "serves chain 31337" in other.failure
+    assert "expired" in expired.failure
+    assert "request" in garbage.failure
+    assert [(log["event"], log["chain_id"]) for log in logs] == [("request_failed", context.chain_id)]
     assert worker.handled == 3
 
 

@@ -25,16 +25,16 @@ MATTERS: dict[str, dict[str, Any]] = {
     "ChainBreakerOpen": {"breakers": (breaker(why="eth_call failed"),)},
     "VaultStopped": {"breakers": (breaker(vault(1), "its books differ", until=None),)},
     "VaultBreakerOpen": {"breakers": (breaker(vault(1), "refused"),)},
-    "VaultBookDiffers": {"differing_vaults": (vault(1),)},
+    "VaultIndexMismatch": {"differing_vaults": (vault(1),)},
     "PoolDiverged": {"diverged_pools": ("v3 0xaa",)},
     "PoolLeftOut": {"left_out": (LeftOut("0xaa", "TF", NOON, NOON + 60),)},
     "TransactionWaits": {"waiting_blocks": 26},
     "SignerLow": {"balances_wei": {SIGNER: 5 * E18 // 100 - 1}},
     "NoEndpoint": {"endpoints": (endpoint("https://one.example", usable=False),)},
     "EndpointUnusable": {"endpoints": (endpoint("https://one.example", usable=False), endpoint("https://b.example"))},
-    "LooksFail": {"failure": "no answer", "failures_in_a_row": 3},
+    "TicksFail": {"failure": "no answer", "consecutive_failures": 3},
     "NoNewBlock": {"block": tick(NOON - 300).block},
-    "LooksSlow": {"seconds": 6.5},
+    "TicksSlow": {"seconds": 6.5},
     "OracleFaultLasts": {"reasons": {vault(1): Reason.ORACLE_FAULT}},
     "BalanceLost": {"losses": {vault(1): "a token lost balance"}},
     "FeedOffMarket": {"off_market": {vault(2): "its feed is not where the pools are"}},
@@ -48,9 +48,9 @@ JUST_NOT: dict[str, dict[str, Any]] = {
     "TransactionWaits": {"waiting_blocks": 25},
     "SignerLow": {"balances_wei": {SIGNER: 5 * E18 // 100}},
     "NoEndpoint": MATTERS["EndpointUnusable"],
-    "LooksFail": {"failure": "no answer", "failures_in_a_row": 2},
+    "TicksFail": {"failure": "no answer", "consecutive_failures": 2},
     "NoNewBlock": {"block": tick(NOON - 299).block},
-    "LooksSlow": {"seconds": 6.0},
+    "TicksSlow": {"seconds": 6.0},
     "VaultStopped": MATTERS["VaultBreakerOpen"],
     "VaultBreakerOpen": MATTERS["VaultStopped"],
 }
@@ -173,7 +173,7 @@ def test_failed_look_neither_begins_nor_ends_what_it_cannot_see() -> None:
         blind = tick(NOON + after, failure="no answer", balances_wei={SIGNER: 0})
         assert alarms.observe(blind) == ()
 
-    assert [each.alarm.name for each in alarms.active()] == ["VaultBookDiffers"]
+    assert [each.alarm.name for each in alarms.active()] == ["VaultIndexMismatch"]
 
 
 def test_many_at_once_are_one_notice_that_names_some() -> None:
@@ -200,7 +200,7 @@ def test_chains_are_told_apart() -> None:
     alarms.observe(tick(differing_vaults=(vault(1),)))
     (notice,) = alarms.observe(tick(chain_id=10, differing_vaults=(vault(1),)))
 
-    assert notice.title == "[critical] chain 10: VaultBookDiffers"
+    assert notice.title == "[critical] chain 10: VaultIndexMismatch"
     assert {each.chain_id for each in alarms.active()} == {CHAIN, 10}
 
 
@@ -214,12 +214,12 @@ def test_notice_says_what_it_means_of_what_and_what_to_do() -> None:
 
     assert began.title == "[warning] chain 1: SignerLow"
     assert began.body == (
-        f"A signing account has little ether left.\n{SIGNER}: it has 0.010000 ether left\nSend it ether."
+        f"A sender account has little ether left.\n{SIGNER}: its balance is 0.010000 ether\nSend ether to the account."
     )
     assert lasts.title == "[warning] chain 1: SignerLow still"
-    assert "For 2 min now." in lasts.body
-    assert ended.title == "[over] chain 1: SignerLow"
-    assert ended.body.startswith("Over after 4 min.")
+    assert "Active for 2 min." in lasts.body
+    assert ended.title == "[ended] chain 1: SignerLow"
+    assert ended.body.startswith("Ended after 4 min.")
 
 
 def test_the_worst_come_first() -> None:
@@ -227,7 +227,7 @@ def test_the_worst_come_first() -> None:
     alarms.observe(tick(balances_wei={SIGNER: 0}))
     alarms.observe(tick(NOON + 1, balances_wei={SIGNER: 0}, differing_vaults=(vault(1),)))
 
-    assert [each.alarm.name for each in alarms.active()] == ["VaultBookDiffers", "SignerLow"]
+    assert [each.alarm.name for each in alarms.active()] == ["VaultIndexMismatch", "SignerLow"]
 
 
 def test_severities_have_an_order() -> None:
@@ -294,4 +294,4 @@ def test_ages_are_told_as_durations() -> None:
     (old,) = alarms.observe(tick(NOON, block=tick(NOON - 172_797).block))
     assert "the newest block, 100, is 1 d 23 h 59 min old" in old.body
     (silent,) = alarms.silence(NOON + 3_725)
-    assert "a look is 1 h 2 min late" in silent.body
+    assert "the next tick is 1 h 2 min overdue" in silent.body

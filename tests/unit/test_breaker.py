@@ -40,7 +40,7 @@ def test_a_tripped_breaker_is_closed_by_nothing() -> None:
     breaker = Breaker(3, 60.0)
     breaker.failed("no answer", 6.0)
     breaker.trip("the books differ", 7.0)
-    assert (breaker.failed_in_a_row, breaker.since) == (2, 7.0)
+    assert (breaker.consecutive_failures, breaker.since) == (2, 7.0)
     breaker.succeeded()
     breaker.failed("something else", 8.0)
 

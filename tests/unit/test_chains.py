@@ -339,5 +339,5 @@ def test_looks_that_come_to_no_end_are_abandoned_and_that_is_no_clean_stop(
         supervisor.run()
     for_ever.set()
 
-    assert [one["chains"] for one in logs if one["event"] == "abandoned"] == [["chain-7"]]
+    assert [one["chains"] for one in logs if one["event"] == "ticks_aborted"] == [["chain-7"]]
     assert keeper.stopped.is_set()

@@ -288,12 +288,12 @@ def test_pools_of_ether_trade_as_the_wrapped_token_where_the_vault_knows_it() ->
     ("changes", "words"),
     [
         ({"reason": Reason.BAND_BROKEN, "drift_bps": 511}, "a weight is 511 bps off its target"),
-        ({"reason": Reason.CALENDAR_DUE}, "the calendar asks"),
+        ({"reason": Reason.CALENDAR_DUE}, "a calendar rebalance is due"),
         ({"reason": Reason.IN_BAND, "drift_bps": 7}, "the furthest is 7 bps off"),
         ({"reason": Reason.PAUSED}, "the guardian has paused rebalancing"),
         (
             {"reason": Reason.COOLDOWN, "state": State(rebalanced_at=SEEN_AT)},
-            "from 1970-01-12 13:56:40 UTC on",  # 1,000,000 s and a cooldown of 600
+            "lasts until 1970-01-12 13:56:40 UTC",  # 1,000,000 s and a cooldown of 600
         ),
         ({"reason": Reason.TOTAL_OUT_OF_RANGE}, "worth nothing"),
         (
@@ -316,7 +316,7 @@ def test_fault_of_the_oracle_names_the_tokens_that_have_one_and_no_other() -> No
         basket=replace(snapshot.basket, prices=tuple(prices)),
     )
 
-    assert explain(blind) == f"no sound price for {BITCOIN.address} (its answer is older than its heartbeat)"
+    assert explain(blind) == f"no valid price for {BITCOIN.address} (its answer is older than its heartbeat)"
 
 
 def test_owner_is_told_of_a_loss_above_dust_and_of_what_is_barred() -> None:
@@ -329,9 +329,9 @@ def test_owner_is_told_of_a_loss_above_dust_and_of_what_is_barred() -> None:
         return loss_text(replace(found, basket=barred) if is_barred else found)
 
     purchases = replace(snapshot, reason=Reason.PURCHASES_BARRED, basket=barred)
-    assert f"all that lacks is {BITCOIN.address}, which lost balance" in explain(purchases)
+    assert f"the only token to buy is {BITCOIN.address}, which lost balance" in explain(purchases)
     paused = replace(snapshot, reason=Reason.PAUSED, basket=barred)
-    assert f"and {BITCOIN.address} lost balance" in explain(paused)
+    assert f"because {BITCOIN.address} lost balance" in explain(paused)
     assert reported(0) == reported(dust) == ""
     assert f"{dust + 1} raw units of {BITCOIN.address}" in reported(dust + 1)
     assert reported(0, is_barred=True) == (

@@ -126,7 +126,7 @@ def test_dashboard_shows_every_metric_of_the_keeper(
         "rebalancer_build_info",
         "rebalancer_block_number",
         "rebalancer_last_tick_seconds",
-        "rebalancer_failures_in_a_row",
+        "rebalancer_consecutive_failures",
     }
 
 

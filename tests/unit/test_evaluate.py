@@ -205,7 +205,7 @@ def test_pools_are_read_once_somebody_is_due_then_kept_current_and_compared_now_
 
 def test_of_vaults_that_are_left_alone_or_need_nothing_the_reason_is_told(bench: Bench) -> None:
     bench.due(VAULTS[0], VAULTS[1])
-    found = {one.vault: one for one in bench.tick(under_way={VAULTS[0]}).verdicts}
+    found = {one.vault: one for one in bench.tick(in_flight={VAULTS[0]}).verdicts}
 
     assert found[VAULTS[0]].reason is Reason.UNDER_WAY
     assert found[VAULTS[1]].step is Action.REBALANCE
@@ -238,7 +238,7 @@ def test_a_vault_is_planned_for_when_its_band_breaks_and_then_once_in_so_many_bl
         if found.step is Action.REBALANCE:
             turns.append(number)
         else:
-            assert (found.reason, found.text) == (*(Reason.NOT_YET, "it is planned again every 4 blocks"),)
+            assert (found.reason, found.text) == (*(Reason.NOT_YET, "it is planned again at intervals of 4 blocks"),)
     assert len(turns) == 3
     assert {after - before for before, after in pairwise(turns)} == {4}
     away = turns[-1] + 1

@@ -76,7 +76,7 @@ def key(number: int) -> str:
 
 
 @pytest.mark.parametrize("seed", range(8))
-def test_sale_goes_on_in_the_parts_of_the_flow_to_the_last_unit(seed: int) -> None:
+def test_sale_continued_in_the_parts_of_the_flow_to_the_last_unit(seed: int) -> None:
     rng = Random(seed)
     market = Market(POOLS)
     weights = {(0, A): 1.0, (1, A): 3.0, (2, A): 2.0, (3, C): 0.5, (4, C): 1.5}

@@ -27,7 +27,7 @@ from rebalancer.send.journal import Journal, read_attempts
 
 ME, OTHER, VAULT = "0x" + "11" * 20, "0x" + "22" * 20, "0x" + "aa" * 20
 NOW, DAY = 1_700_000_000, 86_400
-TAKEN_OVER = "another machine's attempt has taken its place"
+TAKEN_OVER = "replaced by an attempt of another machine"
 
 
 @pytest.fixture

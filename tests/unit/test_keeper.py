@@ -168,16 +168,16 @@ class Script:
         self,
         head: Head,
         conditions: Conditions,
-        under_way: Collection[str] = (),
+        in_flight: Collection[str] = (),
         without: Collection[Scope] = (),
     ) -> Evaluation:
-        self.requested.append((conditions, frozenset(under_way), frozenset(without)))
+        self.requested.append((conditions, frozenset(in_flight), frozenset(without)))
         self.on_evaluate()
         if self.fails is not None:
             raise self.fails
         block = Block(head.header.number, head.header.hash, head.header.timestamp)
         verdicts = tuple(
-            Verdict(one.snapshot, Reason.UNDER_WAY, "under way") if one.vault in under_way else one
+            Verdict(one.snapshot, Reason.UNDER_WAY, "under way") if one.vault in in_flight else one
             for one in self.verdicts
         )
         reasons = self.reasons | {one.vault: one.reason for one in verdicts}
@@ -344,8 +344,8 @@ def test_what_was_mined_is_told_before_what_is_decided_and_again_after_a_reorg(d
     desk.script.verdicts = [of(desk.verdict)]
     desk.tick()
     desk.script.verdicts = [quiet(desk.verdict)]
-    under_way = desk.decision(desk.node.pass_blocks())
-    assert under_way.reason is Reason.UNDER_WAY
+    in_flight = desk.decision(desk.node.pass_blocks())
+    assert in_flight.reason is Reason.UNDER_WAY
     assert desk.script.requested[-1][1] == {ONE}
 
     reported = desk.decision(desk.node.mined_next())
@@ -545,7 +545,7 @@ def test_what_was_cancelled_is_told_with_its_reason_and_blames_nobody(desk: Desk
     reported = desk.decision(desk.node.mined_next())
 
     assert reported.reason is Reason.CANCELLED
-    assert "epoch is 5" in reported.text
+    assert "epoch is now 5" in reported.text
     assert desk.keeper.reporter.open_breakers(1e12) == ()
 
 
@@ -928,19 +928,19 @@ def test_a_tick_counts_what_is_under_way_and_how_long_it_has_waited(desk: Desk, 
     before = len(desk.node.requested)
     assert (first.attempts, first.waiting_blocks) == ({"sent": 2}, 0)
     assert (first.candidates, first.planned) == (2, 2)
-    assert (first.failure, first.failures_in_a_row, first.seconds) == ("", 0, 0.5)
+    assert (first.failure, first.consecutive_failures, first.seconds) == ("", 0, 0.5)
     assert first.at == clock.now
     assert first.block == Block(
         desk.node.height, desk.node.block_hash(desk.node.height), desk.node.time(desk.node.height)
     )
     assert first.inputs is not None
-    assert first.inputs.under_way == frozenset()
+    assert first.inputs.in_flight == frozenset()
     (endpoint,) = first.endpoints
     assert (endpoint.name, endpoint.height, endpoint.usable) == (*(desk.node.endpoint, desk.node.height, True),)
     desk.tick(desk.node.pass_blocks(2))
     assert desk.ticks[-1].waiting_blocks == 2
     assert desk.ticks[-1].requests == len(desk.node.requested) - before
-    assert desk.ticks[-1].inputs.under_way == {ONE, TWO}  # type: ignore[union-attr]
+    assert desk.ticks[-1].inputs.in_flight == {ONE, TWO}  # type: ignore[union-attr]
 
 
 def test_balances_are_asked_once_a_minute_and_stand_while_nobody_tells(desk: Desk, clock: Clock) -> None:
@@ -976,7 +976,7 @@ def test_a_watcher_that_fails_stops_neither_the_keeper_nor_the_others(desk: Desk
         assert desk.decision().reason is Reason.IN_BAND
 
     assert len(desk.ticks) == 1
-    assert [one["event"] for one in logs if one["log_level"] == "error"] == ["watcher_failed"]
+    assert [one["event"] for one in logs if one["log_level"] == "error"] == ["observer_failed"]
 
 
 def test_a_decision_is_logged_loudly_when_it_is_news(desk: Desk) -> None:
@@ -1021,7 +1021,7 @@ def test_gas_is_worth_what_the_oracle_says_or_else_the_settings_asked_once_a_min
         desk.tick(desk.node.pass_blocks())
         assert desk.script.requested[-1][0].native_price_e18 == 9 * E18
     reported = [one["event"] for one in logs]
-    assert reported.count("gas_not_weighed") == (found == 0)
+    assert reported.count("gas_price_unknown") == (found == 0)
 
 
 def test_fees_of_a_rollup_that_does_not_tell_are_not_weighed_and_told_of_once(desk: Desk) -> None:
@@ -1039,7 +1039,7 @@ def test_fees_of_a_rollup_that_does_not_tell_are_not_weighed_and_told_of_once(de
         for unknown[0] in (True, True, False, True):
             desk.tick(desk.node.pass_blocks())
 
-    assert [one["event"] for one in logs].count("l1_fee_not_weighed") == 2
+    assert [one["event"] for one in logs].count("l1_fee_unknown") == 2
 
 
 # Pools that refuse
@@ -1154,7 +1154,7 @@ def test_pools_that_are_left_out_are_named_where_trades_were_sought_the_first_of
 
     text = desk.decision().text
 
-    shown = f"; left out for now: {', '.join(names[:5])}" if count else ""
+    shown = f"; pools left out: {', '.join(names[:5])}" if count else ""
     assert text == "it waits" + shown + (f" and {count - 5} more" if count > 5 else "")
     cooling = of(desk.verdict, reason=Reason.COOLDOWN).snapshot
     desk.script.verdicts = [Verdict(cooling, Reason.COOLDOWN, "it cools down")]
@@ -1300,7 +1300,7 @@ def test_a_pool_that_refuses_its_swap_is_left_out_and_the_vault_planned_for_with
     key = routed.swap.pool.key
     assert desk.script.without == [frozenset({Scope(key)})]
     assert found.reason is better.reason
-    assert found.text == f"no other; left out for now: {key}"
+    assert found.text == f"no other; pools left out: {key}"
     (reported,) = desk.ticks[-1].left_out
     now = desk.node.time(desk.node.height)
     assert (reported.subject, reported.why, reported.until) == (key, "TF", now + 60)
@@ -1484,7 +1484,7 @@ def test_a_loop_that_fails_so_often_in_a_row_ends_with_the_last_failure(desk: De
         run(desk, down, down, desk.node.pass_blocks, down, down, down, None)
 
     assert (caught.value.failures, caught.value.last) == (3, down)
-    assert [tick.failures_in_a_row for tick in desk.ticks] == [1, 2, 0, 1, 2, 3]
+    assert [tick.consecutive_failures for tick in desk.ticks] == [1, 2, 0, 1, 2, 3]
     assert [(tick.candidates, tick.planned) for tick in desk.ticks[:3]] == [(0, 0), (0, 0), (1, 0)]
     assert [tick.failure for tick in desk.ticks[-2:]] == [str(down)] * 2
     assert desk.ticks[-1].inputs is None
@@ -1517,7 +1517,7 @@ def test_a_loop_that_does_not_give_up_rests_and_tries_again(desk: Desk, clock: C
     desk.keeper.run()
 
     assert paused == [2.0, 1.0, 1.0, 1.0]
-    assert [tick.failures_in_a_row for tick in desk.ticks] == [1, 0]
+    assert [tick.consecutive_failures for tick in desk.ticks] == [1, 0]
 
 
 def test_what_was_decided_before_a_look_failed_is_told_at_the_end(desk: Desk) -> None:

@@ -428,7 +428,7 @@ def test_of_two_attempts_at_one_epoch_the_one_that_a_later_one_replaced_has_fail
     advance(outbox, chain)
 
     found = outbox.journal.get(first.id)
-    assert (found.state, found.note) == (AttemptState.FAILED, "another attempt has taken its place")
+    assert (found.state, found.note) == (AttemptState.FAILED, "replaced by another attempt")
     assert found.block_number == 1
     assert outbox.journal.get(second.id).state is AttemptState.SENT
 
@@ -474,7 +474,7 @@ def test_it_is_replaced_at_once_where_the_base_fee_passes_its_offer(
     advance(outbox, chain)
 
     assert len(only(outbox).versions) == 2
-    assert only(outbox).note == "gas costs more than it offers"
+    assert only(outbox).note == "its offer is below the base fee"
 
 
 @pytest.mark.parametrize("deadline", [0, 3])
@@ -513,7 +513,7 @@ def test_it_is_cancelled_once_its_epoch_is_over(
 
     attempt = only(outbox)
     assert (attempt.state is AttemptState.CANCELLING) is cancelled
-    assert attempt.note == (f"the vault's epoch is {now} by now" if cancelled else "")
+    assert attempt.note == (f"the vault's epoch is now {now}" if cancelled else "")
 
 
 def test_a_cancellation_is_replaced_by_a_dearer_one_that_says_why_it_began(
@@ -527,7 +527,7 @@ def test_a_cancellation_is_replaced_by_a_dearer_one_that_says_why_it_began(
 
     attempt = only(outbox)
     assert [one.kind for one in attempt.versions][1:] == [Kind.CANCELLATION] * 2
-    assert attempt.note == "the vault's epoch is 1 by now"
+    assert attempt.note == "the vault's epoch is now 1"
     assert waiting(chain)["data"] == "0x"
 
 
@@ -637,8 +637,8 @@ def test_a_node_without_a_block_of_the_tag_makes_nothing_final_and_is_told_of_on
             advance(outbox, chain)
 
     assert not only(outbox).is_final
-    told_of = [(one["why"], one["tag"]) for one in logs if one["event"] == "no_block_of_tag"]
-    assert told_of == [("it has none", "safe")] * 2
+    told_of = [(one["why"], one["tag"]) for one in logs if one["event"] == "no_block_with_tag"]
+    assert told_of == [("it has no such block", "safe")] * 2
     assert answers == []
 
 
@@ -732,7 +732,7 @@ def test_what_a_reorg_took_back_is_sent_again_as_it_was(outbox: Outbox, chain: F
     (back,) = advance(outbox, chain)
 
     assert (back.state, back.mined_hash, back.block_number) == (AttemptState.SENT, None, None)
-    assert back.note == "a reorg took its block back"
+    assert back.note == "a reorg removed its block"
     assert waiting(chain)["data"] == "0x00000001"
     chain.mine(0, heard=False)
     assert [one.state for one in advance(outbox, chain)] == [AttemptState.MINED]
@@ -770,7 +770,7 @@ def test_a_cancellation_that_a_reorg_took_back_goes_on_unless_another_attempt_to
 
     found = outbox.journal.get(attempt.id)
     assert found.state is (AttemptState.FAILED if replaced else AttemptState.CANCELLING)
-    assert found.note == "a reorg took its block back"
+    assert found.note == "a reorg removed its block"
 
 
 def test_what_is_held_is_asked_for_by_a_tag_whatever_else_is_under_way(

@@ -164,7 +164,7 @@ def test_a_file_that_is_no_record_stays_and_the_next_is_written(path: Path) -> N
     with capture_logs() as logs:
         record(path, tick_at(0))
     assert [
-        (Path(one["file"]).name, Path(one["goes_on_in"]).name) for one in logs if one["event"] == "record_damaged"
+        (Path(one["file"]).name, Path(one["continued_in"]).name) for one in logs if one["event"] == "record_damaged"
     ] == [(path.name, second.name), (second.name, third.name)]
 
     assert (path.read_bytes(), second.read_bytes()) == (bad, bad)
@@ -209,7 +209,7 @@ def test_damage_inside_a_gzipped_record_leaves_it_as_it_is(tmp_path: Path, monke
     monkeypatch.setattr(module, "_MOST_MEMBER_BYTES", size - 1)
     with capture_logs() as logs:
         record(path, tick_at(2))
-    assert "more in a piece" in logs[0]["why"]
+    assert "larger than a keeper" in logs[0]["why"]
 
 
 def test_so_many_lines_are_gzipped_together_and_a_new_day_has_a_file_of_its_own(

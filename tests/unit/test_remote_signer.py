@@ -179,6 +179,6 @@ def test_external_signer_is_opened_for_the_account_named_or_its_only_one(
 def test_external_signer_with_another_number_of_accounts_needs_a_name(
     monkeypatch: pytest.MonkeyPatch, answer: Any
 ) -> None:
-    with pytest.raises(SignerUnavailable, match="name signer_address") as caught:
+    with pytest.raises(SignerUnavailable, match="set signer_address") as caught:
         opened(monkeypatch, answer)
     assert caught.value.endpoint == "http://127.0.0.1:1"

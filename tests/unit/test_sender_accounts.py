@@ -171,5 +171,5 @@ def test_keepers_lane_rebalances_pokes_and_syncs_its_vaults_and_nothing_else() -
 def test_a_lane_shows_its_account_and_never_its_key() -> None:
     signer = devnet_signer(3)
 
-    assert repr(SenderAccount(signer)) == f"Lane({signer!r})"
+    assert repr(SenderAccount(signer)) == f"SenderAccount({signer!r})"
     assert signer.address in repr(signer).lower()

@@ -133,7 +133,7 @@ def test_node_that_answers_nonsense_is_named_in_the_log() -> None:
     with capture_logs() as logs:
         Simulator(Node([])).logs(ME, VAULT, "0x", 1)
 
-    assert [one["event"] for one in logs] == ["not_simulated"]
+    assert [one["event"] for one in logs] == ["simulation_unavailable"]
     assert "http://127.0.0.1:1 sent an answer" in logs[0]["why"]
 
 

@@ -35,13 +35,13 @@ def test_a_process_that_hears_redis_is_well(standing: Standing, clock: Clock) ->
     clock.now += SILENT_SECONDS
     assert standing.unhealthy() == ()
     clock.now += 1
-    message = ("The heartbeat of chain 1 has not been tried for 2 min 1 s.",)
+    message = ("The heartbeat of chain 1 was last tried 2 min 1 s ago.",)
     assert standing.unhealthy() == standing.unready() == message
 
 
 def test_a_process_that_never_asks_is_not_well_in_the_end(standing: Standing, clock: Clock) -> None:
     clock.now += SILENT_SECONDS + 1
-    assert standing.unhealthy() == ("worker has not been tried for 2 min 1 s.",)
+    assert standing.unhealthy() == ("worker was last tried 2 min 1 s ago.",)
 
 
 def test_a_redis_that_fails_is_said_without_secrets_until_it_answers(standing: Standing) -> None:

@@ -49,7 +49,7 @@ def test_every_keeper_tries_pools_again_whatever_the_settings_say(reload: Any) -
 def test_every_evaluator_of_a_worker_tries_pools_again() -> None:
     worker = Worker("anna", Rpc("http://127.0.0.1:1"), SimpleNamespace(), LocalState())  # type: ignore[arg-type]
     evaluators = [Retrier(), Retrier()]
-    worker._benches = [SimpleNamespace(evaluator=one) for one in evaluators]  # type: ignore[misc]  # stand-ins
+    worker._evaluators = [SimpleNamespace(evaluator=one) for one in evaluators]  # type: ignore[misc]  # stand-ins
     worker.retry_pools()
 
     assert [one.reported["retry"] for one in evaluators] == [1, 1]

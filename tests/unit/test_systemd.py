@@ -103,7 +103,7 @@ def test_without_a_manager_nothing_is_told_and_a_gone_one_stops_nothing(tmp_path
         Systemd({}).report(READY)
         assert logs == []
         Systemd({"NOTIFY_SOCKET": str(tmp_path / "nothing")}).report(READY)
-    assert [one["event"] for one in logs] == ["systemd_not_told"]
+    assert [one["event"] for one in logs] == ["systemd_unreachable"]
 
 
 def test_a_manager_that_does_not_listen_holds_nobody_up(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -167,7 +167,7 @@ def test_a_keeper_is_ready_alive_and_ends(manager: Manager) -> None:
 def test_a_chain_that_hangs_is_not_told_to_be_alive_until_it_goes_on(
     manager: Manager, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    assert module._LONGEST_REST_SECONDS < module._HUNG_SECONDS, "who rests does not hang"
+    assert module._MAX_BACKOFF_SECONDS < module._HUNG_SECONDS, "who rests does not hang"
     clock = Clock(monkeypatch)
     nothing = dict.fromkeys((1, 10), lambda *_: None)
     supervisor = Supervisor(nothing, systemd=Systemd(manager.environment))  # type: ignore[arg-type]

@@ -275,7 +275,7 @@ def test_what_a_node_cannot_try_after_others_is_not_tried() -> None:
     receipt = made.send(HUB, "0x01")
     assert receipt.logs == ()
     made.send(HUB, "0x02")
-    assert [one.outcome for one in made.now] == ["succeeds", "not tried: the node cannot"]
+    assert [one.outcome for one in made.now] == ["succeeds", "not simulated: the node cannot"]
     called = [reported[0]["data"] for method, reported in node.requested if method == "eth_call"]
     assert "0x01" in called
     assert "0x02" not in called, "it may depend on the first"
@@ -346,8 +346,8 @@ def test_what_a_call_schedules_is_written_down_to_be_made_then(tells: bool) -> N
     ("answer", "outcome"),
     [
         ("0x", "succeeds"),
-        (REFUSED, "would be refused now: "),
-        (RpcRejected("eth_call", -32602, "no state overrides"), "not tried: the node cannot"),
+        (REFUSED, "would revert now: "),
+        (RpcRejected("eth_call", -32602, "no state overrides"), "not simulated: the node cannot"),
     ],
 )
 def test_what_waits_for_its_operation_is_tried_as_if_that_were_due(answer: Any, outcome: str) -> None:

@@ -156,7 +156,7 @@ def test_a_fill_other_than_planned_is_logged_and_settles_all_the_same(
     with capture_logs() as logs:
         assert verified(monkeypatch, after(), plan=other).settled == settled()
 
-    assert [one["event"] for one in logs] == ["filled_otherwise"]
+    assert [one["event"] for one in logs] == ["filled_differently"]
 
 
 @pytest.mark.parametrize("what", ["held", "state"])
@@ -207,7 +207,7 @@ def test_books_prove_nothing_where_others_acted_on_the_vault_in_its_block(
     with capture_logs() as logs:
         outcome = verified(monkeypatch, found, chain)
     assert outcome.settled is None
-    assert [one["why"] for one in logs] == ["its block has others of the vault's"]
+    assert [one["why"] for one in logs] == ["its block has other transactions of the vault"]
     unknown = EVENT | {"topics": ["0x" + "77" * 32], "transactionHash": ELSE}
     chain.logs = [unknown]
     assert verified(monkeypatch, found, chain).settled is None
@@ -337,7 +337,7 @@ def test_a_token_that_the_vault_cannot_move_is_at_fault_and_no_pool(moved: Simul
         SWAPS[0].swap.token_in,
         False,
     )
-    assert failed.why == ("it says no" if moved is not NO else str(NO.refusal).rstrip("."))
+    assert failed.why == ("it returned false" if moved is not NO else str(NO.refusal).rstrip("."))
     assert found_failed(works(0, FINE), *map(works, range(1, len(SWAPS)))) == ()
 
 
@@ -356,7 +356,7 @@ def test_a_pool_that_pays_a_basis_point_less_than_its_quote_is_none_that_fails()
     assert found_failed(works(0, after=number(7 + enough)), *rest) == ()
     (failed,) = found_failed(works(0, after=number(7 + enough - 1)), *rest)
     assert (failed.is_short, failed.token) == (True, "")
-    assert failed.why == f"it pays {enough - 1} raw units where its quote is {out}"
+    assert failed.why == f"it pays {enough - 1} raw units, but its quote is {out}"
 
 
 def test_a_quote_is_missed_by_more_than_a_basis_point_and_not_by_one() -> None:

@@ -51,14 +51,14 @@ def test_first_look_begins_every_counter_at_nought() -> None:
 def test_look_is_counted_with_its_time_and_requests() -> None:
     metrics = Metrics()
     metrics(tick(seconds=0.3, requests=4))
-    metrics(tick(seconds=0.7, requests=5, failure="no answer", failures_in_a_row=1))
+    metrics(tick(seconds=0.7, requests=5, failure="no answer", consecutive_failures=1))
 
     assert read(metrics, "tick_seconds_count") == 2
     assert read(metrics, "tick_seconds_sum") == 1.0
     assert read(metrics, "tick_seconds_bucket", le="0.5") == 1
     assert read(metrics, "requests_total") == 9
     assert read(metrics, "tick_failures_total") == 1
-    assert read(metrics, "failures_in_a_row") == 1
+    assert read(metrics, "consecutive_failures") == 1
     assert read(metrics, "last_tick_seconds") == 0.7
 
 
@@ -211,7 +211,7 @@ def test_alarms_are_counted_by_name() -> None:
     metrics(last)
     alarms.observe(last)
 
-    name = {"alarm": "VaultBookDiffers", "severity": "critical"}
+    name = {"alarm": "VaultIndexMismatch", "severity": "critical"}
     assert read(metrics, "alarms", **name) == 2
     assert read(metrics, "alarms", alarm="ChainBreakerOpen", severity="critical") == 0
 
