@@ -55,7 +55,7 @@ class Reason(StrEnum):
     POKED = "Poked"
     """A poke was mined: the vault recorded that a rebalance is due, or no longer due. The slippage limit depends on
     this time."""
-    UNDER_WAY = "UnderWay"
+    IN_FLIGHT = "InFlight"
     """A transaction for the vault was sent and is not mined yet."""
     REVERTED = "Reverted"
     """The transaction was mined and reverted."""

@@ -69,7 +69,7 @@ class EndpointHealth:
     endpoint: str
     height: int | None
     latency_seconds: float | None
-    failures_in_a_row: int
+    consecutive_failures: int
     backing_off: bool
     behind: bool
     why: str

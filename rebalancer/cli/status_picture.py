@@ -29,7 +29,7 @@ _WIDE = 140
 _COLOURS: Mapping[str, str] = {
     Reason.IN_BAND: "green",
     Reason.REBALANCED: "bold green",
-    Reason.UNDER_WAY: "cyan",
+    Reason.IN_FLIGHT: "cyan",
     Reason.POKED: "cyan",
     Reason.SYNCED: "cyan",
     Reason.BAND_BROKEN: "yellow",

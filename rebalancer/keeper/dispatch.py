@@ -244,7 +244,7 @@ class Dispatch:
         self._overtaken.pop(vault, None)
         self._in_flight.sent(attempt, verdict)
         self._sent_now += 1
-        return replace(_decision(block, verdict, Reason.UNDER_WAY, text, attempt.transaction_hash), kind=intent.kind)
+        return replace(_decision(block, verdict, Reason.IN_FLIGHT, text, attempt.transaction_hash), kind=intent.kind)
 
     def _confirm(self, snapshot: VaultSnapshot, block: Block) -> None:
         """Check that a quorum of endpoints has the vault and prices that the plan was made from.

@@ -212,7 +212,7 @@ class Evaluator:
         """The verdict about a vault that was not planned."""
         if snapshot.address in in_flight:
             text = "its transaction is in flight"
-            return Verdict(snapshot, Reason.UNDER_WAY, text)
+            return Verdict(snapshot, Reason.IN_FLIGHT, text)
         if not wants_plan(snapshot):
             return decide(snapshot, (), conditions)
         if snapshot.address in wanted:

@@ -61,7 +61,7 @@ _BEGINNING = b'{"chain_id":'
 _ONE_BYTE = "(b'\\x1f')"
 """End of the error message of gzip for a member with only one byte."""
 
-_NOT_REPEATED = frozenset({Reason.NOT_YET, Reason.UNDER_WAY})
+_NOT_REPEATED = frozenset({Reason.NOT_YET, Reason.IN_FLIGHT})
 """Reasons that depend on when and where the tick ran."""
 
 

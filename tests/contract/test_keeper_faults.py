@@ -181,7 +181,7 @@ def test_a_rebalance_that_another_block_holds_after_a_reorg_is_verified_and_told
         rpc.call("evm_setAutomine", True)
     again = reported()
 
-    assert [one.reason for one in reorged] == [Reason.UNDER_WAY]
+    assert [one.reason for one in reorged] == [Reason.IN_FLIGHT]
     assert first.outcome is not None
     assert again.outcome is not None
     assert is_as_foreseen(again.outcome)
@@ -227,7 +227,7 @@ def test_what_was_sent_before_a_look_failed_is_told_by_the_next(
     finally:
         environment.chain.rpc.call("evm_setAutomine", True)
 
-    assert (sent.vault, sent.reason) == (acted[0], Reason.UNDER_WAY)
+    assert (sent.vault, sent.reason) == (acted[0], Reason.IN_FLIGHT)
     assert sent.transaction_hash is not None
     assert sent.plan is not None
 
@@ -252,10 +252,10 @@ def test_vaults_that_a_look_has_no_time_to_send_for_wait_for_the_next_and_nothin
     monkeypatch.undo()
     second = by_vault(keeper.tick())
 
-    assert [one.reason for one in first.values()] == [Reason.UNDER_WAY, Reason.NOT_YET]
+    assert [one.reason for one in first.values()] == [Reason.IN_FLIGHT, Reason.NOT_YET]
     (waited,) = (vault for vault, one in first.items() if one.reason is Reason.NOT_YET)
     assert "no time left" in first[waited].text
-    assert second[waited].reason is Reason.UNDER_WAY
+    assert second[waited].reason is Reason.IN_FLIGHT
 
 
 def test_a_vault_that_is_left_alone_is_not_planned_for(
@@ -278,7 +278,7 @@ def test_a_vault_that_is_left_alone_is_not_planned_for(
     assert requested[0][1] == {vaults[0]}
     assert (decisions[vaults[0]].reason, decisions[vaults[0]].plan) == (Reason.HALTED, None)
     assert decisions[vaults[0]].text == "its books differ"
-    assert decisions[vaults[1]].reason is Reason.UNDER_WAY
+    assert decisions[vaults[1]].reason is Reason.IN_FLIGHT
 
 
 def refuses(rpc: Rpc, method: str, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -305,7 +305,7 @@ def test_a_transaction_that_the_node_refuses_is_told_once(
 
     assert refused.reason is Reason.NOT_SENT
     assert "too many requests" in refused.text
-    assert [one.reason for one in again] == [Reason.UNDER_WAY]
+    assert [one.reason for one in again] == [Reason.IN_FLIGHT]
 
 
 def test_an_endpoint_without_a_fee_history_is_asked_otherwise(
@@ -317,7 +317,7 @@ def test_an_endpoint_without_a_fee_history_is_asked_otherwise(
 
     (decision,) = keeper.tick()
 
-    assert decision.reason is Reason.UNDER_WAY
+    assert decision.reason is Reason.IN_FLIGHT
 
 
 def test_an_endpoint_that_refuses_to_tell_a_balance_is_not_the_vaults_failure(
@@ -353,7 +353,7 @@ def test_a_signer_that_is_away_for_a_moment_stops_nothing(environment: DevEnviro
     (second,) = keeper.tick()
 
     assert first.reason is Reason.NOT_SENT
-    assert second.reason is Reason.UNDER_WAY
+    assert second.reason is Reason.IN_FLIGHT
 
 
 def test_watchers_are_told_of_books_that_differ_before_the_keeper_ends(
@@ -372,7 +372,7 @@ def test_watchers_are_told_of_books_that_differ_before_the_keeper_ends(
         keeper.run(handed.append)
 
     assert ticks[-1].failure == str(differ.value)
-    assert [one.reason for one in ticks[-1].decisions] == [Reason.UNDER_WAY, Reason.HALTED]
+    assert [one.reason for one in ticks[-1].decisions] == [Reason.IN_FLIGHT, Reason.HALTED]
     assert tuple(handed) == ticks[-1].decisions
     assert [one.scope for one in ticks[-1].breakers] == [environment.vault]
 
@@ -445,7 +445,7 @@ def test_a_vault_that_is_named_twice_is_one(environment: DevEnvironment, outbox:
     named = (environment.vault, "0x" + environment.vault[2:].upper())
     (decision,) = keeper_of(environment, named, outbox).tick()
 
-    assert decision.reason is Reason.UNDER_WAY
+    assert decision.reason is Reason.IN_FLIGHT
 
 
 def test_a_share_that_changes_hands_in_its_block_hides_no_difference(
@@ -528,7 +528,7 @@ def test_what_the_quorum_says_is_held_against_what_was_planned_from(
 
     monkeypatch.setattr(seen, decode_vaults)
     (decision,) = keeper.tick()
-    assert decision.reason is Reason.UNDER_WAY
+    assert decision.reason is Reason.IN_FLIGHT
 
 
 def test_gas_is_weighed_by_the_oracle_where_the_vault_lacks_its_token(

@@ -156,11 +156,11 @@ def test_restart_with_a_sync_under_way_sends_no_second(environment: DevEnvironme
     try:
         first = keeper_of(environment, outbox, receipt_seconds=0)
         first.start()
-        assert tick(first).reason is Reason.UNDER_WAY
+        assert tick(first).reason is Reason.IN_FLIGHT
 
         second = keeper_of(environment, outbox, receipt_seconds=0)
         second.start()
-        assert tick(second).reason is Reason.UNDER_WAY
+        assert tick(second).reason is Reason.IN_FLIGHT
         environment.chain.mine()
         reported = [one.reason for one in second.tick()]
     finally:

@@ -137,7 +137,7 @@ def test_what_is_sent_is_told_at_once_and_what_became_of_it_by_a_later_look(
     environment.chain.mine()
     settled, after = keeper.tick()
 
-    assert sent.reason is waiting.reason is Reason.UNDER_WAY
+    assert sent.reason is waiting.reason is Reason.IN_FLIGHT
     assert sent.plan is not None
     assert sent.transaction_hash is not None
     assert waiting.plan is None
@@ -164,9 +164,9 @@ def test_a_trade_that_others_under_way_would_spoil_waits_for_them(
     environment.chain.mine()
     then = [one.reason for one in keeper.tick()]
 
-    assert first == [Reason.UNDER_WAY, Reason.NOT_YET]
+    assert first == [Reason.IN_FLIGHT, Reason.NOT_YET]
     assert then[0] is Reason.REBALANCED
-    assert then[1] is Reason.UNDER_WAY, "the vault out of place comes before the one that is not"
+    assert then[1] is Reason.IN_FLIGHT, "the vault out of place comes before the one that is not"
     assert keeper.reporter.open_breakers(0.0) == ()
 
 
@@ -184,7 +184,7 @@ def test_what_an_earlier_run_sent_is_verified_by_the_next(
         third.start()
         told_again = third.tick()
 
-    assert sent.reason is Reason.UNDER_WAY
+    assert sent.reason is Reason.IN_FLIGHT
     assert settled.reason is Reason.REBALANCED
     outcome = settled.outcome
     assert outcome is not None
@@ -265,7 +265,7 @@ def test_a_transaction_that_a_contract_refuses_in_its_block_is_told_and_tried_an
     assert "RebalanceIsPaused" in refused.text
     environment.wallet(Actor.OWNER).transact(vault, "resumeRebalance")
     (again,) = keeper.tick()
-    assert again.reason is Reason.UNDER_WAY
+    assert again.reason is Reason.IN_FLIGHT
 
 
 def test_books_beside_other_transactions_in_the_same_block_are_not_compared(
@@ -463,7 +463,7 @@ def test_watchers_are_told_of_looks_that_succeed_and_of_those_that_fail(
     (tick,) = ticks
 
     assert tick.block is not None
-    assert {one.reason for one in tick.decisions} == {Reason.UNDER_WAY}
+    assert {one.reason for one in tick.decisions} == {Reason.IN_FLIGHT}
     assert set(tick.reasons) == set(vaults)
     assert (tick.candidates, tick.planned, tick.consecutive_failures) == (2, 2, 0)
     assert sum(tick.attempts.values()) == 2

@@ -227,6 +227,6 @@ def test_endpoint_without_the_tag_does_not_rest_for_it_when_no_other_has_it(
         chain.mine(50)
         outbox.advance(endpoints, [SIGNER], height(endpoints))
 
-        assert [one.failures_in_a_row for one in endpoints.health()] == [0, 0]
+        assert [one.consecutive_failures for one in endpoints.health()] == [0, 0]
     (attempt,) = outbox.attempts(CHAIN)
     assert attempt.state is AttemptState.MINED

@@ -331,4 +331,4 @@ def test_a_person_has_all_pools_tried_again_at_once(environment: DevEnvironment,
     *_, third = keeper.tick()
 
     assert second.reason is Reason.POLICY_REFUSES
-    assert third.reason is Reason.UNDER_WAY
+    assert third.reason is Reason.IN_FLIGHT

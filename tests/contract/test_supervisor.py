@@ -110,7 +110,7 @@ def test_a_chain_that_is_away_holds_up_no_other(environment: DevEnvironment, tmp
     )
     supervisor.run()
 
-    assert [one.reason for one in reported][:2] == [Reason.UNDER_WAY, Reason.REBALANCED]
+    assert [one.reason for one in reported][:2] == [Reason.IN_FLIGHT, Reason.REBALANCED]
 
 
 def test_a_chain_alone_that_is_away_ends_the_station_with_its_error(
@@ -188,7 +188,7 @@ def test_settings_read_again_take_effect_at_the_next_look(environment: DevEnviro
 
     reasons = [one.reason for one in reported]
     assert reasons[0] is Reason.NOT_SENT
-    assert Reason.UNDER_WAY in reasons
+    assert Reason.IN_FLIGHT in reasons
 
 
 def test_chains_that_never_begin_end_the_station_too(
@@ -241,7 +241,7 @@ def test_settings_that_are_read_while_a_chain_is_away_hold_once_it_begins(
     )
     supervisor.run()
 
-    assert reported[0].reason is Reason.UNDER_WAY
+    assert reported[0].reason is Reason.IN_FLIGHT
 
 
 def test_settings_that_cannot_be_read_at_all_change_nothing(environment: DevEnvironment, tmp_path: Path) -> None:

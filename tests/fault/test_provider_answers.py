@@ -176,7 +176,7 @@ def test_an_error_that_everybody_gives_is_nobodys_fault(nodes: list[Node]) -> No
     with pytest.raises(RpcRejected, match="no such thing"):
         rpc.call("eth_call")
 
-    assert [each.failures_in_a_row for each in rpc.health()] == [0, 0]
+    assert [each.consecutive_failures for each in rpc.health()] == [0, 0]
 
 
 def test_a_method_that_one_endpoint_lacks_is_no_failure_of_it(nodes: list[Node]) -> None:
@@ -184,7 +184,7 @@ def test_a_method_that_one_endpoint_lacks_is_no_failure_of_it(nodes: list[Node])
     rpc = over(nodes)
 
     assert rpc.call("eth_simulateV1") == "0x01"
-    assert rpc.health()[0].failures_in_a_row == 0
+    assert rpc.health()[0].consecutive_failures == 0
 
 
 @pytest.mark.parametrize("words", ["state 0xab is not available", "archive requests are not supported"])

@@ -143,7 +143,7 @@ def test_no_trades_are_sought_for_what_is_under_way(environment: DevEnvironment,
 
     same(found, fleet.alone().evaluate(head, CONDITIONS, busy))
     assert found.planned == 4
-    assert all(found.reasons[vault] is Reason.UNDER_WAY for vault in busy)
+    assert all(found.reasons[vault] is Reason.IN_FLIGHT for vault in busy)
 
 
 def test_settlement_is_the_leaders_own(environment: DevEnvironment, fleet: Fleet) -> None:

@@ -90,7 +90,7 @@ def test_leader_whose_quorum_agrees_with_its_worker_sends(environment: DevEnviro
         move(environment, UP_10_PERCENT)
         (decision,) = keeper.tick()
 
-    assert decision.reason is Reason.UNDER_WAY
+    assert decision.reason is Reason.IN_FLIGHT
 
 
 @pytest.mark.parametrize("word", [SUPPLY, LOSS_LEFT, SLIPPAGE, POLICY, HELD, HIGHER])
@@ -110,7 +110,7 @@ def test_what_a_worker_was_told_by_a_lying_endpoint_is_not_signed_and_another_is
         (decision,) = keeper.tick()
 
     assert signed == []
-    assert decision.reason is Reason.UNDER_WAY
+    assert decision.reason is Reason.IN_FLIGHT
     assert decision.plan is not None
 
 

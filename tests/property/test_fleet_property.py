@@ -150,9 +150,9 @@ class FleetMachine(OutboxMachine):
     @rule(stopped=st.booleans(), fee=st.integers(10, 60))
     def hand_over_in_the_middle(self, stopped: bool, fee: int) -> None:
         """The other takes the lead while something is under way, and decides the same, as the vault's epoch is still the same."""
-        under_way = [one.intent for one in self.outbox.unsettled(CHAIN)]
+        in_flight = [one.intent for one in self.outbox.unsettled(CHAIN)]
         self.hand_over(stopped=stopped)
-        for intent in under_way:
+        for intent in in_flight:
             with self.may_die(None, False):
                 self.outbox.submit(self.chain, [Pen()], intent, GasFees(fee * UNIT, UNIT // 7))
 

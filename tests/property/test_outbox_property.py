@@ -285,10 +285,10 @@ class OutboxMachine(RuleBasedStateMachine):
 
     @rule(at=dying, after=st.booleans(), which=st.integers(0, 20))
     def cancel(self, at: int | None, after: bool, which: int) -> None:
-        under_way = self.outbox.unsettled(CHAIN)
-        if under_way:
+        in_flight = self.outbox.unsettled(CHAIN)
+        if in_flight:
             with self.may_die(at, after):
-                self.outbox.cancel(self.chain, Pen(), under_way[which % len(under_way)], "")
+                self.outbox.cancel(self.chain, Pen(), in_flight[which % len(in_flight)], "")
 
     @rule(choice=st.integers(0, 5), heard=st.booleans())
     def mine(self, choice: int, heard: bool) -> None:

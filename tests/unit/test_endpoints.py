@@ -133,7 +133,7 @@ def test_an_endpoint_that_fails_is_passed_over_and_rests(nodes: list[Node], faul
     assert len(nodes[0].bodies) == requested, "it rests"
     health = rpc.health()[0]
     assert health.backing_off
-    assert health.failures_in_a_row == 1
+    assert health.consecutive_failures == 1
     assert health.why
     assert "0ld-k3y" not in health.why
 
@@ -154,7 +154,7 @@ def test_an_endpoint_is_tried_again_after_its_rest_and_rests_longer_each_time(
 
     assert backs_off == pytest.approx([0.5, 1.0, 2.0], abs=0.11)
     assert not rpc.health()[0].backing_off
-    assert rpc.health()[0].failures_in_a_row == 0
+    assert rpc.health()[0].consecutive_failures == 0
 
 
 def _rested(rpc: Endpoints, now: list[float], seconds: float) -> bool:

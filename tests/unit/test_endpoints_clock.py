@@ -182,14 +182,14 @@ def test_each_rest_is_twice_the_last_and_at_most_a_minute(clock: Clock, make: Ma
         assert rpc.health()[0].backing_off
         clock.now = ends
         health = rpc.health()[0]
-        assert (health.backing_off, health.failures_in_a_row) == (False, failures)
+        assert (health.backing_off, health.consecutive_failures) == (False, failures)
         assert "down" in health.why
 
     assert backs_off == [0.5, 1.0, 2.0, 4.0, 8.0, 16.0, 32.0, *[60.0] * 32]
     one.word = "0x01"
     rpc.check()
     health = rpc.health()[0]
-    assert (health.failures_in_a_row, health.backing_off, health.why) == (0, False, "")
+    assert (health.consecutive_failures, health.backing_off, health.why) == (0, False, "")
     one.word = RpcUnreachable(ONE, "down")
     rpc.check()
     assert rpc._ranked[0].backoff_until == clock.now + 0.5
@@ -334,7 +334,7 @@ def test_a_look_tells_height_latency_and_failure_of_each(clock: Clock, make: Mak
 
     assert [each.latency_seconds for each in health] == pytest.approx([2.4, 2.6, 0.0])
     assert [each.height for each in health] == [97, 96, 100], "the last that is known"
-    assert [each.failures_in_a_row for each in health] == [0, 0, 1]
+    assert [each.consecutive_failures for each in health] == [0, 0, 1]
     assert health[2].why == str(RpcMalformed(THREE, "its height is not a number"))
     assert [each.backing_off for each in health] == [False, False, True]
 
@@ -348,7 +348,7 @@ def test_a_height_that_is_no_number_is_a_failure_and_no_height(make: Make, heigh
 
     assert (health[0].height, health[0].latency_seconds) == (None, None)
     assert not health[0].behind
-    assert health[0].failures_in_a_row == 1
+    assert health[0].consecutive_failures == 1
     assert health[1].height == 100
 
 
@@ -450,7 +450,7 @@ def test_an_unclear_error_is_the_endpoints_once_another_answers(make: Make) -> N
     assert rpc.batch_settled([("a", ()), ("b", ())]) == ["0x02", "0x02"]
 
     health = rpc.health()
-    assert [each.failures_in_a_row for each in health] == [1, 0]
+    assert [each.consecutive_failures for each in health] == [1, 0]
     assert health[0].why == str(UNCLEAR)
     assert health[0].backing_off
 
@@ -462,7 +462,7 @@ def test_an_unclear_error_is_the_answer_once_everybody_gives_one_or_none(make: M
     three.word = lambda method: UNCLEAR
 
     assert rpc.batch_settled([("a", ()), ("b", ())]) == ["0x02", UNCLEAR]
-    assert [each.failures_in_a_row for each in rpc.health()] == [1, 0, 0]
+    assert [each.consecutive_failures for each in rpc.health()] == [1, 0, 0]
     assert [len(each.requested) for each in (one, two, three)] == [1, 1, 1]
 
 
@@ -471,11 +471,11 @@ def test_a_method_that_is_lacked_is_no_failure_whoever_else_serves_it(make: Make
     one.word = MISSING
 
     assert rpc.call("eth_call") == "0x01"
-    assert [each.failures_in_a_row for each in rpc.health()] == [0, 0]
+    assert [each.consecutive_failures for each in rpc.health()] == [0, 0]
     two.word = MISSING
     with pytest.raises(RpcRejected, match="does not exist"):
         rpc.call("eth_call")
-    assert [each.failures_in_a_row for each in rpc.health()] == [0, 0]
+    assert [each.consecutive_failures for each in rpc.health()] == [0, 0]
 
 
 def test_an_error_of_its_own_is_a_failure_wherever_it_stands_among_answers(make: Make) -> None:
@@ -507,7 +507,7 @@ def test_only_as_many_are_asked_as_must_agree_and_one_more_for_each_that_fails(m
     two.word = OWN
     assert rpc.confirm([READ]) == ["0x01"]
     assert [len(each.requested) for each in (one, two, three)] == [2, 2, 1]
-    assert [each.failures_in_a_row for each in rpc.health()] == [0, 1, 0]
+    assert [each.consecutive_failures for each in rpc.health()] == [0, 1, 0]
     assert set(one.given) == {16.0}
 
 

@@ -207,7 +207,7 @@ def test_of_vaults_that_are_left_alone_or_need_nothing_the_reason_is_told(bench:
     bench.due(VAULTS[0], VAULTS[1])
     found = {one.vault: one for one in bench.tick(in_flight={VAULTS[0]}).verdicts}
 
-    assert found[VAULTS[0]].reason is Reason.UNDER_WAY
+    assert found[VAULTS[0]].reason is Reason.IN_FLIGHT
     assert found[VAULTS[1]].step is Action.REBALANCE
     assert found[VAULTS[2]] == decide(bench.snapshots[VAULTS[2]], (), FREE)
     assert bench.planned == [([VAULTS[1]], tuple(pool.key for pool in POOLS))]

@@ -177,7 +177,7 @@ class Script:
             raise self.fails
         block = Block(head.header.number, head.header.hash, head.header.timestamp)
         verdicts = tuple(
-            Verdict(one.snapshot, Reason.UNDER_WAY, "under way") if one.vault in in_flight else one
+            Verdict(one.snapshot, Reason.IN_FLIGHT, "under way") if one.vault in in_flight else one
             for one in self.verdicts
         )
         reasons = self.reasons | {one.vault: one.reason for one in verdicts}
@@ -316,7 +316,7 @@ def test_a_rebalance_is_sent_as_planned_told_when_mined_and_told_once(desk: Desk
 
     found = desk.decision()
 
-    assert (found.reason, found.kind, found.text) == (Reason.UNDER_WAY, "rebalance", sent.text)
+    assert (found.reason, found.kind, found.text) == (Reason.IN_FLIGHT, "rebalance", sent.text)
     (attempt,) = desk.outbox.attempts(CHAIN)
     assert found.transaction_hash == attempt.transaction_hash
     assert attempt.intent == Intent(
@@ -345,7 +345,7 @@ def test_what_was_mined_is_told_before_what_is_decided_and_again_after_a_reorg(d
     desk.tick()
     desk.script.verdicts = [quiet(desk.verdict)]
     in_flight = desk.decision(desk.node.pass_blocks())
-    assert in_flight.reason is Reason.UNDER_WAY
+    assert in_flight.reason is Reason.IN_FLIGHT
     assert desk.script.requested[-1][1] == {ONE}
 
     reported = desk.decision(desk.node.mined_next())
@@ -381,7 +381,7 @@ def test_a_poke_and_a_sync_end_no_epoch_and_are_given_up_after_some_blocks(
     found = desk.decision()
 
     kind = "poke" if missing is None else "sync"
-    assert (found.reason, found.kind) == (Reason.UNDER_WAY, kind)
+    assert (found.reason, found.kind) == (Reason.IN_FLIGHT, kind)
     (attempt,) = desk.outbox.attempts(CHAIN)
     assert (attempt.intent.epoch, attempt.intent.data) == (-height, data)
     assert attempt.intent.deadline_block == height + 20
@@ -437,7 +437,7 @@ def test_a_vault_that_is_refused_so_often_is_left_alone_for_a_while(desk: Desk, 
     clock.now += 60
     desk.node.estimate = 1
 
-    assert desk.decision(desk.node.pass_blocks()).reason is Reason.UNDER_WAY
+    assert desk.decision(desk.node.pass_blocks()).reason is Reason.IN_FLIGHT
     assert desk.script.requested[-1][1] == frozenset()
     assert desk.keeper.reporter.open_breakers(clock.now) == ()
 
@@ -453,7 +453,7 @@ def test_a_refusal_that_newer_blocks_overtake_is_the_plans_after_so_many(desk: D
         reasons.append(desk.decision(head).reason)
     assert reasons == [Reason.NOT_YET] * 2 + [Reason.SIMULATION_REFUSED] * 2
     desk.node.estimate = 1
-    assert desk.decision(desk.node.pass_blocks()).reason is Reason.UNDER_WAY
+    assert desk.decision(desk.node.pass_blocks()).reason is Reason.IN_FLIGHT
     desk.script.verdicts = [quiet(desk.verdict)]
     desk.decision(desk.node.mined_next())
     desk.script.verdicts = [of(desk.verdict)]
@@ -556,7 +556,7 @@ def test_the_report_has_the_reason_of_the_newest_decision_for_every_vault(desk: 
 
     desk.tick()
 
-    assert desk.ticks[-1].reasons == {ONE: Reason.UNDER_WAY, TWO: Reason.IN_BAND}
+    assert desk.ticks[-1].reasons == {ONE: Reason.IN_FLIGHT, TWO: Reason.IN_BAND}
 
 
 # Books that differ
@@ -586,7 +586,7 @@ def test_of_two_vaults_the_first_is_left_alone_for_good_and_the_second_ends_the_
     found = [(one.vault, one.reason) for one in desk.tick(desk.node.mined_next())]
 
     assert found[0] == (ONE, Reason.HALTED)
-    assert (TWO, Reason.UNDER_WAY) in found
+    assert (TWO, Reason.IN_FLIGHT) in found
     (breaker,) = desk.keeper.reporter.open_breakers(clock.now + 1e9)
     assert (breaker.scope, breaker.until) == (ONE, None)
     desk.verified = desk.differ(TWO)
@@ -622,7 +622,7 @@ def test_a_vault_that_an_account_may_not_rebalance_is_left_alone_unless_there_is
     assert (breaker.scope, breaker.until) == (TWO, None)
     desk.script.verdicts = [of(desk.verdict), of(desk.verdict, TWO)]
     found = {one.vault: one for one in desk.tick()}
-    assert [found[one].reason for one in (ONE, TWO)] == [Reason.UNDER_WAY, Reason.HALTED]
+    assert [found[one].reason for one in (ONE, TWO)] == [Reason.IN_FLIGHT, Reason.HALTED]
     assert TWO in found[TWO].text
 
     desk.node.forbidden = {ONE, TWO}
@@ -692,8 +692,8 @@ def test_what_was_sent_in_a_look_that_failed_is_told_by_the_next_and_the_rest_de
     found = desk.tick(desk.node.pass_blocks())
 
     assert [(one.vault, one.reason, one.kind) for one in found] == [
-        (ONE, Reason.UNDER_WAY, "rebalance"),
-        (ONE, Reason.UNDER_WAY, ""),
+        (ONE, Reason.IN_FLIGHT, "rebalance"),
+        (ONE, Reason.IN_FLIGHT, ""),
         (TWO, Reason.IN_BAND, ""),
     ]
 
@@ -877,7 +877,7 @@ def test_a_vault_the_look_came_to_too_late_is_told_so_and_one_that_needs_nothing
         clock.now += wait[0]
 
     desk.script.on_evaluate = slow
-    assert desk.decisions_by_vault()[ONE].reason is Reason.UNDER_WAY, "just in time"
+    assert desk.decisions_by_vault()[ONE].reason is Reason.IN_FLIGHT, "just in time"
     wait[0] = 12.1
     desk.script.verdicts = [of(desk.verdict, TWO), quiet(desk.verdict)]
     found = desk.decisions_by_vault(desk.node.mined_next())
@@ -905,7 +905,7 @@ def test_a_look_waits_no_longer_than_it_is_told_to_and_not_at_all_once_stopped(d
     desk.made(receipt_seconds=30.0)
     desk.script.verdicts = [of(desk.verdict)]
     began = clock.now
-    assert desk.decision().reason is Reason.UNDER_WAY
+    assert desk.decision().reason is Reason.IN_FLIGHT
     assert 28 < clock.now - began <= 30
     assert max(clock.slept) == 1.0
     desk.made(TWO, receipt_seconds=30.0)
@@ -1128,7 +1128,7 @@ def test_a_rebalance_is_sent_once_a_quorum_says_the_same_of_the_vault(desk: Desk
     lens = interface("VaultLens").at(SYSTEM.lens)
     desk.script.verdicts = [sent]
     if agrees:
-        assert desk.decision(head).reason is Reason.UNDER_WAY
+        assert desk.decision(head).reason is Reason.IN_FLIGHT
         assert [(one.name, one.height, one.usable) for one in desk.ticks[-1].endpoints] == [
             *(("e0", 0, True), ("e1", 1, False), ("e2", 2, False)),
         ]
@@ -1216,7 +1216,7 @@ def test_the_pool_without_which_plans_pass_is_left_out_for_the_vault(desk: Desk)
         passes = decide(of(desk.verdict).snapshot, [pool for pool in POOLS if pool.key != key], Conditions(0))
         if passes.step is Action.REBALANCE:
             assert left == {f"{key} for {ONE}"}
-            assert Reason.UNDER_WAY in reported
+            assert Reason.IN_FLIGHT in reported
             for attempt in desk.outbox.unsettled(CHAIN):
                 desk.outbox.journal.advance(attempt, AttemptState.FAILED)
             desk.node.pool.clear()

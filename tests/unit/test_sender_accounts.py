@@ -111,10 +111,10 @@ def test_choose_takes_the_lane_with_the_least_to_do_that_may() -> None:
         SenderAccount(Pen("0xc"), other),
         SenderAccount(Pen("0xd"), max_open=1),
     ]
-    under_way = {"0xa": 2, "0xb": 1, "0xd": 1}
-    assert choose(senders, under_way, VAULT, VAULT, CALL).address == "0xb"
+    in_flight = {"0xa": 2, "0xb": 1, "0xd": 1}
+    assert choose(senders, in_flight, VAULT, VAULT, CALL).address == "0xb"
     with pytest.raises(NoFreeSender) as caught:
-        choose(senders[2:], under_way, VAULT, VAULT, CALL)
+        choose(senders[2:], in_flight, VAULT, VAULT, CALL)
     assert (caught.value.allowed, caught.value.busy) == (1, 1)
     with pytest.raises(NoFreeSender):
         choose([], {}, VAULT, VAULT, CALL)
