@@ -56,9 +56,9 @@ def lay() -> None:
     for name in ("contracts", "tests/proofs"):
         shutil.rmtree(WORK / name, ignore_errors=True)
         shutil.copytree(ROOT / name, WORK / name)
-    (WORK / "scripts").mkdir(exist_ok=True)
+    (WORK / "scripts" / "build").mkdir(parents=True, exist_ok=True)
     shutil.copy(ROOT / "package.json", WORK)
-    shutil.copy(ROOT / "scripts" / "solc", WORK / "scripts")
+    shutil.copy(ROOT / "scripts" / "build" / "solc", WORK / "scripts" / "build")
     if not (WORK / "node_modules").exists():
         (WORK / "node_modules").symlink_to(ROOT / "node_modules")
     shipped = tomllib.loads((ROOT / "foundry.toml").read_text())["profile"]["default"]

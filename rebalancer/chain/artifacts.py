@@ -1,7 +1,7 @@
 """Which compiled contracts does the package carry, and what is in them?
 
 `rebalancer/artifacts/<Name>.json` holds one contract each: ours as forge compiled them, outside
-ones (Uniswap V3, WETH9, Multicall3) as their npm packages publish them. scripts/_artifacts.py makes
+ones (Uniswap V3, WETH9, Multicall3) as their npm packages publish them. scripts/build/artifacts.py makes
 that folder at build time; this module only reads it, and any other folder it is told of.
 """
 

@@ -10,11 +10,11 @@ from pathlib import Path
 
 import pytest
 
-from scripts._attacks.field import MILLION, AttackEnv, Loot, Result, Tally, bound_b_e18, dollars
-from scripts._attacks.picture import draw
-from scripts._attacks.play import ATTACKS, notes, open_env, play
-from scripts._attacks.search import best, best_of
-from scripts._attacks.table import committed, markdown, write
+from scripts.attacks.field import MILLION, AttackEnv, Loot, Result, Tally, bound_b_e18, dollars
+from scripts.attacks.picture import draw
+from scripts.attacks.play import ATTACKS, notes, open_env, play
+from scripts.attacks.search import best, best_of
+from scripts.attacks.table import committed, markdown, write
 
 PNG = b"\x89PNG"
 

@@ -136,7 +136,7 @@ def compiled(repo_root: Path, source: str) -> dict[str, Any]:
         },
     }
     done = subprocess.run(
-        [str(repo_root / "scripts" / "solc"), "--standard-json"],
+        [str(repo_root / "scripts" / "build" / "solc"), "--standard-json"],
         input=json.dumps(given),
         capture_output=True,
         text=True,
