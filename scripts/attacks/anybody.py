@@ -9,7 +9,6 @@ from eth_abi.abi import encode
 from rebalancer.chain.contracts import BoundContract
 from rebalancer.devnet.environment import Actor
 from rebalancer.errors import ContractReverted
-from rebalancer.operations.deploy import assign_vault_roles
 from rebalancer.settlement import Policy, weigh_basket
 from rebalancer.units import BPS, E18
 from scripts.attacks.field import DAY, MILLION, AttackEnv, Result, Tally, bound_b_e18
@@ -133,14 +132,7 @@ def _quiet_market(env: AttackEnv) -> Result:
             env.move(seconds=until - env.chain.now())
         return tally
 
-    def gain(parameters: tuple[int, ...]) -> int | None:
-        with env.undone():
-            try:
-                return attack(parameters).gained_e18
-            except ContractReverted:
-                return None
-
-    found = best(gain, [(0, 800), (0, policy.slippage_ramp_seconds)], points=6, rounds=2)
+    found = best(env.gain_of(attack), [(0, 800), (0, policy.slippage_ramp_seconds)], points=6, rounds=2)
     tally = attack(found)
     # Once a day, at most all that two assets' bands hold, at the slippage limit.
     most_e18 = _CALENDAR_DAYS * MILLION * _BAND_BPS * 3 // 2 // BPS
@@ -248,8 +240,7 @@ def _newborn(env: AttackEnv) -> Result:
     for token in tokens:
         env.send(token, "mint", env.impersonated.address, 10**24, sender=owner)
     seeds = [env.raw(tokens[0].address, 508_000), env.raw(tokens[1].address, 492_000)]
-    env.vault = env.new_vault(tokens, seeds, 10**6 * E18, owner=owner)
-    assign_vault_roles(env.account(owner), env.environment.system, env.vault.address)
+    env.vault = env.new_vault(tokens, seeds, 10**6 * E18, owner=owner, with_roles=True)
     with env.undone():
         env.rebalancer = env.thief
         fill = env.worst_fill()

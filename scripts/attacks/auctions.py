@@ -7,7 +7,7 @@ from collections.abc import Callable
 from rebalancer.chain.contracts import BoundContract, contract_at
 from rebalancer.chain.system import Role
 from rebalancer.devnet.environment import Actor
-from rebalancer.operations.deploy import FeedSpec, assign_vault_roles, set_feed
+from rebalancer.operations.deploy import FeedSpec, set_feed
 from rebalancer.policy import auction_pay_raw
 from rebalancer.units import BPS, E18
 from scripts.attacks.field import DAY, MILLION, AttackEnv, Result, Tally, dollars
@@ -329,7 +329,7 @@ def _by_a_grace_period(env: AttackEnv) -> Result:
     for feed in env.environment.deployment.feeds:
         spec = FeedSpec(feed.address, feed.decimals, 30 * DAY, 1, 10**30)
         env.wait(_HOUR)
-        set_feed(env.account(_OWNER), hub.address, env.tokens[feed.token].address, spec)
+        set_feed(env.chain.account(_OWNER), hub.address, env.tokens[feed.token].address, spec)
     env.send(env.vault, "setOracle", hub.address, sender=_OWNER)
     env.send(env.aggregator("USDC"), "setFailing", True, sender=env.thief)
     lot_raw = env.raw(usdc.address, _LOT_USD)
@@ -418,6 +418,5 @@ def _share_vault(env: AttackEnv) -> tuple[BoundContract, BoundContract, BoundCon
     token = env.new_token("MockToken", 18, 1, owner=_OWNER)
     share = add_share(env, underlying, checked=True)
     seeds = [env.raw(token.address, 500_000), env.raw(share.address, 500_000)]
-    env.vault = env.new_vault([token, share], seeds, 10**6 * E18, owner=_OWNER)
-    assign_vault_roles(env.account(_OWNER), env.environment.system, env.vault.address)
+    env.vault = env.new_vault([token, share], seeds, 10**6 * E18, owner=_OWNER, with_roles=True)
     return token, share, underlying

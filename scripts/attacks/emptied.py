@@ -31,7 +31,7 @@ def emptied(env: AttackEnv) -> list[Result]:
 
 def _trap(env: AttackEnv, decimals: int) -> Result:
     tokens = [env.new_token("MockToken", decimals, 1, owner=env.thief) for _ in range(2)]
-    authority = env.account(env.thief).deploy("AccessManager", env.thief)
+    authority = env.chain.account(env.thief).deploy("AccessManager", env.thief)
     system = replace(env.environment.system, authority=authority.address)
     newcomer = env.chain.accounts[12]
     each_raw = env.raw(tokens[0].address, 500_000)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from rebalancer.chain.price_sources import PRICE_SOURCES
 from rebalancer.devnet.environment import Actor
-from rebalancer.errors import ContractReverted
 from rebalancer.operations.deploy import SourceSpec, set_source
 from rebalancer.units import BPS, E18
 from scripts.attacks.field import DAY, MILLION, AttackEnv, Result, Tally, act, dollars
@@ -128,7 +127,7 @@ def _off_source(env: AttackEnv) -> Result:
         heartbeat_seconds=90 * DAY,
         max_divergence_bps=_DIVERGENCE_BPS,
     )
-    set_source(env.account(Actor.OWNER.address), env.environment.system, weth, spec)
+    set_source(env.chain.account(Actor.OWNER.address), env.environment.system, weth, spec)
 
     def attack(parameters: tuple[int, ...]) -> Tally:
         tally = Tally()
@@ -141,15 +140,8 @@ def _off_source(env: AttackEnv) -> Result:
             env.send(env.vault, "collectPerformanceFee", sender=env.thief)
         return tally
 
-    def gain(parameters: tuple[int, ...]) -> int | None:
-        with env.undone():
-            try:
-                return attack(parameters).gained_e18
-            except ContractReverted:
-                return None
-
     most = _DIVERGENCE_BPS * 98 // 100  # below the feed the limit is of the lower price
-    found = best(gain, [(-most, most), (-most, most)], points=5, rounds=2)
+    found = best(env.gain_of(attack), [(-most, most), (-most, most)], points=5, rounds=2)
     tally = attack(found)
     return Result(
         "fee recipient has a performance fee begin, and settles, while ether's second source is off",

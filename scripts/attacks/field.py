@@ -22,7 +22,6 @@ from rebalancer.chain.contracts import BoundContract, contract_at
 from rebalancer.chain.interfaces import decode_revert
 from rebalancer.chain.pools import read_v3_pools
 from rebalancer.chain.receipt import Receipt
-from rebalancer.chain.rpc import Rpc
 from rebalancer.chain.snapshot import VaultSnapshot, read_block, read_vaults
 from rebalancer.chain.system import Role, System
 from rebalancer.devnet.environment import (
@@ -30,10 +29,13 @@ from rebalancer.devnet.environment import (
     DEMO_POLICY,
     Actor,
     DevEnvironment,
+    basket,
     build_environment,
+    equal_targets_e18,
+    open_vault,
 )
 from rebalancer.devnet.local import LocalChain
-from rebalancer.errors import ContractReverted
+from rebalancer.errors import ContractReverted, PolicyRefused
 from rebalancer.operations.deploy import (
     FeedSpec,
     VaultFees,
@@ -42,9 +44,10 @@ from rebalancer.operations.deploy import (
     grant_roles,
     set_feed,
 )
-from rebalancer.settlement import Asset, Policy, weigh_basket
+from rebalancer.settlement import Policy, weigh_basket
 from rebalancer.units import BPS, E18
 from rebalancer.venues import Token, UniswapV3Pool
+from scripts.attacks.search import Gain
 
 __all__ = [
     "DAY",
@@ -104,27 +107,6 @@ class Result:
 
 Attack = Callable[["AttackEnv"], list[Result]]
 """Plays one kind of attack on a field it may leave in any state."""
-
-
-@dataclass(frozen=True, slots=True)
-class Account:
-    """One of the node's accounts: a `deploy.Transactor`."""
-
-    chain: LocalChain
-    address: str
-
-    @property
-    def rpc(self) -> Rpc:
-        """The endpoints of its chain."""
-        return self.chain.rpc
-
-    def transact(self, contract: BoundContract, function: str, *args: Any, value_wei: int = 0) -> Receipt:
-        """Call a function in a transaction and wait for its receipt."""
-        return self.chain.transact(contract, function, *args, sender=self.address, value_wei=value_wei)
-
-    def deploy(self, name: str, *args: Any) -> BoundContract:
-        """Deploy a packaged contract."""
-        return self.chain.deploy(name, *args, sender=self.address)
 
 
 @dataclass
@@ -374,16 +356,8 @@ class AttackEnv:
 
     def grant(self, role: Role, account: str) -> None:
         """The thief has got hold of a role, which knows no delay here."""
-        grant_roles(
-            self.account(Actor.OWNER.address),
-            self.environment.system.authority,
-            {role: [account]},
-            0,
-        )
-
-    def account(self, address: str) -> Account:
-        """An account that transacts."""
-        return Account(self.chain, address)
+        owner = self.chain.account(Actor.OWNER.address)
+        grant_roles(owner, self.environment.system.authority, {role: [account]}, delay_seconds=0)
 
     def new_token(self, name: str, decimals: int, usd: int, *, owner: str) -> BoundContract:
         """A token of our own with a feed; the owner and the thief get a billion dollars of it each."""
@@ -391,7 +365,7 @@ class AttackEnv:
         feed = self.chain.deploy("MockAggregator", 8, "COIN / USD", sender=owner)
         self.send(feed, "push", usd * 10**8, sender=owner)
         spec = FeedSpec(feed.address, 8, 120 * DAY, 1, 10**30)
-        set_feed(self.account(Actor.OWNER.address), self.environment.system.oracle, token.address, spec)
+        set_feed(self.chain.account(Actor.OWNER.address), self.environment.system.oracle, token.address, spec)
         self.decimals[token.address] = decimals
         self._fixed_e18[token.address] = usd * E18
         for account in (owner, self.thief, self.impersonated.address):
@@ -408,18 +382,14 @@ class AttackEnv:
         system: System | None = None,
         fees: VaultFees | None = None,
         recipient: str | None = None,
+        with_roles: bool = False,
     ) -> BoundContract:
-        """A vault of tokens in equal parts under the field's policy, its seed and first shares the owner's."""
-        targets = [E18 // len(tokens)] * len(tokens)
-        targets[-1] += E18 - sum(targets)
-        assets = tuple(
-            Asset(token.address, target, DEMO_BAND_BPS, self.decimals[token.address])
-            for token, target in zip(tokens, targets, strict=True)
-        )
+        """A vault of tokens in equal parts under the field's policy. The owner pays the seed and gets the first shares."""
+        decimals = {token.address: self.decimals[token.address] for token in tokens}
         spec = VaultSpec(
             name="Another basket",
             symbol="OTHER",
-            assets=assets,
+            assets=basket(decimals, equal_targets_e18(len(tokens)), DEMO_BAND_BPS),
             policy=self.snapshot().policy,
             seed_amounts=tuple(seeds),
             initial_shares=shares,
@@ -427,7 +397,8 @@ class AttackEnv:
             fee_recipient=recipient or Actor.FEE_RECIPIENT.address,
             salt=self.chain.now(),
         )
-        made = create_vault(self.account(owner), system or self.environment.system, spec)
+        create = open_vault if with_roles else create_vault
+        made = create(self.chain.account(owner), system or self.environment.system, spec)
         return contract_at(self.chain.rpc, "BasketVault", made)
 
     def mint(self, account: str, shares: int, vault: BoundContract | None = None) -> Receipt:
@@ -468,6 +439,32 @@ class AttackEnv:
         except ContractReverted as refusal:
             return refusal.error
         return None
+
+    def gain_of(self, attack: Callable[[tuple[int, ...]], Tally]) -> Gain:
+        """What an attack gains with given parameters, in USD * 1e18, for `search`: every try is undone."""
+
+        def gain(parameters: tuple[int, ...]) -> int | None:
+            tally = self._tried(attack, parameters)
+            return None if tally is None else tally.gained_e18
+
+        return gain
+
+    def harm_of(self, attack: Callable[[tuple[int, ...]], Tally]) -> Gain:
+        """As `gain_of`, but what everybody else loses."""
+
+        def harm(parameters: tuple[int, ...]) -> int | None:
+            tally = self._tried(attack, parameters)
+            return None if tally is None else tally.lost_e18
+
+        return harm
+
+    def _tried(self, attack: Callable[[tuple[int, ...]], Tally], parameters: tuple[int, ...]) -> Tally | None:
+        """The result of an attack that is undone; None where a contract or the policy refuses."""
+        with self.undone():
+            try:
+                return attack(parameters)
+            except (ContractReverted, PolicyRefused):
+                return None
 
     def refusals(self, receipt: Receipt) -> list[str]:
         """Names of the errors that acts which might fail were refused with, in order."""

@@ -6,7 +6,6 @@ from rebalancer.chain.contracts import BoundContract, contract_at
 from rebalancer.chain.system import Role
 from rebalancer.devnet.environment import Actor
 from rebalancer.devnet.market import USDC, WBTC
-from rebalancer.errors import ContractReverted
 from rebalancer.units import BPS, E18
 from scripts.attacks.field import MILLION, AttackEnv, Result, Tally, act, dollars
 from scripts.attacks.search import best
@@ -95,13 +94,6 @@ def _ahead_of_the_keeper(env: AttackEnv) -> Result:
             env.rebalance_by_route(plan.sales_raw, plan.min_buys_raw, plan.route)
         return tally
 
-    def harm(parameters: tuple[int, ...]) -> int | None:
-        with env.undone():
-            try:
-                return attack(parameters).lost_e18
-            except ContractReverted:
-                return None
-
     def stops(parameters: tuple[int, ...]) -> int | None:
         """The less it takes to have the keeper refused, the better; None if it is not."""
         with env.undone():
@@ -110,7 +102,7 @@ def _ahead_of_the_keeper(env: AttackEnv) -> Result:
 
     with env.undone():
         alone = attack((0,))
-    found = best(harm, [(1, 2_000_000)], points=5, rounds=2)
+    found = best(env.harm_of(attack), [(1, 2_000_000)], points=5, rounds=2)
     try:
         least = _cents(*best(stops, [(0, _DECADES * 10)], points=8, rounds=3))
         refused = (

@@ -11,7 +11,6 @@ from rebalancer.chain.contracts import BoundContract, contract_at
 from rebalancer.devnet.environment import Actor
 from rebalancer.devnet.market import USDC
 from rebalancer.errors import ContractReverted
-from rebalancer.operations.deploy import assign_vault_roles
 from rebalancer.units import BPS, E18
 from scripts.attacks.field import DAY, AttackEnv, Result, Tally
 from scripts.attacks.search import best, best_of
@@ -49,8 +48,7 @@ def _open(env: AttackEnv, *, shared: bool = True) -> tuple[BoundContract, list[B
     owner = Actor.OWNER.address
     tokens = [env.new_token("MockToken", 18, 1, owner=owner) for _ in range(2)]
     seeds = [env.raw(token.address, _SIDE_USD) + _ODD_RAW for token in tokens]
-    env.vault = env.new_vault(tokens, seeds, _HALF_SHARES, owner=owner)
-    assign_vault_roles(env.account(owner), env.environment.system, env.vault.address)
+    env.vault = env.new_vault(tokens, seeds, _HALF_SHARES, owner=owner, with_roles=True)
     if shared:
         env.mint(env.thief, _HALF_SHARES)
     return tokens[1], tokens
@@ -183,14 +181,7 @@ def _minted_into(env: AttackEnv) -> Result:
         env.redeem(newcomer, shares)
         return Tally(env.worths_e18(env.vault)[0] - mine, before - has_e18()), waits
 
-    def harm(parameters: tuple[int, ...]) -> int | None:
-        with env.undone():
-            try:
-                return attack(parameters)[0].lost_e18
-            except ContractReverted:
-                return None
-
-    found = best(harm, [_LOSSES_PIPS, _PARTS_PIPS], points=5, rounds=2)
+    found = best(env.harm_of(lambda parameters: attack(parameters)[0]), [_LOSSES_PIPS, _PARTS_PIPS], points=5, rounds=2)
     tally, waits = attack(found)
     return Result(
         "a newcomer mints into a hole that is not written down, while the thief has a claim on that token",
@@ -261,14 +252,7 @@ def _sold_behind_claims(env: AttackEnv) -> Result:
         )
         return tally, refusal
 
-    def harm(parameters: tuple[int, ...]) -> int | None:
-        with env.undone():
-            try:
-                return attack(parameters)[0].lost_e18
-            except ContractReverted:
-                return None
-
-    found = best(harm, [_LOSSES_PIPS, (5, 200)], points=5, rounds=2)
+    found = best(env.harm_of(lambda parameters: attack(parameters)[0]), [_LOSSES_PIPS, (5, 200)], points=5, rounds=2)
     tally, refusal = attack(found)
     return Result(
         "stolen keeper sells a token that lost balance from under the claims on it",

@@ -115,7 +115,7 @@ def _watch_average(env: AttackEnv) -> str:
         quote=usdc,
         max_divergence_bps=_DIVERGENCE_BPS,
     )
-    set_source(env.account(Actor.OWNER.address), env.environment.system, weth, spec)
+    set_source(env.chain.account(Actor.OWNER.address), env.environment.system, weth, spec)
     return pool
 
 
@@ -157,14 +157,7 @@ def _within_a_block(env: AttackEnv, pool: str) -> Result:
                 env.move()
         return tally
 
-    def gain(parameters: tuple[int, ...]) -> int | None:
-        with env.undone():
-            try:
-                return attack(parameters).gained_e18
-            except ContractReverted:
-                return None
-
-    found = best(gain, [(-500_000, 500_000)], points=9)
+    found = best(env.gain_of(attack), [(-500_000, 500_000)], points=9)
     tally = attack(found)
     return Result(
         "stolen keeper moves the pool of the 30 min average within one block",

@@ -5,11 +5,10 @@ from __future__ import annotations
 from rebalancer.chain.contracts import BoundContract
 from rebalancer.chain.price_sources import PRICE_SOURCES
 from rebalancer.devnet.environment import Actor
-from rebalancer.errors import ContractReverted, PolicyRefused
+from rebalancer.errors import ContractReverted
 from rebalancer.operations.deploy import (
     FeedSpec,
     SourceSpec,
-    assign_vault_roles,
     set_feed,
     set_source,
 )
@@ -43,7 +42,7 @@ def add_share(env: AttackEnv, underlying: BoundContract, *, checked: bool) -> Bo
         env.send(share, "deposit", amount, account, sender=account)
     feed = env.chain.deploy("MockAggregator", 8, "SHARE / USD", sender=_OWNER)
     env.send(feed, "push", 10**8, sender=_OWNER)
-    hub, owner = env.environment.system.oracle, env.account(_OWNER)
+    hub, owner = env.environment.system.oracle, env.chain.account(_OWNER)
     set_feed(owner, hub, share.address, FeedSpec(feed.address, 8, 90 * DAY, 1, 10**30))
     if checked:
         spec = SourceSpec.of(
@@ -72,8 +71,7 @@ def _open(env: AttackEnv, *, checked: bool) -> tuple[BoundContract, BoundContrac
     token = env.new_token("MockToken", 18, 1, owner=_OWNER)
     share = add_share(env, underlying, checked=checked)
     seeds = [env.raw(token.address, _SIDE_USD), env.raw(share.address, _SIDE_USD)]
-    env.vault = env.new_vault([token, share], seeds, 10**6 * E18, owner=_OWNER)
-    assign_vault_roles(env.account(_OWNER), env.environment.system, env.vault.address)
+    env.vault = env.new_vault([token, share], seeds, 10**6 * E18, owner=_OWNER, with_roles=True)
     return token, share, underlying
 
 
@@ -194,13 +192,7 @@ def _widens_the_price(env: AttackEnv) -> Result:
 
     _stake(env, underlying, share, 10**6)
 
-    def gain(parameters: tuple[int, ...]) -> int | None:
-        with env.undone():
-            try:
-                return attack(parameters)[0].gained_e18
-            except (ContractReverted, PolicyRefused):
-                return None
-
+    gain = env.gain_of(lambda parameters: attack(parameters)[0])
     with env.undone():
         stopped = gain((-10, 300)) is None
     if not stopped:
@@ -309,7 +301,7 @@ def _two_sources(env: AttackEnv) -> Result:
         heartbeat_seconds=90 * DAY,
         max_divergence_bps=_DIVERGENCE_BPS,
     )
-    set_source(env.account(_OWNER), env.environment.system, weth, spec)
+    set_source(env.chain.account(_OWNER), env.environment.system, weth, spec)
     env.move({"BTC": 33_000 * 10**8})
     env.send(env.vault, "poke", sender=env.thief)
     env.move(seconds=policy.slippage_ramp_seconds)
@@ -329,13 +321,7 @@ def _two_sources(env: AttackEnv) -> Result:
             env.keep_what_it_can(fill)
         return tally, sold_e18 * policy.max_slippage_bps // BPS * MILLION // total_e18
 
-    def gain(parameters: tuple[int, ...]) -> int | None:
-        with env.undone():
-            try:
-                return attack(parameters)[0].gained_e18
-            except (ContractReverted, PolicyRefused):
-                return None
-
+    gain = env.gain_of(lambda parameters: attack(parameters)[0])
     if gain((_CRASH_BPS,)) is not None:
         raise AssertionError("sources that far apart must stop trading")
     found = best(gain, [(0, _CRASH_BPS)], points=8, rounds=5)

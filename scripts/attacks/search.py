@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
 
-__all__ = ["best", "best_of"]
+__all__ = ["Gain", "best", "best_of"]
 
 _POINTS = 7
 _ROUNDS = 3

@@ -8,7 +8,6 @@ from itertools import product
 from rebalancer.chain.contracts import BoundContract, contract_at
 from rebalancer.chain.system import Role
 from rebalancer.devnet.environment import Actor
-from rebalancer.errors import ContractReverted
 from rebalancer.units import E18
 from scripts.attacks.field import AttackEnv, Result, Tally, act, bound_b_e18, dollars
 from scripts.attacks.search import best, best_of
@@ -156,7 +155,7 @@ def _first_depositor(env: AttackEnv, decimals: int) -> Result:
     """The thief gives (and as owner absorbs) just before a victim's deposit of 10,000 dollars; the victim then leaves, and the thief."""
     victim = env.holder
     tokens = [env.new_token("MockToken", decimals, 1, owner=env.thief) for _ in range(2)]
-    authority = env.account(env.thief).deploy("AccessManager", env.thief)
+    authority = env.chain.account(env.thief).deploy("AccessManager", env.thief)
     system = replace(env.environment.system, authority=authority.address)
     for token in tokens:
         amount = env.raw(token.address, _DEPOSIT_USD)
@@ -333,14 +332,7 @@ def _borrow_in_the_middle(env: AttackEnv, *, asks_locked: bool) -> Result:
             raise AssertionError(f"the lens must refuse in the middle of a mint: {refusals}")
         return tally, refusals[-1] if len(refusals) > 1 else None
 
-    def gain(parameters: tuple[int, ...]) -> int | None:
-        with env.undone():
-            try:
-                return attack(parameters)[0].gained_e18
-            except ContractReverted:
-                return None
-
-    found = best(gain, [(0, 10_000)])
+    found = best(env.gain_of(lambda parameters: attack(parameters)[0]), [(0, 10_000)])
     tally, refused = attack(found)
     borrowed_e18 = env.read(lender, "debt", me) * 10**12
     lent_e18 = max(0, borrowed_e18 - _COLLATERAL_USD * E18)

@@ -272,14 +272,7 @@ def _searcher(env: AttackEnv) -> Result:
             env.pull([swap.back(env) for swap in swaps])
         return tally
 
-    def gain(parameters: tuple[int, ...]) -> int | None:
-        with env.undone():
-            try:
-                return attack(parameters).gained_e18
-            except ContractReverted:
-                return None
-
-    found = best(gain, [(0, 2_000)] * len(swaps))
+    found = best(env.gain_of(attack), [(0, 2_000)] * len(swaps))
     total_e18 = env.worths_e18(env.vault)[2]
     with env.undone():
         alone = Tally()
@@ -320,14 +313,7 @@ def _sandwich_v3(env: AttackEnv) -> Result:
                     env.pull(swap.leave(env, own))
         return tally
 
-    def gain(parameters: tuple[int, ...]) -> int | None:
-        with env.undone():
-            try:
-                return attack(parameters).gained_e18
-            except ContractReverted:
-                return None
-
-    found = best(gain, [(0, 15_000), (0, 15_000), (0, 10_000)], points=6)
+    found = best(env.gain_of(attack), [(0, 15_000), (0, 15_000), (0, 10_000)], points=6)
     limit_e18 = env.sold_limit_e18(policy.max_slippage_bps)
     tally = attack(found)
     return Result(
@@ -402,14 +388,7 @@ def _own_pool(env: AttackEnv) -> Result:
                 env.pull(swap.leave(env, own))
         return tally
 
-    def gain(parameters: tuple[int, ...]) -> int | None:
-        with env.undone():
-            try:
-                return attack(parameters).gained_e18
-            except ContractReverted:
-                return None
-
-    found = best(gain, [(0, 15_000), (0, 15_000)])
+    found = best(env.gain_of(attack), [(0, 15_000), (0, 15_000)])
     limit_e18 = env.sold_limit_e18(policy.max_slippage_bps)
     tally = attack(found)
     return Result(
@@ -462,14 +441,7 @@ def _sandwich_v2(env: AttackEnv) -> Result:
                 swap(False, back)
         return tally
 
-    def gain(parameters: tuple[int, ...]) -> int | None:
-        with env.undone():
-            try:
-                return attack(parameters).gained_e18
-            except ContractReverted:
-                return None
-
-    found = best(gain, [(_THIN_USD, _DEEP_USD), (0, 50_000)], points=9, rounds=4)
+    found = best(env.gain_of(attack), [(_THIN_USD, _DEEP_USD), (0, 50_000)], points=9, rounds=4)
     limit_e18 = deficit_e18 * policy.max_slippage_bps // BPS
     total_e18 = env.worths_e18(env.vault)[2]
     tally = attack(found)

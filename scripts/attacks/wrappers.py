@@ -16,7 +16,7 @@ from rebalancer.chain.pools import read_pools
 from rebalancer.chain.snapshot import read_block
 from rebalancer.devnet.environment import Actor
 from rebalancer.devnet.rate_assets import DIVERGENCE_BPS, RateEnvironment, build_rate_environment
-from rebalancer.errors import ContractReverted, PolicyRefused
+from rebalancer.errors import ContractReverted
 from rebalancer.keeper import Decision, Keeper, KeeperContext, KeeperOptions
 from rebalancer.plan import NoPlan, Plan, Problem, plan_rebalance
 from rebalancer.reasons import Reason
@@ -153,13 +153,7 @@ def _gift_ahead_of_a_deposit(env: AttackEnv, rates: RateEnvironment) -> Result:
             env.rebalance_by_route(plan.sales_raw, plan.min_buys_raw, plan.route)
         return tally
 
-    def gain(parameters: tuple[int, ...]) -> int | None:
-        with env.undone():
-            try:
-                return attack(parameters).gained_e18
-            except ContractReverted:
-                return None
-
+    gain = env.gain_of(attack)
     with env.undone():
         alone = attack((0,))
     if gain((2 * DIVERGENCE_BPS,)) is not None:
@@ -239,13 +233,7 @@ def _jumping_rate(env: AttackEnv, rates: RateEnvironment, *, is_slashing: bool) 
             env.keep_what_it_can(fill)
         return tally
 
-    def gain(parameters: tuple[int, ...]) -> int | None:
-        with env.undone():
-            try:
-                return attack(parameters).gained_e18
-            except (ContractReverted, PolicyRefused):
-                return None
-
+    gain = env.gain_of(attack)
     for bps in (DIVERGENCE_BPS + 10, -DIVERGENCE_BPS - 10, 5_000, -5_000):
         if gain((bps,)) is not None:
             raise AssertionError("a rate that left the market must stop trading")

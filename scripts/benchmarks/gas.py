@@ -17,30 +17,20 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from itertools import combinations
-from typing import Any
 
 from rebalancer.chain.contracts import BoundContract, contract_at
 from rebalancer.chain.pools import read_v3_pools
 from rebalancer.chain.receipt import Receipt
-from rebalancer.chain.rpc import Rpc
 from rebalancer.chain.snapshot import read_block, read_vaults
 from rebalancer.chain.system import Role, System
+from rebalancer.devnet.environment import basket, equal_targets_e18, open_vault, set_up_system
 from rebalancer.devnet.local import LocalChain
 from rebalancer.devnet.node import Node, NodeSettings
 from rebalancer.devnet.uniswap import Uniswap, install, pool_address
-from rebalancer.operations.deploy import (
-    FeedSpec,
-    VaultFees,
-    VaultSpec,
-    assign_vault_roles,
-    create_vault,
-    deploy_system,
-    grant_roles,
-    set_feed,
-)
+from rebalancer.operations.deploy import FeedSpec, VaultFees, VaultSpec
 from rebalancer.route import Hop, encode
-from rebalancer.settlement import Asset, Policy, weigh_basket
-from rebalancer.units import BPS, E18
+from rebalancer.settlement import Policy, weigh_basket
+from rebalancer.units import BPS
 from rebalancer.venues import Token, UniswapV3Pool
 from rebalancer.venues.uniswap_v3 import v3_hop
 from rebalancer.venues.uniswap_v3_math import sqrt_price_x96
@@ -125,24 +115,6 @@ def measure(sizes: Sequence[int] = SIZES, *, explain: bool = False) -> dict[str,
 
 
 @dataclass(frozen=True, slots=True)
-class _Sender:
-    """An account the node signs for, as `rebalancer.operations.deploy` wants one."""
-
-    chain: LocalChain
-    address: str
-
-    @property
-    def rpc(self) -> Rpc:
-        return self.chain.rpc
-
-    def transact(self, contract: BoundContract, function: str, *args: Any, value_wei: int = 0) -> Receipt:
-        return self.chain.transact(contract, function, *args, sender=self.address, value_wei=value_wei)
-
-    def deploy(self, name: str, *args: Any) -> BoundContract:
-        return self.chain.deploy(name, *args, sender=self.address)
-
-
-@dataclass(frozen=True, slots=True)
 class _Coin:
     """A token with its feed."""
 
@@ -163,7 +135,7 @@ class _Bench:
     def __init__(self, chain: LocalChain, most_assets: int) -> None:
         self.chain = chain
         names = ("owner", "keeper", "holder", "other", "issuer")
-        actors = (_Sender(chain, account) for account in chain.accounts)
+        actors = (chain.account(address) for address in chain.accounts)
         self.actors = dict(zip(names, actors, strict=False))
         chain.run_steadily()
 
@@ -171,21 +143,15 @@ class _Bench:
         self.coins = tuple(self._issue(i) for i in range(most_assets))
         self.outside = self._issue(most_assets)  # in no basket
         self.uniswap: Uniswap = install(chain)
-        self.system: System = deploy_system(self.actors["owner"], self.uniswap.weth.address)
-        members = {Role.OWNER: "owner", Role.GUARDIAN: "owner", Role.KEEPER: "keeper"}
-        grant_roles(
-            self.actors["owner"],
-            self.system.authority,
-            {role: [self.actors[name].address] for role, name in members.items()},
-            0,
-        )
-        for coin in self.coins:
-            spec = FeedSpec(coin.feed.address, 8, 365 * _DAY_SECONDS, 1, 10**30)
-            set_feed(self.actors["owner"], self.system.oracle, coin.token.address, spec)
+        owner = self.actors["owner"]
+        keeper = self.actors["keeper"]
+        members = {Role.OWNER: [owner.address], Role.GUARDIAN: [owner.address], Role.KEEPER: [keeper.address]}
+        feeds = {c.token.address: FeedSpec(c.feed.address, 8, 365 * _DAY_SECONDS, 1, 10**30) for c in self.coins}
+        self.system: System = set_up_system(owner, self.uniswap.weth.address, members, feeds)
         for first, second in combinations((self.coins[0], self.outside, *self.coins[1:]), 2):
             if first in (self.coins[0], self.outside):
                 self._provide(first, second)
-        self.swapper = self.actors["owner"].deploy("BareSwapper")
+        self.swapper = owner.deploy("BareSwapper")
         for coin in (*self.coins, self.outside):
             self.give(coin, self.swapper.address)
         self.names = {
@@ -199,19 +165,14 @@ class _Bench:
         """A vault of the first n coins at equal targets, seeded by the owner."""
         owner = self.actors["owner"]
         coins = self.coins[:n]
-        shares = [E18 // n] * n
-        shares[-1] += E18 - sum(shares)
-        assets = tuple(
-            Asset(coin.token.address, target, _BAND_BPS, coin.token.decimals)
-            for coin, target in zip(coins, shares, strict=True)
-        )
+        decimals = {coin.token.address: coin.token.decimals for coin in coins}
         seed = tuple(coin.raw(_HOLDING_USD) for coin in coins)
         for coin in coins:
             self.give(coin, owner.address)
         spec = VaultSpec(
             f"Bench {n}",
             f"B{n}",
-            assets,
+            basket(decimals, equal_targets_e18(n), _BAND_BPS),
             _POLICY,
             seed,
             n * 10**23,
@@ -219,8 +180,7 @@ class _Bench:
             owner.address,
             n,
         )
-        address = create_vault(owner, self.system, spec).lower()
-        assign_vault_roles(owner, self.system, address)
+        address = open_vault(owner, self.system, spec).lower()
         self.names[address] = "vault clone"
         for coin in coins:
             self.names[self.pool(self.coins[0], coin)] = "pools"

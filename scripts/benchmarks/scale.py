@@ -17,18 +17,18 @@ from pathlib import Path
 from typing import Any
 
 from rebalancer.abi import Call
-from rebalancer.chain.contracts import BoundContract, contract_at
+from rebalancer.chain.contracts import contract_at
 from rebalancer.chain.heads import Heads
-from rebalancer.chain.rpc import Rpc
 from rebalancer.chain.snapshot import VaultSnapshot, read_block
 from rebalancer.chain.system import Role, System
 from rebalancer.chain.vault_index import VaultIndex
+from rebalancer.devnet.environment import basket, equal_targets_e18, market_feeds, set_up_system
 from rebalancer.devnet.local import LocalChain
+from rebalancer.devnet.market import DevFeedSpec, DevMarket
 from rebalancer.devnet.node import Node, NodeSettings
 from rebalancer.keeper.decide import Action, Conditions, Verdict
 from rebalancer.keeper.planners import Planners
-from rebalancer.operations.deploy import FeedSpec, VaultFees, deploy_system, grant_roles, set_feed
-from rebalancer.settlement import Asset
+from rebalancer.operations.deploy import VaultFees
 from rebalancer.units import E18
 from rebalancer.venues import Pool, Token, synthetic
 from scripts.benchmarks.plan import POLICY
@@ -38,6 +38,8 @@ __all__ = ["SIZES", "ScaleFigures", "measure_scale"]
 SIZES = (100, 1_000, 10_000)
 _ASSETS = 8
 _PAGE = 50
+_BAND_BPS = 200
+_HEARTBEAT_SECONDS = 10**9
 _BLOCK = 100
 _PLANNED = 1_000
 _DEEP_USD = 50_000_000
@@ -78,43 +80,22 @@ def measure_scale(sizes: Sequence[int] = SIZES, progress: Callable[[str], None] 
         return found
 
 
-class _Wallet:
-    """The node's first account."""
-
-    def __init__(self, chain: LocalChain) -> None:
-        self.chain = chain
-        self.address = chain.accounts[0]
-
-    @property
-    def rpc(self) -> Rpc:
-        return self.chain.rpc
-
-    def transact(self, contract: BoundContract, function: str, *args: Any, value_wei: int = 0) -> Any:
-        return self.chain.transact(contract, function, *args, sender=self.address, value_wei=value_wei)
-
-    def deploy(self, name: str, *args: Any) -> BoundContract:
-        return self.chain.deploy(name, *args, sender=self.address)
-
-
 class _Scale:
     def __init__(self, chain: LocalChain) -> None:
         self.chain = chain
         self.rpc = chain.rpc
-        self.wallet = _Wallet(chain)
-        weth = self.wallet.deploy("WETH9")
-        self.system: System = deploy_system(self.wallet, weth.address)
-        members = {Role.OWNER: [self.wallet.address]}
-        grant_roles(self.wallet, self.system.authority, members, delay_seconds=0)
-        self.tokens = [self.wallet.deploy("MockToken", f"Token {n}", f"T{n}", 18) for n in range(_ASSETS)]
-        self.feeds = [self.wallet.deploy("MockAggregator", 8, f"T{n} / USD") for n in range(_ASSETS)]
-        for token, feed in zip(self.tokens, self.feeds, strict=True):
-            self.wallet.transact(feed, "push", 10**8)
-            spec = FeedSpec(feed.address, 8, 10**9, 1, (1 << 128) - 1)
-            set_feed(self.wallet, self.system.oracle, token.address, spec)
-            self.wallet.transact(token, "mint", self.wallet.address, 1 << 120)
-            self.wallet.transact(token, "approve", self.system.factory, 1 << 255)
+        self.owner = chain.account(chain.accounts[0])
+        self.tokens = [Token(f"0x{0x70 << 152 | n:040x}", f"T{n}", 18) for n in range(_ASSETS)]
+        feeds = [DevFeedSpec(f"{token.symbol}/USD", token, _HEARTBEAT_SECONDS) for token in self.tokens]
+        self.market = DevMarket.build(chain, [], {feed.name: 10**8 for feed in feeds}, feeds)
+        weth, members = self.market.deployment.uniswap["WETH9"], {Role.OWNER: [self.owner.address]}
+        self.system: System = set_up_system(self.owner, weth, members, market_feeds(self.market))
+        for token in self.tokens:
+            self.market.deal(token.address, self.owner.address, 1 << 120)
+            contract = contract_at(self.rpc, "MockToken", token.address)
+            self.owner.transact(contract, "approve", self.system.factory, 1 << 255)
         self.vaults: list[str] = []
-        self.pools = _pools([Token(t.address, f"T{n}", 18) for n, t in enumerate(self.tokens)])
+        self.pools = _pools(self.tokens)
 
     def grow(self, size: int, progress: Callable[[str], None]) -> None:
         """Makes vaults until there are so many, a block of them at a time."""
@@ -128,7 +109,7 @@ class _Scale:
             sends: list[Call] = []
             for n in range(first, first + count):
                 message = {
-                    "from": self.wallet.address,
+                    "from": self.owner.address,
                     "to": factory.address,
                     "data": batched.data("createVault", self._params(n)),
                     "gas": hex(_VAULT_GAS),
@@ -143,8 +124,8 @@ class _Scale:
             progress(f"{len(self.vaults):,} of {size:,} vaults")
 
     def _params(self, number: int) -> tuple[Any, ...]:
-        target = E18 // _ASSETS
-        assets = [astuple(Asset(token.address, target, 200, 18)) for token in self.tokens]
+        decimals = {token.address: token.decimals for token in self.tokens}
+        assets = [astuple(asset) for asset in basket(decimals, equal_targets_e18(_ASSETS), _BAND_BPS)]
         # One in ten has an eighth more of the first token, and leaves its band when that rises by a tenth.
         seeds = [1_000 * E18] * _ASSETS
         seeds[0] = seeds[0] * (112 if number % 10 == 0 else 100) // 100
@@ -152,15 +133,19 @@ class _Scale:
             *("Vault", "V", self.system.authority),
             (self.system.oracle, astuple(POLICY), 0, 0, assets),
             astuple(VaultFees()),
-            self.wallet.address,
+            self.owner.address,
             seeds,
             1_000 * E18,
-            self.wallet.address,
+            self.owner.address,
             (number + 1).to_bytes(32),
         )
 
+    def _set_price(self, first_e8: int) -> None:
+        """Set the price of the first token, USD * 1e8."""
+        self.market.step({"T0/USD": first_e8}, self.chain.now() + 1)
+
     def measure(self) -> ScaleFigures:
-        self.wallet.transact(self.feeds[0], "push", 10**8)
+        self._set_price(10**8)
         heads = Heads(self.rpc, poll_seconds=0.01)
         heads.next(0)
         before = _resident_bytes()
@@ -168,7 +153,7 @@ class _Scale:
         with _counted(self.rpc) as load:
             load_s = _seconds(lambda: index.load(read_block(self.rpc)))
         memory = (_resident_bytes() - before) / 2**20
-        self.wallet.transact(self.feeds[0], "push", 11 * 10**7)
+        self._set_price(11 * 10**7)
         head = heads.next(0)
         if head is None:
             raise AssertionError("a block was mined")

@@ -188,7 +188,7 @@ def test_down():
 RUN = """
 import json, sys
 from pathlib import Path
-from scripts import _python_campaign as campaign
+from scripts.mutation import python_campaign as campaign
 from scripts.mutation.results import Excuses, Journal
 root = Path.cwd()
 campaign.LEAST_CPU_SECONDS = 0.7
