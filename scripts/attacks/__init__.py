@@ -1,5 +1,5 @@
-"""Attacks on a vault with the real contracts, pools and tokens on a local Anvil, each by an attacker who looks for its best.
+"""Attacks on a vault with the real contracts, pools and tokens on a local Anvil.
 
-`field` is where they happen and how they are counted, `search` how an attacker finds its best; every other module holds attacks
-of one kind. `scripts/attacks.py` plays them all.
+Each attacker searches for its best parameters. `field` is the environment and counts gain and loss, `search` finds the best parameters, and
+every other module holds attacks of one kind. `python -m scripts.attacks` runs them all.
 """

@@ -1,7 +1,7 @@
-"""Attacks a vault in every way of the attack lab and says what came of it; `make attacks` runs it.
+"""Command that runs the attacks: `python -m scripts.attacks`, or `make attacks`.
 
-Prints a table: what the attacker gained, what holders lost, and what a promise allows at most. Writes a picture of the worst
-thief's loot under .attacks/, and with `--write` the table into docs/security.md. Ends with 1 if a promise was broken.
+Prints a table: what the attacker gained, what holders lost, and the most that a promise allows. Draws the largest theft into
+.attacks/, and with `--write` writes the table into docs/security.md. Exits with 1 if a promise is broken.
 """
 
 from __future__ import annotations
@@ -21,16 +21,16 @@ _console = Console()
 
 
 @click.command()
-@click.option("--only", multiple=True, type=click.Choice(list(ATTACKS)), help="Play these alone; repeatable.")
+@click.option("--only", multiple=True, type=click.Choice(list(ATTACKS)), help="Run only these attacks; repeatable.")
 @click.option("--write", "writes", is_flag=True, help="Put the whole table into docs/security.md.")
 def main(*, only: tuple[str, ...], writes: bool) -> None:
-    """Attack a vault in every way there is here, and tell what came of it."""
+    """Attack a vault in every known way and report gain and loss."""
     if only and writes:
-        raise click.UsageError("--write needs the whole table; leave out --only")
+        raise click.UsageError("--write needs the whole table: remove --only")
     results = []
     with open_env() as env:
         for name, found in play(env, only or ATTACKS):
-            _console.print(f"played: {name}")
+            _console.print(f"done: {name}")
             results += found
         message = markdown(results, notes(env))
         loot = env.loot
@@ -42,10 +42,10 @@ def main(*, only: tuple[str, ...], writes: bool) -> None:
         write(message)
         _console.print("Written: docs/security.md")
     elif not only and message != committed():
-        _console.print("[yellow]docs/security.md says otherwise; make attacks ARGS=--write[/]")
+        _console.print("[yellow]docs/security.md has other figures; run: make attacks ARGS=--write[/]")
     broken = [result.attack for result in results if result.verdict == "BEYOND"]
     for attack in broken:
-        _console.print(f"[red]Beyond its promise: {attack}[/]")
+        _console.print(f"[red]Promise broken: {attack}[/]")
     raise SystemExit(1 if broken else 0)
 
 

@@ -1,4 +1,4 @@
-"""What can be had without any key where the policy lets anybody rebalance, where a calendar asks for it, or where a quote lies about?"""
+"""Attacks without any key: under open execution, with a calendar, and with signed quotes."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ _OPEN_AFTER = 1_800
 
 
 def open_execution(env: AttackEnv) -> list[Result]:
-    """Anybody may rebalance half an hour after a break was seen, and the keeper is away."""
+    """Open execution half an hour after a stamped break, while the keeper is offline."""
     results = []
     for scenario in (_fills_alone, _opens_at_once):
         with env.undone():
@@ -30,7 +30,7 @@ def open_execution(env: AttackEnv) -> list[Result]:
 
 
 def _fills_alone(env: AttackEnv) -> Result:
-    """The only filler there is, in the wild market: nobody competes, so it takes all that the slippage limit leaves."""
+    """The only filler in the wild market: without competition it takes everything that the slippage limit allows."""
     policy = env.set_policy(open_after_seconds=_OPEN_AFTER)
     env.rebalancer = env.thief
     with env.undone():
@@ -54,7 +54,7 @@ def _fills_alone(env: AttackEnv) -> Result:
 
 
 def _opens_at_once(env: AttackEnv) -> Result:
-    """Somebody pokes at a spike and nobody when it is over: the next break, hours later, is open at once and at the limit's top."""
+    """A poke at a spike and no poke after it: the next break, hours later, is open immediately, at the highest limit."""
     policy = env.set_policy(open_after_seconds=_OPEN_AFTER)
     env.rebalancer = env.thief
     env.move({"ETH": 2_200 * 10**8})
@@ -100,7 +100,8 @@ _BAND_BPS = 100
 
 
 def calendar(env: AttackEnv) -> list[Result]:
-    """A policy that asks for one rebalance a day whether a band is broken or not: a stolen keeper in a quiet market, and what a stranger or that keeper has of a moment in which nobody could know that it was due."""
+    """A calendar of one rebalance a day, with or without a broken band: a stolen keeper in a quiet market, and a
+    rebalance that becomes due while no account can see it."""
     results = []
     for scenario in (_quiet_market, _stranger_returns, _keeper_returns, _newborn):
         with env.undone():
@@ -112,7 +113,7 @@ def _quiet_market(env: AttackEnv) -> Result:
     policy = env.set_policy(calendar_seconds=DAY)
 
     def attack(parameters: tuple[int, ...]) -> Tally:
-        """Ether moves by so much every day, and back the next; the keeper pokes, and trades when the limit has climbed so long."""
+        """Ether moves every day and back the next day; the keeper pokes, and trades after a part of the slippage ramp."""
         move_bps, climb = parameters
         tally = Tally()
         for day in range(_CALENDAR_DAYS):
@@ -147,7 +148,7 @@ def _quiet_market(env: AttackEnv) -> Result:
 
 
 def _after_a_silence(env: AttackEnv) -> Policy:
-    """The calendar's period begins while ether's feed is silent, so that a rebalance is due and nobody can know; then it answers."""
+    """The calendar's period begins while ether's feed is down, so that nobody can see the due rebalance; then the feed answers."""
     policy = env.set_policy(calendar_seconds=DAY, open_after_seconds=_OPEN_AFTER)
     env.move({"ETH": 2_060 * 10**8})
     env.send(env.aggregator("WETH"), "setFailing", True, sender=env.thief)
@@ -161,7 +162,7 @@ def _after_a_silence(env: AttackEnv) -> Policy:
 
 
 def _first_chance(env: AttackEnv, policy: Policy, attack: str, promise: str, limit_e18: int) -> Result:
-    """The thief pokes as soon as it can; the best moment to trade after that."""
+    """The thief pokes as early as possible and then trades at the best moment."""
 
     def play(parameters: tuple[int, ...]) -> tuple[Tally, str | None]:
         (wait,) = parameters
@@ -198,11 +199,11 @@ def _first_chance(env: AttackEnv, policy: Policy, attack: str, promise: str, lim
 
 
 _FIRST_SECONDS = 600
-"""What counts as just after; the climb has taken a sixth of its way by then."""
+"""Seconds that count as "just after": a sixth of the slippage ramp."""
 
 
 def _start_limit_e18(env: AttackEnv, policy: Policy) -> int:
-    """The slippage limit where it stands after that time from its start, times the surplus."""
+    """The slippage limit after this time on its ramp, times the surplus."""
     climbed = (policy.max_slippage_bps - policy.start_slippage_bps) * (_FIRST_SECONDS + 10)
     bps_e4 = policy.start_slippage_bps * 10**4 + climbed * 10**4 // policy.slippage_ramp_seconds
     return env.sold_limit_e18(bps_e4) // 10**4
@@ -232,7 +233,7 @@ def _keeper_returns(env: AttackEnv) -> Result:
 
 
 def _newborn(env: AttackEnv) -> Result:
-    """A vault is made in the middle of the calendar's period, off its targets and within its bands."""
+    """A vault created in the middle of the calendar's period, off its targets and within its bands."""
     owner = Actor.OWNER.address
     policy = env.set_policy(calendar_seconds=DAY, open_after_seconds=_OPEN_AFTER)
     env.move(seconds=DAY // 2)
@@ -276,11 +277,11 @@ _TYPES = {
     ],
 }
 _ROUTE = "((address,address,address,uint256,address,uint256,uint256,uint256),bytes)[]"
-"""QuoteFiller's: signed quotes."""
+"""EIP-712 types of QuoteFiller."""
 
 
 def quotes(env: AttackEnv) -> list[Result]:
-    """A maker's quote, once good and now bad for the maker, is played again: on another chain, twice, by another vault or filler, late."""
+    """Replay of a maker's quote that has become bad for the maker: on another chain, twice, by another vault or filler, late."""
     with env.undone():
         return [_replayed(env)]
 
@@ -323,7 +324,7 @@ def _replayed(env: AttackEnv) -> Result:
         return bytes.fromhex(signature.removeprefix("0x"))
 
     def play(message: dict[str, Any], signature: bytes) -> str | None:
-        """The keeper has the vault trade by a quote; why that is refused."""
+        """The error with which a trade by a quote reverts; None if it succeeds."""
         route = encode([_ROUTE], [[(tuple(message.values()), signature)]])
         args = (env.snapshot().state.epoch, [sold_raw, 0, 0], [0, 0, 1], filler.address, route)
         return env.refused(env.send, env.vault, "rebalance", *args, sender=env.rebalancer)

@@ -1,4 +1,4 @@
-"""What does an auction for want of a price give away: while it runs, and after its feed has come back and nobody has looked?"""
+"""Attacks on the auction of an asset that cannot be priced: while it runs, and after the feed is back and nobody has poked."""
 
 from __future__ import annotations
 
@@ -22,16 +22,16 @@ _DECAY = 3_600
 _KEEP_PERCENT = 50
 _HOUR = 3_600
 _UNPRICED = 6 * _HOUR
-"""How long a pair must have been seen unpriced before bids begin."""
+"""Seconds for which a pair must be recorded as unpriced before bids begin."""
 _GAP = 30 * 60
-"""How seldom it may be seen."""
+"""The longest allowed interval between two records, in seconds."""
 _LOOK = _GAP - 60
-"""How often it is: a transaction takes a block, too."""
+"""The interval that is used: one block shorter, for the transaction's own block."""
 _OWNER = Actor.OWNER.address
 
 
 def auctions(env: AttackEnv) -> list[Result]:
-    """USDC's feed is dead; the owner sells half of the USDC for WETH in lots of 20,000 dollars, from 2 % above to 5 % below its worth."""
+    """USDC's feed is dead. The owner sells half of the USDC for WETH in lots of 20,000 dollars, from 2 % above to 5 % below par."""
     results = []
     with env.undone():
         usdc, weth = env.tokens["USDC"], env.tokens["WETH"]
@@ -50,7 +50,7 @@ def auctions(env: AttackEnv) -> list[Result]:
 
 
 def _start(env: AttackEnv, sell: tuple[int, str], buy: tuple[int, str]) -> None:
-    """The owner starts an auction of one asset, by number and token, for another."""
+    """Start an auction of one asset, by index and token, for another, as the owner."""
     lot_raw, fair_raw = env.raw(sell[1], _LOT_USD), env.raw(buy[1], _LOT_USD)
     held = env.read(env.vault, "held")[sell[0]]
     a_share_raw = held * E18 // env.read(env.vault, "totalSupply")
@@ -71,12 +71,12 @@ def _start(env: AttackEnv, sell: tuple[int, str], buy: tuple[int, str]) -> None:
 
 
 def _await_bids(env: AttackEnv) -> None:
-    """The pair is seen unpriced, as often as it must be, until bids begin."""
+    """Record the pair as unpriced, as often as required, until bids begin."""
     _watch(env, _UNPRICED)
 
 
 def _watch(env: AttackEnv, seconds: int) -> None:
-    """Time passes, and the pair is seen unpriced as often as it must be."""
+    """Advance time and record the pair as unpriced as often as required."""
     until = env.chain.now() + seconds
     while (left := until - env.chain.now()) > 0:
         env.wait(min(left, _LOOK))
@@ -84,13 +84,13 @@ def _watch(env: AttackEnv, seconds: int) -> None:
 
 
 def _bid(env: AttackEnv, sell: int, buy: int, amount_raw: int) -> str | None:
-    """The thief bids at whatever price there is; why that is refused."""
+    """A bid of the thief at the current price; the error if it reverts."""
     args = (sell, buy, amount_raw, 2**127)
     return env.refused(env.send, env.vault, "bid", *args, sender=env.thief)
 
 
 def _patient_bidder(env: AttackEnv) -> Result:
-    """The only bidder waits for the floor of every lot, until all that may be sold is."""
+    """The only bidder waits for the floor price of every lot until everything is sold."""
     usdc, weth = env.tokens["USDC"].address, env.tokens["WETH"]
     held = env.read(env.vault, "held")[2]
     lot_raw = env.raw(usdc, _LOT_USD)
@@ -127,7 +127,7 @@ def _patient_bidder(env: AttackEnv) -> Result:
 
 
 def _stale_terms(env: AttackEnv) -> Result:
-    """Ether falls by a fifth; what a lot costs in ether is what it was, until the guardian stops the auction."""
+    """Ether falls by a fifth; the price of a lot in ether stays, until the guardian stops the auction."""
     usdc, weth = env.tokens["USDC"].address, env.tokens["WETH"]
     lot_raw = env.raw(usdc, _LOT_USD)
     _await_bids(env)
@@ -149,7 +149,7 @@ def _stale_terms(env: AttackEnv) -> Result:
 
 
 def _resets_the_clock(env: AttackEnv) -> Result:
-    """What is sold lifts the price again, so a saboteur bids for as little as there is, all the time."""
+    """A sale raises the price again, so a saboteur keeps bidding for the smallest amount."""
     weth, vault = env.tokens["WETH"], env.vault
     sold, bought = env.tokens["USDC"].address, weth.address
     tally = Tally()
@@ -181,13 +181,13 @@ _ASLEEP_DAYS = 10
 
 
 def _fall_asleep(env: AttackEnv) -> None:
-    """USDC's feed answers again; nobody looks for days, in which ether falls."""
+    """USDC's feed recovers; nobody pokes for days, while ether falls."""
     env.send(env.aggregator("USDC"), "setFailing", False, sender=env.thief)
     env.move({"ETH": 1_600 * 10**8}, seconds=_ASLEEP_DAYS * DAY)
 
 
 def _use(env: AttackEnv, sell: int, buy: int, lot_raw: int, seconds: int, advance: Callable[[int], None]) -> list[str]:
-    """The thief pokes as often as it must for so long, then takes all it can at the floor. Returns the refusals."""
+    """The thief pokes as often as required for this time, then buys everything at the floor price. Returns the errors."""
     refusals = set()
     until = env.chain.now() + seconds
     while (left := until - env.chain.now()) > 0:
@@ -227,7 +227,7 @@ def _woken(
 
 
 def _by_the_guardian(env: AttackEnv) -> Result:
-    """A stolen guardian makes the pair unpriced, at once and for good."""
+    """A stolen guardian makes the pair unpriced, immediately and permanently."""
     hub = contract_at(env.chain.rpc, "OracleHub", env.environment.system.oracle)
     usdc = env.tokens["USDC"].address
     lot_raw = env.raw(usdc, _LOT_USD)
@@ -285,7 +285,7 @@ def _by_one_late_answer(env: AttackEnv) -> Result:
 
 
 def _by_late_answers(env: AttackEnv) -> Result:
-    """The feed is late again and again, by a minute, and nobody but the thief looks: it looks only then."""
+    """The feed is repeatedly late by a minute, and only the thief pokes, at exactly these times."""
     lot_raw = env.raw(env.tokens["USDC"].address, _LOT_USD)
     _fall_asleep(env)
     feed = env.aggregator("USDC")
@@ -305,7 +305,7 @@ def _by_late_answers(env: AttackEnv) -> Result:
         return tally, refusals
 
     def gain(parameters: tuple[int, ...]) -> int:
-        """Of about equal ones, the one that needs fewest late answers."""
+        """Of nearly equal results, the one with the fewest late answers."""
         with env.undone():
             return play(parameters)[0].gained_e18 // (5_000 * E18) * DAY + parameters[0]
 
@@ -320,7 +320,7 @@ def _by_late_answers(env: AttackEnv) -> Result:
 
 
 def _by_a_grace_period(env: AttackEnv) -> Result:
-    """On an L2: its sequencer stops for hours, in which nobody can do anything, and for an hour after it no price counts."""
+    """On an L2: the sequencer is down for hours, without any transaction, and for an hour after that no price is valid."""
     usdc, weth = env.tokens["USDC"], env.tokens["WETH"]
     sequencer = env.chain.deploy("MockAggregator", 0, "sequencer", sender=_OWNER)
     env.send(sequencer, "push", 0, sender=_OWNER)
@@ -366,17 +366,17 @@ def _by_a_grace_period(env: AttackEnv) -> Result:
 
 
 def _by_a_gift(env: AttackEnv) -> Result:
-    """Somebody looked once while the pair was priced."""
+    """One poke while the pair was priced."""
     return _given(env, looked_at=True)
 
 
 def _by_a_gift_unseen(env: AttackEnv) -> Result:
-    """Nobody did."""
+    """No poke at all."""
     return _given(env, looked_at=False)
 
 
 def _given(env: AttackEnv, *, looked_at: bool) -> Result:
-    """What the auction is paid in is a share of an ERC-4626 vault, whose rate is its second source; a gift to it lets the sources diverge."""
+    """The auction is paid in shares of an ERC-4626 vault, whose rate is the second source; a gift makes the sources diverge."""
     token, share, underlying = _share_vault(env)
     env.send(env.feed_of(token.address), "setFailing", True, sender=env.thief)
     _start(env, (0, token.address), (1, share.address))
@@ -413,7 +413,7 @@ def _given(env: AttackEnv, *, looked_at: bool) -> Result:
 
 
 def _share_vault(env: AttackEnv) -> tuple[BoundContract, BoundContract, BoundContract]:
-    """The field's vault is now one of a plain token and a share of an ERC-4626 vault with a feed of its own, checked by its rate."""
+    """Replace the vault by one of a plain token and an ERC-4626 share with a feed, checked by its rate."""
     underlying = env.new_token("MockToken", 18, 1, owner=_OWNER)
     token = env.new_token("MockToken", 18, 1, owner=_OWNER)
     share = add_share(env, underlying, checked=True)

@@ -1,4 +1,4 @@
-"""What waits for a newcomer in a vault that everybody else has left? Promise E, and a performance fee on gains alone."""
+"""Attack on a newcomer in a vault that all others have left: promise E, and a performance fee on gains."""
 
 from __future__ import annotations
 
@@ -17,11 +17,11 @@ __all__ = ["emptied"]
 _PERFORMANCE_BPS = 2_000
 _DECIMALS = (0, 6, 18)
 _LOOP = 100
-"""Rounds of minting and redeeming next to nothing that fit in a transaction."""
+"""Rounds of minting and redeeming the smallest amount that fit in one transaction."""
 
 
 def emptied(env: AttackEnv) -> list[Result]:
-    """The creator, who is the fee's recipient, empties its vault, lets rounding work, and waits for a deposit of a million dollars."""
+    """The creator, who receives the fee, empties its vault, exploits rounding, and waits for a deposit of a million dollars."""
     results = []
     for decimals in _DECIMALS:
         with env.undone():
@@ -39,7 +39,7 @@ def _trap(env: AttackEnv, decimals: int) -> Result:
         env.send(token, "mint", newcomer, each_raw, sender=env.thief)
 
     def attack(parameters: tuple[int, ...]) -> tuple[Tally, int]:
-        """Returns what thief and newcomer came to, and what rounding took from the thief before."""
+        """Returns the result of thief and newcomer, and the thief's loss by rounding before."""
         loops, keeps, larger, early = parameters
         mine = _worth_e18(env, tokens, env.thief, env.impersonated.address)
         vault = env.new_vault(
@@ -97,7 +97,7 @@ def _trap(env: AttackEnv, decimals: int) -> Result:
 
 
 def _round(env: AttackEnv, vault: BoundContract, tokens: list[BoundContract]) -> None:
-    """Mints and redeems a share-wei, whose rounding is the vault's."""
+    """Mint and redeem one share-wei; the vault keeps the rounding."""
     me = env.impersonated.address
     once = [
         act(vault, "mintInKind", 1, me, [2**255] * 2),

@@ -1,4 +1,4 @@
-"""Games with fees: collected at a peak, dodged, or caught from others."""
+"""Attacks by fees: collected at a peak, avoided, or captured from others."""
 
 from __future__ import annotations
 
@@ -17,7 +17,8 @@ _ERROR_BPS = 50
 
 
 def fees(env: AttackEnv) -> list[Result]:
-    """Performance fee at a feed's error, from a mark set too low in three ways, from a newcomer, and dodged; fees on entry and exit paid in parts and caught from others."""
+    """Performance fee at a feed's error, from a mark set too low in three ways, from a newcomer, and avoided; entry and exit fees
+    paid in parts and captured from others."""
     results = []
     for scenario in (
         *(_peak, _low_mark, _dip, _off_source),
@@ -33,13 +34,13 @@ def _set_fees(env: AttackEnv, *, performance: int = 0, entry: int = 0, leaving: 
 
 
 def _begin_performance(env: AttackEnv, to: str) -> None:
-    """A performance fee of 20 %, with the mark it begins at, and due for the first time."""
+    """Set a performance fee of 20 %, with its first mark, and wait until it is due for the first time."""
     _set_fees(env, performance=_PERFORMANCE_BPS, to=to)
     env.move(seconds=30 * DAY)
 
 
 def _peak(env: AttackEnv) -> Result:
-    """The fee's recipient collects in the one block in which every feed is above the market by as much as it may."""
+    """The fee's recipient collects in the block in which every feed is above the market by its deviation threshold."""
     _begin_performance(env, env.thief)
     now = {symbol: env.price_e18(token.address) for symbol, token in env.tokens.items()}
     for symbol, price_e18 in now.items():
@@ -60,7 +61,7 @@ def _peak(env: AttackEnv) -> Result:
 
 
 def _low_mark(env: AttackEnv) -> Result:
-    """The fee begins, which sets the mark, in the days in which the owner has excluded an asset."""
+    """The fee begins, and sets its mark, while the owner has excluded an asset."""
     owner = Actor.OWNER.address
     env.send(env.vault, "excludeAsset", 0, sender=owner)
     waits = env.refused(_set_fees, env, performance=_PERFORMANCE_BPS, to=env.thief)
@@ -82,7 +83,7 @@ def _low_mark(env: AttackEnv) -> Result:
 
 
 def _dip(env: AttackEnv) -> Result:
-    """Ether dips and comes back; the recipient settles, which notes a mark, whenever it likes and may."""
+    """Ether falls and recovers; the recipient settles, which sets a mark, at any allowed time."""
 
     def attack(parameters: tuple[int, ...]) -> tuple[Tally, str | None]:
         dip_percent, days = parameters
@@ -117,7 +118,7 @@ _DIVERGENCE_BPS = 200
 
 
 def _off_source(env: AttackEnv) -> Result:
-    """Ether has a second source that is off by what suits the recipient, when the fee begins and when it is settled."""
+    """Ether's second source has an error in the recipient's favour, when the fee begins and when it is settled."""
     weth = env.tokens["WETH"].address
     other = env.chain.deploy("MockAggregator", 8, "second", sender=env.thief)
     env.send(other, "push", 2_000 * 10**8, sender=env.thief)
@@ -154,7 +155,7 @@ def _off_source(env: AttackEnv) -> Result:
 
 
 def _newcomer(env: AttackEnv) -> Result:
-    """A million dollars come in, in kind and at par, just before a gain of 20 % that others made is settled."""
+    """A deposit of a million dollars in kind, just before the settlement of a gain of 20 % that others made."""
     newcomer = env.chain.accounts[12]
     _begin_performance(env, env.thief)
     env.move({"ETH": 3_000 * 10**8})
@@ -180,7 +181,7 @@ def _newcomer(env: AttackEnv) -> Result:
 
 
 def _dodge(env: AttackEnv) -> Result:
-    """A holder of half redeems, has the fee collected from the rest, and mints again: one transaction."""
+    """A holder of half redeems, triggers the fee on the others, and mints again, in one transaction."""
     vault, me, recipient = env.vault, env.impersonated.address, Actor.FEE_RECIPIENT.address
     env.mint(env.thief, 10**6 * E18)
     shares = 10**6 * E18
@@ -192,7 +193,7 @@ def _dodge(env: AttackEnv) -> Result:
     redeem = act(vault, "redeemInKind", shares, me, me, [0, 0, 0])
 
     def played(*, dodges: bool) -> tuple[int, int, int]:
-        """What the thief, the recipient and the others have in the end."""
+        """Final value of the thief, the recipient and the others."""
         with env.undone():
             env.pull([*approve, redeem, collect] if dodges else [collect, redeem])
             mine, others, total = env.worths_e18(vault)
@@ -219,7 +220,7 @@ def _dodge(env: AttackEnv) -> Result:
 
 
 def _in_parts(env: AttackEnv) -> Result:
-    """As much again as the vault holds goes in and out, in as many parts as are cheapest."""
+    """A deposit as large as the vault enters and leaves, in the cheapest number of parts."""
     _set_fees(env, entry=_FLOW_BPS, leaving=_FLOW_BPS, to=Actor.FEE_RECIPIENT.address)
     vault, me = env.vault, env.impersonated.address
     shares = 10**6 * E18
@@ -255,7 +256,7 @@ def _in_parts(env: AttackEnv) -> Result:
 
 
 def _caught(env: AttackEnv) -> Result:
-    """Ahead of another's deposit of five times the vault, whose fee on entry goes to all who hold shares; there is none on exit."""
+    """A mint ahead of another's deposit of five times the vault, whose entry fee goes to all holders; there is no exit fee."""
     _set_fees(env, entry=_FLOW_BPS, to=Actor.FEE_RECIPIENT.address)
     whale = env.chain.accounts[12]
     deposit = 5 * 10**6 * E18
@@ -267,7 +268,7 @@ def _caught(env: AttackEnv) -> Result:
         env.market.deal(token.address, whale, amount)
 
     def attack(parameters: tuple[int, ...]) -> tuple[int, int]:
-        """What the thief and those who held shares before gain."""
+        """Gain of the thief and of the earlier holders."""
         (percent,) = parameters
         shares = percent * 10**4 * E18
         mine, others, total = env.worths_e18(env.vault)

@@ -1,13 +1,13 @@
-"""Where do attacks happen, and how are gain and loss counted?
+"""Environment of the attacks, and the accounting of gain and loss.
 
-A `Field` is a local chain with the devnet's market and one vault of a million dollars on it: 40 % WETH, 40 % WBTC, 20 % USDC, in bands
-of 1 %, under the devnet's policy. The thief has an account, a contract that does whatever it is told (`ImpersonatedAccount`), any role a scenario
-gives it, and as much of every token as a flash loan could bring, at no cost.
+An `AttackEnv` is a local chain with the devnet's market and one vault of a million dollars: 40 % WETH, 40 % WBTC, 20 % USDC, bands
+of 1 %, the devnet's policy. The thief has an account, a contract that makes any call for it (`ImpersonatedAccount`), every role that a
+scenario grants, and free flash loans of every token.
 
-COUNTING. Everything is valued at true prices, which are the oracle's unless a scenario says otherwise. Gained is what all that is the
-thief's rose by: tokens, shares, claims, and what its pool positions paid when they were closed. Lost is what all shares and claims
-of everybody else fell by, to what the vault really has. Both count as parts of what the vault was worth just before, and are shown
-on a vault of a million dollars (USD * 1e18), so that windows in which prices move can be summed. Gas is apart.
+ACCOUNTING. All values are at true prices: the oracle's, unless a scenario sets others. "Gained" is the increase of everything the
+thief owns: tokens, shares, claims, and proceeds of closed pool positions. "Lost" is the decrease of the shares and claims of all others,
+measured against the vault's real balances. Both are fractions of the vault's value just before, and are shown for a vault of a million
+dollars (USD * 1e18), so that periods with moving prices can be added up. Gas is not included.
 """
 
 from __future__ import annotations
@@ -71,22 +71,23 @@ MILLION = 10**6 * E18
 
 PRICES_E8 = {"ETH/USD": 2_000 * 10**8, "BTC/USD": 30_000 * 10**8, "USDC/USD": 10**8}
 FIELD_POLICY = replace(DEMO_POLICY, open_after_seconds=0)
-"""Execution opens where a row says so."""
+"""Open execution is off, unless a row of the table says otherwise."""
 
 _SHARES = 10**6 * E18
 _SEED_SHARES = 500_000 * E18
 _RICHES_USD = 10**11
-"""Of each token: whoever trades with all of this against arbitrage for an hour still has some."""
+"""USD of each token that the thief has: enough for an hour of trades against arbitrageurs."""
 
 Act = tuple[str, bool, bytes]
-"""A call for a ImpersonatedAccount: target, whether it may fail, data."""
+"""A call by an ImpersonatedAccount: target, whether it may fail, data."""
 
 
 @dataclass(frozen=True, slots=True)
 class Result:
-    """What one attack came to, on a vault of a million dollars; all but words are USD * 1e18.
+    """Result of one attack, for a vault of a million dollars; amounts are USD * 1e18.
 
-    `best` says what its search found, `remark` what the numbers do not show. Without a bound, no promise speaks of the attack.
+    `best` describes the parameters that the search found, `remark` adds what numbers do not show. `bound_e18` is None where no promise
+    covers the attack.
     """
 
     attack: str
@@ -99,19 +100,19 @@ class Result:
 
     @property
     def verdict(self) -> str:
-        """Whether the promise held, where there is one."""
+        """Whether the promise holds, if there is one."""
         if self.bound_e18 is None:
             return "no promise"
         return "within" if self.lost_e18 <= self.bound_e18 else "BEYOND"
 
 
 Attack = Callable[["AttackEnv"], list[Result]]
-"""Plays one kind of attack on a field it may leave in any state."""
+"""Runs one kind of attack. It may leave the environment in any state."""
 
 
 @dataclass
 class Tally:
-    """What the thief gained and the others lost so far, on a vault of a million dollars; and when, to draw it."""
+    """Gain of the thief and loss of the others so far, for a vault of a million dollars, with the history for the chart."""
 
     gained_e18: int = 0
     lost_e18: int = 0
@@ -120,7 +121,7 @@ class Tally:
 
 @dataclass(frozen=True, slots=True)
 class AttackFill:
-    """A rebalance and what its executor hands over: raw amounts in the order of `tokens`."""
+    """A rebalance and the amounts that its executor pays: raw units in the order of `tokens`."""
 
     tokens: tuple[str, ...]
     sales: tuple[int, ...]
@@ -130,14 +131,14 @@ class AttackFill:
 
 @dataclass(frozen=True, slots=True)
 class Loot:
-    """What a stolen keeper took over time, and the policy that held it."""
+    """Gain of a stolen keeper over time, and the policy that limited it."""
 
     tally: Tally
     policy: Policy
 
 
 class AttackEnv:
-    """A market, a vault and a thief on a local Anvil: those of a stage, or the devnet's where none is given."""
+    """A market, a vault and a thief on a local Anvil: of the given environment, or of a new devnet."""
 
     def __init__(self, chain: LocalChain, environment: DevEnvironment | None = None) -> None:
         self.chain = chain
@@ -146,7 +147,7 @@ class AttackEnv:
         self.market = self.environment.market
         self.vault = contract_at(chain.rpc, "BasketVault", self.environment.vault)
         self.rebalancer = Actor.KEEPER.address
-        """Who sends rebalances: the keeper's account, whose key may be stolen, or the thief's where anybody may."""
+        """Account that sends rebalances: the keeper's, whose key may be stolen, or the thief's under open execution."""
         self.holder = Actor.DEPOSITOR.address
         self.thief = chain.accounts[10]
         self.impersonated = chain.deploy("ImpersonatedAccount", sender=self.thief)
@@ -157,10 +158,10 @@ class AttackEnv:
         self.decimals = {t.address: t.decimals for t in self.environment.deployment.tokens}
         self._feed_of = {self.tokens[feed.token].address: feed.name for feed in self.environment.deployment.feeds}
         self.lead_bps: dict[str, int] = {}
-        """By how much the true price of a token is above (or below) its feed's answer."""
+        """Distance of a token's true price from its feed's answer, in basis points; negative if the price is lower."""
         self._fixed_e18: dict[str, int] = {}
         self.loot: Loot | None = None
-        """Of the longest theft played here, to draw it."""
+        """Of the longest theft, for the chart."""
         self._deposit(self.holder, _SHARES - _SEED_SHARES)
         for token in self.tokens.values():
             for account in (self.thief, self.impersonated.address):
@@ -172,7 +173,7 @@ class AttackEnv:
 
     @contextmanager
     def undone(self) -> Iterator[None]:
-        """What happens inside never happened."""
+        """Everything inside is undone at the end."""
         before = self.chain.snapshot()
         sender, vault = self.rebalancer, self.vault
         known = self.market.prices_e8, self.lead_bps, self._fixed_e18, self.decimals
@@ -185,12 +186,12 @@ class AttackEnv:
             self.market.prices_e8, self.lead_bps, self._fixed_e18, self.decimals = known
 
     def move(self, prices_e8: Mapping[str, int] | None = None, seconds: int = 1) -> None:
-        """Time passes; every feed answers anew, with other prices where given, and pools follow."""
+        """Advance time; every feed gets a new round, with the given prices if any, and pools follow."""
         changed = {f"{name}/USD": price for name, price in (prices_e8 or {}).items()}
         self.market.step(self.market.prices_e8 | changed, self.chain.now() + seconds)
 
     def run_ahead(self, symbol: str, lead_bps: int) -> None:
-        """The market, its pools included, moves away from a feed that does not answer anew."""
+        """Move market and pools away from a feed, which gets no new price."""
         token = self.tokens[symbol].address
         feed = self._feed_of[token]
         answered = self.market.prices_e8[feed]
@@ -200,33 +201,33 @@ class AttackEnv:
         self.lead_bps[token] = lead_bps
 
     def catch_up(self, symbol: str) -> None:
-        """The feed answers what the market has long known."""
+        """Set the feed to the market's price."""
         token = self.tokens[symbol].address
         feed = self._feed_of[token]
         answer = self.market.prices_e8[feed] * (BPS + self.lead_bps.pop(token)) // BPS
         self.market.step({feed: answer}, self.chain.now() + 1)
 
     def aggregator(self, symbol: str) -> BoundContract:
-        """Where anybody may answer for a token's feed."""
+        """The aggregator of a token's feed; every account may push rounds."""
         (feed,) = [f for f in self.environment.deployment.feeds if f.token == symbol]
         return contract_at(self.chain.rpc, "MockAggregator", str(feed.aggregator))
 
     def feed_of(self, token: str) -> BoundContract:
-        """Where anybody may answer for a token that has a feed of ours."""
+        """The aggregator of a token from `new_token`; every account may push rounds."""
         hub = contract_at(self.chain.rpc, "OracleHub", self.environment.system.oracle)
         return contract_at(self.chain.rpc, "MockAggregator", self.read(hub, "feedOf", token)[0])
 
     def reprice(self, token: str, price_e18: int) -> None:
-        """From now on such a token's true price is this, and its feed says so."""
+        """Set the true price of a token from `new_token`, and its feed's answer."""
         self.send(self.feed_of(token), "push", price_e18 // 10**10, sender=self.thief)
         self.fix_price(token, price_e18)
 
     def fix_price(self, token: str, price_e18: int) -> None:
-        """From now on this is a token's true price, whatever its feed answers."""
+        """Set a token's true price, independent of its feed."""
         self._fixed_e18[token] = price_e18
 
     def wait(self, seconds: int) -> None:
-        """Time passes and nobody does anything."""
+        """Advance time without any transaction."""
         if seconds > 0:
             self.chain.mine(at=self.chain.now() + seconds)
 
@@ -247,23 +248,23 @@ class AttackEnv:
         return amount_raw * self.price_e18(token) // self.unit(token)
 
     def raw(self, token: str, usd: int) -> int:
-        """What so many true dollars buy of a token, rounded down."""
+        """Raw units of a token worth this many dollars at the true price, rounded down."""
         return usd * E18 * self.unit(token) // self.price_e18(token)
 
-    # Looking
+    # Reads
 
     def read(self, contract: BoundContract, function: str, *args: Any) -> Any:
         """Call a view."""
         return contract.call(function, *args)
 
     def snapshot(self, vault: BoundContract | None = None) -> VaultSnapshot:
-        """A vault as the lens tells it, by default the field's."""
+        """Snapshot of a vault by the lens; by default of the environment's vault."""
         rpc = self.chain.rpc
         address = (vault or self.vault).address
         return read_vaults(rpc, self.environment.system.lens, [address], read_block(rpc))[0]
 
     def pools(self) -> tuple[UniswapV3Pool, ...]:
-        """The market's pools as they are now."""
+        """The market's pools at the newest block."""
         rpc, deployment = self.chain.rpc, self.environment.deployment
         known = {t.address: Token(t.address, t.symbol, t.decimals) for t in deployment.tokens}
         addresses = [pool.address for pool in deployment.pools]
@@ -271,7 +272,7 @@ class AttackEnv:
         return read_v3_pools(rpc, lens, addresses, known, read_block(rpc), deployment.chain_id)
 
     def worths_e18(self, vault: BoundContract) -> tuple[int, int, int]:
-        """What the thief has, what the others have in a vault, and what that vault has, all in USD * 1e18."""
+        """Value of the thief's assets, of the others' part of a vault, and of the whole vault, in USD * 1e18."""
         assets = [asset[0] for asset in self.read(vault, "assets")]
         tokens = list(dict.fromkeys([*self.decimals, *assets]))
         mine = (self.thief, self.impersonated.address)
@@ -297,7 +298,7 @@ class AttackEnv:
         for at, token in enumerate(tokens):
             first, second, balance, *claims, owed = values[4 + 6 * at : 10 + 6 * at]
             ledger = held[assets.index(token)] if token in assets else 0
-            # A loss that nobody has written down yet is borne alike by ledger and claims.
+            # A loss that is not written down yet is shared by ledger and claims in proportion.
             there, all_due = min(balance, owed + ledger), max(1, owed + ledger)
             paid = owed * there // all_due
             my_claims = sum(claims) * there // all_due
@@ -311,9 +312,9 @@ class AttackEnv:
     def counted(
         self, tally: Tally, vault: BoundContract | None = None, *, whole_e18: int | None = None
     ) -> Iterator[None]:
-        """What the thief gains and the others lose inside goes to the tally. Prices may not move meanwhile, or must end as they began.
+        """Add to the tally what the thief gains and the others lose inside. Prices must be the same at the end as at the start.
 
-        It counts as a part of `whole_e18`, by default of the vault's true worth.
+        Amounts are fractions of `whole_e18`, by default of the vault's true value.
         """
         counted = vault or self.vault
         mine, others, total = self.worths_e18(counted)
@@ -324,43 +325,43 @@ class AttackEnv:
         tally.lost_e18 += (others - others_after) * MILLION // total
         tally.history.append((self.chain.now(), tally.lost_e18))
 
-    # Acting
+    # Transactions
 
     def send(self, contract: BoundContract, function: str, *args: Any, sender: str) -> Receipt:
-        """A transaction of an account of the node."""
+        """Send a transaction from an account of the node."""
         return self.chain.transact(contract, function, *args, sender=sender)
 
     def pull(self, acts: Sequence[Act]) -> Receipt:
-        """The thief has its puppet do something."""
+        """Make calls from the thief's contract, in one transaction."""
         return self.send(self.impersonated, "run", list(acts), sender=self.thief)
 
     def rebalance_by_route(self, sales: Sequence[int], least: Sequence[int], route: bytes) -> Receipt:
-        """The keeper rebalances with the public RouteExecutor."""
+        """Rebalance as the keeper, with the public RouteExecutor."""
         epoch = self.snapshot().state.epoch
         args = (epoch, list(sales), list(least), self.environment.system.executor, route)
         return self.send(self.vault, "rebalance", *args, sender=self.rebalancer)
 
     def set_policy(self, **changes: int) -> Policy:
-        """The owner sets another policy: the present one but for the changes."""
+        """Change fields of the policy, as the owner; the new policy."""
         policy = replace(self.snapshot().policy, **changes)
         self.send(self.vault, "setPolicy", astuple(policy), sender=Actor.OWNER.address)
         return policy
 
     def set_targets(self, targets_e18: Sequence[int], sender: str) -> Receipt:
-        """Somebody with the curator's role sets other targets."""
+        """Set targets from an account with the curator's role."""
         return self.send(self.vault, *self.targets_call(targets_e18), sender=sender)
 
     def targets_call(self, targets_e18: Sequence[int]) -> tuple[Any, ...]:
-        """Function and arguments that set other targets at once, without a glide."""
+        """Function and arguments that set targets immediately, without a glide."""
         return "setTargets", list(targets_e18), 0
 
     def grant(self, role: Role, account: str) -> None:
-        """The thief has got hold of a role, which knows no delay here."""
+        """Grant a role to an account, without a delay."""
         owner = self.chain.account(Actor.OWNER.address)
         grant_roles(owner, self.environment.system.authority, {role: [account]}, delay_seconds=0)
 
     def new_token(self, name: str, decimals: int, usd: int, *, owner: str) -> BoundContract:
-        """A token of our own with a feed; the owner and the thief get a billion dollars of it each."""
+        """Deploy a token with a feed. The owner and both accounts of the thief get `_RICHES_USD` of it."""
         token = self.chain.deploy(name, f"Coin {decimals}", "COIN", decimals, sender=owner)
         feed = self.chain.deploy("MockAggregator", 8, "COIN / USD", sender=owner)
         self.send(feed, "push", usd * 10**8, sender=owner)
@@ -384,7 +385,7 @@ class AttackEnv:
         recipient: str | None = None,
         with_roles: bool = False,
     ) -> BoundContract:
-        """A vault of tokens in equal parts under the field's policy. The owner pays the seed and gets the first shares."""
+        """Create a vault of tokens in equal parts, with the environment vault's policy. The owner pays the seed and gets the first shares."""
         decimals = {token.address: self.decimals[token.address] for token in tokens}
         spec = VaultSpec(
             name="Another basket",
@@ -402,7 +403,7 @@ class AttackEnv:
         return contract_at(self.chain.rpc, "BasketVault", made)
 
     def mint(self, account: str, shares: int, vault: BoundContract | None = None) -> Receipt:
-        """An account mints shares in kind for whatever they take."""
+        """Mint shares in kind for an account, without a limit on the amounts paid."""
         vault = vault or self.vault
         amounts = self.read(vault, "previewMintInKind", shares)
         for asset in self.read(vault, "assets"):
@@ -412,13 +413,13 @@ class AttackEnv:
         return self.send(vault, "mintInKind", shares, account, least, sender=account)
 
     def redeem(self, account: str, shares: int, vault: BoundContract | None = None) -> Receipt:
-        """An account redeems shares in kind for whatever they give."""
+        """Redeem shares in kind for an account, without a minimum."""
         vault = vault or self.vault
         least = [0 for _ in self.read(vault, "held")]
         return self.send(vault, "redeemInKind", shares, account, account, least, sender=account)
 
     def claim(self, token: BoundContract, holder: str, vault: BoundContract | None = None) -> Receipt:
-        """A holder has all of its claim on a token paid to itself."""
+        """Pay a holder's whole claim on a token to the holder."""
         vault = vault or self.vault
         args = (holder, token.address, holder, 2**255)
         return self.send(vault, "claim", *args, sender=holder)
@@ -433,7 +434,7 @@ class AttackEnv:
         self.mint(account, shares)
 
     def refused(self, attempt: Callable[..., object], *args: object, **more: object) -> str | None:
-        """The name of the error that calling this is refused with; None if it is not."""
+        """Name of the error with which a call reverts; None if it succeeds."""
         try:
             attempt(*args, **more)
         except ContractReverted as refusal:
@@ -467,11 +468,11 @@ class AttackEnv:
                 return None
 
     def refusals(self, receipt: Receipt) -> list[str]:
-        """Names of the errors that acts which might fail were refused with, in order."""
+        """Names of the errors of calls that were allowed to fail, in order."""
         logs = [log for log in receipt.logs if log["address"].lower() == self.impersonated.address]
         return [decode_revert(event.values["reason"]).error for event in decode_logs(logs, self.impersonated.interface)]
 
-    # What a thief with the keeper's key can take
+    # Trades of a thief with the keeper's key
 
     def fill(self, sales: Sequence[int], buys: Sequence[int]) -> AttackFill:
         """A trade of these amounts."""
@@ -480,10 +481,10 @@ class AttackEnv:
         return AttackFill(tokens, tuple(sales), tuple(buys), now.state.epoch)
 
     def worst_fill(self, appetite_bps: int = BPS, greed_bps: int = BPS) -> AttackFill | None:
-        """The worst trade the vault may let pass now; None if there is none.
+        """The worst trade that the vault may accept now; None if there is no trade.
 
-        `appetite_bps` says how much of the surplus is sold, `greed_bps` how much of what slippage limit and loss budget allow is
-        kept back: nothing of it in a fair trade. What is bought is spread over the deficits as they are.
+        `appetite_bps` is the part of the surplus that is sold. `greed_bps` is the part of the allowed loss (slippage limit and loss
+        budget) that the thief keeps: 0 in a fair trade. Purchases are spread over the deficits in proportion.
         """
         now = self.snapshot()
         weighed = weigh_basket(now.basket)
@@ -501,7 +502,7 @@ class AttackEnv:
         ]
         # The vault values what it sells at the higher price and what it buys at the lower one.
         lent_e18 = sum(sale * price.hi_e18 // unit for sale, price, unit in zip(sales, prices, units, strict=True))
-        # A billionth of the budget is left alone: the vault rounds against whoever spends it.
+        # A billionth of the budget stays unused: the vault rounds against the sender.
         loss_most_e18 = now.loss_left_e18 * weighed.total_e18 // E18 * (10**9 - 1) // 10**9
         kept_e18 = min(lent_e18 * now.slippage_limit_e18 // E18, loss_most_e18) * greed_bps // BPS
         wanted_e18 = lent_e18 - kept_e18
@@ -513,13 +514,13 @@ class AttackEnv:
         return AttackFill(tokens, tuple(sales), tuple(buys), now.state.epoch)
 
     def sold_limit_e18(self, slippage_bps: int) -> int:
-        """Promise D of one trade now: a slippage limit times all that may be sold, on a vault of a million dollars."""
+        """Promise D for one trade now: the slippage limit times the whole surplus, for a vault of a million dollars."""
         weighed = weigh_basket(self.snapshot().basket)
         sold_e18 = sum(d for d in weighed.distances_e18 if d > 0)
         return sold_e18 * slippage_bps // BPS * MILLION // weighed.total_e18
 
     def keep_what_it_can(self, fill: AttackFill) -> Receipt:
-        """The thief's puppet, as executor, takes the sales, hands over the purchases out of its own pocket and keeps the difference."""
+        """Trade with the thief's contract as executor: it takes the sales, pays the purchases from its own tokens and keeps the rest."""
         acts = [
             act(contract_at(self.chain.rpc, "MockToken", token), "transfer", self.vault.address, buy)
             for token, buy in zip(fill.tokens, fill.buys, strict=True)
@@ -532,13 +533,13 @@ class AttackEnv:
 
 
 def act(contract: BoundContract, function: str, *args: Any, may_fail: bool = False) -> Act:
-    """A call for the puppet."""
+    """A call by the thief's contract."""
     data = bytes.fromhex(contract.data(function, *args).removeprefix("0x"))
     return contract.address, may_fail, data
 
 
 def route_of(impersonated: BoundContract, acts: Sequence[Act]) -> bytes:
-    """The same calls as a route: the arguments of `run`."""
+    """The same calls as a route: the encoded arguments of `run`."""
     return bytes.fromhex(impersonated.data("run", list(acts)).removeprefix("0x"))[4:]
 
 
@@ -552,7 +553,7 @@ def bound_b_e18(policy: Policy, window_seconds: int, oracle_error_bps: int = 0) 
 
 
 def dollars(usd_e18: int) -> str:
-    """Dollars and cents; below a cent the first figures; nothing as 0."""
+    """USD with two decimals; amounts below a cent in scientific notation; zero as 0."""
     if usd_e18 == 0:
         return "0"
     usd = usd_e18 / E18

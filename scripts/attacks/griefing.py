@@ -1,4 +1,4 @@
-"""What can somebody spoil who gains nothing by it, and what do holders keep when a token turns against the vault? Promise A."""
+"""Sabotage without gain, and redemption with a hostile token: promise A."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ _MOST_ASSETS = 16
 
 
 def griefing(env: AttackEnv) -> list[Result]:
-    """Dust, gas, a redemption just ahead of the keeper, and a gift of a token just ahead of its addition."""
+    """Dust, gas, a redemption just before the keeper's trade, and a gift of a token just before its addition."""
     results = []
     for scenario in (_dust, _gas, _ahead_of_the_keeper, _ahead_of_an_addition):
         with env.undone():
@@ -26,7 +26,7 @@ def griefing(env: AttackEnv) -> list[Result]:
 
 
 def _dust(env: AttackEnv) -> Result:
-    """A unit of every token, again and again, and the same deposit, redemption and rebalance after it as before."""
+    """Repeated gifts of one unit of every token, and the same deposit, redemption and rebalance after them as before."""
     vault = env.vault
     tally = Tally()
     with env.counted(tally):
@@ -50,7 +50,7 @@ def _dust(env: AttackEnv) -> Result:
 
 
 def _gas(env: AttackEnv) -> Result:
-    """Sixteen tokens, each of which burns all the gas a transfer gets: what redeeming costs, and what it leaves."""
+    """Sixteen tokens that each burn all gas of a transfer: the gas of a redemption, and what remains as claims."""
     owner, holder = Actor.OWNER.address, env.holder
     tokens = [env.new_token("GasBurnerToken", 18, 1, owner=owner) for _ in range(_MOST_ASSETS)]
     each_usd = 10**6 // _MOST_ASSETS
@@ -77,7 +77,7 @@ def _gas(env: AttackEnv) -> Result:
 
 
 def _ahead_of_the_keeper(env: AttackEnv) -> Result:
-    """The keeper sells all of the surplus it saw; somebody redeems in between, so that there is less of it."""
+    """The keeper sells the whole surplus that it read; a redemption in between makes the surplus smaller."""
     break_ether_up(env)
     problem, plan = honest_plan(env)
     spoiler = env.chain.accounts[12]
@@ -95,7 +95,7 @@ def _ahead_of_the_keeper(env: AttackEnv) -> Result:
         return tally
 
     def stops(parameters: tuple[int, ...]) -> int | None:
-        """The less it takes to have the keeper refused, the better; None if it is not."""
+        """The smaller the amount that makes the keeper's call revert, the better; None if it succeeds."""
         with env.undone():
             refused = env.refused(attack, (_cents(*parameters),))
         return -parameters[0] if refused else None
@@ -123,7 +123,7 @@ def _ahead_of_the_keeper(env: AttackEnv) -> Result:
 
 
 def _ahead_of_an_addition(env: AttackEnv) -> Result:
-    """The owner adds a token; somebody has sent the vault as many units of it as it has of another, as if both were one token."""
+    """The owner adds a token; a saboteur has sent the vault as many units of it as it holds of another, as if both were one token."""
     owner, vault = Actor.OWNER.address, env.vault
     token = env.new_token("MockToken", 18, 1, owner=owner)
     add = (token.address, 18, (100, 0, 0))
@@ -156,7 +156,7 @@ _DECADES = 7
 
 
 def _cents(tenth: int) -> int:
-    """From a cent to 10 % of the vault, in ten steps a decade."""
+    """From a cent to 10 % of the vault, in ten steps per factor of ten."""
     return round(10 ** (tenth / 10))
 
 
@@ -164,7 +164,7 @@ def _cents(tenth: int) -> int:
 
 
 def barred_tokens(env: AttackEnv) -> list[Result]:
-    """An issuer shuts the vault or a holder out, or stops its token: what one holder of half the vault takes out, and when."""
+    """An issuer blocks the vault or a holder, or pauses its token: what a holder of half the vault receives, and when."""
     usdc = contract_at(env.chain.rpc, "BlocklistToken", USDC.address)
     wbtc = contract_at(env.chain.rpc, "PausableToken", WBTC.address)
     vault, holder = env.vault.address, env.holder

@@ -1,6 +1,6 @@
-"""A token loses balance in the vault: can anybody leave the loss to others, or have the vault buy again what is taken from it?
+"""Attacks on a vault in which a token loses balance: a loss left to others, or paid by later purchases.
 
-All bear a loss alike, holders and claimants, whoever acts first: what an attacker gains is counted against that.
+All holders and claimants share a loss in proportion, whatever they do first: an attacker's gain is counted against that.
 """
 
 from __future__ import annotations
@@ -20,16 +20,17 @@ __all__ = ["bought_again", "losses_shared"]
 _HALF_SHARES = 500_000 * E18
 _SIDE_USD = 250_000
 _ROUNDING_E18 = 16
-"""A dollar has 1e18 units here: mint, redeem, write-down and claim may each round one of either token."""
+"""A dollar has 1e18 units here: mint, redeem, write-down and claim may each round by one unit of either token."""
 _PIPS = 10**6
 _LOSSES_PIPS = (7, 999_999)
 _PARTS_PIPS = (7, _PIPS)
 _ODD_RAW = 123_456_789
-"""So that amounts are not round."""
+"""Makes amounts odd."""
 
 
 def losses_shared(env: AttackEnv) -> list[Result]:
-    """Leave before a loss or after it, let others mint into it, have claims paid by later purchases, have what backs claims sold, and catch what comes back."""
+    """Leave before or after a loss, let others mint into it, have claims paid by later purchases, have the backing of claims
+    sold, and capture returned tokens."""
     results = []
     for scenario in (
         *(_before_a_loss, _after_a_loss, _minted_into, _bought_later, _sold_behind_claims),
@@ -44,7 +45,7 @@ def losses_shared(env: AttackEnv) -> list[Result]:
 
 
 def _open(env: AttackEnv, *, shared: bool = True) -> tuple[BoundContract, list[BoundContract]]:
-    """The field's vault is now one of a sound and a failing token, half of whose shares are the thief's if it is shared."""
+    """Replace the vault by one of a sound and a failing token; with `shared`, half of its shares are the thief's."""
     owner = Actor.OWNER.address
     tokens = [env.new_token("MockToken", 18, 1, owner=owner) for _ in range(2)]
     seeds = [env.raw(token.address, _SIDE_USD) + _ODD_RAW for token in tokens]
@@ -55,27 +56,27 @@ def _open(env: AttackEnv, *, shared: bool = True) -> tuple[BoundContract, list[B
 
 
 def _lose(env: AttackEnv, failing: BoundContract, pips: int) -> None:
-    """So many millionths of what the vault has are gone."""
+    """Remove these millionths of the vault's balance."""
     vault = env.vault.address
     lost = env.read(failing, "balanceOf", vault) * pips // _PIPS
     env.send(failing, "burn", vault, lost, sender=env.thief)
 
 
 def _leave_as_claim(env: AttackEnv, pips: int) -> None:
-    """The thief redeems so many millionths of its shares and leaves the failing token as a claim."""
+    """Redeem these millionths of the thief's shares and leave the failing token as a claim."""
     thief = env.thief
     args = (_HALF_SHARES * pips // _PIPS, thief, thief, [0, 0], 0b10)
     env.send(env.vault, "redeemInKindExcept", *args, sender=thief)
 
 
 def _resume(env: AttackEnv) -> None:
-    """The owner, after its delay, lets the vault trade and buy again, as far as either was stopped."""
+    """Resume rebalances and purchases, if stopped, as the owner after its delay."""
     for call in (("resumeRebalance",), ("allowPurchases", 1)):
         env.refused(env.send, env.vault, *call, sender=Actor.OWNER.address)
 
 
 def _against_fair(env: AttackEnv, pips: int, play: Callable[[BoundContract], None]) -> tuple[int, int]:
-    """What the thief gains and the others lose against all bearing a loss of so many millionths alike."""
+    """Gain of the thief and loss of the others, compared with an equal share of the loss (millionths) for all."""
     with env.undone():
         failing, _ = _open(env)
         held_raw = env.read(env.vault, "held")[1]
@@ -87,7 +88,7 @@ def _against_fair(env: AttackEnv, pips: int, play: Callable[[BoundContract], Non
 
 
 def _searched(env: AttackEnv, attack: str, how: str, play: Callable[[int, int, BoundContract], None]) -> Result:
-    """The worst loss and the worst part of the thief's shares to do something with."""
+    """The worst loss, and the worst part of the thief's shares for an attack."""
 
     def played(parameters: tuple[int, ...]) -> tuple[int, int]:
         loss, part = parameters
@@ -120,7 +121,7 @@ def _percent(pips: int) -> str:
 
 
 def _before_a_loss(env: AttackEnv) -> Result:
-    """Redeem just before, leave the token as a claim."""
+    """Redeem just before the loss, and leave the token as a claim."""
 
     def play(loss: int, part: int, failing: BoundContract) -> None:
         _leave_as_claim(env, part)
@@ -136,7 +137,7 @@ def _before_a_loss(env: AttackEnv) -> Result:
 
 
 def _after_a_loss(env: AttackEnv) -> Result:
-    """Redeem just after, before anybody has written the loss down."""
+    """Redeem just after the loss, before the write-down."""
 
     def play(loss: int, part: int, failing: BoundContract) -> None:
         _lose(env, failing, loss)
@@ -154,7 +155,7 @@ def _after_a_loss(env: AttackEnv) -> Result:
 
 
 def _minted_into(env: AttackEnv) -> Result:
-    """The thief has left a token as a claim; it loses balance; a newcomer mints, as soon as it may; the thief claims."""
+    """The thief has a claim on a token; the token loses balance; a newcomer mints as early as possible; the thief claims."""
     newcomer = env.chain.accounts[12]
     deposit_usd = 100_000
 
@@ -195,7 +196,7 @@ def _minted_into(env: AttackEnv) -> Result:
 
 
 def _bought_later(env: AttackEnv) -> Result:
-    """The loss is written down, the owner lets the vault buy the token again, and the thief then claims."""
+    """The loss is written down, the owner allows purchases of the token again, and the thief then claims."""
 
     def play(loss: int, part: int, failing: BoundContract) -> None:
         _leave_as_claim(env, part)
@@ -223,7 +224,7 @@ def _bought_later(env: AttackEnv) -> Result:
 
 
 def _sold_behind_claims(env: AttackEnv) -> Result:
-    """The others have left the token as claims; it loses balance and rises in price; a stolen keeper sells it before they collect."""
+    """The others have claims on a token; it loses balance and rises in price; a stolen keeper sells it before they collect."""
     claimant = env.chain.accounts[12]
     shares = _HALF_SHARES // 2
 
@@ -266,7 +267,7 @@ def _sold_behind_claims(env: AttackEnv) -> Result:
 
 
 def _sell(env: AttackEnv) -> str | None:
-    """The keeper's worst trade; why it is refused."""
+    """The error of the keeper's worst trade; None if it succeeds."""
     fill = env.worst_fill()
     return env.refused(env.keep_what_it_can, fill) if fill is not None else None
 
@@ -275,7 +276,7 @@ _LOST_PERCENT = 20
 
 
 def _returned(env: AttackEnv) -> Result:
-    """A loss is written down, the thief mints, what was lost is returned, and governance absorbs it for all."""
+    """A loss is written down, the thief mints, the lost tokens come back, and governance absorbs them for all holders."""
     owner = Actor.OWNER.address
     _, (token, _) = _open(env, shared=False)
     vault = env.vault
@@ -306,7 +307,7 @@ _SEIZURE_DAYS = 20
 
 
 def bought_again(env: AttackEnv) -> list[Result]:
-    """USDC's issuer takes what the vault has of it day by day; the honest keeper writes losses down and mends the basket."""
+    """USDC's issuer seizes the vault's balance day by day; the honest keeper writes losses down and restores the basket."""
     results = []
     with env.undone():
         results.append(_seized(env))

@@ -1,4 +1,4 @@
-"""A stolen keeper's loot over time, under the line that promise B draws."""
+"""Chart of a stolen keeper's gain over time, below the line of promise B."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""All attacks, each on the same field as it was, in the order of the table; and what the table must say beside them."""
+"""Run of all attacks, each on the same initial state, in the order of the table; and the notes below the table."""
 
 from __future__ import annotations
 
@@ -56,26 +56,26 @@ ATTACKS: dict[str, Attack] = {
     "losses": losses.losses_shared,
     "seized": losses.bought_again,
 }
-"""By the name under which the command plays one alone."""
+"""By the name that `--only` takes."""
 
 
 @contextmanager
 def open_env() -> Iterator[AttackEnv]:
-    """A field on a chain of its own, on which everything happens the same way every time."""
+    """An environment on its own chain. Runs are deterministic."""
     settings = NodeSettings(genesis_at=_GENESIS_AT, skip_state_roots=True)
     with Node.start(settings) as node, node.rpc(timeout_s=120) as rpc:
         yield AttackEnv(LocalChain(rpc))
 
 
 def play(env: AttackEnv, names: Iterable[str] = ATTACKS) -> Iterator[tuple[str, list[Result]]]:
-    """The results of each kind of attack, by its name, as they come."""
+    """Results of each kind of attack, by name, as they become available."""
     for name in names:
         with env.undone():
             yield name, ATTACKS[name](env)
 
 
 def notes(env: AttackEnv) -> list[str]:
-    """What the figures mean and where they were measured."""
+    """Meaning of the figures, and how they were measured."""
     policy = DEMO_POLICY
     return [
         (
@@ -97,7 +97,7 @@ def notes(env: AttackEnv) -> list[str]:
 
 
 def _depths(env: AttackEnv) -> Iterator[str]:
-    """What it takes to move each pool by 1 %, in dollars."""
+    """USD that move each pool's price by 1 %."""
     symbols = {token.address: symbol for symbol, token in env.tokens.items()}
     for place in env.environment.deployment.pools:
         pool = contract_at(env.chain.rpc, "UniswapV3Pool", place.address)

@@ -1,4 +1,4 @@
-"""What do wrong and moved prices bring? Promise D; and nothing at all where shares are minted and redeemed in kind."""
+"""Attacks by wrong and moved prices: promise D; minting and redemption in kind must be immune."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ _FEE_CAP_WEI = 10_000 * 10**9
 
 
 def stale_prices(env: AttackEnv) -> list[Result]:
-    """In by an old price and out by a new one: in kind, and through the zap."""
+    """Deposit at an old price and withdrawal at a new one: in kind, and through the Zap."""
     return [
         _in_and_out(env, "mint and redeem in kind", _in_kind, points=5),
         _in_and_out(env, "zap in and out", _zapped, points=3),
@@ -38,7 +38,7 @@ def _in_and_out(
     *,
     points: int,
 ) -> Result:
-    """The market is ahead of the ether feed by some percent; the thief gets in, the feed catches up, the thief gets out."""
+    """The market is some percent ahead of the ether feed; the thief deposits, the feed catches up, the thief withdraws."""
 
     def attack(parameters: tuple[int, ...]) -> Tally:
         lead_percent, usd = parameters
@@ -88,7 +88,7 @@ _BLOCK_SECONDS = 12
 
 
 def moved_average(env: AttackEnv) -> list[Result]:
-    """WETH has its pool's average as a second source; the thief moves the pool, or the feed is wrong."""
+    """WETH's second source is its pool's average; the thief moves the pool, or the feed is wrong."""
     results = []
     with env.undone():
         pool = contract_at(env.chain.rpc, "UniswapV3Pool", _watch_average(env))
@@ -99,7 +99,7 @@ def moved_average(env: AttackEnv) -> list[Result]:
 
 
 def _watch_average(env: AttackEnv) -> str:
-    """Sets the second source, after the pool has remembered more than a window. Returns the pool."""
+    """Set the second source, after the pool has observations of more than a window. Returns the pool."""
     weth, usdc = env.tokens["WETH"].address, env.tokens["USDC"].address
     (pool,) = [p.address for p in env.environment.deployment.pools if set(p.tokens) == {weth, usdc}]
     contract = contract_at(env.chain.rpc, "UniswapV3Pool", pool)
@@ -120,7 +120,7 @@ def _watch_average(env: AttackEnv) -> str:
 
 
 def _push(env: AttackEnv, pool: str, pips: int) -> None:
-    """The thief buys WETH until it is dearer by so many millionths; negative: sells."""
+    """Move the price of WETH by these millionths, by purchases of the thief; negative: by sales."""
     weth, usdc = env.tokens["WETH"].address, env.tokens["USDC"].address
     contract = contract_at(env.chain.rpc, "UniswapV3Pool", pool)
     sqrt_x96 = env.read(contract, "slot0")[0]
@@ -131,7 +131,7 @@ def _push(env: AttackEnv, pool: str, pips: int) -> None:
 
 
 def _break_band(env: AttackEnv) -> int:
-    """Ether has risen by 10 % and stayed there for a window, so that the average knows; the slippage limit is at its top."""
+    """Raise ether by 10 % for a whole window, so that the average includes it; the slippage limit is at its maximum."""
     env.move({"ETH": 2_200 * 10**8})
     env.move(seconds=_WINDOW_SECONDS)
     env.send(env.vault, "poke", sender=env.thief)
@@ -140,7 +140,7 @@ def _break_band(env: AttackEnv) -> int:
 
 
 def _within_a_block(env: AttackEnv, pool: str) -> Result:
-    """A stolen keeper moves the pool, trades, and moves it back, all in one block."""
+    """A stolen keeper moves the pool, trades, and moves it back, in one block."""
     bound_e18 = _break_band(env)
 
     def attack(parameters: tuple[int, ...]) -> Tally:
@@ -170,7 +170,7 @@ def _within_a_block(env: AttackEnv, pool: str) -> Result:
 
 
 def _held_for_blocks(env: AttackEnv, pool: str) -> Result:
-    """A saboteur pushes the pool in every block, arbitrageurs push back, until the sources diverge: trading stops."""
+    """A saboteur moves the pool in every block and arbitrageurs move it back, until the sources diverge and trading stops."""
 
     def attack(parameters: tuple[int, ...]) -> tuple[Tally, int]:
         pips = _growing(*parameters)
@@ -201,13 +201,13 @@ def _held_for_blocks(env: AttackEnv, pool: str) -> Result:
 
 
 def _growing(step: int) -> int:
-    """Pushes from 3 % to twenty-fold, in even steps of a logarithm; millionths."""
+    """Pushes from 3 % to twenty-fold, in even logarithmic steps; millionths."""
     pips: int = 30_000 * 107**step // 100**step
     return pips
 
 
 def _wrong_feed(env: AttackEnv, _pool: str) -> Result:
-    """The feed is wrong, by what suits the thief; the average is right: the market is where it says."""
+    """The feed has an error in the thief's favour; the average equals the market."""
     _break_band(env)
     env.move(seconds=_WINDOW_SECONDS)
     weth = env.tokens["WETH"].address

@@ -1,4 +1,4 @@
-"""What do assets bring whose price is a rate: a share of an ERC-4626 vault that gifts move, and a staked token whose feed ignores the market?"""
+"""Attacks by assets priced at a rate: an ERC-4626 share that gifts move, and a staked token whose feed ignores the market."""
 
 from __future__ import annotations
 
@@ -34,7 +34,8 @@ _SIDE_USD = 500_000
 
 
 def add_share(env: AttackEnv, underlying: BoundContract, *, checked: bool) -> BoundContract:
-    """An ERC-4626 vault of half a million of a token for owner and thief each, with a feed of its own; its rate may check that."""
+    """Deploy an ERC-4626 vault with half a million of a token each for owner and thief, and a feed; with `checked`, its rate is the
+    second source."""
     share = env.chain.deploy("MockShareVault", underlying.address, 0, sender=_OWNER)
     for account in (_OWNER, env.thief):
         amount = env.raw(underlying.address, _SIDE_USD)
@@ -58,7 +59,7 @@ def add_share(env: AttackEnv, underlying: BoundContract, *, checked: bool) -> Bo
 
 
 def give(env: AttackEnv, underlying: BoundContract, share: BoundContract, amount_raw: int) -> None:
-    """The thief sends the share's vault some of what it holds: the share is worth more from now on, and can be redeemed for it."""
+    """Give the share's vault tokens of the thief: the share is worth more from then on, and is redeemable for it."""
     if amount_raw:
         env.pull([act(underlying, "transfer", share.address, amount_raw)])
     rate_e18 = env.read(share, "convertToAssets", E18)
@@ -66,7 +67,7 @@ def give(env: AttackEnv, underlying: BoundContract, share: BoundContract, amount
 
 
 def _open(env: AttackEnv, *, checked: bool) -> tuple[BoundContract, BoundContract, BoundContract]:
-    """The field's vault is now one of a plain token and such a share, in halves. Also returns what the share's vault holds."""
+    """Replace the vault by one of a plain token and such a share, in halves. Returns token, share and the share's underlying token."""
     underlying = env.new_token("MockToken", 18, 1, owner=_OWNER)
     token = env.new_token("MockToken", 18, 1, owner=_OWNER)
     share = add_share(env, underlying, checked=checked)
@@ -76,7 +77,7 @@ def _open(env: AttackEnv, *, checked: bool) -> tuple[BoundContract, BoundContrac
 
 
 def _stake(env: AttackEnv, underlying: BoundContract, share: BoundContract, usd: int) -> None:
-    """The thief's puppet has so much of the share."""
+    """Deposit dollars of the underlying token for shares, from the thief's contract."""
     amount = env.raw(underlying.address, usd)
     me = env.impersonated.address
     approve = act(underlying, "approve", share.address, 2**255)
@@ -87,7 +88,8 @@ def _stake(env: AttackEnv, underlying: BoundContract, share: BoundContract, usd:
 
 
 def rates(env: AttackEnv) -> list[Result]:
-    """Gifts to an ERC-4626 component: around a mint and redemption in kind, and to trade by the new rate, as only price and as second source."""
+    """Gifts to an ERC-4626 component: around a mint and redemption in kind, and before a trade at the new rate, where the rate is the
+    only price and where it is the second source."""
     results = []
     for scenario in (_in_kind, _breaks_the_band, _widens_the_price):
         with env.undone():
@@ -96,7 +98,7 @@ def rates(env: AttackEnv) -> list[Result]:
 
 
 def _in_kind(env: AttackEnv) -> Result:
-    """Mint, give, redeem: one transaction, by a flash loan."""
+    """Mint, give, redeem: one transaction, with a flash loan."""
     token, share, underlying = _open(env, checked=True)
     vault, me = env.vault, env.impersonated.address
     _stake(env, underlying, share, 10**9)
@@ -132,7 +134,7 @@ def _in_kind(env: AttackEnv) -> Result:
 
 
 def _breaks_the_band(env: AttackEnv) -> Result:
-    """The share's only price is rate times feed: the thief, who owns nearly all other shares, breaks a band by a gift to itself."""
+    """The share's only price is rate times feed: the thief, who owns almost all other shares, breaks a band by a gift to itself."""
     _, share, underlying = _open(env, checked=False)
     policy = env.snapshot().policy
 
@@ -170,7 +172,8 @@ def _breaks_the_band(env: AttackEnv) -> Result:
 
 
 def _widens_the_price(env: AttackEnv) -> Result:
-    """The share has a feed, and its rate as second source: a gift moves the rate as far as they may differ, when a band is broken anyway."""
+    """The share has a feed, and its rate is the second source: while a band is broken, a gift moves the rate up to the allowed
+    divergence."""
     token, share, underlying = _open(env, checked=True)
     policy = env.snapshot().policy
 
@@ -218,7 +221,8 @@ _SUNK_E18 = 2_000 * E18 * (BPS - _CRASH_BPS) // BPS
 
 
 def fundamental_feed(env: AttackEnv) -> list[Result]:
-    """WETH plays a staked token whose feed tells what it is backed by, while the market pays 70 % less: with that feed alone, and with the market as second source."""
+    """WETH stands for a staked token whose feed reports its backing, while the market pays 70 % less: with this feed alone, and
+    with the market as second source."""
     results = []
     for scenario in (_one_source, _two_sources):
         with env.undone():
@@ -227,7 +231,7 @@ def fundamental_feed(env: AttackEnv) -> list[Result]:
 
 
 def _dump(env: AttackEnv, *, by_lo: bool = False) -> AttackFill | None:
-    """The worst trade that buys WETH, and nothing else, by the price of the feed; None if none is lacking."""
+    """The worst trade that buys only WETH, at the feed's price; None if there is no deficit of WETH."""
     now = env.snapshot()
     weighed, prices, units = weigh_basket(now.basket), now.basket.prices, now.basket.units
     deficit_e18 = -weighed.distances_e18[0]
@@ -249,7 +253,7 @@ def _dump(env: AttackEnv, *, by_lo: bool = False) -> AttackFill | None:
 
 
 def _one_source(env: AttackEnv) -> Result:
-    """Bitcoin rises all day, so that the vault lacks WETH again and again, and a stolen keeper delivers it."""
+    """Bitcoin rises all day, so that the vault repeatedly has a deficit of WETH, which a stolen keeper delivers."""
     policy = env.snapshot().policy
     weth = env.tokens["WETH"].address
     env.fix_price(weth, _SUNK_E18)
@@ -290,7 +294,7 @@ def _one_source(env: AttackEnv) -> Result:
 
 
 def _two_sources(env: AttackEnv) -> Result:
-    """The market, as second source, falls by as much as suits the thief; from 2 % on it stops all trading."""
+    """The market, as second source, falls in the thief's favour; from 2 % on, all trading stops."""
     policy = env.snapshot().policy
     weth = env.tokens["WETH"].address
     market = env.chain.deploy("MockAggregator", 8, "market", sender=_OWNER)

@@ -1,4 +1,4 @@
-"""How does an attacker find its best parameters? By trying, on the chain itself, and trying again around the best so far."""
+"""Search for an attacker's best parameters: a grid on the chain itself, refined around the best point so far."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ _POINTS = 7
 _ROUNDS = 3
 
 Gain = Callable[[tuple[int, ...]], int | None]
-"""What a set of parameters earns; None where it is refused."""
+"""Gain of a set of parameters; None where the attack is refused."""
 
 
 def best(
@@ -19,13 +19,13 @@ def best(
     points: int = _POINTS,
     rounds: int = _ROUNDS,
 ) -> tuple[int, ...]:
-    """The parameters, each in its range (both ends included), that earn most, as far as this search sees.
+    """The parameters with the largest gain that the search finds, each in its range (both ends included).
 
-    One parameter after another is tried at `points` even distances; every round does so again over the space between the best
-    one's neighbours. It starts from the lowest of each, so these together had better be allowed.
+    One parameter after another is tried at `points` even distances. Every round repeats this between the neighbours of the best
+    point. The search starts at the lowest value of each parameter; that point should be allowed.
 
     Raises:
-        ValueError: everything that was tried is refused.
+        ValueError: every point that was tried is refused.
     """
     known: dict[tuple[int, ...], int | None] = {}
 
@@ -52,10 +52,10 @@ def best(
 
 
 def best_of(gain: Gain, places: Iterable[tuple[int, ...]]) -> tuple[int, ...]:
-    """The parameters among those listed that earn most: for switches, where nothing lies between.
+    """The parameters with the largest gain among those listed: for switches, which have no values in between.
 
     Raises:
-        ValueError: all are refused.
+        ValueError: every point is refused.
     """
     earned = {place: found for place in places if (found := gain(place)) is not None}
     return max(earned, key=lambda place: earned[place])

@@ -1,4 +1,4 @@
-"""What does minting and redeeming at the right moment bring? Nothing, promise E included; and what do others lose who trust a view too far?"""
+"""Attacks by minting and redeeming at the right moment: promise E, and harm to others that rely on a view."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ _OTHER_TARGETS = [E18 // 10, E18 // 10, 8 * E18 // 10]
 
 
 def retargeting(env: AttackEnv) -> list[Result]:
-    """A stolen curator: around its own change of targets, and with a stolen keeper for a whole loss period."""
+    """A stolen curator: a mint and redemption around its own change of targets; and, with a stolen keeper, a whole loss period."""
     results = []
     for scenario in (_retarget_with_mint, _retarget_and_trade):
         with env.undone():
@@ -73,7 +73,7 @@ def _retarget_with_mint(env: AttackEnv) -> Result:
 
 
 def _retarget_and_trade(env: AttackEnv) -> Result:
-    """With the keeper's key too it makes its own breaks, for a loss period in which no price moves."""
+    """With the keeper's key as well, the thief breaks bands by targets, for a loss period without any price change."""
     policy = env.set_policy(turnover_budget_bps=20_000)
     env.grant(Role.CURATOR, env.thief)
     targets = [asset.target_e18 for asset in env.snapshot().basket.assets]
@@ -99,7 +99,7 @@ def _retarget_and_trade(env: AttackEnv) -> Result:
 
 
 def in_and_out(env: AttackEnv) -> list[Result]:
-    """Rounding, a thousand times over: mint and redeem as few shares as round best."""
+    """Rounding, a thousand times: mint and redeem the number of shares with the best rounding."""
     vault, me = env.vault, env.impersonated.address
     rounds = 100
 
@@ -143,7 +143,7 @@ _DEPOSIT_USD = 10_000
 
 
 def first_depositor(env: AttackEnv) -> list[Result]:
-    """A vault of the thief's making, with the smallest seed there may be, under the thief's own authority, for every kind of decimals."""
+    """A vault created by the thief, with the smallest allowed seed and the thief's own authority, for all decimals."""
     results = []
     for decimals in _DECIMALS:
         with env.undone():
@@ -152,7 +152,7 @@ def first_depositor(env: AttackEnv) -> list[Result]:
 
 
 def _first_depositor(env: AttackEnv, decimals: int) -> Result:
-    """The thief gives (and as owner absorbs) just before a victim's deposit of 10,000 dollars; the victim then leaves, and the thief."""
+    """The thief gives tokens (and as owner absorbs them) just before a victim's deposit of 10,000 dollars; then both withdraw."""
     victim = env.holder
     tokens = [env.new_token("MockToken", decimals, 1, owner=env.thief) for _ in range(2)]
     authority = env.chain.account(env.thief).deploy("AccessManager", env.thief)
@@ -189,7 +189,7 @@ def _first_depositor(env: AttackEnv, decimals: int) -> Result:
         return tally
 
     def gain(parameters: tuple[int, ...]) -> int:
-        """The aim is harm; what it costs the thief only decides between equals."""
+        """Harm first; the thief's cost decides between equal results."""
         with env.undone():
             tally = attack(parameters)
             return tally.lost_e18 * 10**9 + tally.gained_e18
@@ -209,7 +209,7 @@ def _first_depositor(env: AttackEnv, decimals: int) -> Result:
 
 
 def _most_shares(env: AttackEnv, vault: BoundContract, tokens: list[BoundContract], holder: str) -> int:
-    """The most shares a holder's tokens mint now."""
+    """The most shares that a holder's tokens can mint now."""
     held: list[int] = env.read(vault, "held")
     supply: int = env.read(vault, "totalSupply")
     balances: list[int] = [env.read(token, "balanceOf", holder) for token in tokens]
@@ -217,7 +217,7 @@ def _most_shares(env: AttackEnv, vault: BoundContract, tokens: list[BoundContrac
 
 
 def _sums(env: AttackEnv, tokens: list[BoundContract]) -> tuple[int, int]:
-    """What thief and victim hold of the tokens, in USD * 1e18."""
+    """Value of the tokens of thief and victim, in USD * 1e18."""
 
     def holds(account: str) -> int:
         return sum(env.value_e18(token.address, env.read(token, "balanceOf", account)) for token in tokens)
@@ -231,7 +231,7 @@ _GIFT_USD = 100_000
 
 
 def absorbed(env: AttackEnv) -> list[Result]:
-    """Mint, have a gift absorbed, redeem: one transaction, by a contract that may call for governance, as an executor of its proposals may."""
+    """Mint, have a gift absorbed, redeem: one transaction, by a contract that may execute governance proposals."""
     with env.undone():
         vault, me = env.vault, env.impersonated.address
         usdc = env.tokens["USDC"]
@@ -277,7 +277,7 @@ def absorbed(env: AttackEnv) -> list[Result]:
 
 
 def read_only_reentrancy(env: AttackEnv) -> list[Result]:
-    """A token of the basket calls the thief in the middle of a mint; a lender of others values shares by a view just then."""
+    """A token of the basket calls the thief in the middle of a mint, while a lending protocol values shares by a view."""
     results = []
     for asks_locked in (False, True):
         with env.undone():

@@ -1,4 +1,4 @@
-"""What does a thief with the keeper's key take? Promise B, and C where no band is broken or one is broken once."""
+"""Attacks with the keeper's key: promise B, and promise C where no band is broken or one is broken once."""
 
 from __future__ import annotations
 
@@ -44,20 +44,21 @@ __all__ = [
 
 _LONG_DAYS = 5
 _FLIP_SECONDS = 4_200
-"""In the wildest market here ether jumps up by 30 % and back in turn, this often: longer than the slippage limit climbs."""
+"""Interval in seconds at which ether jumps up by 30 % and back in the wildest market: longer than the slippage ramp."""
 _HIGH_E8 = 2_600 * 10**8
 
 _LOOSE_TURNOVER_BPS = 20_000
-"""A turnover budget that never binds, so that the loss budget must."""
+"""A turnover budget that never binds, so that only the loss budget limits."""
 
 _PIPS = 10**6
 _FULL_RANGE = {3_000: 887_220, 500: 887_270, 100: 887_272}
-"""Last usable tick by the pool's fee."""
+"""Last usable tick, by the pool's fee."""
 _ALL = 2**126
 
 
 def stolen_keeper(env: AttackEnv) -> list[Result]:
-    """Sandwiches on Uniswap V3 and V2, the honest keeper's trade among them, its own executor for a loss period and a long window, and a lagging oracle."""
+    """Sandwiches on Uniswap V3 and V2, also of the honest keeper's trade; the thief's own executor for a loss period and for longer;
+    and an oracle that lags."""
     results = []
     for scenario in (
         *(_searcher, _sandwich_v3, _sandwich_v2, _own_pool),
@@ -72,7 +73,7 @@ def stolen_keeper(env: AttackEnv) -> list[Result]:
 
 
 def plunder(env: AttackEnv, tally: Tally, until: int, wait: int, appetite_bps: int) -> None:
-    """Take what every break of a wild market lets pass, each `wait` after it was seen, part by part."""
+    """Take what the vault accepts at every break of a wild market, `wait` seconds after its poke, part by part."""
     cooldown = env.snapshot().policy.cooldown_seconds
     high = False
     while (now := env.chain.now()) + _FLIP_SECONDS <= until:
@@ -100,7 +101,7 @@ def best_plunder(
     waits: tuple[int, int] = (1_200, 3_600),
     appetites_bps: tuple[int, int] = (2_500, BPS),
 ) -> tuple[int, int]:
-    """The wait and the appetite that take most in a window."""
+    """The wait and the appetite with the largest gain in a window."""
 
     def gain(parameters: tuple[int, ...]) -> int:
         tally = Tally()
@@ -128,7 +129,7 @@ def _one_period(env: AttackEnv) -> Result:
 
 
 def _long_window(env: AttackEnv) -> Result:
-    """The same for days, under a policy in which only the loss budget can stop it."""
+    """The same for days, under a policy in which only the loss budget limits."""
     policy = env.set_policy(turnover_budget_bps=_LOOSE_TURNOVER_BPS)
     # Half a day is enough to see how fast the budget can be emptied; from then on any way follows its drain.
     wait, appetite_bps = best_plunder(env, DAY // 2, waits=(1_200, 1_200))
@@ -147,11 +148,11 @@ def _long_window(env: AttackEnv) -> Result:
 
 
 _ORACLE_ERROR_BPS = 50
-"""The deviation at which mainnet's ETH/USD and BTC/USD feeds answer anew."""
+"""Deviation threshold of mainnet's ETH/USD and BTC/USD feeds."""
 
 
 def _lagging_oracle(env: AttackEnv) -> Result:
-    """The market runs ahead of every feed by as much as it may, each time in the thief's favour, for a loss period."""
+    """The market is ahead of every feed by the deviation threshold, in the thief's favour, for a loss period."""
     policy = env.set_policy(max_slippage_bps=200)
     tally = Tally()
     until = env.chain.now() + policy.loss_period_seconds
@@ -187,7 +188,7 @@ def _lagging_oracle(env: AttackEnv) -> Result:
 
 @dataclass(frozen=True)
 class _Leg:
-    """What the vault sells, for what, where; and the pool's price before the thief touches it."""
+    """A sale of the vault: tokens, pool, and the pool's price before the thief's first trade."""
 
     sold: BoundContract
     bought: BoundContract
@@ -201,13 +202,13 @@ class _Leg:
         return int(self.sold.address, 16) < int(self.bought.address, 16)
 
     def push(self, env: AttackEnv, pips: int) -> Act:
-        """Sell ahead of the vault until the price is so much worse."""
+        """Sell before the vault until the price is worse by these millionths."""
         down = self.sqrt_x96 * isqrt((_PIPS - pips) * _PIPS) // _PIPS
         up = self.sqrt_x96 * _PIPS // isqrt((_PIPS - pips) * _PIPS)
         return self._swap(env, self.zero_for_one, down if self.zero_for_one else up)
 
     def back(self, env: AttackEnv) -> Act:
-        """Buy back until the price is as it was."""
+        """Buy back until the price is at its start."""
         return self._swap(env, not self.zero_for_one, self.sqrt_x96)
 
     def _swap(self, env: AttackEnv, zero_for_one: bool, limit: int) -> Act:
@@ -220,12 +221,12 @@ class _Leg:
         return v3_hop(self.pool.address, self.sale_raw, *ends, to_caller=True)
 
     def provide(self, env: AttackEnv, liquidity: int) -> Act:
-        """Become a liquidity provider over the whole range."""
+        """Provide liquidity over the whole range."""
         last = _FULL_RANGE[self.fee_pips]
         return act(self.pool, "mint", env.impersonated.address, -last, last, liquidity, b"")
 
     def leave(self, env: AttackEnv, liquidity: int) -> list[Act]:
-        """Take liquidity and fees back."""
+        """Withdraw liquidity and fees."""
         last = _FULL_RANGE[self.fee_pips]
         most = 2**128 - 1
         return [
@@ -235,14 +236,14 @@ class _Leg:
 
 
 def break_ether_up(env: AttackEnv, e8: int = 2_200 * 10**8) -> None:
-    """Ether has risen by 10 %, somebody poked, and the slippage limit has climbed to its top."""
+    """Raise ether by 10 %, poke, and wait until the slippage limit is at its maximum."""
     env.move({"ETH": e8})
     env.send(env.vault, "poke", sender=env.thief)
     env.wait(env.snapshot().policy.slippage_ramp_seconds)
 
 
 def honest_plan(env: AttackEnv) -> tuple[Problem, Plan]:
-    """What the keeper would do now, and from what it found that."""
+    """The honest keeper's problem and plan at the newest block."""
     now = env.snapshot()
     problem = Problem.of(
         now.basket,
@@ -258,7 +259,7 @@ def honest_plan(env: AttackEnv) -> tuple[Problem, Plan]:
 
 
 def _searcher(env: AttackEnv) -> Result:
-    """No key is stolen: a searcher sees the honest keeper's trade and sandwiches it, as far as its least purchases allow."""
+    """No key is stolen: a searcher sandwiches the honest keeper's trade, as far as its minimum purchases allow."""
     break_ether_up(env)
     problem, plan = honest_plan(env)
     swaps = _swaps(env, {frozenset(p.tokens): p for p in env.environment.deployment.pools})
@@ -292,7 +293,7 @@ def _searcher(env: AttackEnv) -> Result:
 
 
 def _sandwich_v3(env: AttackEnv) -> Result:
-    """Both legs of a rebalance, through the public RouteExecutor, between the thief's own trades in the same pools."""
+    """Both swaps of a rebalance, through the public RouteExecutor, between the thief's own trades in the same pools."""
     policy = env.snapshot().policy
     break_ether_up(env)
     swaps = _swaps(env, {frozenset(p.tokens): p for p in env.environment.deployment.pools})
@@ -328,7 +329,7 @@ def _sandwich_v3(env: AttackEnv) -> Result:
 
 
 def _swaps(env: AttackEnv, pools: Mapping[frozenset[str], PoolRef]) -> list[_Leg]:
-    """Ether's whole surplus for each deficit, in the pool of the two."""
+    """Sell ether's whole surplus for each deficit, in the pool of the pair."""
     basket = env.snapshot().basket
     weth = env.tokens["WETH"]
     swaps = []
@@ -349,7 +350,7 @@ _OWN_USD = 50_000_000
 
 
 def _own_pool(env: AttackEnv) -> Result:
-    """No sandwich is needed where all liquidity is the thief's: a new pool opens at the price that suits it."""
+    """A new pool with only the thief's liquidity, opened at the best price for the thief: no sandwich is needed."""
     policy = env.snapshot().policy
     break_ether_up(env)
     factory = contract_at(env.chain.rpc, "UniswapV3Factory", env.environment.deployment.uniswap["UniswapV3Factory"])
@@ -402,7 +403,7 @@ def _own_pool(env: AttackEnv) -> Result:
 
 
 def _sandwich_v2(env: AttackEnv) -> Result:
-    """The same in a Uniswap V2 pair of WETH and USDC, of whatever depth suits the thief best."""
+    """The same in a Uniswap V2 pair of WETH and USDC, with the best depth for the thief."""
     policy = env.snapshot().policy
     break_ether_up(env)
     weth, usdc = env.tokens["WETH"], env.tokens["USDC"]
@@ -474,7 +475,7 @@ def _pair(env: AttackEnv, one: BoundContract, other: BoundContract, depth_usd: i
 
 
 def wash_trading(env: AttackEnv) -> list[Result]:
-    """Trades that no market asked for: in band, back and forth, and one break in as many parts as possible."""
+    """Trades without a reason: in band, back and forth, and one break in as many parts as possible."""
     results = []
     for scenario in (_break_bands, _back_and_forth, _nibble_at_a_break):
         with env.undone():
@@ -483,13 +484,13 @@ def wash_trading(env: AttackEnv) -> list[Result]:
 
 
 def _any_trade(env: AttackEnv) -> None:
-    """A rebalance of next to nothing."""
+    """A rebalance of the smallest amounts."""
     held = env.snapshot().basket.held
     env.keep_what_it_can(env.fill([held[0] // 10_000, 0, 0], [0, 1, 0]))
 
 
 def _break_bands(env: AttackEnv) -> Result:
-    """Whatever the thief does without the market's help, no band breaks and no trade passes."""
+    """Without a market move, the thief can break no band and make no trade."""
     usdc = env.tokens["USDC"]
     pools = [contract_at(env.chain.rpc, "UniswapV3Pool", p.address) for p in env.environment.deployment.pools]
     me, vault = env.impersonated.address, env.vault
@@ -533,7 +534,7 @@ def _break_bands(env: AttackEnv) -> Result:
 
 
 def _back_and_forth(env: AttackEnv) -> Result:
-    """After its trade the thief trades back, as far as anything lets it, at any size."""
+    """After its trade the thief tries to trade back, at every size."""
     policy = env.snapshot().policy
     break_ether_up(env)
     tally = Tally()
@@ -566,7 +567,7 @@ def _back_and_forth(env: AttackEnv) -> Result:
 
 
 def _nibble_at_a_break(env: AttackEnv) -> Result:
-    """One break in as many trades as pass: each must bring a fifth of the way, and rounds in the vault's favour."""
+    """One break in as many trades as possible: each must make a fifth of the progress, and rounds in the vault's favour."""
     policy = env.snapshot().policy
     break_ether_up(env)
     surplus_e18 = sum(d for d in weigh_basket(env.snapshot().basket).distances_e18 if d > 0)

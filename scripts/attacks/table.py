@@ -1,4 +1,4 @@
-"""The attacks as a table: on the screen, and between two markers in docs/security.md."""
+"""Table of the attacks: in the terminal, and between two markers in docs/security.md."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ def _cells(result: Result) -> tuple[str, ...]:
 
 
 def screen(results: Sequence[Result]) -> Iterator[str]:
-    """The same for a terminal: a line of figures for each attack, and what its search found under it."""
+    """The table for a terminal: a line of figures for each attack, with the parameters that its search found below."""
     colours = {"within": "green", "BEYOND": "bold red", "no promise": "yellow"}
     yield f"{'':10} {'gained':>16} {'lost':>12} {'at most':>12}  USD on a vault of a million dollars"
     for result in results:
@@ -49,7 +49,7 @@ def screen(results: Sequence[Result]) -> Iterator[str]:
 
 
 def markdown(results: Sequence[Result], notes: Sequence[str]) -> str:
-    """The table and its notes, as they stand in docs/security.md between the markers."""
+    """The table and its notes, as in docs/security.md between the markers."""
     rows: list[tuple[str, ...]] = [_HEAD, ("---", "---", "---:", "---:", "---:", "---", "---")]
     rows += [_cells(result) for result in results]
     lines = [f"| {' | '.join(row)} |" for row in rows]
@@ -57,12 +57,12 @@ def markdown(results: Sequence[Result], notes: Sequence[str]) -> str:
 
 
 def committed(page: Path = PAGE) -> str:
-    """What stands between the markers now."""
+    """The text between the markers now."""
     return page.read_text().partition(_BEGIN)[2].partition(_END)[0].strip()
 
 
 def write(table: str, page: Path = PAGE) -> None:
-    """Puts the table between the markers, in a new page if there is none."""
+    """Write the table between the markers, in a new page if there is no page."""
     text = page.read_text() if page.exists() else _NEW_PAGE
     before, begin, rest = text.partition(_BEGIN)
     _, end, after = rest.partition(_END)

@@ -1,4 +1,4 @@
-"""Attacks on a vault of wrappers: a gift to an ERC-4626 vault ahead of the keeper's deposit, one that is paused, a rate that jumps, and a slashing."""
+"""Attacks on a vault of wrappers: a gift to an ERC-4626 vault before the keeper's deposit, a pause, a rate jump, and a slashing."""
 
 from __future__ import annotations
 
@@ -34,13 +34,13 @@ _RECEIPT_SECONDS = 30
 _TICK_SECONDS = 120
 _MOST_TICKS = 9
 _ROUNDING_E18 = 10**9
-"""Prices and amounts are cut after 18 digits: together that is less than a billionth of a dollar."""
+"""Prices and amounts are cut after 18 digits: the sum of this rounding is less than a billionth of a dollar."""
 _ETHER_UP = {"ETH/USD": 2_200 * 10**8, "WSTETH/USD": 2_640 * 10**8}
 _REDEEMED_E18 = 10**5 * E18
 
 
 def wrappers(env: AttackEnv) -> list[Result]:
-    """On a vault of WETH, wstETH, USDe and sUSDe, which is priced by rate x feed with the market as second source."""
+    """Attacks on a vault of WETH, wstETH, USDe and sUSDe, priced by rate times feed, with the market as second source."""
     rates = build_rate_environment(env.chain, FIELD_POLICY)
     inner = AttackEnv(env.chain, rates.environment)
     rates.settle(_ETHER_UP)
@@ -58,7 +58,7 @@ def wrappers(env: AttackEnv) -> list[Result]:
 
 
 def _plan(env: AttackEnv, rates: RateEnvironment) -> tuple[Problem, Plan]:
-    """What the keeper plans now, wrapping included, and from what."""
+    """The keeper's problem and plan at the newest block, wrapping included."""
     now, rpc, deployment = env.snapshot(), env.chain.rpc, rates.environment.deployment
     pools = read_pools(rpc, deployment.pools, read_block(rpc), deployment.chain_id)
     requested = Problem.of(
@@ -76,7 +76,7 @@ def _plan(env: AttackEnv, rates: RateEnvironment) -> tuple[Problem, Plan]:
 
 @contextmanager
 def _silence() -> Iterator[None]:
-    """A keeper in here logs errors alone."""
+    """Log only errors inside."""
     before = structlog.get_config()
     structlog.configure(wrapper_class=structlog.make_filtering_bound_logger(logging.ERROR))
     try:
@@ -86,10 +86,10 @@ def _silence() -> Iterator[None]:
 
 
 def _keeps(env: AttackEnv, rates: RateEnvironment, tally: Tally) -> list[Decision]:
-    """What a keeper that was just started decides every 15 minutes until all bands are whole; its trades are counted.
+    """Decisions of a new keeper, every 15 minutes until all assets are in band; its trades are counted.
 
     Raises:
-        AssertionError: some band is broken after two hours.
+        AssertionError: an asset is still out of band after two hours.
     """
     options = KeeperOptions(
         fee_cap_wei=_FEE_CAP_WEI,
@@ -111,10 +111,10 @@ def _keeps(env: AttackEnv, rates: RateEnvironment, tally: Tally) -> list[Decisio
 
 
 def _redeems(env: AttackEnv) -> str:
-    """In words, what a holder gets at once who redeems a tenth of all shares in kind; nothing of it is kept.
+    """Sentence about the immediate payout of a redemption of a tenth of all shares in kind; the redemption is undone.
 
     Raises:
-        AssertionError: something is paid as a claim.
+        AssertionError: a token is left as a claim.
     """
     with env.undone():
         before = env.snapshot()
@@ -129,7 +129,7 @@ def _redeems(env: AttackEnv) -> str:
 
 
 def _gift(env: AttackEnv, rates: RateEnvironment, bps: int) -> None:
-    """The thief sends the staked dollar's vault a part of what it holds, and its shares are worth more from now on."""
+    """Give the staked dollar's vault a part of its balance: its shares are worth more from then on."""
     amount_raw = int(rates.susde.call("totalAssets")) * bps // BPS
     if amount_raw:
         env.pull([act(rates.usde, "transfer", rates.susde.address, amount_raw)])
@@ -138,7 +138,7 @@ def _gift(env: AttackEnv, rates: RateEnvironment, bps: int) -> None:
 
 
 def _gift_ahead_of_a_deposit(env: AttackEnv, rates: RateEnvironment) -> Result:
-    """The keeper's deposit buys fewer shares, of which each is worth more."""
+    """The keeper's deposit buys fewer shares, each of higher value."""
     requested, plan = _plan(env, rates)
     if not any(swap.pool.key == rates.susde.address for swap in plan.swaps):
         raise AssertionError("the keeper must plan a deposit")
@@ -173,7 +173,7 @@ def _gift_ahead_of_a_deposit(env: AttackEnv, rates: RateEnvironment) -> Result:
 
 
 def _paused(env: AttackEnv, rates: RateEnvironment, *, is_frank: bool) -> Result:
-    """The keeper goes on by other pools, whether the vault says so or only reverts."""
+    """The keeper uses other pools, whether the vault reports its pause or only reverts."""
     alone = Tally()
     with env.undone():
         _keeps(env, rates, alone)
@@ -199,7 +199,7 @@ def _paused(env: AttackEnv, rates: RateEnvironment, *, is_frank: bool) -> Result
 
 
 def _sold_limit_e18(env: AttackEnv) -> int:
-    """Promise D of one trade at the full limit, by the higher of both sources' prices, on a vault whose true worth is a million dollars."""
+    """Promise D for one trade at the highest limit and the higher price of both sources, for a vault of a million dollars."""
     now = env.snapshot()
     weighed, prices = weigh_basket(now.basket), now.basket.prices
     sold_e18 = sum(
@@ -212,7 +212,7 @@ def _sold_limit_e18(env: AttackEnv) -> int:
 
 
 def _jumping_rate(env: AttackEnv, rates: RateEnvironment, *, is_slashing: bool) -> Result:
-    """The rate leaves the market, and a stolen keeper trades. It is wrong, up or down; or, after a slashing, it is right."""
+    """The rate leaves the market, and a stolen keeper trades. The rate is wrong, up or down; or right, after a slashing."""
     env.wait(FIELD_POLICY.slippage_ramp_seconds)
     env.market.step(env.market.prices_e8, env.chain.now() + 1)
 
