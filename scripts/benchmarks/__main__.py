@@ -1,11 +1,14 @@
-"""Measures gas, code size and speed, prints tables and writes the same figures under .bench/.
+"""Command that runs the benchmarks: `python -m scripts.benchmarks`, or `make bench`. Prints tables and writes .bench/.
 
-gas.json holds the four figures of the design's table, gas-detail.json their variants, the floors
-below them and where the gas went; size.json holds the bytes of every contract, keeper.json the times of a
-tick and its parts ("tick"), those of a plan over many pools, how near the best it is, and what ordinary ways cost ("plan"), and what
-a block costs a keeper of up to 10,000 vaults ("scale"); plan.json and plan.png hold plans over 200 random markets, calm and stormy, beside single routes and the
-bound; quality.json and quality.png what ten months of rebalancing cost beside the least they could and beside ordinary ways. What was not measured is absent. `--write-snapshot` measures gas and size
-alone and replaces the committed figures that tests/contract/test_gas.py compares with.
+- gas.json: the four figures of the design's table; gas-detail.json: their variants, lower bounds, and gas by contract and opcode.
+- size.json: bytes of every contract.
+- keeper.json: times of a tick and its parts ("tick"); times of a plan over many pools, its distance from the optimum and the cost of
+  baselines ("plan"); cost of a block for a keeper of up to 10,000 vaults ("scale").
+- plan.json, plan.png: plans over 200 random markets, calm and stormy, compared with single routes and the bound.
+- quality.json, quality.png: cost of ten months of rebalancing, compared with the lower bound and with baselines.
+
+A figure that was not measured is absent. `--write-snapshot` measures only gas and size, and replaces the committed figures of
+tests/contract/test_gas.py.
 """
 
 from __future__ import annotations
@@ -40,13 +43,13 @@ _TAPE = _SHARED / "chainlink"
 _POOL = _SHARED / "mainnet-24407242" / "uniswap_v3_wbtc_weth_3000.json"
 
 _TIMES: Mapping[str, str] = {
-    "lens_eth_call": "the bare eth_call of the lens that a tick begins with",
+    "lens_eth_call": "the eth_call of the lens, alone: the first part of a tick",
     "tick_in_band": "block, snapshot, decision: nothing to do",
-    "tick_out_of_band_dry_run": "and pools, plan, prediction, gas estimate; nothing sent",
-    "tick_that_rebalances": "and journal, signature, transaction, receipt, verified books",
-    "plan": "plan_rebalance alone, on what such a tick reads",
+    "tick_out_of_band_dry_run": "with pools, plan, prediction, gas estimate; nothing is sent",
+    "tick_that_rebalances": "with journal, signature, transaction, receipt, verified ledger",
+    "plan": "plan_rebalance alone, on the inputs of such a tick",
     "quote": "quote_in of a Uniswap V3 pool from its snapshot",
-    "quote_by_quoter_v2_eth_call": "the same quote asked of QuoterV2 on Anvil",
+    "quote_by_quoter_v2_eth_call": "the same quote by QuoterV2 on Anvil",
 }
 
 _GOALS: Mapping[str, tuple[int, int, int]] = {
@@ -55,7 +58,7 @@ _GOALS: Mapping[str, tuple[int, int, int]] = {
     "redeem_in_kind": (116_000, 157_000, 265_000),
     "zap_in": (390_000, 590_000, 1_050_000),
 }
-"""The design's "ours", for each of SIZES."""
+"""Goals of the design, for each of SIZES."""
 
 _PEERS: Mapping[str, Sequence[tuple[str, tuple[int, int, int]]]] = {
     "rebalance": (
@@ -77,13 +80,13 @@ _PEERS: Mapping[str, Sequence[tuple[str, tuple[int, int, int]]]] = {
     ),
     "zap_in": (("Index Coop FlashMint", (517_000, 747_000, 1_323_000)),),
 }
-"""What the design reports of others, for each of SIZES; not measured here."""
+"""Figures of other protocols as the design reports them, for each of SIZES; not measured here."""
 
 _SCENARIOS: Mapping[str, str] = {
-    "rebalance": "sells one asset for another on a 0.3 % pool, every check and event on. Steady state: not the vault's first "
+    "rebalance": "sells one asset for another on a 0.3 % pool, with all checks and events. Steady state: not the vault's first "
     "rebalance, nor the pool's first fee; the trade stays inside one tick",
-    "mint_in_kind": "new holder, who holds more of each token than goes in and has approved the vault for exactly that",
-    "redeem_in_kind": "half of a holder's shares, to the holder, who already holds some of each token",
+    "mint_in_kind": "new holder, who holds more of each token than is paid and has approved exactly that amount",
+    "redeem_in_kind": "half of a holder's shares, paid to the holder, who already holds each token",
     "zap_in": f"new holder pays with the first asset, {SIZES[0] - 1}/{SIZES[1] - 1}/{SIZES[2] - 1} swaps buy what the shares ask "
     "for of the others; a little more is paid than that costs, and comes back",
 }
@@ -97,13 +100,13 @@ _console = Console()
     "--full-tape/--no-full-tape",
     default=True,
     show_default=True,
-    help="Play the whole real tape of ../shared/data, where it is; that takes minutes.",
+    help="Replay the whole real tape of ../shared/data, if present; takes minutes.",
 )
 @click.option(
     "--max-vaults",
     default=SCALE_SIZES[-1],
     show_default=True,
-    help="Most vaults to make; ten thousand take minutes.",
+    help="Largest number of vaults to create; ten thousand take minutes.",
 )
 def main(*, write_snapshot: bool, full_tape: bool, max_vaults: int) -> None:
     """Measure gas, code size and the keeper's speed into .bench/."""
@@ -154,7 +157,7 @@ def _plan() -> dict[str, Any]:
     for name, median, p99 in (
         ("every pool new", found.new_block_median_s, found.new_block_p99_s),
         ("pools known", found.same_block_median_s, found.same_block_p99_s),
-        ("and gas weighed", found.with_gas_median_s, found.with_gas_p99_s),
+        ("pools known, gas counted", found.with_gas_median_s, found.with_gas_p99_s),
         ("in band", found.in_band_median_s, found.in_band_p99_s),
     ):
         table.add_row(name, f"{median * 1e3:,.2f}", f"{p99 * 1e3:,.2f}")
@@ -163,7 +166,7 @@ def _plan() -> dict[str, Any]:
         f"{found.gap:.1e} after; goals 5 ms, 1 ms in band, 1e-8, 1e-6"
     )
     _console.print(table)
-    costs = Table("way", "bps of what is sold", title="what selling costs, gas aside", title_justify="left")
+    costs = Table("method", "bps of the sale", title="cost of selling, without gas", title_justify="left")
     costs.columns[1].justify = "right"
     for way, bps in sorted(found.cost_bps.items(), key=lambda item: item[1]):
         costs.add_row(way, f"{bps:.1f}")
@@ -172,7 +175,7 @@ def _plan() -> dict[str, Any]:
 
 
 def _markets() -> dict[str, Any]:
-    """Plans over random markets, beside the best single routes and the bound."""
+    """Plans over random markets, compared with the best single routes and the bound."""
     with _console.status("planning over random markets"):
         found, rows = measure_markets()
         draw(found, rows, _FOLDER / "plan.png")
@@ -185,11 +188,11 @@ def _markets() -> dict[str, Any]:
         ("  of calm ones", f"{found.calm_p99_ms:,.1f}"),
         ("  of stormy ones", f"{found.stormy_p99_ms:,.1f}"),
         ("worth less than the best single routes (goal 0)", f"{found.worse_than_single_pools}"),
-        ("none where single routes trade (goal 0)", f"{found.wrongly_refused}"),
-        ("worth of plans over that of single routes", f"{found.gain_over_single_pools:.3f}"),
-        ("cut short", f"{found.cut}"),
-        ("from the bound, of what is sold: median", f"{found.median_gap:.1e}"),
-        ("the same at most", f"{found.largest_gap:.1e}"),
+        ("no plan although single routes trade (goal 0)", f"{found.wrongly_refused}"),
+        ("value of plans divided by value of single routes", f"{found.gain_over_single_pools:.3f}"),
+        ("stopped by the time limit", f"{found.cut}"),
+        ("distance from the bound, as a part of the sale: median", f"{found.median_gap:.1e}"),
+        ("the same, largest", f"{found.largest_gap:.1e}"),
     ):
         table.add_row(name, value)
     _console.print(table)
@@ -197,17 +200,17 @@ def _markets() -> dict[str, Any]:
 
 
 def _scale(most: int) -> list[dict[str, Any]]:
-    """What a block costs a keeper of many vaults, and how it grows with them."""
+    """Cost of a block for a keeper of many vaults, by number of vaults."""
     with _console.status("making vaults") as status:
         found = measure_scale([size for size in SCALE_SIZES if size <= most], status.update)
     rows: dict[str, Callable[[ScaleFigures], str]] = {
         "a block, ms": lambda f: f"{f.block_s * 1e3:,.1f}",
         "  requests": lambda f: f"{f.block_requests}",
         "out of band": lambda f: f"{f.out_of_band:,}",
-        "  read exactly, ms": lambda f: f"{f.exact_s * 1e3:,.0f}",
+        "  read by the lens, ms": lambda f: f"{f.exact_s * 1e3:,.0f}",
         "  planned": lambda f: f"{f.planned:,}",
         "  planning, s": lambda f: f"{f.plan_s:,.2f}",
-        "plain way: all by the lens, s": lambda f: f"{f.load_s:,.2f}",
+        "without index: all by the lens, s": lambda f: f"{f.load_s:,.2f}",
         "  requests ": lambda f: f"{f.load_requests:,}",
         "memory, MB": lambda f: f"{f.memory_mb:,.0f}",
     }
@@ -225,7 +228,7 @@ def _scale(most: int) -> list[dict[str, Any]]:
 
 
 def _keeper(*, full_tape: bool) -> dict[str, Any]:
-    """Times of the keeper, and of a whole tape if asked for and there is one."""
+    """Times of the keeper, and of a whole tape if requested and present."""
     with _console.status("timing the keeper"):
         times = keeper.measure()
     found: dict[str, Any] = {
@@ -234,18 +237,18 @@ def _keeper(*, full_tape: bool) -> dict[str, Any]:
     }
     _console.print(_time_table(times))
     if full_tape and all(path.exists() for path in (_TAPE, _POOL)):
-        with _console.status("playing the full tape: some minutes"):
+        with _console.status("replaying the full tape: some minutes"):
             found["full_tape"] = keeper.full_tape(_TAPE, _POOL)
         _console.print(
             "full tape: {seconds:,.0f} s, {ticks:,} ticks, {rebalances} rebalances".format(**found["full_tape"])
         )
     elif full_tape:
-        _console.print(f"[yellow]The full tape was not played: {_TAPE} or {_POOL} is missing.[/]")
+        _console.print(f"[yellow]The full tape was not replayed: {_TAPE} or {_POOL} is missing.[/]")
     return found
 
 
 def flat(figures: Mapping[str, Mapping[int, Figure]]) -> dict[str, int]:
-    """The table's figures in one mapping, as the snapshot holds them."""
+    """The table's figures in one mapping, as in the snapshot."""
     return {f"{name}, {n} assets": figures[name][n].gas for name in FIGURES for n in figures[name]}
 
 
@@ -274,7 +277,7 @@ def _gas_table(name: str, figures: Mapping[str, Mapping[int, Figure]]) -> Table:
 
 
 def _explain_missed(name: str, figures: Mapping[int, Figure]) -> None:
-    """By how much goals are missed, and where the gas goes at the largest size that misses."""
+    """Distance from missed goals, and the use of gas at the largest size that misses its goal."""
     missed = {n: figures[n].gas - goal for n, goal in zip(SIZES, _GOALS[name], strict=True) if figures[n].gas > goal}
     if not missed:
         return

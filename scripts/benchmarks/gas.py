@@ -1,14 +1,12 @@
-"""What does each thing a user or keeper does cost in gas, in the scenario of the design's table?
+"""Gas of every action of a user or keeper, in the scenario of the design's table.
 
-Receipts of a local Anvil, base cost of 21,000 included, after refunds. Plain OpenZeppelin tokens of
-18, 6 and 8 decimals in turn, feeds of one storage slot, Uniswap V3's published bytecode with 0.3 %
-pools and full-range liquidity, trades small beside the pools, every check and event on.
+Receipts of a local Anvil, with the base cost of 21,000, after refunds. Plain OpenZeppelin tokens with 18, 6 and 8 decimals in turn, feeds
+of one storage slot, Uniswap V3's published bytecode with 0.3 % pools and liquidity over the full range, trades that are small for the
+pools, all checks and events.
 
-STEADY STATE. Everything measured has been done before by somebody else, so that slots which are
-written once in a vault's or a pool's life are not counted: the rebalance is not the vault's first,
-the pool has collected fees of this token before.
-THE SAME EVERY TIME. The clock moves a fixed step a block, tokens and pools land on the same
-addresses, so the same code gives the same gas to the unit.
+STEADY STATE. Another account has done every measured action before, so that slots written once in the life of a vault or pool do
+not count: the rebalance is not the vault's first, and the pool has collected fees in this token before.
+DETERMINISM. The clock moves by a fixed step per block, and tokens and pools have constant addresses, so the same code always uses the same gas.
 """
 
 from __future__ import annotations
@@ -53,12 +51,12 @@ _DECIMALS = (18, 6, 8)
 _PRICES_E8 = (2_000 * 10**8, 10**8, 30_000 * 10**8)
 _FEE_PIPS = 3_000
 _FULL_RANGE = 887_220  # the last tick of a 0.3 % pool's spacing
-# On each side of each pool: a trade stays inside one tick, as the one did of which the table's bare swap is.
+# On each side of each pool: a trade stays inside one tick, as in the design's figure of a bare swap.
 _POOL_USD = 10**10
 _HOLDING_USD = 100_000  # of each asset in a vault
 _WALLET_USD = 10**12
 _DEPOSIT_SHARES = 1_234_567_890_123_456_789_012
-_ZAP_MARGIN_BPS = 10  # beyond need, as a wallet does that cannot know the block it lands in
+_ZAP_MARGIN_BPS = 10  # margin of a wallet, which does not know the block of its transaction
 
 _POLICY = Policy(
     start_slippage_bps=50,
@@ -73,9 +71,9 @@ _POLICY = Policy(
     turnover_period_seconds=7 * _DAY_SECONDS,
 )
 _BAND_BPS = 50
-# The first asset up and the second down by this breaks the bands of both at any n.
+# The first asset rises and the second falls by this much: both leave their bands for every n.
 _MOVE_BPS = 1_000
-# Part of the allowed trade that is made: it ends inside the band, short of the target.
+# Part of the allowed trade that is made: the weight ends inside the band, before the target.
 _TRADE_BPS = 9_500
 
 _APPROVALS: Mapping[str, Callable[[int], int]] = {
@@ -83,12 +81,12 @@ _APPROVALS: Mapping[str, Callable[[int], int]] = {
     "larger": lambda amount_raw: amount_raw * 101 // 100,
     "infinite": lambda _: 2**256 - 1,
 }
-"""What a depositor approves. One used up is cleared, which refunds; an infinite one is never written."""
+"""Approvals of a depositor. A used-up approval is cleared, with a refund; an infinite one is never written."""
 
 
 @dataclass(frozen=True, slots=True)
 class Figure:
-    """Gas of one receipt. `spent` says where it went, if that was asked for."""
+    """Gas of one receipt. `spent` is the use by contract and kind, if requested."""
 
     gas: int
     spent: tuple[Spent, ...] = ()
@@ -97,8 +95,8 @@ class Figure:
 def measure(sizes: Sequence[int] = SIZES, *, explain: bool = False) -> dict[str, dict[int, Figure]]:
     """Every figure, by name and number of assets.
 
-    `FIGURES` are the design's table; names that continue one of them with a colon are variants of
-    it and floors below it. `explain` traces the former, which takes longer.
+    `FIGURES` are the design's table. A name with a colon is a variant of the figure before the colon, or its lower bound.
+    `explain` traces the figures of the table, which takes longer.
     """
     settings = NodeSettings(genesis_at=_GENESIS_AT)
     with Node.start(settings) as node, node.rpc() as rpc:
@@ -107,7 +105,7 @@ def measure(sizes: Sequence[int] = SIZES, *, explain: bool = False) -> dict[str,
         figures: dict[str, dict[int, Figure]] = {}
         for n, vault in vaults.items():
             for name, receipt in vault.receipts():
-                # The transaction is undone when the next receipt is asked for, so it is traced now.
+                # The transaction is undone when the next receipt is requested, so the trace is taken now.
                 traced = explain and name in FIGURES
                 where = spent(rpc, receipt, bench.names) if traced else ()
                 figures.setdefault(name, {})[n] = Figure(receipt.gas_used, tuple(where))
@@ -124,13 +122,13 @@ class _Coin:
     price_e8: int
 
     def raw(self, usd: int) -> int:
-        """So many dollars of it."""
+        """Raw units worth this many dollars."""
         unit: int = 10**self.token.decimals
         return usd * 10**8 * unit // self.price_e8
 
 
 class _Bench:
-    """The chain with everything that vaults of all sizes share."""
+    """The chain, with everything that vaults of all sizes share."""
 
     def __init__(self, chain: LocalChain, most_assets: int) -> None:
         self.chain = chain
@@ -139,7 +137,7 @@ class _Bench:
         self.actors = dict(zip(names, actors, strict=False))
         chain.run_steadily()
 
-        # First of all, from an account that does nothing else: addresses that no change of ours moves.
+        # First, from an account that does nothing else: these addresses stay constant.
         self.coins = tuple(self._issue(i) for i in range(most_assets))
         self.outside = self._issue(most_assets)  # in no basket
         self.uniswap: Uniswap = install(chain)
@@ -189,13 +187,13 @@ class _Bench:
 
     @contextmanager
     def undone(self) -> Iterator[None]:
-        """What happens inside never happened."""
+        """Everything inside is undone at the end."""
         before = self.chain.snapshot()
         yield
         self.chain.revert(before)
 
     def give(self, coin: _Coin, account: str) -> None:
-        """More of a token than anything here uses."""
+        """Give an account more of a token than any action uses."""
         self.actors["issuer"].transact(coin.contract, "mint", account, coin.raw(_WALLET_USD))
 
     def approve(self, actor: str, coin: _Coin, spender: str, amount_raw: int) -> None:
@@ -206,7 +204,7 @@ class _Bench:
         return pool_address(first.token.address, second.token.address, _FEE_PIPS)
 
     def read_pool(self, first: _Coin, second: _Coin) -> UniswapV3Pool:
-        """The pool of two coins as it is now."""
+        """The pool of two coins at the newest block."""
         rpc = self.chain.rpc
         tokens = {coin.token.address: coin.token for coin in (first, second)}
         pools = [self.pool(first, second)]
@@ -214,7 +212,7 @@ class _Bench:
         return read_v3_pools(rpc, lens, pools, tokens, read_block(rpc), DEVNET_CHAIN_ID)[0]
 
     def swap(self, sold: _Coin, bought: _Coin, amount_raw: int, limit: int | None = None) -> Receipt:
-        """A swap by a contract that does nothing else; `limit` is the pool's sqrt price to stop at."""
+        """A swap by a minimal contract; it stops at `limit`, a sqrt price of the pool."""
         zero_for_one = _zero_for_one(sold, bought)
         no_limit = 4_295_128_740 if zero_for_one else (1 << 160) - 1 >> 1
         pool = self.pool(sold, bought)
@@ -236,7 +234,7 @@ class _Bench:
         return _Coin(Token(contract.address, f"T{i}", decimals), contract, feed, price_e8)
 
     def _provide(self, first: _Coin, second: _Coin) -> None:
-        """Makes the pool of two coins at their prices, with liquidity over the full range."""
+        """Create the pool of two coins at their prices, with liquidity over the full range."""
         owner = self.actors["owner"]
         manager = self.uniswap.position_manager
         low, high = sorted((first, second), key=lambda coin: int(coin.token.address, 16))
@@ -253,7 +251,7 @@ class _Bench:
 
 @dataclass(frozen=True)
 class _Vault:
-    """A vault of n assets and all that is measured on it."""
+    """A vault of n assets, and everything that is measured on it."""
 
     bench: _Bench
     coins: tuple[_Coin, ...]
@@ -261,11 +259,11 @@ class _Vault:
 
     @property
     def pair(self) -> tuple[_Coin, _Coin]:
-        """What a rebalance sells, and what it buys."""
+        """The asset that a rebalance sells, and the asset that it buys."""
         return self.coins[0], self.coins[1]
 
     def receipts(self) -> Iterator[tuple[str, Receipt]]:
-        """Everything that is measured, each on the same state; undone as soon as the next is asked for."""
+        """All measured receipts, each on the same state; a receipt is undone when the next one is requested."""
         with self.bench.undone():
             yield from self._rebalance()
         with self.bench.undone():
@@ -284,7 +282,7 @@ class _Vault:
     # Rebalance
 
     def _rebalance(self) -> Iterator[tuple[str, Receipt]]:
-        """The second of two rebalances that sell the first asset for the second, and the bare swap inside it."""
+        """The second of two rebalances that sell the first asset for the second, and its swap alone."""
         self._move_prices(1)
         self._trade(*self._sale())
         self._move_prices(2)
@@ -294,7 +292,7 @@ class _Vault:
         yield "rebalance: floor", self.bench.swap(*self.pair, sale)
 
     def _move_prices(self, times: int) -> None:
-        """The first asset rises and the second falls, on the oracle and, by arbitrage, in their pool."""
+        """Raise the first asset and lower the second, on the oracle and, by arbitrage, in their pool."""
         chain, issuer = self.bench.chain, self.bench.actors["issuer"]
         up, down = self.pair
         chain.set_next_timestamp(chain.now() + _DAY_SECONDS)
@@ -307,7 +305,7 @@ class _Vault:
         self.bench.swap(down, up, down.raw(_POOL_USD), price)
 
     def _sale(self) -> tuple[int, int]:
-        """What to sell of the first asset, and the least to buy of the second: raw units."""
+        """Sale of the first asset, and minimum purchase of the second: raw units."""
         rpc = self.bench.chain.rpc
         lens = self.bench.system.lens
         basket = read_vaults(rpc, lens, [self.contract.address], read_block(rpc))[0].basket
@@ -354,10 +352,10 @@ class _Vault:
         yield "redeem_in_kind", receipt
 
     def _mint(self, actor: str, approval: str) -> Receipt:
-        """Deposits exactly what the vault asks for in the block in which it is asked."""
+        """Deposit exactly the amounts that the vault requires in the block of the deposit."""
         chain = self.bench.chain
         sender = self.bench.actors[actor]
-        # The fee makes shares cheaper every second: an approval is only used up if it is for the block's own time.
+        # The fee makes shares cheaper every second: an approval is used up only if it is for the block's exact time.
         at = chain.now() + _DAY_SECONDS
         with self.bench.undone():
             chain.mine(at=at)
@@ -368,11 +366,11 @@ class _Vault:
         return sender.transact(self.contract, "mintInKind", _DEPOSIT_SHARES, sender.address, amounts)
 
     def _amounts(self) -> list[int]:
-        """What the deposit measured here takes now."""
+        """Amounts that the measured deposit requires now."""
         return list(self.contract.call("previewMintInKind", _DEPOSIT_SHARES))
 
     def _floor_in_kind(self) -> Iterator[tuple[str, Receipt]]:
-        """The same deposits and withdrawal with a contract that checks nothing."""
+        """The same deposits and withdrawal with a contract without checks."""
         addresses = [coin.token.address for coin in self.coins]
         bare = self.bench.actors["owner"].deploy("BareBasket", addresses)
         self.bench.names[bare.address] = "BareBasket"
@@ -398,14 +396,14 @@ class _Vault:
     # One token
 
     def _zap_in(self, paid: _Coin, *, buys: bool) -> Receipt:
-        """A new holder's deposit of one token, after somebody else's."""
+        """A new holder's deposit of one token, after another holder's."""
         for actor in ("other", "holder"):
             self.bench.give(paid, self.bench.actors[actor].address)
         self._zap("other", paid, buys=buys)
         return self._zap("holder", paid, buys=buys)
 
     def _zap(self, actor: str, paid: _Coin, *, buys: bool) -> Receipt:
-        """Buys just what the shares ask for, for up to a little more than that costs now; or sells amounts that bring a little more."""
+        """Buy exactly the amounts that the shares require, for at most a margin above the current cost; or sell fixed amounts with a margin."""
         sender = self.bench.actors[actor]
         hops: list[Hop] = []
         swapped = kept = 0
@@ -414,7 +412,7 @@ class _Vault:
                 kept = amount
                 continue
             pool = self.bench.read_pool(paid, coin)
-            # Of amounts in, the first asset's limits how many shares come out, so that something of all others is left over.
+            # With fixed amounts in, the first asset limits the shares; a rest of every other asset remains.
             margin_bps = 0 if buys or coin is self.coins[0] else _ZAP_MARGIN_BPS
             wanted = amount * (BPS + margin_bps) // BPS
             cost = pool.quote_out(paid.token.address, coin.token.address, wanted)

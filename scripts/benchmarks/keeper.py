@@ -1,8 +1,7 @@
-"""How long does the keeper take for a tick, a quote and a plan, and for a whole tape?
+"""Times of a keeper's tick, quote and plan, and of a whole tape.
 
-One process and one Anvil on this machine, talking HTTP over the loopback: what is measured is this
-program, the node's EVM and their JSON, without a network. Beside each time stands what it cannot be
-shorter than: the bare `eth_call` it begins with, or the `eth_call` it replaces.
+One process and one Anvil on this machine, over HTTP on the loopback: the measured work is this program, the node's EVM and their JSON,
+without a network. Each time has a lower bound in the table: the `eth_call` with which it begins, or the `eth_call` that it replaces.
 """
 
 from __future__ import annotations
@@ -48,7 +47,7 @@ _FEE_CAP_WEI = 10_000 * 10**9  # nothing is at stake on a local chain
 
 @dataclass(frozen=True, slots=True)
 class Times:
-    """How long something took, over and over: seconds."""
+    """Repeated measurement of one time, in seconds."""
 
     samples: int
     median_s: float
@@ -69,7 +68,7 @@ def measure() -> dict[str, Times]:
 
 
 def full_tape(tape: Path, pool: Path) -> dict[str, Any]:
-    """Plays the demo on a whole tape: seconds, rounds, ticks of the market and rebalances."""
+    """Replay a whole tape with the demo: seconds, ticks of the market, and rebalances."""
     with TemporaryDirectory() as folder:
         options = DemoOptions(tape=tape, pools=(pool,), out=Path(folder))
         started = time.perf_counter()
@@ -79,7 +78,7 @@ def full_tape(tape: Path, pool: Path) -> dict[str, Any]:
 
 
 class _Bench:
-    """A keeper at a stage, looked at with a stopwatch."""
+    """A keeper in an environment, with timers."""
 
     def __init__(self, environment: DevEnvironment) -> None:
         self.environment = environment
@@ -88,7 +87,7 @@ class _Bench:
         self.pools = [pool.address for pool in environment.deployment.pools]
 
     def times(self) -> Iterator[tuple[str, Times]]:
-        """Name and time of everything; the vault is in band at first, and then is not."""
+        """Name and time of every measurement; the vault is in band at first, and then out of band."""
         watching = self._keeper(None)
         rpc, system, vault = self.chain.rpc, self.environment.system, self.environment.vault
         lens = interface("VaultLens").at(system.lens)
@@ -117,7 +116,7 @@ class _Bench:
         yield from self._quotes(pools[0])
 
     def _rebalances(self) -> Times:
-        """Ticks that go all the way to a verified rebalance, each on the same state."""
+        """Ticks with a complete, verified rebalance, each on the same state."""
         seconds = []
         with TemporaryDirectory() as folder:
             for i in range(_SAMPLES):
@@ -134,7 +133,7 @@ class _Bench:
         return Times.of(seconds)
 
     def _quotes(self, pool: UniswapV3Pool) -> Iterator[tuple[str, Times]]:
-        """The same quote from a snapshot and from Uniswap's own QuoterV2."""
+        """The same quote from a snapshot and from Uniswap's QuoterV2."""
         rpc = self.chain.rpc
         sold, bought = pool.tokens
         amount = 10**sold.decimals
@@ -185,7 +184,7 @@ def _timed(work: Callable[[], object], samples: int = _SAMPLES) -> Times:
 
 @contextmanager
 def _silence() -> Iterator[None]:
-    """Ticks log to nowhere, as a keeper whose level is above info."""
+    """Log only warnings and errors inside."""
     before = structlog.get_config()
     structlog.configure(wrapper_class=structlog.make_filtering_bound_logger(logging.WARNING))
     try:

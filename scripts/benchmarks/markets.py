@@ -1,11 +1,10 @@
-"""Random markets of pools of all kinds, and what a greedy hand would do there: what every plan is held against.
+"""Random markets with pools of all kinds, and a greedy trader to compare plans with.
 
-Made from a seed and nothing else, alike on all machines. `market` is a basket out of its bands with its policy and its
-limits, 2 to 12 tokens, and 3 to 60 pools of all protocols whose depths lie five orders of magnitude apart; on a stormy
-one, every seventh pool is up to 3 % off. `greedy` knows nothing of the planner: it takes the one pool, or the two in a
-row, and the part of what may be traded, that gain most by exact quotes, makes that swap, and looks again, each pair of
-assets once, for as long as the vault would take what has been gathered. `measure_markets` counts what plans lose beside it, and
-`bound_usd` says what nothing could gain.
+Markets follow from a seed and are equal on all machines. `market` has a basket out of its bands with its policy and limits, 2 to 12 tokens,
+and 3 to 60 pools of all protocols, whose depths differ by five orders of magnitude; in a stormy market every seventh pool is up to 3 %
+off. `greedy` knows nothing of the planner: it takes the pool, or the two pools in sequence, and the amount with the largest gain by exact
+quotes, makes that swap, and repeats, each pair of assets once, while the vault would accept the trades so far. `measure_markets` counts
+plans that are worse than that, and `bound_usd` is an upper bound of every gain.
 """
 
 from __future__ import annotations
@@ -70,13 +69,13 @@ _POLICY = Policy(
 _TIERS = ((100, 1), (500, 10), (3_000, 60), (10_000, 200))
 _KINDS = ("V2", "V2", "V2", "V3", "V3", "V3", "V4", "weighted", "stable", "crypto")
 _PARTS = (1, 2, 4, 8, 16, 32, 64)
-"""One part in so many of what a pair may trade is what the greedy hand tries."""
+"""Step of the greedy trader: the tradable amount of a pair divided by this."""
 
 
 def market(seed: int, *, stormy: bool = True, every_kind: bool = False) -> Problem:
-    """The market of a seed. In half of them a budget may bind, in half gas is weighed.
+    """The market of a seed. In half of the markets a budget may bind, and in half gas has a price.
 
-    With `every_kind`, Curve's pools with an even number are those of today: stableswap-ng, tricrypto-ng and twocrypto-ng.
+    With `every_kind`, Curve's pools with an even number are the current ones: stableswap-ng, tricrypto-ng and twocrypto-ng.
     """
     rng = random.Random(f"{seed} {stormy}")  # noqa: S311 - a scenario, guards nothing
     count = rng.randint(2, 12)
@@ -129,7 +128,7 @@ def market(seed: int, *, stormy: bool = True, every_kind: bool = False) -> Probl
 
 
 def rich_pairs(count: int) -> Problem:
-    """Two tokens, equal pairs of $5m at 5 bps of which every second is 1.5 % rich, and $100,000 to sell."""
+    """Two tokens, equal pairs of $5m at 5 bps, of which every second is 1.5 % above the oracle, and $100,000 to sell."""
     token0, token1 = tokens = [Token(f"0x{i:040x}", f"T{i}", 18) for i in (1, 2)]
     reserve = 5 * 10**24
     pools = tuple(
@@ -155,7 +154,7 @@ def rich_pairs(count: int) -> Problem:
 
 
 def _pool(rng: random.Random, number: int, coins: Sequence[tuple[Token, int]], stormy: bool) -> Pool:
-    """A pool of any kind, $2,000 to $200m deep; off the oracle by up to half its fee, or far more."""
+    """A pool of any kind, $2,000 to $200m deep, up to half its fee away from the oracle, or much further."""
     kind = rng.choice(_KINDS)
     depth_usd = int(10 ** rng.uniform(3.3, 8.3))
     fee_pips = int(10 ** rng.uniform(2, 4)) // 100 * 100
@@ -165,7 +164,7 @@ def _pool(rng: random.Random, number: int, coins: Sequence[tuple[Token, int]], s
     some = 3 if kind == "crypto" else rng.randint(2, 4) if kind in ("weighted", "stable") else 2
     if some > len(coins):
         some, kind = 2, "V2" if kind == "crypto" else kind
-    # The first two tokens are what most others are traded against.
+    # Most other tokens trade against the first two.
     chosen = sorted(
         {rng.randrange(2), *rng.sample(range(len(coins)), len(coins))[:some]},
         key=lambda _: rng.random(),
@@ -175,7 +174,7 @@ def _pool(rng: random.Random, number: int, coins: Sequence[tuple[Token, int]], s
     own = [coins[i] for i in sorted(chosen)]
     tokens = tuple(token for token, _ in own)
     address = f"0x{number:040x}"
-    # Raw units worth the depth, of each; the first too few or too many by what the pool is off.
+    # Raw units worth the depth, of each token; the first one is shifted by the pool's distance from the oracle.
     balances = [max(1, depth_usd * E18 * 10**t.decimals // price) for t, price in own]
     balances[0] = max(1, int(balances[0] * off))
     match kind:
@@ -223,7 +222,7 @@ def _pool(rng: random.Random, number: int, coins: Sequence[tuple[Token, int]], s
 
 
 def _ng(pool: Pool) -> Pool:
-    """A pool of Curve's as one of the kinds made since 2023, of two coins where its address is a multiple of four; any other pool itself."""
+    """A Curve pool as one of the kinds since 2023, of two coins if its address is a multiple of four; any other pool unchanged."""
     if isinstance(pool, CurveStablePool):
         a, off_peg = pool.a_coefficient * A_PRECISION, 2 * 10**10
         return replace(pool, a_coefficient=a, math_version="ng", offpeg_fee_multiplier_e10=off_peg)
@@ -257,9 +256,9 @@ def _v4(pool: UniswapV3Pool) -> UniswapV4Pool:
 
 @dataclass(frozen=True, slots=True)
 class Planned:
-    """One market: how long its plan took, and what it is worth beside others, in USD after the gas of its swaps.
+    """One market: time of its plan, and value of the plan and of its alternatives, in USD after the gas of the swaps.
 
-    Worths are None where there is no plan, or no single routes. `bound_usd` is what nothing is worth more than, not even with circles.
+    Values are None where there is no plan, or no single route. `bound_usd` is an upper bound of every value, also with circular trades.
     """
 
     stormy: bool
@@ -275,10 +274,10 @@ class Planned:
 
 @dataclass(frozen=True, slots=True)
 class MarketFigures:
-    """Plans over random markets, half of them stormy: how long each takes, and how many lose beside the best single routes.
+    """Plans over random markets, half of them stormy: their times, and how many are worse than the best single routes.
 
-    Seconds are the processor's. `wrongly_refused` have no plan where single routes would trade; `cut` ended before all was tried. Gaps are what
-    plans fall short of the bound on all plans in their order of tokens, each swap paying its gas, as a part of what is sold.
+    Seconds are processor time. `wrongly_refused` counts markets without a plan where single routes would trade, `cut` plans that stopped
+    early. A gap is a plan's distance from the bound on all plans in its order of tokens, gas of each swap included, as a part of the sale.
     """
 
     markets: int
@@ -293,11 +292,11 @@ class MarketFigures:
     median_gap: float
     largest_gap: float
     gain_over_single_pools: float
-    """How many times what single routes are worth plans are, in all."""
+    """Value of all plans divided by the value of all single routes."""
 
 
 def measure_markets(count: int = 200) -> tuple[MarketFigures, list[Planned]]:
-    """Plan every market with pools new to the planner, but for their ticks, as the next block brings them."""
+    """Plan every market with pools that the planner has not seen, except for their tick tables, as in a new block."""
     rows = [_planned(number // 2, stormy=number % 2 == 0) for number in range(count)]
     plans = [row for row in rows if row.plan_usd is not None]
     both = [row for row in plans if row.single_usd is not None]
@@ -321,7 +320,7 @@ def measure_markets(count: int = 200) -> tuple[MarketFigures, list[Planned]]:
 
 
 def _hundredths(rows: Sequence[Planned]) -> list[float]:
-    """Milliseconds within which 1, 2, … of 100 are planned."""
+    """Milliseconds within which 1, 2, … of 100 markets are planned."""
     return statistics.quantiles((row.seconds * 1e3 for row in rows), n=100)
 
 
@@ -347,9 +346,9 @@ def _planned(seed: int, *, stormy: bool) -> Planned:
 
 
 def bound_usd(problem: Problem) -> float:
-    """What nothing is worth more than after gas, at the dual's prices, by what each pool's own mathematics says it would trade there.
+    """Upper bound of every value after gas, at the dual's prices: the sum of each pool's best trade at these prices.
 
-    The prices are the planner's, but whatever prices are, this is a bound; of pools of more than two tokens, each pair is one.
+    The prices are the planner's; it is a bound at any prices. In pools of more than two tokens each pair counts as a pool.
     """
     pools = market_of(problem.pools)
     offer = terms_of(problem, pools).offer
@@ -373,7 +372,7 @@ def bound_usd(problem: Problem) -> float:
 
 @dataclass(frozen=True, slots=True)
 class Greedy:
-    """What a greedy hand gathers: legs in order, what they sell and buy (raw, in basket order), and their worth less gas."""
+    """Result of the greedy trader: swaps in order, sales and purchases (raw, in basket order), and their value less gas."""
 
     swaps: tuple[Swap, ...]
     sales_raw: tuple[int, ...]
@@ -382,15 +381,15 @@ class Greedy:
 
 
 def net_e18(problem: Problem, plan: Plan) -> int:
-    """What a plan is worth, less the gas of its swaps; USD times 1e18."""
+    """Value of a plan less the gas of its swaps; USD * 1e18."""
     benefit_e18 = problem.benefit_e18(plan.sales_raw, plan.expected_buys_raw)
     return benefit_e18 - problem.hop_cost_e18 * len(plan.swaps)
 
 
 def is_worse(problem: Problem, plan: Plan, worth_e18: int) -> bool:
-    """Whether a plan is worth less than other trades, by more than a millionth of what it sells.
+    """Whether a plan is worth less than other trades by more than a millionth of its sale.
 
-    One that ends inside all bands may be worth less by what another rebalance would cost.
+    A plan that ends inside all bands may be worth less by the cost of another rebalance.
     """
     slack_e18 = plan.certificate.sold_e18 // 10**6
     if plan.settlement is not None and plan.settlement.after.broken is None:
@@ -399,7 +398,7 @@ def is_worse(problem: Problem, plan: Plan, worth_e18: int) -> bool:
 
 
 def greedy(problem: Problem) -> Greedy | None:
-    """The best single routes, one after another, within all limits and accepted by the vault; None where none are worth it."""
+    """The best single routes, one after another, within all limits and accepted by the vault; None if no route is worth its gas."""
     problem = _within_need(problem)
     nothing = (0,) * len(problem.tokens)
     found = Greedy((), nothing, nothing, 0)
@@ -429,7 +428,7 @@ def greedy(problem: Problem) -> Greedy | None:
 
 
 def _within_need(problem: Problem) -> Problem:
-    """Sales and purchases smaller alike where the basket is to come only part of the way, as the planner does it."""
+    """Sales and purchases scaled down together where the basket must move only a part of the distance, as in the planner."""
     if problem.need_max_e18 is None:
         return problem
     most = problem.need_max_e18 - len(problem.tokens)
@@ -443,7 +442,7 @@ def _within_need(problem: Problem) -> Problem:
 def _routes(
     problem: Problem, pools: Mapping[str, Pool], found: Greedy, pair: tuple[int, int]
 ) -> Iterator[tuple[Swap, ...]]:
-    """One pool or two in a row, in every size, that make no circle with what is there."""
+    """One pool or two in sequence, at every size, without a circle with the present swaps."""
     i, j = pair
     ahead: dict[str, set[str]] = {}
     for swap in found.swaps:
@@ -519,7 +518,7 @@ def _with(problem: Problem, found: Greedy, route: tuple[Swap, ...]) -> Greedy:
 
 
 def _accepted(problem: Problem, found: Greedy) -> bool:
-    """Whether the vault would take it, and it is worth all of its gas."""
+    """Whether the vault would accept the trades, and they are worth their gas."""
     for i, least in enumerate(problem.min_trades_raw):
         bought_raw = found.buys_raw[i] * (BPS - problem.tolerance_bps) // BPS
         if 0 < found.sales_raw[i] < least or (found.buys_raw[i] and bought_raw < least):

@@ -1,4 +1,4 @@
-"""The picture of `scripts/benchmarks/markets.py`: how long plans over random markets take, and what they are worth beside single routes and the bound."""
+"""Chart of `scripts/benchmarks/markets.py`: times of plans over random markets, and their value compared with single routes and the bound."""
 
 from __future__ import annotations
 
@@ -54,7 +54,7 @@ def draw(figures: MarketFigures, rows: Sequence[Planned], path: Path) -> Path:
 
 
 def _times(axes: Axes, rows: Sequence[Planned]) -> None:
-    """Markets planned within a time, in the order of their times."""
+    """Cumulative number of markets by time of their plan."""
     axes.set_title("milliseconds", loc="left", fontsize=10)
     axes.set_xscale("log")
     axes.xaxis.set_major_formatter("{x:g}")
@@ -67,7 +67,7 @@ def _times(axes: Axes, rows: Sequence[Planned]) -> None:
 
 
 def _parts(axes: Axes, title: str, parts: Sequence[tuple[bool, float]]) -> None:
-    """Markets with a part up to so much, in the order of their parts."""
+    """Cumulative number of markets by their fraction."""
     axes.set_title(title, loc="left", fontsize=10)
     for stormy, _, colour in _KINDS:
         values = sorted(value for kind, value in parts if kind is stormy)

@@ -1,9 +1,8 @@
-"""How long does a plan over 100 pools of 20 tokens take, how near to the best is it, and what do ordinary ways cost?
+"""Time of a plan over 100 pools of 20 tokens, its distance from the optimum, and the cost of other methods.
 
-Nothing of a chain is needed: pools as deep and as far off the oracle as a seed says, with ticks as real
-pools have them. Three ways stand beside the plan, on the same basket and with exact quotes: each pair by
-its best single pool; each pair over its pools by their depth; and pair after pair, each split at its
-best (what this program did before it solved all of it at once).
+No chain is involved: depths of pools and distances from the oracle follow from a seed, with as many ticks as real pools have. Three
+other methods trade the same basket with exact quotes: each pair in its best single pool; each pair over all its pools by depth; and pair
+after pair, each with its best split.
 """
 
 from __future__ import annotations
@@ -47,10 +46,10 @@ POLICY = Policy(
 
 @dataclass(frozen=True, slots=True)
 class PlanFigures:
-    """Seconds of the processor for a plan whose pools are new to the planner, of one whose are not, of one that weighs gas, and of one in band.
+    """Processor seconds of a plan with new pools, with known pools, with a gas price, and in band.
 
-    `gap_before` and `gap` are of what is sold, before and after rounding to whole units; `cost_bps` are
-    what the plan and ordinary ways lose of what they bring home, by name, gas aside.
+    `gap_before` and `gap` are fractions of the sale, before and after rounding to whole units. `cost_bps` is the loss of the
+    plan and of other methods, by name, without gas.
     """
 
     new_block_median_s: float
@@ -70,7 +69,7 @@ class PlanFigures:
 
 
 def measure_plan(samples: int = _SAMPLES) -> PlanFigures:
-    """All of it, on one scenario."""
+    """Measure one scenario."""
     problem = out_of_band()
     plan = plan_rebalance(problem)
     if isinstance(plan, NoPlan):
@@ -99,7 +98,7 @@ def measure_plan(samples: int = _SAMPLES) -> PlanFigures:
 
 
 def out_of_band(seed: int = _SEED) -> Problem:
-    """A basket of 20 tokens and 10 million dollars, far out of its bands, and 100 pools."""
+    """A basket of 20 tokens worth 10 million dollars, far out of its bands, and 100 pools."""
     rng = random.Random(seed)  # noqa: S311 - a scenario, guards nothing
     tokens, usd = _tokens(rng)
     basket = _basket(tokens, usd, [1 + rng.uniform(-0.25, 0.25) for _ in tokens])
@@ -115,7 +114,7 @@ def in_band(seed: int = _SEED) -> Problem:
 
 
 def ways(problem: Problem, plan: Plan) -> dict[str, float]:
-    """What the plan and ordinary ways lose of the value that comes home, in basis points."""
+    """Loss of the plan and of other methods, in basis points of the sale."""
     found = {"plan": _cost_bps(problem, plan.sales_raw, plan.expected_buys_raw)}
     pair_ways: dict[str, _Way] = {
         "pair after pair, each at its best": _best_way,
@@ -131,7 +130,7 @@ _Way = Callable[[Sequence[Pool], str, str, int], list[Swap]]
 
 
 def _pair_after_pair(problem: Problem, way: _Way) -> tuple[list[int], list[int]]:
-    """The largest surplus against the largest deficit until one side is used up."""
+    """Trade the largest surplus against the largest deficit until one side is used up."""
     to_sell, to_buy = list(problem.sales_max_raw), list(problem.needs_max_raw)
     sold, bought = [0] * len(to_sell), [0] * len(to_buy)
     pools: Sequence[Pool] = problem.pools
@@ -175,7 +174,7 @@ def _quoted(pool: Pool, token_in: str, token_out: str, amount: int) -> Swap | No
 
 
 def _best_pool(pools: Sequence[Pool], token_in: str, token_out: str, amount: int) -> list[Swap]:
-    """The pool of the pair that pays most; through the first token where there is none."""
+    """The pool of the pair that pays most; by an intermediate token if the pair has no pool."""
     found = [
         swap for pool in _direct(pools, token_in, token_out) if (swap := _quoted(pool, token_in, token_out, amount))
     ]
@@ -198,7 +197,7 @@ def _by_depth(pools: Sequence[Pool], token_in: str, token_out: str, amount: int)
 
 
 def _through(pools: Sequence[Pool], token_in: str, token_out: str, amount: int, way: _Way) -> list[Swap]:
-    """By the token that most pools trade."""
+    """By the token that most pools trade, as intermediate token."""
     counts: dict[str, int] = {}
     for pool in pools:
         for token in pool.tokens:
@@ -220,7 +219,7 @@ def _cost_bps(problem: Problem, sales: Sequence[int], buys: Sequence[int]) -> fl
 
 
 def _tokens(rng: random.Random) -> tuple[list[Token], list[int]]:
-    """Tokens and their prices in USD times 1e18."""
+    """Tokens and their prices, USD * 1e18."""
     tokens = [Token(f"0x{i + 1:040x}", f"T{i}", rng.choice((6, 8, 18, 18))) for i in range(_TOKENS)]
     return tokens, [int(10 ** rng.uniform(-1, 4.5) * E18) for _ in tokens]
 
@@ -266,7 +265,7 @@ def _pool(rng: random.Random, number: int, pair: tuple[Token, Token], usd: tuple
 
 
 def _with_positions(rng: random.Random, pool: UniswapV3Pool) -> UniswapV3Pool:
-    """The pool with positions of its own around the price, so that ticks are as many as in real ones."""
+    """The pool with random positions around its price, so that it has as many ticks as real pools."""
     moves = {tick.at: [tick.gross, tick.net] for tick in pool.profile.ticks}
     spacing = pool.tick_spacing
     for _ in range(_POSITIONS):
@@ -282,12 +281,12 @@ def _with_positions(rng: random.Random, pool: UniswapV3Pool) -> UniswapV3Pool:
 
 
 def _new_block(problem: Problem) -> Problem:
-    """The same states in new objects, as the next block brings them: only the tick tables are shared."""
+    """The same states in new objects, as in a new block: only the tick tables are shared."""
     return replace(problem, pools=tuple(replace(p) for p in problem.pools if isinstance(p, UniswapV3Pool)))
 
 
 def _times(works: Sequence[Callable[[], object]]) -> tuple[float, float]:
-    """Median and 99th percentile, in seconds of the processor."""
+    """Median and 99th percentile, in processor seconds."""
     for work in works[:10]:
         work()
     seconds = []

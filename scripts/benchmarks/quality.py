@@ -1,15 +1,14 @@
-"""What does rebalancing cost over ten months, beside the least it could and beside two ordinary ways?
+"""Cost of ten months of rebalancing, compared with its lower bound and with two baselines.
 
-The whole real tape (oracle rounds of April 2023 to January 2024) is played on paper (`rebalancer.lab.backtest`) against
-the mainnet pools of every protocol there is a snapshot of, moved to the tape's first prices, as deep in USD as they are, and kept
-near the oracle by arbitrageurs. Vaults of three sizes stand on it, each with the demo's policy and bands:
+The whole real tape (oracle rounds of April 2023 to January 2024) is replayed on paper (`rebalancer.lab.backtest`) with the mainnet pools
+of every protocol that has a snapshot, moved to the tape's first prices, with their depth in USD, and kept near the oracle by arbitrage.
+Vaults of three sizes use the demo's policy and bands:
 
-1. The keeper's own decisions drive the vault. Beside each of its rebalances stands the dual's bound, which no way to sell the same
-   over these pools can beat, and what the two ordinary ways (`rebalancer.lab.baselines`) would have paid at the same block for the same
-   trades.
-2. Each ordinary way drives a vault of its own: it trades all that the vault allows, as soon as it allows it.
+1. The keeper's decisions drive the vault. Each rebalance is compared with the dual's bound, a lower bound of the loss for these pools,
+   and with the cost of the two baselines (`rebalancer.lab.baselines`) for the same trades at the same block.
+2. Each baseline drives a vault of its own: it trades everything that the vault allows, as early as possible.
 
-Gas is counted at one stated price, that of pokes included. Losses are against the oracle, in USD.
+Gas has one stated price and includes pokes. Losses are measured against the oracle, in USD.
 """
 
 from __future__ import annotations
@@ -57,7 +56,7 @@ SIZES_USD = (100_000, 1_000_000, 10_000_000)
 KEEPER = "keeper"
 GAS_PRICE_WEI = 3 * 10**9
 _GAS_PER_POKE = 108_000
-"""The mean of stamping a break and of clearing it, by receipts on Anvil."""
+"""Mean gas of stamping a break and of clearing it, by receipts on Anvil."""
 
 _TARGETS_E18 = {"WETH": 4 * E18 // 10, "WBTC": 4 * E18 // 10, "USDC": 2 * E18 // 10}
 _DOLLAR_E8 = 10**8
@@ -65,12 +64,12 @@ _HEARTBEAT_SECONDS = 86_400
 _TOLD_EVERY = 200
 
 Report = Callable[[str, float], None]
-"""Is told what is being played, and which part of all is done."""
+"""Receives the name of the current run, and the finished fraction of all runs."""
 
 
 @dataclass(frozen=True, slots=True)
 class BaselineFigures:
-    """What one rebalance costs by an ordinary way, in USD; `loss_usd` is None where the pools cannot do it that way."""
+    """Cost of one rebalance by a baseline, in USD; `loss_usd` is None where the baseline cannot make the trades."""
 
     loss_usd: float | None
     gas_usd: float
@@ -78,7 +77,7 @@ class BaselineFigures:
 
 @dataclass(frozen=True, slots=True)
 class Rebalance:
-    """One rebalance of the keeper, in USD: what was sold, lost, the least that could be lost, and by the other ways."""
+    """One rebalance of the keeper, in USD: sale, loss, lower bound of the loss, gas, and the baselines."""
 
     at: int
     sold_usd: float
@@ -91,8 +90,8 @@ class Rebalance:
 
 @dataclass(frozen=True, slots=True)
 class Run:
-    """A whole tape of one vault. `outside` is the part of the time out of band, `tracking_bps` the root mean square of
-    the weights' distance from their targets, `longest_outside_s` the longest time out of band at a stretch."""
+    """A whole tape of one vault. `outside` is the fraction of time out of band, `tracking_bps` the root mean square of
+    the weights' distance from their targets, `longest_outside_s` the longest uninterrupted time out of band."""
 
     baseline: str
     vault_usd: int
@@ -113,30 +112,30 @@ class Run:
 
     @property
     def bps_a_year(self) -> float:
-        """The cost in parts of what the vault was worth at first, a year."""
+        """Cost per year, in basis points of the vault's first value."""
         return self.cost_usd / self.vault_usd / self.years * BPS
 
 
 @dataclass(slots=True)
 class QualityFigures:
-    """All of it; `rebalances` are the keeper's, by the size of the vault."""
+    """All figures; `rebalances` are the keeper's, by size of the vault in USD."""
 
     gas_price_wei: int = GAS_PRICE_WEI
     runs: list[Run] = field(default_factory=list)
     rebalances: dict[int, list[Rebalance]] = field(default_factory=dict)
 
     def to_json(self) -> dict[str, Any]:
-        """As .bench/quality.json has it."""
+        """The content of .bench/quality.json."""
         return asdict(self)
 
 
 def show_quality(data: Path, folder: Path, console: Console) -> None:
-    """Measure, print two tables, and write quality.json and quality.png to the folder; says so where there is no data."""
+    """Measure, print two tables, and write quality.json and quality.png to the folder; without data, print a note."""
     from scripts.benchmarks.quality_chart import draw
 
     tape, pools = data / "chainlink", data / "mainnet-24407242"
     if not (tape.is_dir() and pools.is_dir()):
-        console.print("Quality is not measured: there is no tape, or there are no pools, in ../shared/data.")
+        console.print("Quality is not measured: ../shared/data has no tape or no pools.")
         return
     columns = (TextColumn("{task.description}"), BarColumn(), TimeElapsedColumn())
     with Progress(*columns, console=console, transient=True) as bar:
@@ -220,10 +219,10 @@ def _dollars(usd: float) -> str:
 def measure_quality(
     tape_folder: Path, pools_folder: Path, report: Report, sizes_usd: Sequence[int] = SIZES_USD
 ) -> QualityFigures:
-    """Play everything; minutes.
+    """Run everything; takes minutes.
 
     Raises:
-        TapeError, PoolError: the files are not what they should be.
+        TapeError, PoolError: a file is malformed.
     """
     tape = load_folder(tape_folder).with_constant("USDC/USD", _DOLLAR_E8, _HEARTBEAT_SECONDS)
     snapshots = [load_pool(path) for path in sorted(pools_folder.glob("*.json"))]
@@ -248,7 +247,7 @@ def measure_quality(
 
 
 class _Scene:
-    """The tape and the pools; every run begins with both as they were."""
+    """The tape and the pools; every run starts from the same state."""
 
     def __init__(self, tape: Tape, pools: Sequence[Pool]) -> None:
         self.tape = tape
@@ -261,7 +260,7 @@ class _Scene:
         self.conditions = Conditions(GAS_PRICE_WEI, WETH.address)
 
     def keep(self, usd: int, report: Callable[[float], None]) -> tuple[Run, list[Rebalance]]:
-        """The keeper's run, and each of its rebalances beside the other ways."""
+        """The keeper's run, and each of its rebalances with the baselines."""
         found: list[Rebalance] = []
         meter = _Meter(KEEPER, usd)
         choice = partial(_keeper, conditions=self.conditions)
@@ -272,7 +271,7 @@ class _Scene:
         return meter.run(), found
 
     def drive(self, usd: int, baseline: str, report: Callable[[float], None]) -> Run:
-        """A run of a keeper that routes that way."""
+        """A run of a keeper with a baseline as its router."""
         meter = _Meter(baseline, usd)
         choice = partial(ordinary, conditions=self.conditions, baseline=BASELINES[baseline])
         for tick in self._ticks(usd, choice, report):
@@ -299,7 +298,7 @@ class _Scene:
         return BacktestVault("0x" + "00" * 20, tuple(assets), tuple(held), DEMO_POLICY)
 
     def _beside(self, tick: BacktestTick[Verdict]) -> Rebalance:
-        """A rebalance, the dual's bound on its loss, and the same trades by the other ways."""
+        """A rebalance, the dual's bound on its loss, and the same trades by the baselines."""
         plan, settled = tick.verdict.plan, tick.settlement
         if plan is None or settled is None:
             raise AssertionError("a rebalance comes of a plan")
@@ -339,7 +338,7 @@ class _Scene:
 
 
 def _least_loss_e18(problem: Problem, sales_raw: tuple[int, ...], sold_e18: int) -> int:
-    """What selling these amounts for anything in deficit loses at least, by a dual without limits."""
+    """Lower bound of the loss when these amounts are sold for assets in deficit, by a dual without limits."""
     free = replace(
         problem,
         sales_max_raw=sales_raw,
@@ -359,12 +358,12 @@ def _keeper(snapshot: Any, pools: Sequence[Pool], conditions: Conditions) -> Ver
 
 
 def _as_traded(pool: PoolState) -> Pool:
-    """Ether is traded as its wrapped token."""
+    """Ether trades as WETH."""
     return pool.as_traded(WETH)
 
 
 class _Meter:
-    """Adds up a run, tick after tick."""
+    """Sums of a run, tick by tick."""
 
     def __init__(self, baseline: str, usd: int) -> None:
         self._way, self._usd = baseline, usd
@@ -376,7 +375,7 @@ class _Meter:
         self._now: tuple[bool, float] | None = None
 
     def add(self, tick: BacktestTick[Any]) -> None:
-        """One more tick."""
+        """Add a tick."""
         if self._now is None:
             self._first = tick.at
         else:
@@ -392,7 +391,7 @@ class _Meter:
             self._state(weigh_basket(tick.snapshot.basket))
 
     def run(self) -> Run:
-        """What it came to."""
+        """The figures of the run."""
         span = self._last - self._first
         return Run(
             self._way,

@@ -1,4 +1,4 @@
-"""The picture of `scripts/benchmarks/quality.py`: what each rebalance cost beside its bound, and what a year costs by each way."""
+"""Chart of `scripts/benchmarks/quality.py`: cost of each rebalance with its bound, and cost per year of the keeper and each baseline."""
 
 from __future__ import annotations
 
@@ -15,13 +15,13 @@ __all__ = ["draw"]
 
 _COLOURS = {KEEPER: BLUE, "best single pool": ORANGE, "proportional split": RED}
 _FIRST = ("best single pool",)
-"""Drawn larger and first, so that the other can be seen on top of it."""
+"""Drawn first and larger, so that the other one stays visible on top."""
 
 _WIDTH, _HEIGHT = 11.0, 8.6
 _LEFT, _RIGHT = 0.06, 0.985
 
 _LEFT_OUTSIDE = 0.05
-"""A way that leaves a vault out of band for more of the time is drawn pale: what is not traded costs nothing."""
+"""A baseline whose vault is out of band for a larger fraction of time is drawn pale: less trading costs less."""
 
 
 def draw(figures: QualityFigures, path: Path) -> Path:
@@ -45,7 +45,7 @@ def draw(figures: QualityFigures, path: Path) -> Path:
 
 
 def _sorted_costs(page: Figure, figures: QualityFigures, sizes: list[int]) -> None:
-    """One panel a size: every rebalance, from the cheapest to the dearest, with gas."""
+    """One panel per size: every rebalance, from the lowest to the highest cost, with gas."""
     gap = 0.03
     width = (_RIGHT - _LEFT - gap * (len(sizes) - 1)) / len(sizes)
     tops = [_ceiling(figures.rebalances[usd]) for usd in sizes]
@@ -113,7 +113,7 @@ def _sorted_costs(page: Figure, figures: QualityFigures, sizes: list[int]) -> No
 
 
 def _years(page: Figure, figures: QualityFigures, sizes: list[int]) -> None:
-    """What a year costs where each way drives the vault itself: losses, and gas on top; and how well it is kept."""
+    """Cost per year where each method drives a vault of its own: losses, gas, and tracking."""
     _heading(page, 0.41, "A year in which each way keeps a vault of its own")
     page.text(
         _LEFT,
@@ -183,7 +183,7 @@ def _bps(usd: float | None, one: Rebalance) -> float:
 
 
 def _ceiling(rows: list[Rebalance]) -> float:
-    """High enough for all but the one in twenty that cost most by an ordinary way."""
+    """A limit above 19 of 20 rebalances by their baseline cost."""
     costs = sorted(_bps(baseline.loss_usd, one) for one in rows for baseline in one.baselines.values())
     return 1.1 * costs[int(len(costs) * 0.95)] if costs else 1.0
 

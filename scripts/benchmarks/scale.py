@@ -1,8 +1,8 @@
-"""How long does a block take a keeper of very many vaults, and how does that grow with them?
+"""Cost of a block for a keeper of up to 10,000 vaults, by number of vaults.
 
-Real vault contracts of 8 assets on a local node, added until there are as many as asked for; one in ten leaves a band when a price
-moves. Timed is what a block costs: the logs, the prices, all vaults judged and those out of band ranked; then those out of band read
-exactly, and up to a thousand of them planned on all cores over pools in memory. Beside it stands the plain way: every vault read by the lens.
+Real vault contracts of 8 assets on a local node; one in ten leaves a band when a price moves. The time of a block includes the logs, the
+prices, the check of all vaults and the ranking of those out of band. Measured apart: the exact read of those out of band, and plans for up
+to a thousand of them on all cores, over pools in memory. For comparison: a read of every vault by the lens.
 """
 
 from __future__ import annotations
@@ -49,7 +49,7 @@ _VAULT_GAS = 6_000_000
 
 @dataclass(frozen=True, slots=True)
 class ScaleFigures:
-    """Seconds and requests, by what they are for; `memory_mb` is what the book added to the process."""
+    """Seconds and requests of each part; `memory_mb` is the index's memory in the process."""
 
     vaults: int
     load_s: float
@@ -98,7 +98,7 @@ class _Scale:
         self.pools = _pools(self.tokens)
 
     def grow(self, size: int, progress: Callable[[str], None]) -> None:
-        """Makes vaults until there are so many, a block of them at a time."""
+        """Create vaults up to this number, several per block."""
         factory = contract_at(self.rpc, "VaultFactory", self.system.factory)
         batched = factory.batched
         self.rpc.call("evm_setBlockGasLimit", hex(_BLOCK_GAS))
@@ -162,7 +162,7 @@ class _Scale:
             index.advance(head)
             block = index.block
             if block is None:
-                raise AssertionError("the book is loaded")
+                raise AssertionError("the index is loaded")
             judged = index.judge(block)
             block_s = time.perf_counter() - began
         chosen = judged.candidates[:_PLANNED]
@@ -191,7 +191,7 @@ class _Scale:
 
 
 def _pools(tokens: Sequence[Token]) -> list[Pool]:
-    """The first token against each other one, at the moved prices."""
+    """Pools of the first token with each other one, at the moved prices."""
     found: list[Pool] = []
     for n, other in enumerate(tokens[1:], 1):
         token0, token1 = sorted((tokens[0], other), key=lambda token: int(token.address, 16))
@@ -213,7 +213,7 @@ def _pools(tokens: Sequence[Token]) -> list[Pool]:
 
 @contextmanager
 def _counted(rpc: Any) -> Iterator[list[int]]:
-    """How many calls each request holds, from here on."""
+    """The number of calls in each request inside."""
     requested: list[int] = []
     plain = rpc.batch_settled
 
@@ -235,7 +235,7 @@ def _seconds(work: Callable[[], object]) -> float:
 
 
 def _resident_bytes() -> int:
-    """Memory of this process now, as Linux tells it; 0 elsewhere."""
+    """Memory of this process, by Linux; 0 on other systems."""
     try:
         return int(Path("/proc/self/statm").read_text().split()[1]) * os.sysconf("SC_PAGE_SIZE")
     except OSError:

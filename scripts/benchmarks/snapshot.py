@@ -1,7 +1,7 @@
-"""Are gas and code size still what was committed?
+"""Committed figures of gas and code size, and the comparison with measured ones.
 
-tests/vectors/gas.json holds the gas of the bench's scenario to the unit, size.json the bytes of every
-contract of ours as it stands on chain. `python -m scripts.benchmarks --write-snapshot` writes both.
+tests/vectors/gas.json holds the exact gas of the benchmark's scenario, size.json the bytes of every contract of ours on chain.
+`python -m scripts.benchmarks --write-snapshot` writes both.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ _COMMIT_IT = "commit the new figure: python -m scripts.benchmarks --write-snapsh
 
 
 def code_sizes() -> dict[str, int]:
-    """Bytes of runtime code of every contract in contracts/ that goes on a chain, by name."""
+    """Bytes of runtime code of every deployed contract in contracts/, by name."""
     folder = ROOT / "contracts"
     names = {
         file.stem for file in folder.rglob("*.sol") if not set(file.relative_to(folder).parts[:-1]) & set(_NOT_DEPLOYED)
@@ -38,7 +38,7 @@ def code_sizes() -> dict[str, int]:
 
 
 def changes(unit: str, committed: Mapping[str, int], measured: Mapping[str, int]) -> list[str]:
-    """A sentence for every figure that is not what was committed, by name; none if all are."""
+    """A sentence for every figure that differs from the committed one, by name; empty if all are equal."""
     sentences = []
     for name in sorted(committed.keys() | measured.keys()):
         before, now = committed.get(name), measured.get(name)
@@ -57,7 +57,7 @@ def changes(unit: str, committed: Mapping[str, int], measured: Mapping[str, int]
 
 
 def read(path: Path) -> dict[str, int]:
-    """A committed snapshot: figures by name, empty if there is none."""
+    """A committed snapshot: figures by name; empty if the file is missing."""
     try:
         return dict(json.loads(path.read_text()))
     except FileNotFoundError:
@@ -65,6 +65,6 @@ def read(path: Path) -> dict[str, int]:
 
 
 def write(path: Path, figures: Mapping[str, int]) -> None:
-    """Replaces a snapshot."""
+    """Replace a snapshot."""
     path.parent.mkdir(exist_ok=True)
     path.write_text(json.dumps(dict(figures), indent=2) + "\n")

@@ -1,9 +1,8 @@
-"""Where did the gas of a transaction go? By the contract whose code ran and by what the opcodes did.
+"""Use of a transaction's gas, by contract and kind of opcode.
 
-The transaction is replayed on its parent block at its own block's time, and the node's struct log is
-read: one line an opcode, with the gas left before it. (Anvil keeps no such log of what it mined.) An
-opcode that calls is charged what it cost itself, without what the called code used. The base cost with
-calldata and the refund stand as rows of their own, so that the rows add up to the receipt.
+The transaction is replayed on its parent block, at its own block's time, and the node's struct log is read: one line per opcode, with
+the gas left before it. (Anvil keeps no such log of mined transactions.) A calling opcode is charged its own cost, without the gas of the
+called code. The base cost with calldata and the refund are separate rows, so that the sum equals the receipt.
 """
 
 from __future__ import annotations
@@ -45,7 +44,7 @@ class Spent:
 
 @dataclass(frozen=True, slots=True)
 class _Frame:
-    """A call under way: whose code, by what kind of opcode, the gas its caller had and the gas it began with."""
+    """A call in progress: the code's contract, the kind of opcode, the caller's gas before it and its own gas at the start."""
 
     contract: str
     called_by: str = ""
@@ -54,16 +53,16 @@ class _Frame:
 
 
 _MOST_BYTES = 1 << 30
-"""A trace of a large rebalance is some hundred megabytes, and the node is our own."""
+"""Size limit of an answer: a trace of a large rebalance has some hundred megabytes, and the node is local."""
 
 _END: Mapping[str, Any] = {"depth": 0, "gas": 0}
-"""Stands behind the last step, so that every step has one that follows."""
+"""A step after the last one, so that every step has a successor."""
 
 
 def spent(rpc: Rpc, receipt: Receipt, names: Mapping[str, str]) -> list[Spent]:
-    """What each contract spent on each kind of work, largest first; adds up to the receipt's gas.
+    """Gas of each contract by kind of work, largest first; the sum equals the receipt's gas.
 
-    `names` maps lower-case addresses to what they are called; others are shown by their address.
+    `names` maps lower-case addresses to names; other contracts appear by address.
     """
     transaction = rpc.call("eth_getTransactionByHash", receipt.transaction_hash)
     block = rpc.call("eth_getBlockByHash", receipt.block_hash, False)
