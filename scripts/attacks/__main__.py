@@ -1,7 +1,7 @@
 """Command that runs the attacks: `python -m scripts.attacks`, or `make attacks`.
 
-Prints a table: what the attacker gained, what holders lost, and the most that a promise allows. Draws the largest theft into
-.attacks/, and with `--write` writes the table into docs/security.md. Exits with 1 if a promise is broken.
+Prints a table: what the attacker gained, what holders lost, and the most that a promise allows. Draws the largest theft
+into .attacks/, and with `--write` writes the table into docs/security.md. Exits with 1 if a promise is broken.
 """
 
 from __future__ import annotations

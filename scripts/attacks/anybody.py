@@ -54,7 +54,8 @@ def _fills_alone(env: AttackEnv) -> Result:
 
 
 def _opens_at_once(env: AttackEnv) -> Result:
-    """A poke at a spike and no poke after it: the next break, hours later, is open immediately, at the highest limit."""
+    """A poke at a spike and no poke after it: the next break, hours later, is open immediately, at the highest
+    limit."""
     policy = env.set_policy(open_after_seconds=_OPEN_AFTER)
     env.rebalancer = env.thief
     env.move({"ETH": 2_200 * 10**8})
@@ -113,7 +114,8 @@ def _quiet_market(env: AttackEnv) -> Result:
     policy = env.set_policy(calendar_seconds=DAY)
 
     def attack(parameters: tuple[int, ...]) -> Tally:
-        """Ether moves every day and back the next day; the keeper pokes, and trades after a part of the slippage ramp."""
+        """Ether moves every day and back the next day; the keeper pokes, and trades after a part of the
+        slippage ramp."""
         move_bps, climb = parameters
         tally = Tally()
         for day in range(_CALENDAR_DAYS):
@@ -148,7 +150,8 @@ def _quiet_market(env: AttackEnv) -> Result:
 
 
 def _after_a_silence(env: AttackEnv) -> Policy:
-    """The calendar's period begins while ether's feed is down, so that nobody can see the due rebalance; then the feed answers."""
+    """The calendar's period begins while ether's feed is down, so that nobody can see the due rebalance; then the feed
+    answers."""
     policy = env.set_policy(calendar_seconds=DAY, open_after_seconds=_OPEN_AFTER)
     env.move({"ETH": 2_060 * 10**8})
     env.send(env.aggregator("WETH"), "setFailing", True, sender=env.thief)
@@ -281,7 +284,8 @@ _ROUTE = "((address,address,address,uint256,address,uint256,uint256,uint256),byt
 
 
 def quotes(env: AttackEnv) -> list[Result]:
-    """Replay of a maker's quote that has become bad for the maker: on another chain, twice, by another vault or filler, late."""
+    """Replay of a maker's quote that has become bad for the maker: on another chain, twice, by another vault or filler,
+    late."""
     with env.undone():
         return [_replayed(env)]
 

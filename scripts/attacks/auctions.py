@@ -1,4 +1,5 @@
-"""Attacks on the auction of an asset that cannot be priced: while it runs, and after the feed is back and nobody has poked."""
+"""Attacks on the auction of an asset that cannot be priced: while it runs, and after the feed is back and nobody has
+poked."""
 
 from __future__ import annotations
 
@@ -31,7 +32,8 @@ _OWNER = Actor.OWNER.address
 
 
 def auctions(env: AttackEnv) -> list[Result]:
-    """USDC's feed is dead. The owner sells half of the USDC for WETH in lots of 20,000 dollars, from 2 % above to 5 % below par."""
+    """USDC's feed is dead. The owner sells half of the USDC for WETH in lots of 20,000 dollars, from 2 % above to 5 %
+    below par."""
     results = []
     with env.undone():
         usdc, weth = env.tokens["USDC"], env.tokens["WETH"]
@@ -187,7 +189,8 @@ def _fall_asleep(env: AttackEnv) -> None:
 
 
 def _use(env: AttackEnv, sell: int, buy: int, lot_raw: int, seconds: int, advance: Callable[[int], None]) -> list[str]:
-    """The thief pokes as often as required for this time, then buys everything at the floor price. Returns the errors."""
+    """The thief pokes as often as required for this time, then buys everything at the floor price. Returns the
+    errors."""
     refusals = set()
     until = env.chain.now() + seconds
     while (left := until - env.chain.now()) > 0:
@@ -320,7 +323,8 @@ def _by_late_answers(env: AttackEnv) -> Result:
 
 
 def _by_a_grace_period(env: AttackEnv) -> Result:
-    """On an L2: the sequencer is down for hours, without any transaction, and for an hour after that no price is valid."""
+    """On an L2: the sequencer is down for hours, without any transaction, and for an hour after that no price
+    is valid."""
     usdc, weth = env.tokens["USDC"], env.tokens["WETH"]
     sequencer = env.chain.deploy("MockAggregator", 0, "sequencer", sender=_OWNER)
     env.send(sequencer, "push", 0, sender=_OWNER)
@@ -376,7 +380,8 @@ def _by_a_gift_unseen(env: AttackEnv) -> Result:
 
 
 def _given(env: AttackEnv, *, looked_at: bool) -> Result:
-    """The auction is paid in shares of an ERC-4626 vault, whose rate is the second source; a gift makes the sources diverge."""
+    """The auction is paid in shares of an ERC-4626 vault, whose rate is the second source; a gift makes the sources
+    diverge."""
     token, share, underlying = _share_vault(env)
     env.send(env.feed_of(token.address), "setFailing", True, sender=env.thief)
     _start(env, (0, token.address), (1, share.address))

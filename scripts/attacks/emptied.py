@@ -21,7 +21,8 @@ _LOOP = 100
 
 
 def emptied(env: AttackEnv) -> list[Result]:
-    """The creator, who receives the fee, empties its vault, exploits rounding, and waits for a deposit of a million dollars."""
+    """The creator, who receives the fee, empties its vault, exploits rounding, and waits for a deposit of a million
+    dollars."""
     results = []
     for decimals in _DECIMALS:
         with env.undone():

@@ -17,8 +17,8 @@ _ERROR_BPS = 50
 
 
 def fees(env: AttackEnv) -> list[Result]:
-    """Performance fee at a feed's error, from a mark set too low in three ways, from a newcomer, and avoided; entry and exit fees
-    paid in parts and captured from others."""
+    """Performance fee at a feed's error, from a mark set too low in three ways, from a newcomer, and avoided; entry and
+    exit fees paid in parts and captured from others."""
     results = []
     for scenario in (
         *(_peak, _low_mark, _dip, _off_source),
@@ -256,7 +256,8 @@ def _in_parts(env: AttackEnv) -> Result:
 
 
 def _caught(env: AttackEnv) -> Result:
-    """A mint ahead of another's deposit of five times the vault, whose entry fee goes to all holders; there is no exit fee."""
+    """A mint ahead of another's deposit of five times the vault, whose entry fee goes to all holders; there is no exit
+    fee."""
     _set_fees(env, entry=_FLOW_BPS, to=Actor.FEE_RECIPIENT.address)
     whale = env.chain.accounts[12]
     deposit = 5 * 10**6 * E18

@@ -1,13 +1,14 @@
 """Environment of the attacks, and the accounting of gain and loss.
 
-An `AttackEnv` is a local chain with the devnet's market and one vault of a million dollars: 40 % WETH, 40 % WBTC, 20 % USDC, bands
-of 1 %, the devnet's policy. The thief has an account, a contract that makes any call for it (`ImpersonatedAccount`), every role that a
-scenario grants, and free flash loans of every token.
+An `AttackEnv` is a local chain with the devnet's market and one vault of a million dollars: 40 % WETH, 40 % WBTC, 20 %
+USDC, bands of 1 %, the devnet's policy. The thief has an account, a contract that makes any call for it
+(`ImpersonatedAccount`), every role that a scenario grants, and free flash loans of every token.
 
-ACCOUNTING. All values are at true prices: the oracle's, unless a scenario sets others. "Gained" is the increase of everything the
-thief owns: tokens, shares, claims, and proceeds of closed pool positions. "Lost" is the decrease of the shares and claims of all others,
-measured against the vault's real balances. Both are fractions of the vault's value just before, and are shown for a vault of a million
-dollars (USD * 1e18), so that periods with moving prices can be added up. Gas is not included.
+ACCOUNTING. All values are at true prices: the oracle's, unless a scenario sets others. "Gained" is the increase of
+everything the thief owns: tokens, shares, claims, and proceeds of closed pool positions. "Lost" is the decrease of the
+shares and claims of all others, measured against the vault's real balances. Both are fractions of the vault's value
+just before, and are shown for a vault of a million dollars (USD * 1e18), so that periods with moving prices can be
+added up. Gas is not included.
 """
 
 from __future__ import annotations
@@ -86,8 +87,8 @@ Act = tuple[str, bool, bytes]
 class Result:
     """Result of one attack, for a vault of a million dollars; amounts are USD * 1e18.
 
-    `best` describes the parameters that the search found, `remark` adds what numbers do not show. `bound_e18` is None where no promise
-    covers the attack.
+    `best` describes the parameters that the search found, `remark` adds what numbers do not show. `bound_e18` is None
+    where no promise covers the attack.
     """
 
     attack: str
@@ -112,7 +113,8 @@ Attack = Callable[["AttackEnv"], list[Result]]
 
 @dataclass
 class Tally:
-    """Gain of the thief and loss of the others so far, for a vault of a million dollars, with the history for the chart."""
+    """Gain of the thief and loss of the others so far, for a vault of a million dollars, with the history for the
+    chart."""
 
     gained_e18: int = 0
     lost_e18: int = 0
@@ -312,7 +314,8 @@ class AttackEnv:
     def counted(
         self, tally: Tally, vault: BoundContract | None = None, *, whole_e18: int | None = None
     ) -> Iterator[None]:
-        """Add to the tally what the thief gains and the others lose inside. Prices must be the same at the end as at the start.
+        """Add to the tally what the thief gains and the others lose inside. Prices must be the same at the end as at
+        the start.
 
         Amounts are fractions of `whole_e18`, by default of the vault's true value.
         """
@@ -385,7 +388,8 @@ class AttackEnv:
         recipient: str | None = None,
         with_roles: bool = False,
     ) -> BoundContract:
-        """Create a vault of tokens in equal parts, with the environment vault's policy. The owner pays the seed and gets the first shares."""
+        """Create a vault of tokens in equal parts, with the environment vault's policy. The owner pays the seed and
+        gets the first shares."""
         decimals = {token.address: self.decimals[token.address] for token in tokens}
         spec = VaultSpec(
             name="Another basket",
@@ -483,8 +487,9 @@ class AttackEnv:
     def worst_fill(self, appetite_bps: int = BPS, greed_bps: int = BPS) -> AttackFill | None:
         """The worst trade that the vault may accept now; None if there is no trade.
 
-        `appetite_bps` is the part of the surplus that is sold. `greed_bps` is the part of the allowed loss (slippage limit and loss
-        budget) that the thief keeps: 0 in a fair trade. Purchases are spread over the deficits in proportion.
+        `appetite_bps` is the part of the surplus that is sold. `greed_bps` is the part of the allowed loss (slippage
+        limit and loss budget) that the thief keeps: 0 in a fair trade. Purchases are spread over the deficits in
+        proportion.
         """
         now = self.snapshot()
         weighed = weigh_basket(now.basket)
@@ -520,7 +525,8 @@ class AttackEnv:
         return sold_e18 * slippage_bps // BPS * MILLION // weighed.total_e18
 
     def keep_what_it_can(self, fill: AttackFill) -> Receipt:
-        """Trade with the thief's contract as executor: it takes the sales, pays the purchases from its own tokens and keeps the rest."""
+        """Trade with the thief's contract as executor: it takes the sales, pays the purchases from its own tokens and
+        keeps the rest."""
         acts = [
             act(contract_at(self.chain.rpc, "MockToken", token), "transfer", self.vault.address, buy)
             for token, buy in zip(fill.tokens, fill.buys, strict=True)
@@ -544,7 +550,8 @@ def route_of(impersonated: BoundContract, acts: Sequence[Act]) -> bytes:
 
 
 def bound_b_e18(policy: Policy, window_seconds: int, oracle_error_bps: int = 0) -> int:
-    """Promise B on a vault of a million dollars: lossBudget·(1 + W/P) + 2·oracleError·turnoverBudget·(1 + W/Pt), in USD * 1e18."""
+    """Promise B on a vault of a million dollars: lossBudget·(1 + W/P) + 2·oracleError·turnoverBudget·(1 + W/Pt), in USD
+    * 1e18."""
     loss = policy.loss_budget_bps * (policy.loss_period_seconds + window_seconds)
     turnover = policy.turnover_budget_bps * (policy.turnover_period_seconds + window_seconds)
     return MILLION * loss // (BPS * policy.loss_period_seconds) + MILLION * 2 * oracle_error_bps * turnover // (

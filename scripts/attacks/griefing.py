@@ -26,7 +26,8 @@ def griefing(env: AttackEnv) -> list[Result]:
 
 
 def _dust(env: AttackEnv) -> Result:
-    """Repeated gifts of one unit of every token, and the same deposit, redemption and rebalance after them as before."""
+    """Repeated gifts of one unit of every token, and the same deposit, redemption and rebalance after them as
+    before."""
     vault = env.vault
     tally = Tally()
     with env.counted(tally):
@@ -123,7 +124,8 @@ def _ahead_of_the_keeper(env: AttackEnv) -> Result:
 
 
 def _ahead_of_an_addition(env: AttackEnv) -> Result:
-    """The owner adds a token; a saboteur has sent the vault as many units of it as it holds of another, as if both were one token."""
+    """The owner adds a token; a saboteur has sent the vault as many units of it as it holds of another, as if both were
+    one token."""
     owner, vault = Actor.OWNER.address, env.vault
     token = env.new_token("MockToken", 18, 1, owner=owner)
     add = (token.address, 18, (100, 0, 0))
@@ -164,7 +166,8 @@ def _cents(tenth: int) -> int:
 
 
 def barred_tokens(env: AttackEnv) -> list[Result]:
-    """An issuer blocks the vault or a holder, or pauses its token: what a holder of half the vault receives, and when."""
+    """An issuer blocks the vault or a holder, or pauses its token: what a holder of half the vault receives,
+    and when."""
     usdc = contract_at(env.chain.rpc, "BlocklistToken", USDC.address)
     wbtc = contract_at(env.chain.rpc, "PausableToken", WBTC.address)
     vault, holder = env.vault.address, env.holder

@@ -1,6 +1,7 @@
 """Attacks on a vault in which a token loses balance: a loss left to others, or paid by later purchases.
 
-All holders and claimants share a loss in proportion, whatever they do first: an attacker's gain is counted against that.
+All holders and claimants share a loss in proportion, whatever they do first: an attacker's gain is counted against
+that.
 """
 
 from __future__ import annotations
@@ -29,8 +30,8 @@ _ODD_RAW = 123_456_789
 
 
 def losses_shared(env: AttackEnv) -> list[Result]:
-    """Leave before or after a loss, let others mint into it, have claims paid by later purchases, have the backing of claims
-    sold, and capture returned tokens."""
+    """Leave before or after a loss, let others mint into it, have claims paid by later purchases, have the backing of
+    claims sold, and capture returned tokens."""
     results = []
     for scenario in (
         *(_before_a_loss, _after_a_loss, _minted_into, _bought_later, _sold_behind_claims),
@@ -155,7 +156,8 @@ def _after_a_loss(env: AttackEnv) -> Result:
 
 
 def _minted_into(env: AttackEnv) -> Result:
-    """The thief has a claim on a token; the token loses balance; a newcomer mints as early as possible; the thief claims."""
+    """The thief has a claim on a token; the token loses balance; a newcomer mints as early as possible; the thief
+    claims."""
     newcomer = env.chain.accounts[12]
     deposit_usd = 100_000
 
@@ -224,7 +226,8 @@ def _bought_later(env: AttackEnv) -> Result:
 
 
 def _sold_behind_claims(env: AttackEnv) -> Result:
-    """The others have claims on a token; it loses balance and rises in price; a stolen keeper sells it before they collect."""
+    """The others have claims on a token; it loses balance and rises in price; a stolen keeper sells it before they
+    collect."""
     claimant = env.chain.accounts[12]
     shares = _HALF_SHARES // 2
 
@@ -276,7 +279,8 @@ _LOST_PERCENT = 20
 
 
 def _returned(env: AttackEnv) -> Result:
-    """A loss is written down, the thief mints, the lost tokens come back, and governance absorbs them for all holders."""
+    """A loss is written down, the thief mints, the lost tokens come back, and governance absorbs them for all
+    holders."""
     owner = Actor.OWNER.address
     _, (token, _) = _open(env, shared=False)
     vault = env.vault
@@ -307,7 +311,8 @@ _SEIZURE_DAYS = 20
 
 
 def bought_again(env: AttackEnv) -> list[Result]:
-    """USDC's issuer seizes the vault's balance day by day; the honest keeper writes losses down and restores the basket."""
+    """USDC's issuer seizes the vault's balance day by day; the honest keeper writes losses down and restores the
+    basket."""
     results = []
     with env.undone():
         results.append(_seized(env))

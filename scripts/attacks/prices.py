@@ -38,7 +38,8 @@ def _in_and_out(
     *,
     points: int,
 ) -> Result:
-    """The market is some percent ahead of the ether feed; the thief deposits, the feed catches up, the thief withdraws."""
+    """The market is some percent ahead of the ether feed; the thief deposits, the feed catches up, the thief
+    withdraws."""
 
     def attack(parameters: tuple[int, ...]) -> Tally:
         lead_percent, usd = parameters
@@ -170,7 +171,8 @@ def _within_a_block(env: AttackEnv, pool: str) -> Result:
 
 
 def _held_for_blocks(env: AttackEnv, pool: str) -> Result:
-    """A saboteur moves the pool in every block and arbitrageurs move it back, until the sources diverge and trading stops."""
+    """A saboteur moves the pool in every block and arbitrageurs move it back, until the sources diverge and trading
+    stops."""
 
     def attack(parameters: tuple[int, ...]) -> tuple[Tally, int]:
         pips = _growing(*parameters)

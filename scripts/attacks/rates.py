@@ -1,4 +1,5 @@
-"""Attacks by assets priced at a rate: an ERC-4626 share that gifts move, and a staked token whose feed ignores the market."""
+"""Attacks by assets priced at a rate: an ERC-4626 share that gifts move, and a staked token whose feed ignores the
+market."""
 
 from __future__ import annotations
 
@@ -34,8 +35,8 @@ _SIDE_USD = 500_000
 
 
 def add_share(env: AttackEnv, underlying: BoundContract, *, checked: bool) -> BoundContract:
-    """Deploy an ERC-4626 vault with half a million of a token each for owner and thief, and a feed; with `checked`, its rate is the
-    second source."""
+    """Deploy an ERC-4626 vault with half a million of a token each for owner and thief, and a feed; with `checked`, its
+    rate is the second source."""
     share = env.chain.deploy("MockShareVault", underlying.address, 0, sender=_OWNER)
     for account in (_OWNER, env.thief):
         amount = env.raw(underlying.address, _SIDE_USD)
@@ -67,7 +68,8 @@ def give(env: AttackEnv, underlying: BoundContract, share: BoundContract, amount
 
 
 def _open(env: AttackEnv, *, checked: bool) -> tuple[BoundContract, BoundContract, BoundContract]:
-    """Replace the vault by one of a plain token and such a share, in halves. Returns token, share and the share's underlying token."""
+    """Replace the vault by one of a plain token and such a share, in halves. Returns token, share and the share's
+    underlying token."""
     underlying = env.new_token("MockToken", 18, 1, owner=_OWNER)
     token = env.new_token("MockToken", 18, 1, owner=_OWNER)
     share = add_share(env, underlying, checked=checked)
@@ -88,8 +90,8 @@ def _stake(env: AttackEnv, underlying: BoundContract, share: BoundContract, usd:
 
 
 def rates(env: AttackEnv) -> list[Result]:
-    """Gifts to an ERC-4626 component: around a mint and redemption in kind, and before a trade at the new rate, where the rate is the
-    only price and where it is the second source."""
+    """Gifts to an ERC-4626 component: around a mint and redemption in kind, and before a trade at the new rate, where
+    the rate is the only price and where it is the second source."""
     results = []
     for scenario in (_in_kind, _breaks_the_band, _widens_the_price):
         with env.undone():
@@ -134,7 +136,8 @@ def _in_kind(env: AttackEnv) -> Result:
 
 
 def _breaks_the_band(env: AttackEnv) -> Result:
-    """The share's only price is rate times feed: the thief, who owns almost all other shares, breaks a band by a gift to itself."""
+    """The share's only price is rate times feed: the thief, who owns almost all other shares, breaks a band by a gift
+    to itself."""
     _, share, underlying = _open(env, checked=False)
     policy = env.snapshot().policy
 
@@ -172,8 +175,8 @@ def _breaks_the_band(env: AttackEnv) -> Result:
 
 
 def _widens_the_price(env: AttackEnv) -> Result:
-    """The share has a feed, and its rate is the second source: while a band is broken, a gift moves the rate up to the allowed
-    divergence."""
+    """The share has a feed, and its rate is the second source: while a band is broken, a gift moves the rate up to the
+    allowed divergence."""
     token, share, underlying = _open(env, checked=True)
     policy = env.snapshot().policy
 
@@ -221,8 +224,8 @@ _SUNK_E18 = 2_000 * E18 * (BPS - _CRASH_BPS) // BPS
 
 
 def fundamental_feed(env: AttackEnv) -> list[Result]:
-    """WETH stands for a staked token whose feed reports its backing, while the market pays 70 % less: with this feed alone, and
-    with the market as second source."""
+    """WETH stands for a staked token whose feed reports its backing, while the market pays 70 % less: with this feed
+    alone, and with the market as second source."""
     results = []
     for scenario in (_one_source, _two_sources):
         with env.undone():

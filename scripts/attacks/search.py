@@ -21,8 +21,8 @@ def best(
 ) -> tuple[int, ...]:
     """The parameters with the largest gain that the search finds, each in its range (both ends included).
 
-    One parameter after another is tried at `points` even distances. Every round repeats this between the neighbours of the best
-    point. The search starts at the lowest value of each parameter; that point should be allowed.
+    One parameter after another is tried at `points` even distances. Every round repeats this between the neighbours of
+    the best point. The search starts at the lowest value of each parameter; that point should be allowed.
 
     Raises:
         ValueError: every point that was tried is refused.

@@ -26,7 +26,8 @@ _OTHER_TARGETS = [E18 // 10, E18 // 10, 8 * E18 // 10]
 
 
 def retargeting(env: AttackEnv) -> list[Result]:
-    """A stolen curator: a mint and redemption around its own change of targets; and, with a stolen keeper, a whole loss period."""
+    """A stolen curator: a mint and redemption around its own change of targets; and, with a stolen keeper, a whole loss
+    period."""
     results = []
     for scenario in (_retarget_with_mint, _retarget_and_trade):
         with env.undone():
@@ -152,7 +153,8 @@ def first_depositor(env: AttackEnv) -> list[Result]:
 
 
 def _first_depositor(env: AttackEnv, decimals: int) -> Result:
-    """The thief gives tokens (and as owner absorbs them) just before a victim's deposit of 10,000 dollars; then both withdraw."""
+    """The thief gives tokens (and as owner absorbs them) just before a victim's deposit of 10,000 dollars; then both
+    withdraw."""
     victim = env.holder
     tokens = [env.new_token("MockToken", decimals, 1, owner=env.thief) for _ in range(2)]
     authority = env.chain.account(env.thief).deploy("AccessManager", env.thief)
@@ -277,7 +279,8 @@ def absorbed(env: AttackEnv) -> list[Result]:
 
 
 def read_only_reentrancy(env: AttackEnv) -> list[Result]:
-    """A token of the basket calls the thief in the middle of a mint, while a lending protocol values shares by a view."""
+    """A token of the basket calls the thief in the middle of a mint, while a lending protocol values shares by
+    a view."""
     results = []
     for asks_locked in (False, True):
         with env.undone():

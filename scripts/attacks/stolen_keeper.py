@@ -57,8 +57,8 @@ _ALL = 2**126
 
 
 def stolen_keeper(env: AttackEnv) -> list[Result]:
-    """Sandwiches on Uniswap V3 and V2, also of the honest keeper's trade; the thief's own executor for a loss period and for longer;
-    and an oracle that lags."""
+    """Sandwiches on Uniswap V3 and V2, also of the honest keeper's trade; the thief's own executor for a loss period
+    and for longer; and an oracle that lags."""
     results = []
     for scenario in (
         *(_searcher, _sandwich_v3, _sandwich_v2, _own_pool),
@@ -567,7 +567,8 @@ def _back_and_forth(env: AttackEnv) -> Result:
 
 
 def _nibble_at_a_break(env: AttackEnv) -> Result:
-    """One break in as many trades as possible: each must make a fifth of the progress, and rounds in the vault's favour."""
+    """One break in as many trades as possible: each must make a fifth of the progress, and rounds in the vault's
+    favour."""
     policy = env.snapshot().policy
     break_ether_up(env)
     surplus_e18 = sum(d for d in weigh_basket(env.snapshot().basket).distances_e18 if d > 0)

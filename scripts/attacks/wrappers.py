@@ -1,4 +1,5 @@
-"""Attacks on a vault of wrappers: a gift to an ERC-4626 vault before the keeper's deposit, a pause, a rate jump, and a slashing."""
+"""Attacks on a vault of wrappers: a gift to an ERC-4626 vault before the keeper's deposit, a pause, a rate jump, and a
+slashing."""
 
 from __future__ import annotations
 
@@ -40,7 +41,8 @@ _REDEEMED_E18 = 10**5 * E18
 
 
 def wrappers(env: AttackEnv) -> list[Result]:
-    """Attacks on a vault of WETH, wstETH, USDe and sUSDe, priced by rate times feed, with the market as second source."""
+    """Attacks on a vault of WETH, wstETH, USDe and sUSDe, priced by rate times feed, with the market as second
+    source."""
     rates = build_rate_environment(env.chain, FIELD_POLICY)
     inner = AttackEnv(env.chain, rates.environment)
     rates.settle(_ETHER_UP)
@@ -199,7 +201,8 @@ def _paused(env: AttackEnv, rates: RateEnvironment, *, is_frank: bool) -> Result
 
 
 def _sold_limit_e18(env: AttackEnv) -> int:
-    """Promise D for one trade at the highest limit and the higher price of both sources, for a vault of a million dollars."""
+    """Promise D for one trade at the highest limit and the higher price of both sources, for a vault of a million
+    dollars."""
     now = env.snapshot()
     weighed, prices = weigh_basket(now.basket), now.basket.prices
     sold_e18 = sum(
@@ -212,7 +215,8 @@ def _sold_limit_e18(env: AttackEnv) -> int:
 
 
 def _jumping_rate(env: AttackEnv, rates: RateEnvironment, *, is_slashing: bool) -> Result:
-    """The rate leaves the market, and a stolen keeper trades. The rate is wrong, up or down; or right, after a slashing."""
+    """The rate leaves the market, and a stolen keeper trades. The rate is wrong, up or down; or right, after a
+    slashing."""
     env.wait(FIELD_POLICY.slippage_ramp_seconds)
     env.market.step(env.market.prices_e8, env.chain.now() + 1)
 

@@ -1,14 +1,16 @@
 """Command that runs the benchmarks: `python -m scripts.benchmarks`, or `make bench`. Prints tables and writes .bench/.
 
-- gas.json: the four figures of the design's table; gas-detail.json: their variants, lower bounds, and gas by contract and opcode.
+- gas.json: the four figures of the design's table; gas-detail.json: their variants, lower bounds, and gas by contract
+  and opcode.
 - size.json: bytes of every contract.
-- keeper.json: times of a tick and its parts ("tick"); times of a plan over many pools, its distance from the optimum and the cost of
+- keeper.json: times of a tick and its parts ("tick"); times of a plan over many pools, its distance from the optimum
+  and the cost of
   baselines ("plan"); cost of a block for a keeper of up to 10,000 vaults ("scale").
 - plan.json, plan.png: plans over 200 random markets, calm and stormy, compared with single routes and the bound.
 - quality.json, quality.png: cost of ten months of rebalancing, compared with the lower bound and with baselines.
 
-A figure that was not measured is absent. `--write-snapshot` measures only gas and size, and replaces the committed figures of
-tests/contract/test_gas.py.
+A figure that was not measured is absent. `--write-snapshot` measures only gas and size, and replaces the committed
+figures of tests/contract/test_gas.py.
 """
 
 from __future__ import annotations

@@ -1,12 +1,13 @@
 """Gas of every action of a user or keeper, in the scenario of the design's table.
 
-Receipts of a local Anvil, with the base cost of 21,000, after refunds. Plain OpenZeppelin tokens with 18, 6 and 8 decimals in turn, feeds
-of one storage slot, Uniswap V3's published bytecode with 0.3 % pools and liquidity over the full range, trades that are small for the
-pools, all checks and events.
+Receipts of a local Anvil, with the base cost of 21,000, after refunds. Plain OpenZeppelin tokens with 18, 6 and 8
+decimals in turn, feeds of one storage slot, Uniswap V3's published bytecode with 0.3 % pools and liquidity over the
+full range, trades that are small for the pools, all checks and events.
 
-STEADY STATE. Another account has done every measured action before, so that slots written once in the life of a vault or pool do
-not count: the rebalance is not the vault's first, and the pool has collected fees in this token before.
-DETERMINISM. The clock moves by a fixed step per block, and tokens and pools have constant addresses, so the same code always uses the same gas.
+STEADY STATE. Another account has done every measured action before, so that slots written once in the life of a vault
+or pool do not count: the rebalance is not the vault's first, and the pool has collected fees in this token before.
+DETERMINISM. The clock moves by a fixed step per block, and tokens and pools have constant addresses, so the same code
+always uses the same gas.
 """
 
 from __future__ import annotations
@@ -95,8 +96,8 @@ class Figure:
 def measure(sizes: Sequence[int] = SIZES, *, explain: bool = False) -> dict[str, dict[int, Figure]]:
     """Every figure, by name and number of assets.
 
-    `FIGURES` are the design's table. A name with a colon is a variant of the figure before the colon, or its lower bound.
-    `explain` traces the figures of the table, which takes longer.
+    `FIGURES` are the design's table. A name with a colon is a variant of the figure before the colon, or its lower
+    bound. `explain` traces the figures of the table, which takes longer.
     """
     settings = NodeSettings(genesis_at=_GENESIS_AT)
     with Node.start(settings) as node, node.rpc() as rpc:
@@ -403,7 +404,8 @@ class _Vault:
         return self._zap("holder", paid, buys=buys)
 
     def _zap(self, actor: str, paid: _Coin, *, buys: bool) -> Receipt:
-        """Buy exactly the amounts that the shares require, for at most a margin above the current cost; or sell fixed amounts with a margin."""
+        """Buy exactly the amounts that the shares require, for at most a margin above the current cost; or sell fixed
+        amounts with a margin."""
         sender = self.bench.actors[actor]
         hops: list[Hop] = []
         swapped = kept = 0

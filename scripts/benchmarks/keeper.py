@@ -1,7 +1,8 @@
 """Times of a keeper's tick, quote and plan, and of a whole tape.
 
-One process and one Anvil on this machine, over HTTP on the loopback: the measured work is this program, the node's EVM and their JSON,
-without a network. Each time has a lower bound in the table: the `eth_call` with which it begins, or the `eth_call` that it replaces.
+One process and one Anvil on this machine, over HTTP on the loopback: the measured work is this program, the node's EVM
+and their JSON, without a network. Each time has a lower bound in the table: the `eth_call` with which it begins, or the
+`eth_call` that it replaces.
 """
 
 from __future__ import annotations

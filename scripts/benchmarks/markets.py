@@ -1,10 +1,11 @@
 """Random markets with pools of all kinds, and a greedy trader to compare plans with.
 
-Markets follow from a seed and are equal on all machines. `market` has a basket out of its bands with its policy and limits, 2 to 12 tokens,
-and 3 to 60 pools of all protocols, whose depths differ by five orders of magnitude; in a stormy market every seventh pool is up to 3 %
-off. `greedy` knows nothing of the planner: it takes the pool, or the two pools in sequence, and the amount with the largest gain by exact
-quotes, makes that swap, and repeats, each pair of assets once, while the vault would accept the trades so far. `measure_markets` counts
-plans that are worse than that, and `bound_usd` is an upper bound of every gain.
+Markets follow from a seed and are equal on all machines. `market` has a basket out of its bands with its policy and
+limits, 2 to 12 tokens, and 3 to 60 pools of all protocols, whose depths differ by five orders of magnitude; in a stormy
+market every seventh pool is up to 3 % off. `greedy` knows nothing of the planner: it takes the pool, or the two pools
+in sequence, and the amount with the largest gain by exact quotes, makes that swap, and repeats, each pair of assets
+once, while the vault would accept the trades so far. `measure_markets` counts plans that are worse than that, and
+`bound_usd` is an upper bound of every gain.
 """
 
 from __future__ import annotations
@@ -75,7 +76,8 @@ _PARTS = (1, 2, 4, 8, 16, 32, 64)
 def market(seed: int, *, stormy: bool = True, every_kind: bool = False) -> Problem:
     """The market of a seed. In half of the markets a budget may bind, and in half gas has a price.
 
-    With `every_kind`, Curve's pools with an even number are the current ones: stableswap-ng, tricrypto-ng and twocrypto-ng.
+    With `every_kind`, Curve's pools with an even number are the current ones: stableswap-ng, tricrypto-ng and
+    twocrypto-ng.
     """
     rng = random.Random(f"{seed} {stormy}")  # noqa: S311 - a scenario, guards nothing
     count = rng.randint(2, 12)
@@ -128,7 +130,8 @@ def market(seed: int, *, stormy: bool = True, every_kind: bool = False) -> Probl
 
 
 def rich_pairs(count: int) -> Problem:
-    """Two tokens, equal pairs of $5m at 5 bps, of which every second is 1.5 % above the oracle, and $100,000 to sell."""
+    """Two tokens, equal pairs of $5m at 5 bps, of which every second is 1.5 % above the oracle, and $100,000 to
+    sell."""
     token0, token1 = tokens = [Token(f"0x{i:040x}", f"T{i}", 18) for i in (1, 2)]
     reserve = 5 * 10**24
     pools = tuple(
@@ -222,7 +225,8 @@ def _pool(rng: random.Random, number: int, coins: Sequence[tuple[Token, int]], s
 
 
 def _ng(pool: Pool) -> Pool:
-    """A Curve pool as one of the kinds since 2023, of two coins if its address is a multiple of four; any other pool unchanged."""
+    """A Curve pool as one of the kinds since 2023, of two coins if its address is a multiple of four; any other pool
+    unchanged."""
     if isinstance(pool, CurveStablePool):
         a, off_peg = pool.a_coefficient * A_PRECISION, 2 * 10**10
         return replace(pool, a_coefficient=a, math_version="ng", offpeg_fee_multiplier_e10=off_peg)
@@ -258,7 +262,8 @@ def _v4(pool: UniswapV3Pool) -> UniswapV4Pool:
 class Planned:
     """One market: time of its plan, and value of the plan and of its alternatives, in USD after the gas of the swaps.
 
-    Values are None where there is no plan, or no single route. `bound_usd` is an upper bound of every value, also with circular trades.
+    Values are None where there is no plan, or no single route. `bound_usd` is an upper bound of every value, also with
+    circular trades.
     """
 
     stormy: bool
@@ -276,8 +281,9 @@ class Planned:
 class MarketFigures:
     """Plans over random markets, half of them stormy: their times, and how many are worse than the best single routes.
 
-    Seconds are processor time. `wrongly_refused` counts markets without a plan where single routes would trade, `cut` plans that stopped
-    early. A gap is a plan's distance from the bound on all plans in its order of tokens, gas of each swap included, as a part of the sale.
+    Seconds are processor time. `wrongly_refused` counts markets without a plan where single routes would trade, `cut`
+    plans that stopped early. A gap is a plan's distance from the bound on all plans in its order of tokens, gas of each
+    swap included, as a part of the sale.
     """
 
     markets: int
@@ -348,7 +354,8 @@ def _planned(seed: int, *, stormy: bool) -> Planned:
 def bound_usd(problem: Problem) -> float:
     """Upper bound of every value after gas, at the dual's prices: the sum of each pool's best trade at these prices.
 
-    The prices are the planner's; it is a bound at any prices. In pools of more than two tokens each pair counts as a pool.
+    The prices are the planner's; it is a bound at any prices. In pools of more than two tokens each pair counts as a
+    pool.
     """
     pools = market_of(problem.pools)
     offer = terms_of(problem, pools).offer
@@ -372,7 +379,8 @@ def bound_usd(problem: Problem) -> float:
 
 @dataclass(frozen=True, slots=True)
 class Greedy:
-    """Result of the greedy trader: swaps in order, sales and purchases (raw, in basket order), and their value less gas."""
+    """Result of the greedy trader: swaps in order, sales and purchases (raw, in basket order), and their value less
+    gas."""
 
     swaps: tuple[Swap, ...]
     sales_raw: tuple[int, ...]
@@ -398,7 +406,8 @@ def is_worse(problem: Problem, plan: Plan, worth_e18: int) -> bool:
 
 
 def greedy(problem: Problem) -> Greedy | None:
-    """The best single routes, one after another, within all limits and accepted by the vault; None if no route is worth its gas."""
+    """The best single routes, one after another, within all limits and accepted by the vault; None if no route is worth
+    its gas."""
     problem = _within_need(problem)
     nothing = (0,) * len(problem.tokens)
     found = Greedy((), nothing, nothing, 0)
@@ -428,7 +437,8 @@ def greedy(problem: Problem) -> Greedy | None:
 
 
 def _within_need(problem: Problem) -> Problem:
-    """Sales and purchases scaled down together where the basket must move only a part of the distance, as in the planner."""
+    """Sales and purchases scaled down together where the basket must move only a part of the distance, as in the
+    planner."""
     if problem.need_max_e18 is None:
         return problem
     most = problem.need_max_e18 - len(problem.tokens)

@@ -1,4 +1,5 @@
-"""Chart of `scripts/benchmarks/markets.py`: times of plans over random markets, and their value compared with single routes and the bound."""
+"""Chart of `scripts/benchmarks/markets.py`: times of plans over random markets, and their value compared with single
+routes and the bound."""
 
 from __future__ import annotations
 

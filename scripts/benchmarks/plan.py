@@ -1,8 +1,8 @@
 """Time of a plan over 100 pools of 20 tokens, its distance from the optimum, and the cost of other methods.
 
-No chain is involved: depths of pools and distances from the oracle follow from a seed, with as many ticks as real pools have. Three
-other methods trade the same basket with exact quotes: each pair in its best single pool; each pair over all its pools by depth; and pair
-after pair, each with its best split.
+No chain is involved: depths of pools and distances from the oracle follow from a seed, with as many ticks as real pools
+have. Three other methods trade the same basket with exact quotes: each pair in its best single pool; each pair over all
+its pools by depth; and pair after pair, each with its best split.
 """
 
 from __future__ import annotations
@@ -48,8 +48,8 @@ POLICY = Policy(
 class PlanFigures:
     """Processor seconds of a plan with new pools, with known pools, with a gas price, and in band.
 
-    `gap_before` and `gap` are fractions of the sale, before and after rounding to whole units. `cost_bps` is the loss of the
-    plan and of other methods, by name, without gas.
+    `gap_before` and `gap` are fractions of the sale, before and after rounding to whole units. `cost_bps` is the loss
+    of the plan and of other methods, by name, without gas.
     """
 
     new_block_median_s: float

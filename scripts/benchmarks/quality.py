@@ -1,10 +1,11 @@
 """Cost of ten months of rebalancing, compared with its lower bound and with two baselines.
 
-The whole real tape (oracle rounds of April 2023 to January 2024) is replayed on paper (`rebalancer.lab.backtest`) with the mainnet pools
-of every protocol that has a snapshot, moved to the tape's first prices, with their depth in USD, and kept near the oracle by arbitrage.
-Vaults of three sizes use the demo's policy and bands:
+The whole real tape (oracle rounds of April 2023 to January 2024) is replayed on paper (`rebalancer.lab.backtest`) with
+the mainnet pools of every protocol that has a snapshot, moved to the tape's first prices, with their depth in USD, and
+kept near the oracle by arbitrage. Vaults of three sizes use the demo's policy and bands:
 
-1. The keeper's decisions drive the vault. Each rebalance is compared with the dual's bound, a lower bound of the loss for these pools,
+1. The keeper's decisions drive the vault. Each rebalance is compared with the dual's bound, a lower bound of the loss
+   for these pools,
    and with the cost of the two baselines (`rebalancer.lab.baselines`) for the same trades at the same block.
 2. Each baseline drives a vault of its own: it trades everything that the vault allows, as early as possible.
 

@@ -1,4 +1,5 @@
-"""Chart of `scripts/benchmarks/quality.py`: cost of each rebalance with its bound, and cost per year of the keeper and each baseline."""
+"""Chart of `scripts/benchmarks/quality.py`: cost of each rebalance with its bound, and cost per year of the keeper and
+each baseline."""
 
 from __future__ import annotations
 

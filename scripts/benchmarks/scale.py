@@ -1,8 +1,9 @@
 """Cost of a block for a keeper of up to 10,000 vaults, by number of vaults.
 
-Real vault contracts of 8 assets on a local node; one in ten leaves a band when a price moves. The time of a block includes the logs, the
-prices, the check of all vaults and the ranking of those out of band. Measured apart: the exact read of those out of band, and plans for up
-to a thousand of them on all cores, over pools in memory. For comparison: a read of every vault by the lens.
+Real vault contracts of 8 assets on a local node; one in ten leaves a band when a price moves. The time of a block
+includes the logs, the prices, the check of all vaults and the ranking of those out of band. Measured apart: the exact
+read of those out of band, and plans for up to a thousand of them on all cores, over pools in memory. For comparison: a
+read of every vault by the lens.
 """
 
 from __future__ import annotations

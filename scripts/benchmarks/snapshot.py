@@ -1,7 +1,7 @@
 """Committed figures of gas and code size, and the comparison with measured ones.
 
-tests/vectors/gas.json holds the exact gas of the benchmark's scenario, size.json the bytes of every contract of ours on chain.
-`python -m scripts.benchmarks --write-snapshot` writes both.
+tests/vectors/gas.json holds the exact gas of the benchmark's scenario, size.json the bytes of every contract of ours on
+chain. `python -m scripts.benchmarks --write-snapshot` writes both.
 """
 
 from __future__ import annotations

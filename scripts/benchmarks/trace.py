@@ -1,8 +1,9 @@
 """Use of a transaction's gas, by contract and kind of opcode.
 
-The transaction is replayed on its parent block, at its own block's time, and the node's struct log is read: one line per opcode, with
-the gas left before it. (Anvil keeps no such log of mined transactions.) A calling opcode is charged its own cost, without the gas of the
-called code. The base cost with calldata and the refund are separate rows, so that the sum equals the receipt.
+The transaction is replayed on its parent block, at its own block's time, and the node's struct log is read: one line
+per opcode, with the gas left before it. (Anvil keeps no such log of mined transactions.) A calling opcode is charged
+its own cost, without the gas of the called code. The base cost with calldata and the refund are separate rows, so that
+the sum equals the receipt.
 """
 
 from __future__ import annotations
@@ -44,7 +45,8 @@ class Spent:
 
 @dataclass(frozen=True, slots=True)
 class _Frame:
-    """A call in progress: the code's contract, the kind of opcode, the caller's gas before it and its own gas at the start."""
+    """A call in progress: the code's contract, the kind of opcode, the caller's gas before it and its own gas at the
+    start."""
 
     contract: str
     called_by: str = ""

@@ -1,13 +1,12 @@
-"""Collects compiled contracts into one JSON file each; `make build` runs it.
+"""Collection of compiled contracts into one JSON file each, by `make build`.
 
-Ours come from forge's `out/`, outside ones as their authors published them on npm. Each file holds
-`abi`, `bytecode` and `deployedBytecode` (0x-hex; "0x" for an interface), `linkReferences` and
-`immutableReferences` (where in the deployed code, by the compiler's id of the variable; {} for outside
-contracts, whose authors publish none).
+Our contracts come from forge's `out/`, outside contracts from their authors' npm packages. Each file holds `abi`,
+`bytecode` and `deployedBytecode` (0x-hex; "0x" for an interface), `linkReferences` and `immutableReferences` (positions
+in the deployed code by the compiler's id of the variable; {} for outside contracts, whose authors publish none).
 
-rebalancer/artifacts is shipped in the wheel, so that the installed package needs neither forge nor
-Node: ours without test doubles, and of others only what a devnet is built from. What tests alone need
-stays in .build/test-artifacts, with whatever licence it has. Git ignores both.
+The wheel ships rebalancer/artifacts, so that the installed package needs neither forge nor Node: our contracts without
+test doubles, and the outside contracts of a devnet. Artifacts for tests are in .build/test-artifacts, under their
+authors' licences. Git ignores both folders.
 """
 
 from __future__ import annotations
@@ -43,7 +42,7 @@ SHIPPED = {
     "UniswapV3Pool": "@uniswap/v3-core/artifacts/contracts/{name}.sol",
     "WETH9": "@uniswap/v2-periphery/build",
 }
-"""What a devnet is built from: folder below node_modules that holds <name>.json, by contract.
+"""Outside contracts of a devnet: folder below node_modules with <name>.json, by contract.
 
 OpenZeppelin's are under MIT, WETH9 and Uniswap V2's under GPL-3.0-or-later, Uniswap V3's under GPL-2.0-or-later
 (v3-core's BUSL-1.1 turned into that on 2023-04-01, as its licence says).
@@ -53,7 +52,7 @@ DEVNET_MOCKS = {
     *("BlocklistToken", "LocalToken", "MarketDriver", "MockAggregator", "MockFeedProxy"),
     *("MockStakedDollar", "MockStETH", "MockToken", "MockWstETH", "PausableToken"),
 }
-"""Of contracts/mocks, what an installed devnet is built from; the rest is for tests, attacks and benchmarks."""
+"""Contracts of contracts/mocks that an installed devnet needs; the others are for tests, attacks and benchmarks."""
 
 FOR_TESTS = {
     "CompatibilityFallbackHandler": "@safe-global/safe-smart-account/build/artifacts/contracts/handler/{name}.sol",
@@ -72,7 +71,7 @@ FOR_TESTS = {
     "WeightedPoolFactory": "@balancer-labs/v2-deployments/dist/tasks/deprecated/20210418-weighted-pool/artifact",
     "WeightedPoolFactoryV2": "@balancer-labs/v2-deployments/dist/tasks/deprecated/20220908-weighted-pool-v2/artifact/WeightedPoolFactory.json",
 }
-"""The same for what tests alone meet, a file where it is not named as here; PoolManager is under BUSL-1.1 until 2027."""
+"""Outside contracts for tests: folder, or file if its name differs; PoolManager is under BUSL-1.1 until 2027."""
 
 MULTICALL3 = """
 const { multicall3Bytecode } = require('./node_modules/viem/_cjs/constants/contracts.js');
@@ -82,28 +81,28 @@ console.log(JSON.stringify({ abi: multicall3Abi, bytecode: multicall3Bytecode })
 """Prints Multicall3, which only viem publishes: its creation code, as a constant in JavaScript."""
 
 PERMIT2 = MODULES / "@uniswap/v4-periphery"
-"""Ships Permit2 (MIT) as its source, its interface and, for tests, its runtime code as a constant in Solidity."""
+"""Package with Permit2 (MIT): source, interface and, for tests, runtime code as a constant in Solidity."""
 
 PERMIT2_DOMAIN = {
     f"{31337:064x}": f"{1:064x}",
     "d5a17abc3865df5c1400c0299bd4ce2eefc8114aec5f9d3dded1745783e57b98": "866a5aba21966af95d6c7ab78eb2b2fc913915c28be3b9aa07cc04ff903e3f28",
 }
-"""That constant is of a Permit2 made at another address, on a local chain: its two immutables, the chain and the signing domain there,
-and mainnet's. On any chain but the one it keeps, Permit2 works its domain out."""
+"""Immutables in that constant and on mainnet: chain id and signing domain. The constant comes from another address on a
+local chain. On any other chain than the stored one, Permit2 computes its domain."""
 
 CREATION_PREFIX_BYTES = 32
-"""Length of the constructor solc puts before the runtime code of a contract without arguments."""
+"""Length of solc's constructor before the runtime code of a contract without arguments."""
 
 
 HALVES = {"BasketVault": ("IBasketVault", "VaultExtension")}
-"""Contracts that run another's code as their own: the ABI of the first is that of both.
+"""Contracts that delegate to another contract's code: the ABI of the first includes the second's.
 
-In between stands the interface of both, whose names of parameters come first: code may leave its own nameless.
+The interface of both comes before the second, because its parameters have names.
 """
 
 
 def main() -> None:
-    """Brings both folders up to date; files that would not change are left alone."""
+    """Update both folders; unchanged files are not written."""
     outside = [("Multicall3", _multicall3()), ("Permit2", _permit2())]
     ours = list(_ours())
     doubles = [
@@ -140,7 +139,7 @@ def _write(folder: Path, artifacts: dict[str, Artifact]) -> None:
 
 
 def _take_in(abi: list[Artifact], other: list[Artifact]) -> None:
-    """Adds the functions, events and errors that `abi` has not, and names the parameters that it leaves nameless."""
+    """Add missing functions, events and errors to `abi`, and missing names of parameters."""
     offered = {_shape(entry): entry for entry in other if entry["type"] in ("function", "event", "error")}
     for place, entry in enumerate(abi):
         if any(not part["name"] for part in entry.get("inputs", ())):
@@ -150,7 +149,7 @@ def _take_in(abi: list[Artifact], other: list[Artifact]) -> None:
 
 
 def _shape(entry: Artifact) -> str:
-    """What makes an entry of an ABI itself: all but the names of its parameters."""
+    """Identity of an ABI entry: everything except parameter names."""
     return json.dumps([entry["type"], entry.get("name"), _types(entry.get("inputs", []))])
 
 
@@ -159,10 +158,10 @@ def _types(parameters: list[Artifact]) -> list[Any]:
 
 
 def _ours() -> Iterator[tuple[str, str, Artifact]]:
-    """Source, name and artifact of everything forge's cache says it compiled from contracts/ in the default profile.
+    """Source, name and artifact of everything that forge compiled from contracts/ in the default profile, by its cache.
 
-    The folder alone does not tell: forge compiles some contracts a second time, plainly, for tests,
-    and leaves behind what is no longer in any source.
+    The folder alone is not enough: forge compiles some contracts a second time for tests, without the optimizer,
+    and keeps artifacts of removed sources.
     """
     for source, entry in json.loads(FORGE_CACHE.read_text())["files"].items():
         if not source.startswith("contracts/") or not (ROOT / source).exists():
@@ -202,17 +201,17 @@ def _multicall3() -> Artifact:
     code = bytes.fromhex(found["bytecode"].removeprefix("0x"))
     runtime = code[CREATION_PREFIX_BYTES:]
     if b"\x61" + len(runtime).to_bytes(2) + b"\x80\x61\x00\x20" not in code[:CREATION_PREFIX_BYTES]:
-        sys.exit("viem's Multicall3 has another constructor than expected; find its runtime code anew.")
+        sys.exit("viem's Multicall3 has another constructor than expected; update how its runtime code is found.")
     return _artifact(found, {"object": found["bytecode"]}, {"object": runtime.hex()})
 
 
 def _permit2() -> Artifact:
-    """Permit2 as it is on every chain; it has a fixed address there, so nobody needs what creates it."""
+    """Permit2 as on every chain. It has a fixed address, so creation code is not needed."""
     found = json.loads((PERMIT2 / "foundry-out/ISignatureTransfer.sol/ISignatureTransfer.json").read_text())
     source = (PERMIT2 / "lib/permit2/test/utils/DeployPermit2.sol").read_text()
     codes = re.findall(r'hex"([0-9a-f]+)"', source)
     if len(codes) != 1 or [codes[0].count(word) for word in PERMIT2_DOMAIN] != [1, 1]:
-        sys.exit("v4-periphery no longer ships the Permit2 that is expected; find its code anew.")
+        sys.exit("v4-periphery no longer ships the Permit2 that is expected; update how its code is found.")
     code = codes[0]
     for theirs, mainnets in PERMIT2_DOMAIN.items():
         code = code.replace(theirs, mainnets)

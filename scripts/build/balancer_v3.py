@@ -1,7 +1,7 @@
-"""Compilation of Balancer V3 for tests: its npm packages hold sources alone. `make build` runs it.
+"""Compilation of Balancer V3 for tests, by `make build`: its npm packages contain only sources.
 
-Each contract becomes one file in the form of scripts/build/artifacts.py, below .build/balancer-v3 and a digest of all that it is made of, so
-that it is compiled once. The sources are under GPL-3.0: no wheel carries them, or what is compiled from them.
+Each contract becomes one file in the form of scripts/build/artifacts.py, below .build/balancer-v3 and a digest of all
+inputs, so that it is compiled once. The sources are under GPL-3.0: no wheel contains them or their compiled code.
 """
 
 from __future__ import annotations
@@ -29,13 +29,13 @@ CONTRACTS = {
     "BalancerV3Router": "@balancer-labs/v3-vault/contracts/Router.sol",
     "BalancerV3WeightedPoolFactory": "@balancer-labs/v3-pool-weighted/contracts/WeightedPoolFactory.sol",
 }
-"""Sources by the name that tests know their contract by; their own names are also Balancer V2's."""
+"""Sources by contract name in tests; their own names equal names of Balancer V2."""
 
 HALVES = ("BalancerV3VaultExtension", "BalancerV3VaultAdmin")
-"""What the Vault runs as its own code: its ABI is that of all three."""
+"""Contracts to which the Vault delegates: its ABI includes both."""
 
 ELSEWHERE = {"permit2/": "@uniswap/v4-periphery/lib/permit2/"}
-"""Where node_modules holds what no package of that name does."""
+"""Folders of imports whose package has another name."""
 
 SETTINGS = {
     "optimizer": {"enabled": True, "runs": 200},
@@ -47,7 +47,7 @@ _IMPORT = re.compile(r'\bimport\s+(?:[^"\';]*?from\s+)?["\']([^"\']+)["\']')
 
 
 def compiled() -> Path:
-    """The folder of the artifacts; compiled now, for a minute, if it is not there."""
+    """The folder of the artifacts. If missing, they are compiled first, which takes a minute."""
     sources: dict[str, str] = {}
     for source in CONTRACTS.values():
         _collect(source, sources)
@@ -74,7 +74,7 @@ def compiled() -> Path:
 
 
 def _collect(source: str, sources: dict[str, str]) -> None:
-    """A source and all that it imports."""
+    """Add a source and all its imports to `sources`."""
     if source in sources:
         return
     path = source

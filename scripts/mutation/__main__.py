@@ -1,27 +1,25 @@
-"""Mutation testing: `make mutate` makes one small mistake at a time in a contract or a Python file and sees whether any test notices.
+"""Command of mutation testing: `python -m scripts.mutation`, or `make mutate`.
 
-    --contract NAME     only these (again for more); by default RebalancePolicy, OracleHub, BasketVault with its two halves, and their libraries
-    --python PATH       only these files or folders (again for more); by default policy, settlement, abi, oracle, route, plan, venues, send, keeper and chain.
-                        With one of these two, nothing of the other language is run
-    --since COMMIT      only mutants of lines that changed since then
-    --sample N          at most N mutants a contract or file, spread over its functions; by default all
-    --seed N            which ones
-    --minutes N         stop after so long, for each language
-    --quick             without what takes longest, the invariants and the tests on a local chain; what survives is run again next time without this
-    --tests PATH        of Python: these tests alone (again for more), while you write them; what survives is run again next time without this
-    --fresh             forget what earlier runs found
+    --contract NAME     mutate only this contract; repeatable. Default: RebalancePolicy, OracleHub, BasketVault with both halves
+                        and libraries
+    --python PATH       mutate only this file or folder; repeatable. Default: policy, settlement, abi, oracle, route, plan,
+                        venues, send, keeper and chain. With --contract or --python alone, the other language is not run
+    --since COMMIT      only mutants of lines that changed since this commit
+    --sample N          at most N mutants per contract or file, spread over its functions; default: all
+    --seed N            seed of the sample
+    --minutes N         stop after this time, for each language
+    --quick             skip the slow parts: the invariants, and tests on a local chain. Survivors run again in the next full
+                        run
+    --tests PATH        Python: run only these tests; repeatable. Survivors run again in the next full run
+    --fresh             ignore results of earlier runs
 
-All mutants are compiled at once and asleep (see `solidity_mutants.py`), plainly, in a copy of the project, with the checkout's build of all other contracts; each is woken in turn, and the
-forge suites run until one fails: first those that caught most mutants of the same function, then those that caught most of all, then the
-others, then the invariants.
-What was found is kept in .build/mutate/journal.jsonl: a caught mutant is not run again while its file and the mutant are
-the same, a survivor not while all tests and contracts are, or if it is known to be no mistake. Writes tests/vectors/mutation.json, and docs/mutation.md from it.
+Outcomes are kept in .build/mutate/journal.jsonl (Python: python.jsonl). A killed mutant runs again only if its file or
+the mutant changes. A survivor runs again if a test or contract changes, unless it is listed as equivalent in
+tests/vectors/equivalent_mutants.toml (equivalent_mutants_python.toml) with a reason. Figures are in
+tests/vectors/mutation.json (mutation_python.json); docs/mutation.md is made from them.
 
-How Python is tried is said in `python_campaign.py`; its journal, python.jsonl, its figures, mutation_python.json, and its list of
-survivors that change nothing, equivalent_mutants_python.toml, lie beside those of the contracts.
-
-Exits 1 if, of the mutants that compile and were run, tests caught below 95 % of a contract's, 95 % of all of Python or 90 % of a file's that
-are mistakes: a survivor counts unless tests/vectors/equivalent_mutants.toml says why it changes nothing.
+Exits with 1 if tests kill less than 95 % of a contract's mutants, 95 % of all Python mutants or 90 % of a file's. Only
+mutants that compile, were run and are not equivalent count.
 """
 
 from __future__ import annotations
@@ -68,13 +66,13 @@ CHAIN_TESTS = ("tests/contract", "tests/fleet")
 
 
 def commit_of(*paths: str) -> str:
-    """The commit that last changed these."""
+    """The commit that last changed these files."""
     command = ["git", "log", "-1", "--format=%h", "--", *paths]
     return subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=True).stdout.strip()
 
 
 def mutate_contracts(options: argparse.Namespace) -> bool:
-    """Whether tests catch enough of the mutants of the contracts."""
+    """Whether tests kill enough mutants of the contracts."""
     found = find(list(TARGETS))
     world = digest("contracts", "tests/solidity") + (" quick" if options.quick else "")
     journal = Journal(JOURNAL, TARGETS, Excuses(TARGETS, EQUIVALENT), world)
@@ -88,13 +86,13 @@ def mutate_contracts(options: argparse.Namespace) -> bool:
 
 
 def mutate_python(options: argparse.Namespace) -> bool:
-    """Whether tests catch enough of the mutants of the Python files."""
+    """Whether tests kill enough mutants of the Python files."""
     files = python_files()
     wanted = [
         file for file in files if not options.python or any(Path(file).is_relative_to(path) for path in options.python)
     ]
     if not wanted:
-        sys.exit(f"none of these is tried: {', '.join(options.python)}")
+        sys.exit(f"no file to mutate in: {', '.join(options.python)}")
     found = find_python(ROOT, files)
     tests = options.tests or [*FAST_TESTS, *([] if options.quick else CHAIN_TESTS)]
     world = digest("rebalancer", *tests) + " ".join(["", *tests])
@@ -103,7 +101,7 @@ def mutate_python(options: argparse.Namespace) -> bool:
     sampled = {file: sample(found[file], options.sample, options.seed) for file in wanted}
     todo = [(file, mutant) for file in wanted for mutant in sampled[file]]
     random.Random(options.seed).shuffle(todo)  # noqa: S311 - as above
-    # What survived earlier comes first: a test may have been written for it.
+    # Earlier survivors come first: a new test may kill them.
     again = [
         (file, mutant) for file in wanted for mutant in found[file] if journal.key(file, mutant) in journal.survived
     ]
@@ -136,7 +134,9 @@ def show(made: Mapping[str, Any]) -> None:
 
 
 def main() -> int:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        prog="python -m scripts.mutation", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("--contract", action="append", choices=TARGETS)
     parser.add_argument("--python", action="append", metavar="PATH")
     parser.add_argument("--since", metavar="COMMIT")

@@ -1,17 +1,18 @@
-"""One small mistake at a time in a Python file, and whether a test notices.
+"""Run of the mutants of Python files, one at a time, against the tests that reach them.
 
-One process imports everything and collects the tests once; for each mutant it forks a child that puts the changed code into the
-functions as they are loaded (see `functions_of`) and runs the tests that reach the changed statement, quickest first, until one
-fails. Nothing is copied, woven in or started anew, so a mutant that a unit test catches takes some hundredths of a second. Which test
-reaches which statement is recorded beforehand, in a child too, by code that notes each statement it runs: per test what its
-body runs, per file of tests what its fixtures do. A recording holds while the file of tests and the sources it reached are the same.
+One process imports everything and collects the tests once. For each mutant it forks a child, which replaces the code of
+the loaded functions (see `functions_of`) and runs the tests that reach the changed statement, quickest first, until one
+fails. Nothing is copied or restarted, so a mutant that a unit test kills takes some hundredths of a second. Which test
+reaches which statement is recorded beforehand, in a child, by code that notes each statement it runs: per test what its
+body runs, per test file what its fixtures run. A recording is valid while the test file and the sources that it reached
+stay the same.
 
-A test that loops is ended by the processor time it takes beyond several times its usual, one that waits by a long time on the clock;
-both count as caught, as a run of the tests would not end well. Programs that tests start, and what runs only while a module is
-imported, run the code as it is: mutants of what only they run survive, as run by no test.
+A test that loops is ended after several times its usual processor time, a test that waits after a long time on the
+clock; both count as killed. Programs that tests start, and code that runs only during an import, run unchanged: mutants
+that only they reach survive, with the remark that no test runs them.
 
-mutmut 3.8 forks in the same way. It leaves out functions with a decorator (112 of 1,051 here, all properties among them) and copies
-the sources; cosmic-ray starts Python and its imports, some four seconds here, for every mutant.
+mutmut 3.8 forks in the same way. It skips functions with a decorator (112 of 1,051 here, all properties among them) and
+copies the sources; cosmic-ray starts Python with its imports, about four seconds here, for every mutant.
 """
 
 from __future__ import annotations
@@ -57,7 +58,7 @@ PYTHON = (
     "keeper",
     "chain",
 )
-"""What is mutated below rebalancer/."""
+"""Files and folders below rebalancer/ that are mutated."""
 
 MARK = "_mutation_reached"
 LEAST_CPU_SECONDS, CPU_TIMES = 3.0, 8
@@ -69,7 +70,7 @@ Write = Callable[[str], None]
 
 
 def module_name(file: str) -> str:
-    """What a file of the checkout is imported as."""
+    """Module name of a file of the checkout."""
     return file.removesuffix(".py").removesuffix("/__init__").replace("/", ".")
 
 
@@ -98,7 +99,7 @@ def find(root: Path, files: Sequence[str]) -> dict[str, list[Mutant]]:
 def functions_of(
     paths: Iterable[str],
 ) -> dict[str, dict[tuple[str, int], list[types.FunctionType]]]:
-    """The loaded functions of each file, by name and first line; whatever wraps, decorates or keeps them."""
+    """The loaded functions of each file, by name and first line, also wrapped or decorated ones."""
     made: dict[str, dict[tuple[str, int], list[types.FunctionType]]] = {path: {} for path in paths}
     for each in gc.get_objects():
         if type(each) is types.FunctionType and each.__code__.co_filename in made:
@@ -109,10 +110,10 @@ def functions_of(
 
 
 def hold(functions: Functions, tree: ast.Module | bytes, path: str) -> None:
-    """Has the loaded functions of a file hold the code of another version of it, whose lines are the same.
+    """Replace the code of a file's loaded functions by that of another version with the same lines.
 
     Raises:
-        SyntaxError, ValueError: it is no version that Python can put there.
+        SyntaxError, ValueError: Python cannot load that version.
     """
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", SyntaxWarning)
@@ -134,7 +135,7 @@ def _codes(code: types.CodeType) -> Iterator[types.CodeType]:
 
 
 def _marked(source: bytes, base: int) -> ast.Module:
-    """The file with each statement of a function preceded by a call that notes `base` and its line."""
+    """The file with a call before each statement of a function, which notes `base` and its line."""
     tree = ast.parse(source)
     for node in ast.walk(tree):
         if isinstance(node, ast.Module | ast.ClassDef | ast.Lambda | ast.IfExp):
@@ -152,10 +153,10 @@ def _mark(statement: ast.stmt, base: int) -> ast.stmt:
 
 
 def statements(source: bytes) -> list[int]:
-    """For each line, where the innermost statement begins that it is part of; 0 where there is none."""
+    """For each line, the first line of its innermost statement; 0 without a statement."""
     tree = ast.parse(source)
     made = [0] * (source.count(b"\n") + 2)
-    # Outer ones first: what is inside them writes over them.
+    # Outer statements first: inner ones overwrite them.
     for node in ast.walk(tree):
         if isinstance(node, ast.stmt):
             end = node.end_lineno or node.lineno
@@ -165,12 +166,12 @@ def statements(source: bytes) -> list[int]:
 
 @dataclass
 class Recording:
-    """What the tests of one file reach: by test, what it takes and the lines of each source."""
+    """Reach of the tests of one file: by test, its time and the lines of each source."""
 
     tests: str
-    """What the file of tests held."""
+    """Digest of the test file."""
     sources: dict[str, str]
-    """What the sources held that it reached."""
+    """Digests of the sources that it reached."""
     seconds: dict[str, float] = field(default_factory=dict)
     """Processor time of each test that passed."""
     lines: dict[str, dict[str, list[int]]] = field(default_factory=dict)
@@ -188,9 +189,10 @@ def _cpu_seconds() -> float:
 
 @dataclass(eq=False)
 class Campaign:
-    """A plugin of pytest that takes the place of its loop over the tests.
+    """A pytest plugin that replaces the loop over the tests.
 
-    `todo` are the mutants to try, of some of `files` below `root`; `slow` are folders of tests that only see what all others let pass.
+    `todo` are the mutants to run, of `files` below `root`; tests in the folders `slow` run only on survivors of all
+    other tests.
     """
 
     root: Path
@@ -211,9 +213,9 @@ class Campaign:
         self.until = time.monotonic() + 60 * self.minutes
 
     def run(self, *arguments: str) -> None:
-        """Collects the tests that pytest finds with these arguments, and tries the mutants on them."""
+        """Collect the tests for these pytest arguments, and run the mutants against them."""
         os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")  # threads do not survive a fork
-        # A failing example is as good as the smallest.
+        # Any failing example is enough.
         settings.register_profile(
             "mutation",
             derandomize=True,
@@ -238,7 +240,7 @@ class Campaign:
 
     @pytest.hookimpl(tryfirst=True)
     def pytest_runtestloop(self, session: pytest.Session) -> bool:
-        """Records what is not known, then tries one mutant after another."""
+        """Record what is missing, then run one mutant after another."""
         if session.testsfailed:
             sys.exit("the tests cannot be collected")
         self.items = {item.nodeid: item for item in session.items}
@@ -278,7 +280,7 @@ class Campaign:
         return made
 
     def _record(self) -> None:
-        """Records the files of tests of which nothing is known, in a child each so that each sets its fixtures up."""
+        """Record the test files without a valid recording, each in its own child, so that each sets its fixtures up."""
         missing = {name: items for name, items in self._by_file().items() if name not in self.recordings}
         if not missing:
             return
@@ -326,7 +328,7 @@ class Campaign:
 
     @pytest.hookimpl(tryfirst=True)
     def pytest_runtest_call(self) -> None:
-        """Between the fixtures of a test and its body."""
+        """Hook between the fixtures of a test and its body."""
         self.in_fixtures |= self.reached
 
     def _named(self, reached: set[int]) -> dict[str, list[int]]:
@@ -338,7 +340,8 @@ class Campaign:
     # Mutants
 
     def _chosen(self, file: str, mutant: Mutant) -> list[str]:
-        """The tests that reach it: those that caught others of its function, then file by file, the quickest first."""
+        """The tests that reach a mutant: first those that killed others of its function, then file by file, quickest
+        first."""
         line = self.statements[file][mutant.line]
         reach = {
             nodeid: (recording.seconds[nodeid], name)
@@ -386,7 +389,7 @@ class Campaign:
             return
         for item, following in _pairs([self.items[nodeid] for nodeid in chosen]):
             write(f"\n{item.nodeid}")
-            # Ends this process, and none that the test starts.
+            # Ends this process, but no process that the test starts.
             most = LEAST_CPU_SECONDS + CPU_TIMES * self.seconds[item.nodeid]
             signal.setitimer(signal.ITIMER_PROF, most)
             try:
@@ -399,7 +402,7 @@ class Campaign:
         write("\nsurvived")
 
     def _child(self, work: Callable[[Write], None], seconds: Sequence[float]) -> str:
-        """What a forked child writes; it is ended if it is silent for the n-th of these after n lines."""
+        """Lines that a forked child writes. The child is ended if it is silent for the n-th timeout after n lines."""
         reading, writing = os.pipe()
         sys.stdout.flush()
         child = os.fork()

@@ -1,9 +1,9 @@
-"""Which small mistakes could be in a Python file, and the file with one of them in it.
+"""Mutants of a Python file: one-place changes inside functions, and the file with one of them.
 
-As `solidity_mutants.py` does for Solidity, and by the same names: one-place changes inside functions, an operator for another, a
-condition always true or false, a number off by one, a statement left out, two arguments swapped (ARS), a handler that lets the
-exception pass (EHR). What is done while a module is imported stays: defaults, decorators, annotations, constants; a constant in
-capitals that is a number is changed where it is used. So do words: strings, and what is logged.
+The names are those of `solidity_mutants.py`: an operator for another, a condition always true or false, a number off by
+one, a statement removed, two arguments swapped (ARS), a handler that lets the exception pass (EHR). Code that runs
+during import is not mutated: defaults, decorators, annotations, constants; a constant number with an upper-case name is
+changed where it is used. Strings and log calls are not mutated.
 """
 
 from __future__ import annotations
@@ -48,7 +48,7 @@ _CALLED = {"min": "max", "max": "min", "any": "all", "all": "any"}
 _NOT_SWAPPED = {"isinstance", "issubclass", "cast", "min", "max"}
 _LOGS = {"log", "_log", "logger"}
 _ASKS_NOTHING = {"strict", "usedforsecurity"}
-"""Keywords whose value only makes a slip louder: `zip(a, b, strict=True)`."""
+"""Keywords that only add a check: `zip(a, b, strict=True)`."""
 _SIMPLE = (ast.Expr, ast.Raise, ast.Return, ast.Assign, ast.AugAssign, ast.Delete)
 
 
@@ -77,7 +77,7 @@ class _Finder(ast.NodeVisitor):
             self.found.setdefault((start, end, new), (operator, where, node.lineno, kind))
 
     def change(self, operator: str, node: ast.expr, **fields: object) -> None:
-        """The same expression with other parts."""
+        """The same expression with other operands."""
         other = copy.copy(node)
         for name, value in fields.items():
             setattr(other, name, value)
@@ -105,7 +105,7 @@ class _Finder(ast.NodeVisitor):
         self.visit(node.body)
 
     def visit_JoinedStr(self, node: ast.JoinedStr) -> None:
-        """Nothing of a text; and the parser does not say where in it a part stands."""
+        """No mutants inside an f-string: the parser gives no position of its parts."""
 
     def visit_AnnAssign(self, node: ast.AnnAssign) -> None:
         if node.value is not None:
@@ -140,7 +140,8 @@ class _Finder(ast.NodeVisitor):
         self.generic_visit(node)
 
     def _left_out(self, node: ast.stmt, target: ast.expr) -> None:
-        """A name that is never given its value is an error at its first use; what is written elsewhere may be missed."""
+        """An assignment to a name is kept: without it the first use fails. An assignment to anything else may be
+        removed."""
         if isinstance(target, ast.Attribute | ast.Subscript):
             self.add("CR", node, "", "statement")
 
@@ -248,7 +249,7 @@ class _Finder(ast.NodeVisitor):
 
 
 def mutants(source: bytes, numbers: Collection[str] = (), first: int = 1) -> list[Mutant]:
-    """All mutants of a file, in the order of its text, numbered from `first`; `numbers` names its constants that are numbers."""
+    """All mutants of a file, in text order, numbered from `first`; `numbers` are the names of its constant numbers."""
     finder = _Finder(source, numbers)
     finder.visit(ast.parse(source))
     return list(_numbered(finder, source, first))
@@ -263,9 +264,9 @@ def _numbered(finder: _Finder, source: bytes, first: int) -> Iterator[Mutant]:
 
 
 def woven(source: bytes, mutant: Mutant) -> bytes:
-    """The file with one mutant and nothing else.
+    """The file with one mutant.
 
-    Every line stays where it is, and every name that a function takes from outside: what is left out is there, out of reach.
+    Lines and the outside names of a function stay: a removed statement stays in the file as unreachable code.
     """
     old, new = mutant.old, mutant.new
     if mutant.kind == "expression":

@@ -1,4 +1,4 @@
-"""What became of each mutant, kept from run to run, and the page that says it: the same for the contracts and for Python."""
+"""Outcomes of mutants, kept between runs, and docs/mutation.md: for contracts and for Python."""
 
 from __future__ import annotations
 
@@ -43,14 +43,15 @@ PYTHON_EQUIVALENT = ROOT / "tests" / "vectors" / "equivalent_mutants_python.toml
 
 @dataclass(frozen=True)
 class Outcome:
-    """What became of a mutant: `killed` by a test, `survived`, `stillborn` (it does not compile), or `time-out`: nothing is known."""
+    """Outcome of a mutant: `killed` by a test, `survived`, `stillborn` (it does not compile), or `time-out`
+    (unknown)."""
 
     verdict: str
     by: str = ""
 
 
 def digest(*paths: str) -> str:
-    """What the sources in these files and folders hold, as 16 hexadecimal digits."""
+    """Digest of the sources in these files and folders, 16 hexadecimal digits."""
     files = sorted(
         file
         for path in paths
@@ -61,7 +62,7 @@ def digest(*paths: str) -> str:
 
 
 class Excuses:
-    """Why a survivor is no mistake at all, from the file that lists the reasons."""
+    """Reasons why survivors are equivalent to the original, from the file that lists them."""
 
     def __init__(self, targets: Mapping[str, str], path: Path) -> None:
         listed = tomllib.loads(path.read_text()) if path.exists() else {}
@@ -73,17 +74,18 @@ class Excuses:
         }
 
     def line(self, target: str, mutant: Mutant) -> str:
-        """The line of source it is in."""
+        """The mutant's line of source."""
         return self.lines[target][mutant.line - 1].strip()
 
     def of(self, target: str, mutant: Mutant) -> str:
-        """The reason, empty if there is none."""
+        """The reason; empty if there is no reason."""
         at = self.line(target, mutant)
         return self.reasons.get((target, mutant.function, at, mutant.old, mutant.new), "")
 
 
 class Journal:
-    """What earlier runs found, by mutant and by what was tested: a survivor holds while `world` does."""
+    """Outcomes of earlier runs by mutant. A survivor is valid while `world`, the digest of sources and tests, is the
+    same."""
 
     def __init__(self, path: Path, targets: Mapping[str, str], excuses: Excuses, world: str) -> None:
         self.path = path
@@ -129,14 +131,14 @@ class Journal:
 
 
 def sample(found: Sequence[Mutant], most: int, seed: int) -> list[Mutant]:
-    """At most so many, each function with its part of them."""
+    """At most this many mutants, spread over the functions in proportion."""
     if len(found) <= most:
         return list(found)
     rng = random.Random(seed)  # noqa: S311 - chooses what to test, guards nothing
     by_function: dict[str, list[Mutant]] = defaultdict(list)
     for mutant in found:
         by_function[mutant.function].append(mutant)
-    # Dealt out evenly: the k-th of m mutants of a function stands at (k + a random part) / m.
+    # Even distribution: the k-th of m mutants of a function has the position (k + a random part) / m.
     dealt = [
         ((k + rng.random()) / len(group), mutant)
         for group in by_function.values()
@@ -152,7 +154,7 @@ def announce(target: str, mutant: Mutant, journal: Journal, outcome: Outcome) ->
 
 
 def summary(found: Mapping[str, Sequence[Mutant]], journal: Journal) -> dict[str, Any]:
-    """The figures of each target and its survivors, each with its reason where one is known."""
+    """Figures of each target, and its survivors, with the reason if there is one."""
     made: dict[str, Any] = {}
     for target, all_ in found.items():
         outcomes = {mutant: journal.get(target, mutant) for mutant in all_}
@@ -189,24 +191,24 @@ def summary(found: Mapping[str, Sequence[Mutant]], journal: Journal) -> dict[str
 
 
 def score(figures: Mapping[str, Any]) -> float:
-    """Part of the mutants run that a test caught, of those that are mistakes: not of the equivalent."""
+    """Fraction of run mutants that a test killed; equivalent mutants do not count."""
     tried = figures["killed"] + figures["survived"] - figures["equivalent"]
     return float(figures["killed"] / tried) if tried else 0.0
 
 
 def percent(figures: Mapping[str, Any]) -> str:
-    """The score as people say it."""
+    """The score as a percentage."""
     return f"{100 * score(figures):.1f} %" if figures["killed"] + figures["survived"] else "-"
 
 
 def report(contracts: Mapping[str, Any], python: Mapping[str, Any]) -> str:
-    """docs/mutation.md."""
+    """The content of docs/mutation.md."""
     made = contracts["contracts"]
     lines = [
         "# Mutation testing",
         "",
-        "`make mutate` makes one small mistake at a time in a contract and runs the forge suites; a mistake that no test notices has",
-        "survived. This page is written by the command. How it works: `scripts/mutation/solidity_campaign.py`, `scripts/mutation/solidity_mutants.py`.",
+        "`make mutate` makes one small mistake at a time in a contract and runs the forge suites. A mistake that no test notices has survived.",
+        "The command writes this page. Method: `scripts/mutation/solidity_campaign.py`, `scripts/mutation/solidity_mutants.py`.",
         f"Contracts as of commit {contracts['commit']}.",
         "",
         *_table("contract", made),
@@ -214,9 +216,9 @@ def report(contracts: Mapping[str, Any], python: Mapping[str, Any]) -> str:
         "",
         "# Python",
         "",
-        "The same for the Python that decides, plans, quotes, sends and reads the chain, with pytest. How it works:",
-        "`scripts/mutation/python_campaign.py`, `scripts/mutation/python_mutants.py`. What is of a file is in its row, what is of a package in the row of",
-        f"the folder. Python as of commit {python['commit']}, against {python['tests']}.",
+        "The same for the Python modules that decide, plan, quote, send and read the chain, with pytest. Method:",
+        "`scripts/mutation/python_campaign.py`, `scripts/mutation/python_mutants.py`. A row is a file, or a folder with the sum of its files.",
+        f"Python as of commit {python['commit']}, against {python['tests']}.",
         "",
         *_table("file", _with_packages(python["files"])),
         *_survivors(python["files"]),
@@ -226,7 +228,7 @@ def report(contracts: Mapping[str, Any], python: Mapping[str, Any]) -> str:
 
 def _table(head: str, made: Mapping[str, Any]) -> list[str]:
     lines = [
-        f"| {head} | mutants | do not compile | killed | survived | of these equivalent | not run | caught of the mistakes run |",
+        f"| {head} | mutants | do not compile | killed | survived | of these equivalent | not run | killed of the mistakes run |",
         "|---|---:|---:|---:|---:|---:|---:|---:|",
     ]
     for target, f in made.items():
@@ -238,7 +240,7 @@ def _table(head: str, made: Mapping[str, Any]) -> list[str]:
 
 
 def _with_packages(files: Mapping[str, Any]) -> dict[str, Any]:
-    """The figures of each file, those of a package before its files."""
+    """The figures of each file, with those of each package before its files."""
     packages: dict[str, Counter[str]] = defaultdict(Counter)
     for name, figures in files.items():
         counts = {key: value for key, value in figures.items() if isinstance(value, int)}
@@ -261,7 +263,7 @@ def _survivors(made: Mapping[str, Any]) -> list[str]:
                 "",
                 f"## {target}: survivors",
                 "",
-                "| function | line of source | became | why it lives |",
+                "| function | line of source | became | why it survives |",
                 "|---|---|---|---|",
             ]
         for s in f["survivors"]:

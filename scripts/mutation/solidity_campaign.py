@@ -1,8 +1,10 @@
-"""Mutants of contracts, tried one after another: a copy of the project, the forge suites, and the order in which they run.
+"""Mutants of contracts, tried one after another: a copy of the project, the forge suites, and the order in which they
+run.
 
-All mutants are compiled once, switched off (see `solidity_mutants.py`), without the optimizer, in a copy of the project; all other
-contracts come from the build of the checkout. Each mutant is then switched on in turn, and the suites run until a test fails: first the
-suites that caught most mutants of the same function, then those that caught most of all, then the others, then the invariants.
+All mutants are compiled once, switched off (see `solidity_mutants.py`), without the optimizer, in a copy of the
+project; all other contracts come from the build of the checkout. Each mutant is then switched on in turn, and the
+suites run until a test fails: first the suites that caught most mutants of the same function, then those that caught
+most of all, then the others, then the invariants.
 """
 
 from __future__ import annotations
@@ -55,16 +57,17 @@ GROUPS = (
     ("OracleHub",),
     ("RebalancePolicy", "Holdings", "PackedFees", "BasketVault", "VaultBase", "VaultExtension"),
 )
-"""What is compiled together, with what has it inside; all other contracts come from the build of the checkout."""
+"""Targets that are compiled together, with the contracts that contain them; others come from the build of the
+checkout."""
 INSIDE = {"RebalancePolicy": ("contracts/ConfigStore.sol", "contracts/VaultLens.sol")}
 LIGHT = {"RebalancePolicy": ("Policy", "PolicyEdges")}
-"""Suites that need nothing but the contract and its harness: compiled apart, in seconds, they catch most mutants of it."""
+"""Suites that need only the contract and its harness: they compile in seconds and kill most of its mutants."""
 CORE = sorted((ROOT / "contracts").glob("*.sol"))
 GAS_TESTS = "fits_in_a_block"
-"""Tests of how much gas something takes: code that holds its mutants and is not optimised takes more."""
+"""Tests of gas limits: code with mutants and without the optimizer uses more gas."""
 TEST_SECONDS = 900  # an endless loop ends by running out of gas, long before
 
-# As light as the compiler allows for contracts that the plain code generator finds too deep: nothing is optimised.
+# For contracts whose stack is too deep for the legacy code generator: via IR, with as few optimizer steps as possible.
 PROFILE = """
 [profile.mutate]
 optimizer = true
@@ -87,7 +90,7 @@ seed = "0x5eed"
 runs = 32
 """
 
-# Shallow enough for the plain code generator, which is faster still.
+# For the legacy code generator, which is faster.
 PLAIN_PROFILE = """
 [profile.mutate]
 optimizer = false
@@ -104,7 +107,7 @@ LIGHT_PROFILE = PLAIN_PROFILE.replace("via_ir = false", 'via_ir = false\nsrc = "
 
 
 class Workspace:
-    """A copy of the project whose contracts carry the mutants."""
+    """A copy of the project whose contracts contain the mutants."""
 
     def __init__(self, root: Path, suites: Sequence[str] = (), group: Sequence[str] = ()) -> None:
         self.root = root
@@ -121,7 +124,7 @@ class Workspace:
         self.codes: dict[Path, str] = {}
 
     def lay(self) -> None:
-        """Copies what is compiled, afresh; what was compiled stays where nothing changed."""
+        """Copy the sources again; build results of unchanged sources stay."""
         self.root.mkdir(parents=True, exist_ok=True)
         for name in ("contracts", "tests/solidity", "tests/vectors"):
             shutil.rmtree(self.root / name, ignore_errors=True)
@@ -130,7 +133,7 @@ class Workspace:
             if path.name.removesuffix(".t.sol") not in self.suites:
                 path.unlink()
         for name in self.stubs:
-            # As good as no source: `build` lays the checkout's code over it.
+            # An empty stub: `build` replaces its code by the checkout's.
             path = self.root / "contracts" / name
             head = "// SPDX-License-Identifier: MIT\npragma solidity 0.8.30;\n"
             names = re.findall(r"^(?:abstract )?contract (\w+)", path.read_text(), re.MULTILINE)
@@ -142,7 +145,7 @@ class Workspace:
         version = subprocess.run(
             [ROOT / "scripts" / "build" / "solc", "--version"], capture_output=True, text=True, check=True
         )
-        # Forge asks for the version at every start, and Node takes its time to answer.
+        # Forge requests the version at every start, and Node is slow to answer.
         wrapper = compiler / "solc"
         wrapper.write_text(
             f"#!/bin/sh\n[ \"$1\" = --version ] && exec echo '{version.stdout.strip()}'\n"
@@ -161,7 +164,7 @@ class Workspace:
         return PLAIN_PROFILE if self.plain else PROFILE
 
     def forge(self, *arguments: str, seconds: int = 1800) -> subprocess.CompletedProcess[str]:
-        """Runs forge here, without the caller's settings."""
+        """Run forge in this copy, without the caller's FOUNDRY_ settings."""
         environment = {k: v for k, v in os.environ.items() if not k.startswith("FOUNDRY_")}
         environment["FOUNDRY_PROFILE"] = "mutate"
         for cache in ("fuzz", "invariant"):
@@ -177,9 +180,9 @@ class Workspace:
         )
 
     def build(self) -> None:
-        """Compiles contracts and tests, and keeps the code of everything that holds a switch."""
+        """Compile contracts and tests, and keep the code of everything that contains a switch."""
         asleep = self.root / "asleep"
-        if asleep.exists():  # as an earlier run found them, whatever it left awake
+        if asleep.exists():  # the state without a mutant switched on, whatever an earlier run left
             shutil.copytree(asleep, self.root / "out", dirs_exist_ok=True)
             shutil.rmtree(asleep)
         run = self.forge("build", "--quiet")
@@ -200,12 +203,12 @@ class Workspace:
             sys.exit("the compiled contracts hold no switch; remove .build/mutate and run again")
 
     def wake(self, number: int) -> None:
-        """Has the compiled code be that of one mutant; 0 is the original."""
+        """Switch one mutant on in the compiled code; 0 is the original."""
         for path, text in self.codes.items():
             path.write_text(text.replace(SENTINEL, f"{number:064x}"))
 
     def failure(self, suites: Sequence[str]) -> str:
-        """Name of a test of these suites that fails, or nothing. Raises TimeoutExpired if forge does not answer."""
+        """Name of a failing test of these suites; empty if all pass. Raises TimeoutExpired if forge does not end."""
         paths = "{" + ",".join([*suites, "none"]) + "}"
         arguments = (
             "test",
@@ -252,7 +255,7 @@ def compile_json(files: dict[str, bytes], select: str) -> dict[str, Any]:
 
 
 def errors_of(answer: dict[str, Any], name: str) -> list[tuple[int, int]]:
-    """Where in a file the compiler finds errors, in bytes."""
+    """Positions of the compiler's errors in a file, in bytes."""
     return [
         (error["sourceLocation"]["start"], error["sourceLocation"]["end"])
         for error in answer.get("errors", [])
@@ -261,7 +264,7 @@ def errors_of(answer: dict[str, Any], name: str) -> list[tuple[int, int]]:
 
 
 def find(targets: Sequence[str]) -> dict[str, list[Mutant]]:
-    """All mutants by contract, numbered through."""
+    """All mutants by contract, with consecutive numbers."""
     found: dict[str, list[Mutant]] = {}
     first = 1
     for target in targets:
@@ -274,7 +277,7 @@ def find(targets: Sequence[str]) -> dict[str, list[Mutant]]:
 
 
 def switched(target: str, found: Sequence[Mutant]) -> tuple[bytes, set[int]]:
-    """The file of a contract with its mutants asleep, and the numbers of those that must be compiled alone."""
+    """The file of a contract with its mutants switched off, and the numbers of those that must be compiled alone."""
     name = TARGETS[target]
     source = (ROOT / name).read_bytes()
     alone = {mutant.number for mutant in found if mutant.alone}
@@ -291,14 +294,14 @@ def switched(target: str, found: Sequence[Mutant]) -> tuple[bytes, set[int]]:
 
 
 def suites_of(target: str) -> list[str]:
-    """The forge suites, the one that knows the contract best first; the invariants come apart."""
+    """The forge suites without the invariants, the contract's own suite first."""
     names = sorted(path.name.removesuffix(".t.sol") for path in (ROOT / "tests/solidity").glob("*.t.sol"))
     first = FIRST_SUITES[target]
     return [first, *(name for name in names if name not in {first, LAST_SUITE, "Base"})]
 
 
 def changed_lines(path: str, since: str | None) -> set[int]:
-    """Which lines of a file are other than at a commit."""
+    """Lines of a file that changed since a commit."""
     if since is None:
         return set()
     command = ["git", "diff", "--unified=0", since, "--", path]
@@ -308,7 +311,7 @@ def changed_lines(path: str, since: str | None) -> set[int]:
 
 
 def environments(target: str, function: str, killers: dict[str, Counter[str]], *, quick: bool) -> Iterator[list[str]]:
-    """Which suites to run together, one stage after another."""
+    """Lists of suites to run together, one list after another."""
     suites = suites_of(target)
 
     def best(of: str, most: int) -> list[str]:
@@ -330,7 +333,7 @@ def run_one(
     killers: dict[str, Counter[str]],
     suites: Iterable[Sequence[str]],
 ) -> Outcome:
-    """Runs one list of suites after another until a test fails."""
+    """Run one list of suites after another until a test fails."""
     for together in suites:
         try:
             by = space.failure(together)
@@ -346,7 +349,7 @@ def run_one(
 
 
 def check_original(space: Workspace, *stages_: Sequence[str]) -> None:
-    """Every suite passes on the contracts as they are, compiled as the mutants are."""
+    """Exit unless every suite passes on the original contracts, compiled like the mutants."""
     space.wake(0)
     for suites in stages_:
         failed = space.failure(suites)
@@ -355,7 +358,7 @@ def check_original(space: Workspace, *stages_: Sequence[str]) -> None:
 
 
 class Campaign:
-    """One run over the mutants that the journal does not know."""
+    """One run over the mutants that are not in the journal."""
 
     def __init__(
         self,
@@ -376,11 +379,11 @@ class Campaign:
             for mutant in sampled[target]
             if options.since is None or mutant.line in changed[target]
         ]
-        # Shuffled, so that whatever part of them there is time for is a sample.
+        # Shuffled, so that the part that fits into the time is a sample.
         random.Random(options.seed).shuffle(self.todo)  # noqa: S311 - chooses what to test, guards nothing
 
     def left(self, targets: Iterable[str]) -> Iterator[tuple[str, Mutant]]:
-        """What is still to be run of these contracts, while there is time."""
+        """Remaining mutants of these contracts, while there is time."""
         for target, mutant in self.todo:
             if time.monotonic() > self.until:
                 return
@@ -388,7 +391,7 @@ class Campaign:
                 yield target, mutant
 
     def run(self) -> None:
-        """First what few suites can catch, then everything, then what must be compiled alone."""
+        """Run the light suites first, then all suites, then the mutants that must be compiled alone."""
         for target, suites in LIGHT.items():
             if any(self.left([target])):
                 self.run_light(target, suites)
@@ -416,7 +419,7 @@ class Campaign:
         space = Workspace(WORK / group[-1], group=group)
         space.lay()
         alone: set[int] = set()
-        # All that are sampled, wanted now or not, known or not: what was compiled before need not be again.
+        # All sampled mutants, also those not to be run now, so that earlier builds can be used again.
         for target in group:
             text, apart = switched(target, self.sampled[target])
             (space.root / TARGETS[target]).write_bytes(text)
@@ -439,7 +442,7 @@ class Campaign:
         announce(target, mutant, self.journal, run_one(space, mutant, self.killers, suites))
 
     def run_alone(self, space: Workspace, target: str, mutant: Mutant) -> None:
-        """A mutant that fits behind no switch is compiled by itself."""
+        """Compile and run a mutant that fits behind no switch."""
         name = TARGETS[target]
         source = (ROOT / name).read_bytes()
         text = mutate_alone(source, mutant)

@@ -1,15 +1,15 @@
-"""Which small mistakes could be in a Solidity file, and the file with all of them in it, asleep.
+"""Mutants of a Solidity file: one-place changes, and the file with all of them behind switches.
 
-`mutants` reads the compiler's own syntax tree and lists one-place changes: an operator for another, a condition always
-true or false, a number off by one, a statement or a modifier left out. The names are slither-mutate's. (Its own mutants are
-not used: it cuts an expression at the first operator sign, so most of what it makes of `a - b - c` does not compile, and it
-compiles every mutant alone. Its RR, every statement replaced by a revert, is left out: it asks for coverage, which the
-removal of the same statement asks for as well, and better.)
+`mutants` reads the compiler's syntax tree and lists one-place changes: an operator for another, a condition always true
+or false, a number off by one, a statement or a modifier removed. The names are slither-mutate's. (Its mutants are not
+used: it cuts an expression at the first operator sign, so most of its mutants of `a - b - c` do not compile, and it
+compiles every mutant alone. Its RR, every statement replaced by a revert, is left out: it tests coverage, which the
+removal of the same statement tests as well.)
 
-`schema` writes the file with every mutant behind a switch, `_mutant(17) ? a - b : a + b`, where `_mutant` compares with one
-constant, `SENTINEL`. So all mutants are compiled at once, and one is woken by writing its number over the constant in the
-compiled code; number 0 is the original. Modifiers and assembly get switches of their own kind, from helpers written into their
-contract or block. A mutant that fits behind no switch is `alone`.
+`schema` writes the file with every mutant behind a switch, `_mutant(17) ? a - b : a + b`, where `_mutant` compares with
+one constant, `SENTINEL`. So all mutants are compiled at once, and a mutant is switched on by its number in place of the
+constant in the compiled code; number 0 is the original. Modifiers and assembly have their own kinds of switches, with
+helpers in their contract or block. A mutant that fits behind no switch is `alone`.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ __all__ = ["SENTINEL", "Mutant", "misfits", "mutants", "mutate_alone", "schema"]
 Node = dict[str, Any]
 
 SENTINEL = "b5c1f0d2a7e94c3688d1f7a2e0c95b64d3a8170e6f92c4b5810da7e3965cf21b"
-"""What `_mutant` compares with, as 64 hexadecimal digits: too odd to be in a contract by chance."""
+"""The constant of `_mutant`, 64 hexadecimal digits: no contract contains it by chance."""
 
 _ARITHMETIC = {"+": "-", "-": "+", "*": "/", "/": "*", "%": "*", "**": "*"}
 _BITWISE = {"&": "|", "|": "&", "^": "&", "<<": ">>", ">>": "<<"}
@@ -70,9 +70,9 @@ _MODIFIERS = {
         _;
         if (guarded_@) { assembly ("memory-safe") { tstore(doing_@, or(flags_@, done_@)) } }""",
 }
-"""What OpenZeppelin's modifier and the vault's own do, unless mutant @ is awake; # are the arguments."""
+"""Body of OpenZeppelin's and the vault's modifiers, unless mutant @ is switched on; # are the arguments."""
 _ONLY_OF_MODIFIERS = {"_refuse"}
-"""Functions that the woven modifiers do in their own words: behind a switch, their mutants would never be awake."""
+"""Functions that the inserted modifier bodies replace: mutants in them could never be switched on."""
 _INTEGER = re.compile(r"u?int\d+")
 _STATEMENTS = {"ExpressionStatement", "EmitStatement", "RevertStatement", "Return"}
 
@@ -92,9 +92,9 @@ class Mutant:
     kind: str = "expression"
     """expression, statement, modifier, yul-call, yul-number, yul-statement, or alone"""
     cast: str = ""
-    """Of a number: the type it has where it stands."""
+    """For a number: its type in the expression."""
     scope: int = -1
-    """Of a modifier or a call in assembly: where its helper goes."""
+    """For a modifier or a call in assembly: position of its helper."""
 
     @property
     def alone(self) -> bool:
@@ -103,13 +103,13 @@ class Mutant:
 
     @property
     def name(self) -> str:
-        """What a person calls it; unique within its file."""
+        """Name in reports; unique within its file."""
         old, new = (" ".join(text.split()) for text in (self.old, self.new))
         return f"{self.function}:{self.line}: {self.operator} `{old}` -> `{new}`"
 
 
 def _only_names(node: Node) -> bool:
-    """Whether a statement does nothing but name parameters, which the ABI shows."""
+    """Whether a statement only names parameters, which the ABI shows."""
     expression = node.get("expression") or {}
     parts = [expression, *expression.get("components", [])]
     return node["nodeType"] == "ExpressionStatement" and all(
@@ -145,19 +145,19 @@ class _Finder:
     def add(self, operator: str, node: Node, new: str, kind: str = "expression", cast: str = "") -> None:
         start, end = _range(node)
         if self.function in _ONLY_OF_MODIFIERS:
-            # There is no empty statement; a number does nothing, either.
+            # Solidity has no empty statement; a number does nothing as well.
             new, kind = ("0" if kind == "statement" else new), "alone"
         if kind == "statement" and self.source[end - 1 : end] == b";":
             end -= 1  # the compiler counts the semicolon of an empty return, and of nothing else
         self.found.append((self.function, _Change(operator, start, end, new, kind, cast, self.scope)))
 
     def expect(self, node: Node | None, type_: str) -> None:
-        """Notes of what type a number is to be where it stands."""
+        """Note the type of a number in its expression."""
         if node is not None and node["nodeType"] == "Literal" and _INTEGER.fullmatch(type_):
             self.casts[node["id"]] = type_
 
     def visit(self, node: Any) -> None:
-        """Notes every change of this node, then of all below it."""
+        """Note every change of this node, then of its children."""
         if isinstance(node, list):
             for each in node:
                 self.visit(each)
@@ -279,7 +279,7 @@ class _Finder:
             self.add("CSR", node, head + _CALLED[called["memberName"]] + rest)
 
     def _assembly(self, node: Any) -> None:
-        """Calls of another builtin, numbers off by one, statements left out."""
+        """Mutants of assembly: another builtin, numbers off by one, statements removed."""
         if isinstance(node, list):
             for each in node:
                 self._assembly(each)
@@ -297,7 +297,7 @@ class _Finder:
 
 
 def mutants(source: bytes, tree: Node, first: int = 1, only: str = "") -> list[Mutant]:
-    """All mutants of a file, in the order of its text, numbered from `first`; `only` names one of its contracts."""
+    """All mutants of a file, in text order, numbered from `first`; `only` names one of its contracts."""
     finder = _Finder(source)
     for node in tree["nodes"]:
         if node["nodeType"] == "ContractDefinition" and node["name"] == (only or node["name"]):
@@ -325,14 +325,15 @@ def mutants(source: bytes, tree: Node, first: int = 1, only: str = "") -> list[M
 
 
 def mutate_alone(source: bytes, mutant: Mutant) -> bytes:
-    """The file with one mutant and nothing else."""
+    """The file with one mutant."""
     return source[: mutant.start] + mutant.new.encode() + source[mutant.end :]
 
 
 def schema(source: bytes, found: Sequence[Mutant]) -> bytes:
     """The file with all these mutants behind switches.
 
-    Comments tell what is whose: `/*<17*/.../*17>*/` is mutant 17's own text, and `/*[17,18*/.../*17,18]*/` a place with its switches.
+    Comments mark the parts: `/*<17*/.../*17>*/` is mutant 17's text, `/*[17,18*/.../*17,18]*/` a place with its
+    switches.
     """
     places: dict[tuple[int, int, bool], list[Mutant]] = {}
     for mutant in found:
@@ -345,13 +346,13 @@ def schema(source: bytes, found: Sequence[Mutant]) -> bytes:
             helpers[mutant.scope] = helpers.get(mutant.scope, "") + helper
     switch = f"function _mutant(uint256 number) pure returns (bool) {{\n    return number == 0x{SENTINEL};\n}}\n"
     text = b"".join(_pieces(source, 0, len(source), ordered, helpers))
-    # The woven modifier `guarded` calls it from the vault's halves, so that the mutants in it wake there too.
+    # The inserted modifier `guarded` calls it from the vault's halves, so that its mutants act there as well.
     text = text.replace(b"function _refuse(uint256 flags) private", b"function _refuse(uint256 flags) internal")
     return text + b"\n" + switch.encode()
 
 
 def _helper(mutant: Mutant) -> str:
-    """What the switch of a mutant needs at its scope."""
+    """Helper code that a mutant's switch needs in its scope."""
     if mutant.kind == "modifier":
         name, _, arguments = mutant.old.rstrip(")").partition("(")
         body = _MODIFIERS[name].replace("@", str(mutant.number)).replace("#", arguments)
@@ -375,7 +376,7 @@ def _pieces(
     places: Sequence[list[Mutant]],
     helpers: Mapping[int, str],
 ) -> Iterator[bytes]:
-    """The text from `at` to `end`; each place in it, outermost first, in its switches."""
+    """The text from `at` to `end`, with switches around each place, outermost first."""
     next_ = 0
     while next_ < len(places):
         here = places[next_]
@@ -429,9 +430,9 @@ def _choice(here: Sequence[Mutant], body: bytes) -> bytes:
 
 
 def misfits(schema_: bytes, errors: Sequence[tuple[int, int]], suspects: set[int]) -> set[int]:
-    """The mutants that the compiler complained about, given where in the schema it did.
+    """The mutants with compiler errors, by the errors' positions in the schema.
 
-    It points at a whole expression when a number in it is of the wrong type, so numbers are `suspects` first.
+    The compiler marks a whole expression when a number in it has the wrong type, so numbers are `suspects` first.
     """
     blamed: set[int] = set()
     marks = [(m.start(), m.group()) for m in re.finditer(rb"/\*[<\[]?[\d,]+[>\]]?\*/", schema_)]
