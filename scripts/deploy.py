@@ -65,7 +65,7 @@ class ApeSigner:
 def cli(ctx: click.Context, account: AccountAPI | None, deployment: str | None, options: tuple[str, ...]) -> None:
     """Deploy the system: the options are those of `rebalancer deploy`; see `rebalancer deploy --help`."""
     url = str(ape.networks.active_provider.uri)
-    with Rpc(url, timeout_s=60) as rpc:  # Ape calls every local chain 1337
+    with Rpc(url, timeout_s=60) as rpc:  # in Ape, every local chain has the id 1337
         where = ["--rpc-url", url, "--chain-id", str(rpc.chain_id())]
     if deployment is not None:
         where += ["--deployment", deployment]

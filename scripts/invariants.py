@@ -22,14 +22,14 @@ SUITE = "tests/solidity/Invariants.t.sol"
 BATCH_RUNS = 80
 
 SETTINGS = {
-    # Tests are compiled with the optimizer here, which makes them twice as fast: apart from the quick ones.
+    # The deep profile compiles tests with the optimizer, which makes them twice as fast; it has its own folders.
     "FOUNDRY_PROFILE": "deep",
     "FOUNDRY_OUT": ".build/invariants/out",
     "FOUNDRY_CACHE_PATH": ".build/invariants/cache",
     "FOUNDRY_INVARIANT_RUNS": str(BATCH_RUNS),
-    # The world holds every single call against the promises; the sums over all holders are taken every tenth.
+    # Every call is checked against the promises; sums over all holders are checked at every tenth call.
     "FOUNDRY_INVARIANT_CHECK_INTERVAL": "10",
-    # Arguments are seeds that the world hashes: words seen in storage are as good as any.
+    # Arguments are seeds for hashes, so words from storage would not help.
     "FOUNDRY_INVARIANT_INCLUDE_STORAGE": "false",
     "FOUNDRY_INVARIANT_INCLUDE_PUSH_BYTES": "false",
     "FOUNDRY_INVARIANT_SHRINK_RUN_LIMIT": "500",

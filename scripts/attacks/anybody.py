@@ -39,7 +39,7 @@ def _fills_alone(env: AttackEnv) -> Result:
         env.wait(_OPEN_AFTER - 60)
         fill = env.worst_fill()
         if fill is None or env.refused(env.keep_what_it_can, fill) is None:
-            raise AssertionError("nobody but a keeper may rebalance before it opens")
+            raise AssertionError("only a keeper may rebalance before open execution")
     wait, appetite_bps = best_plunder(env, policy.loss_period_seconds, (_OPEN_AFTER, 3_600), (2_500, 2_500))
     tally = Tally()
     plunder(env, tally, env.chain.now() + policy.loss_period_seconds, wait, appetite_bps)
@@ -84,10 +84,10 @@ def _opens_at_once(env: AttackEnv) -> Result:
     found = best(gain, [(1, 14_401)], points=5, rounds=1)
     tally, bound_e18 = attack(found)
     return Result(
-        "griefing by poke: poked at a spike, by nobody after it; the next break is open to anybody at once",
+        "griefing by poke: a poke at a spike and none after it; the next break is open immediately",
         "D",
         f"{found[0] // 60} min later, at {policy.max_slippage_bps / 100:g} % instead of "
-        f"{policy.start_slippage_bps / 100:g} %; a keeper that pokes when bands are whole prevents it",
+        f"{policy.start_slippage_bps / 100:g} %; a keeper that pokes when all assets are in band prevents it",
         tally.gained_e18,
         tally.lost_e18,
         bound_e18,
@@ -126,7 +126,7 @@ def _quiet_market(env: AttackEnv) -> Result:
                 raise ContractReverted("the market is not quiet")
             env.send(env.vault, "poke", sender=env.thief)
             env.move(seconds=1 + climb)
-            for _ in range(2):  # the calendar asks once a day: the second is refused
+            for _ in range(2):  # a rebalance is due once a day: the second one reverts
                 fill = env.worst_fill()
                 if fill is not None:
                     with env.counted(tally):
@@ -137,10 +137,10 @@ def _quiet_market(env: AttackEnv) -> Result:
 
     found = best(env.gain_of(attack), [(0, 800), (0, policy.slippage_ramp_seconds)], points=6, rounds=2)
     tally = attack(found)
-    # Once a day, at most all that two assets' bands hold, at the slippage limit.
+    # Once a day, at most the width of two assets' bands, at the slippage limit.
     most_e18 = _CALENDAR_DAYS * MILLION * _BAND_BPS * 3 // 2 // BPS
     return Result(
-        f"stolen keeper where the calendar asks every day, {_CALENDAR_DAYS} days, no band ever broken",
+        f"stolen keeper with a calendar of one day, {_CALENDAR_DAYS} days, no band ever broken",
         "B, D",
         f"ether moves by {found[0] / 100:.2f} % a day and back; pokes and trades {found[1] // 60} min later",
         tally.gained_e18,
@@ -160,7 +160,7 @@ def _after_a_silence(env: AttackEnv) -> Policy:
     env.send(env.aggregator("WETH"), "setFailing", False, sender=env.thief)
     env.move()
     if refused != "OracleFault" or env.snapshot().drift_bps > _BAND_BPS:
-        raise AssertionError("only the calendar may ask, and not before the feed answers")
+        raise AssertionError("a rebalance must become due by the calendar, after the feed recovers")
     return policy
 
 
@@ -174,7 +174,7 @@ def _first_chance(env: AttackEnv, policy: Policy, attack: str, promise: str, lim
         env.wait(wait)
         fill = env.worst_fill()
         if fill is None:
-            raise AssertionError("the calendar must ask")
+            raise AssertionError("a rebalance must be due by the calendar")
         with env.counted(tally):
             refusal = env.refused(env.keep_what_it_can, fill)
         return tally, refusal
@@ -218,7 +218,7 @@ def _stranger_returns(env: AttackEnv) -> Result:
     return _first_chance(
         env,
         policy,
-        "stranger where the calendar asks and execution opens after 30 min: a feed was silent since before the period began",
+        "stranger with a calendar and open execution after 30 min: a feed was down since before the period began",
         "B5",
         0,
     )
@@ -249,11 +249,11 @@ def _newborn(env: AttackEnv) -> Result:
         env.rebalancer = env.thief
         fill = env.worst_fill()
         if fill is None or env.refused(env.keep_what_it_can, fill) is None:
-            raise AssertionError("a newborn vault is not open to anybody")
+            raise AssertionError("a new vault must not be open to anybody")
     return _first_chance(
         env,
         policy,
-        "newborn vault where the calendar asks: stolen keeper in its first ten minutes; a stranger is refused",
+        "new vault with a calendar: stolen keeper in its first ten minutes; a stranger is refused",
         "B3, B5",
         _start_limit_e18(env, policy),
     )
@@ -333,7 +333,7 @@ def _replayed(env: AttackEnv) -> Result:
         args = (env.snapshot().state.epoch, [sold_raw, 0, 0], [0, 0, 1], filler.address, route)
         return env.refused(env.send, env.vault, "rebalance", *args, sender=env.rebalancer)
 
-    with env.undone():  # or the rest would show nothing
+    with env.undone():  # control: the quote itself is valid
         message = quote()
         if play(message, signed(message)) is not None:
             raise AssertionError("a good quote must be filled")
@@ -357,11 +357,11 @@ def _replayed(env: AttackEnv) -> Result:
             refusals.append(f"{name}: {play(tried, signature)}")
     lost_raw = before - env.read(usdc, "balanceOf", maker)
     return Result(
-        "a maker's quote to QuoteFiller, signed for another chain id, filler, vault or amount, late or cancelled, is played by a stolen keeper",
+        "a maker's quote to QuoteFiller, signed for another chain id, filler, vault or amount, late or cancelled, is replayed by a stolen keeper",
         "the quote's terms",
         f"all refused ({'; '.join(refusals)})",
         tally.gained_e18,
         env.value_e18(usdc.address, lost_raw),
         0,
-        "lost is the maker's; the same quote, rightly signed, is filled",
+        "the loss is the maker's; the same quote with a valid signature is filled",
     )

@@ -65,7 +65,7 @@ def _start(env: AttackEnv, sell: tuple[int, str], buy: tuple[int, str]) -> None:
         _DECAY,
         0,
         env.chain.now() + 30 * DAY,
-        *(0, 0, 0),  # the vault notes what it sees
+        *(0, 0, 0),  # fields that the vault sets
     )
     env.send(env.vault, "startAuction", sell[0], buy[0], terms, sender=_OWNER)
     bought = contract_at(env.chain.rpc, "MockToken", buy[1])
@@ -119,9 +119,9 @@ def _patient_bidder(env: AttackEnv) -> Result:
     below_e18 = env.value_e18(usdc, lot_raw) - env.value_e18(weth.address, floor_raw)
     sold_raw = held - env.read(env.vault, "held")[2]
     return Result(
-        "auction for a dead feed: the only bidder waits for the floor, 5 % below what a lot is worth",
+        "auction for a dead feed: the only bidder waits for the floor, 5 % below a lot's value",
         "C4",
-        f"bids every {found[0] // 60} min, until half of the asset is left as the terms say",
+        f"bids every {found[0] // 60} min, until half of the asset is left, as the terms require",
         tally.gained_e18,
         tally.lost_e18,
         -(-below_e18 * sold_raw * MILLION // (lot_raw * total_e18)),
@@ -140,13 +140,13 @@ def _stale_terms(env: AttackEnv) -> Result:
         while not _bid(env, 2, 0, lot_raw):
             lots += 1
     return Result(
-        "auction for a dead feed: what it is paid in falls by 20 %, and nobody stops the auction",
+        "auction for a dead feed: the payment token falls by 20 %, and nobody stops the auction",
         "none",
         f"{lots} lots near the start's price, as soon as bids begin",
         tally.gained_e18,
         tally.lost_e18,
         None,
-        "terms are amounts, not values: who starts an auction watches it",
+        "terms are amounts, not values: the owner must watch the auction",
     )
 
 
@@ -168,7 +168,7 @@ def _resets_the_clock(env: AttackEnv) -> Result:
     price_raw = auction_pay_raw(start, floor, decay * 10**6, min(elapsed_e6, decay * 10**6))
     above_raw = price_raw - floor
     return Result(
-        "auction for a dead feed: a saboteur bids for one unit again and again, to hold the price up",
+        "auction for a dead feed: a saboteur repeatedly bids for one unit, to hold the price up",
         "C4",
         f"{bids} bids in an hour hold the price of a lot {dollars(env.value_e18(bought, above_raw))} above its floor",
         tally.gained_e18,
@@ -177,7 +177,7 @@ def _resets_the_clock(env: AttackEnv) -> Result:
     )
 
 
-# Auctions asleep: the feed is back, ether has fallen by a fifth since, and the old terms still stand
+# Auctions left open: the feed is back, ether has fallen by a fifth, and the old terms are still valid
 
 _ASLEEP_DAYS = 10
 
@@ -196,7 +196,7 @@ def _use(env: AttackEnv, sell: int, buy: int, lot_raw: int, seconds: int, advanc
     while (left := until - env.chain.now()) > 0:
         advance(min(left, _LOOK))
         for attempt in ("pokeAuction", "bid"):
-            # A bid before the floor is only tried, and a poke of terms that are void would end them.
+            # A bid before the floor is only tried; a poke would end an auction with void terms.
             args = (sell, buy) if attempt == "pokeAuction" else (sell, buy, lot_raw, 1)
             refusals.add(env.refused(env.send, env.vault, attempt, *args, sender=env.thief))
     for _ in range(8):
@@ -219,7 +219,7 @@ def _woken(
 ) -> Result:
     tally, refusals = play(found)
     return Result(
-        f"auction asleep for {_ASLEEP_DAYS} days since its feed came back, 20 % off the market, woken by {attack}",
+        f"auction left open for {_ASLEEP_DAYS} days after its feed came back, 20 % off the market, resumed by {attack}",
         "none" if reason else "C4",
         f"{how(found)}: {', '.join(refusals)}",
         tally.gained_e18,
@@ -314,11 +314,11 @@ def _by_late_answers(env: AttackEnv) -> Result:
 
     found = best(gain, [(_GAP // 2, 2 * _GAP)], points=6, rounds=3)
     return _woken(
-        "an answer that is late by a minute again and again, while nobody else looks",
+        "an answer that is repeatedly late by a minute, while nobody else pokes",
         lambda at: f"late every {at[0] // 60} min",
         play,
         found,
-        "whoever looks in between ends the auction; what nobody looks at for less than half an hour counts as seen",
+        "a poke in between ends the auction; less than half an hour without a poke counts as recorded",
     )
 
 
@@ -349,7 +349,7 @@ def _by_a_grace_period(env: AttackEnv) -> Result:
                 env.send(sequencer, "push", 1, sender=_OWNER)
                 env.wait(hours * _HOUR)
                 env.send(sequencer, "push", 0, sender=_OWNER)
-                # Never after the grace, when the pair is priced.
+                # Not after the grace period, when the pair has a price.
                 refusals |= set(_use(env, 2, 0, lot_raw, _HOUR - 120, env.wait))
         return tally, sorted(refusals)
 
@@ -407,13 +407,13 @@ def _given(env: AttackEnv, *, looked_at: bool) -> Result:
     found = best(gain, [(0, 40_000), (7, 12)], points=5, rounds=2)
     return _woken(
         "a gift to an ERC-4626 vault that is a second source, "
-        + ("after anybody has looked once" if looked_at else "while nobody looks"),
+        + ("after one poke" if looked_at else "without any poke"),
         lambda at: "gifts of up to 40,000 dollars" if looked_at else f"{at[0]:,} dollars given, bids after {at[1]} h",
         play,
         found,
         ""
         if looked_at
-        else "six hours in the open, and whoever looks before the gift ends it; the terms are the owner's",
+        else "the attack takes six hours, and a poke before the gift ends the auction; the terms are the owner's",
     )
 
 

@@ -84,7 +84,7 @@ def _trap(env: AttackEnv, decimals: int) -> Result:
     found = best_of(harm, product((0, 1, 3), (0, 1, 1_000), (1, 1_000), (0, 1)))
     tally, rounded = attack(found)
     loops, keeps, larger, _ = found
-    unit_e18 = env.value_e18(tokens[0].address, 1) + 1  # as values round down
+    unit_e18 = env.value_e18(tokens[0].address, 1) + 1  # values round down
     return Result(
         f"emptied vault with a performance fee of 20 %, {decimals} decimals: a newcomer of a million dollars",
         "E, fee on gains",
@@ -92,7 +92,7 @@ def _trap(env: AttackEnv, decimals: int) -> Result:
         f"{LEAST_SEED_RAW * larger:,} units{f', {keeps / 10**4:g} % of it kept' if keeps else ''}",
         tally.gained_e18,
         tally.lost_e18,
-        # A unit of each token at the way in and out; and the fee on what rounding has brought to those who stayed.
+        # A unit of each token at entry and exit, and the fee on the gain of the remaining holders by rounding.
         4 * unit_e18 + max(0, rounded) * _PERFORMANCE_BPS // BPS,
     )
 

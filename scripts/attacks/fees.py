@@ -53,7 +53,7 @@ def _peak(env: AttackEnv) -> Result:
     return Result(
         "fee recipient collects the performance fee while every feed is 0.5 % above the market",
         "fee cap",
-        "20 % of a gain that is none; the mark it sets makes the next gain free",
+        "20 % of a false gain; the mark it sets makes the next gain free of the fee",
         tally.gained_e18,
         tally.lost_e18,
         MILLION * _ERROR_BPS * _PERFORMANCE_BPS // BPS**2,
@@ -141,7 +141,7 @@ def _off_source(env: AttackEnv) -> Result:
             env.send(env.vault, "collectPerformanceFee", sender=env.thief)
         return tally
 
-    most = _DIVERGENCE_BPS * 98 // 100  # below the feed the limit is of the lower price
+    most = _DIVERGENCE_BPS * 98 // 100  # below the feed, the limit is relative to the lower price
     found = best(env.gain_of(attack), [(-most, most), (-most, most)], points=5, rounds=2)
     tally = attack(found)
     return Result(
@@ -172,11 +172,11 @@ def _newcomer(env: AttackEnv) -> Result:
     return Result(
         "a newcomer deposits just before a gain of 20 % that others made is settled",
         "none",
-        "what the newcomer lost and the fee's recipient gained by it, on a deposit of a million dollars",
+        "loss of the newcomer and gain of the fee's recipient, on a deposit of a million dollars",
         lost_e18 * MILLION // in_e18,
         lost_e18 * MILLION // in_e18,
         None,
-        "a fee at the share knows no depositors; settle first",
+        "a fee per share does not distinguish depositors; settle first",
     )
 
 
@@ -209,7 +209,7 @@ def _dodge(env: AttackEnv) -> Result:
         (honest[2] - dodged[2]) * MILLION // before,
     )
     return Result(
-        "a holder of half dodges the performance fee on a gain of 20 %: redeems, has it collected, may mint again",
+        "a holder of half avoids the performance fee on a gain of 20 %: redeems, has it collected, and may mint again",
         "none is diluted",
         "in one transaction; a unit of each token may round the other way",
         gained,

@@ -168,7 +168,7 @@ class AttackEnv:
         for token in self.tokens.values():
             for account in (self.thief, self.impersonated.address):
                 self.market.deal(token.address, account, self.raw(token.address, _RICHES_USD))
-        # However many transactions that took, attacks begin at midnight.
+        # Attacks start at midnight, independent of the number of transactions before.
         self.market.step(self.market.prices_e8, chain.now() // DAY * DAY + DAY)
 
     # Time and prices
@@ -505,7 +505,7 @@ class AttackEnv:
             max(0, d) * sold_e18 // surplus_e18 * unit // price.primary_e18
             for d, price, unit in zip(distances_e18, prices, units, strict=True)
         ]
-        # The vault values what it sells at the higher price and what it buys at the lower one.
+        # The vault values sales at the higher price and purchases at the lower one.
         lent_e18 = sum(sale * price.hi_e18 // unit for sale, price, unit in zip(sales, prices, units, strict=True))
         # A billionth of the budget stays unused: the vault rounds against the sender.
         loss_most_e18 = now.loss_left_e18 * weighed.total_e18 // E18 * (10**9 - 1) // 10**9

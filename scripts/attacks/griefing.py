@@ -39,7 +39,7 @@ def _dust(env: AttackEnv) -> Result:
     fill = env.worst_fill()
     if fill is None:
         raise AssertionError("the scenario must break a band")
-    env.keep_what_it_can(fill)  # raises if dust stood in the way
+    env.keep_what_it_can(fill)  # reverts if dust blocks the trade
     return Result(
         "griefing by dust: 300 gifts of one unit",
         "A, E",
@@ -68,7 +68,7 @@ def _gas(env: AttackEnv) -> Result:
     if claims != [seed // 2 for seed in seeds]:
         raise AssertionError(f"every token must have become a claim of half: {claims}")
     return Result(
-        f"griefing by gas: {_MOST_ASSETS} tokens that burn all they get",
+        f"griefing by gas: {_MOST_ASSETS} tokens that burn all gas they get",
         "A",
         f"redeeming takes {-(-receipt.gas_used // 10**6)} million gas at most and leaves {len(claims)} claims",
         tally.gained_e18,
@@ -106,20 +106,18 @@ def _ahead_of_the_keeper(env: AttackEnv) -> Result:
     found = best(env.harm_of(attack), [(1, 2_000_000)], points=5, rounds=2)
     try:
         least = _cents(*best(stops, [(0, _DECADES * 10)], points=8, rounds=3))
-        refused = (
-            f"refused only by a redemption of {least / 100:,.2f} dollars or more, at which a least purchase is missed"
-        )
+        refused = f"refused only by a redemption of {least / 100:,.2f} dollars or more, which misses a minimum purchase"
     except ValueError:
         refused = "no redemption of up to 10 % of the vault has it refused"
     tally = attack(found)
     return Result(
-        "griefing by a redemption of a cent, or more, just ahead of the keeper's rebalance",
+        "griefing by a redemption of a cent, or more, just before the keeper's rebalance",
         "G3; the plan's",
-        f"the rebalance sells what is left of the surplus; {refused}",
+        f"the rebalance sells the rest of the surplus; {refused}",
         tally.gained_e18,
         tally.lost_e18,
         alone.lost_e18 + sold_e18 * problem.tolerance_bps // BPS * MILLION // total_e18,
-        f"at worst {dollars(found[0] * E18 // 100)} dollars redeemed; unmolested it loses {dollars(alone.lost_e18)}",
+        f"at worst {dollars(found[0] * E18 // 100)} dollars redeemed; without the attack it loses {dollars(alone.lost_e18)}",
     )
 
 
@@ -131,13 +129,13 @@ def _ahead_of_an_addition(env: AttackEnv) -> Result:
     add = (token.address, 18, (100, 0, 0))
     with env.undone():
         if env.refused(env.send, vault, "addAsset", *add, sender=owner) is not None:
-            raise AssertionError("without the gift it is added")
+            raise AssertionError("the owner must be able to add the token after the gift")
     gift = min(env.read(one, "balanceOf", vault.address) for one in env.tokens.values())
     tally = Tally()
     with env.counted(tally):
         env.send(token, "transfer", vault.address, gift, sender=env.thief)
         refusal = env.refused(env.send, vault, "addAsset", *add, sender=owner)
-        # A unit more, in the transaction that adds it, and nobody can come between.
+        # One unit more, in the transaction that adds it, so that no gift fits in between.
         env.grant(Role.OWNER, env.impersonated.address)
         mend = act(token, "transfer", vault.address, 1)
         again = env.refused(env.pull, [mend, act(vault, "addAsset", *add)])
@@ -162,7 +160,7 @@ def _cents(tenth: int) -> int:
     return round(10 ** (tenth / 10))
 
 
-# Tokens that turn against the vault
+# Hostile tokens
 
 
 def barred_tokens(env: AttackEnv) -> list[Result]:
@@ -203,7 +201,7 @@ def _barred(env: AttackEnv, what: str, token: BoundContract, bar: tuple[str, ...
     claim = env.value_e18(token.address, env.read(vault, "claimable", holder, token.address))
     if unbar:
         env.send(token, *unbar, sender=env.thief)
-    # One whom the issuer has shut out can still name another account.
+    # A blocked holder can still name another receiver.
     env.send(vault, "claim", holder, token.address, receiver, 2**255, sender=holder)
     in_the_end = at_once + has_e18(receiver)
     _, left, _ = env.worths_e18(vault)

@@ -42,7 +42,7 @@ def losses_shared(env: AttackEnv) -> list[Result]:
     return results
 
 
-# The vault: a sound token and one that will lose balance, half of the shares the thief's
+# The vault: a sound token and one that loses balance; half of the shares are the thief's
 
 
 def _open(env: AttackEnv, *, shared: bool = True) -> tuple[BoundContract, list[BoundContract]]:
@@ -107,7 +107,7 @@ def _searched(env: AttackEnv, attack: str, how: str, play: Callable[[int, int, B
     return Result(
         attack,
         "A",
-        f"{how}: against all bearing it alike, nothing pays; at its best {_percent(part)} of its shares, a loss of {_percent(loss)}",
+        f"{how}: compared with an equal share of the loss for all, nothing pays; at its best {_percent(part)} of its shares, a loss of {_percent(loss)}",
         gained_e18,
         lost_e18,
         _ROUNDING_E18,
@@ -118,7 +118,7 @@ def _percent(pips: int) -> str:
     return f"{pips / 10_000:.4g} %"
 
 
-# Who leaves, when
+# Redemptions around a loss
 
 
 def _before_a_loss(env: AttackEnv) -> Result:
@@ -152,7 +152,7 @@ def _after_a_loss(env: AttackEnv) -> Result:
     )
 
 
-# Who pays for a hole
+# Deposits and purchases after a loss
 
 
 def _minted_into(env: AttackEnv) -> Result:
@@ -187,7 +187,7 @@ def _minted_into(env: AttackEnv) -> Result:
     found = best(env.harm_of(lambda parameters: attack(parameters)[0]), [_LOSSES_PIPS, _PARTS_PIPS], points=5, rounds=2)
     tally, waits = attack(found)
     return Result(
-        "a newcomer mints into a hole that is not written down, while the thief has a claim on that token",
+        "a newcomer mints before a loss is written down, while the thief has a claim on that token",
         "A, G1",
         f"a claim of {_percent(found[1])} of the thief's shares, a loss of {_percent(found[0])}; "
         + ("the mint is refused until the loss is written down" if waits else "the mint passes"),
@@ -208,7 +208,7 @@ def _bought_later(env: AttackEnv) -> Result:
         fill = env.worst_fill(greed_bps=0)
         if fill is None:
             raise AssertionError("a loss must make room for purchases")
-        # Not the thief's puppet fills it, but a stranger's.
+        # A stranger's contract fills it, not the thief's.
         impersonated, env.impersonated = env.impersonated, env.chain.deploy("ImpersonatedAccount")
         env.send(failing, "mint", env.impersonated.address, fill.buys[1] + 1, sender=env.thief)
         refusal = env.refused(env.keep_what_it_can, fill)
@@ -219,7 +219,7 @@ def _bought_later(env: AttackEnv) -> Result:
 
     return _searched(
         env,
-        "a loss is written down and the token bought again: claims from before take what was bought",
+        "a loss is written down and the token bought again: earlier claims take the purchase",
         "claims after the purchase",
         play,
     )
@@ -259,9 +259,9 @@ def _sold_behind_claims(env: AttackEnv) -> Result:
     found = best(env.harm_of(lambda parameters: attack(parameters)[0]), [_LOSSES_PIPS, (5, 200)], points=5, rounds=2)
     tally, refusal = attack(found)
     return Result(
-        "stolen keeper sells a token that lost balance from under the claims on it",
+        "stolen keeper sells a token that lost balance while others have claims on it",
         "A",
-        f"a loss of {_percent(found[0])}, then {found[1]} % dearer; the sale is refused ({refusal}) until the loss is written down; "
+        f"a loss of {_percent(found[0])}, then {found[1]} % more expensive; the sale is refused ({refusal}) until the loss is written down; "
         "what the claimant loses is counted, what the keeper gains is its slippage",
         tally.gained_e18,
         tally.lost_e18,
@@ -294,13 +294,13 @@ def _returned(env: AttackEnv) -> Result:
     env.redeem(env.thief, _HALF_SHARES)
     mine_after, others_after, _ = env.worths_e18(vault)
     return Result(
-        "20 % of one token is lost, written down, returned and absorbed; in between somebody mints as much as there is",
+        "20 % of one token is lost, written down, returned and absorbed; in between a thief mints as many shares as exist",
         "none",
-        "whoever holds shares when governance absorbs shares in it",
+        "all who hold shares at the absorption receive a part",
         mine_after - mine,
         others - others_after,
         None,
-        "what comes back is a gift: whoever mints before the owner's delay is over shares in it",
+        "a returned token is a gift to them, also to a thief who mints during the owner's delay",
     )
 
 
@@ -335,7 +335,7 @@ def _seized(env: AttackEnv) -> Result:
                 env.send(usdc, "burn", vault.address, seized, sender=env.thief)
                 env.send(usdc, "mint", env.thief, seized, sender=env.thief)
                 env.refused(env.send, vault, "sync", 2, sender=env.rebalancer)
-                if resumes:  # and does not allow purchases
+                if resumes:  # without allowing purchases
                     env.refused(env.send, vault, "resumeRebalance", sender=owner)
                 fill = env.worst_fill(greed_bps=0)
                 if fill is not None and not env.refused(env.keep_what_it_can, fill):
@@ -350,12 +350,12 @@ def _seized(env: AttackEnv) -> Result:
     found = best_of(gain, [(bps, 0), (bps, 1), (BPS, 1)])
     tally, bought = attack(found)
     return Result(
-        f"seized token: USDC's issuer takes a part of what the vault has every day for {_SEIZURE_DAYS} days; an honest keeper",
+        f"seized token: USDC's issuer takes a part of the vault's balance every day for {_SEIZURE_DAYS} days; an honest keeper",
         "F",
-        f"{found[0] / 100:g} % a day; {bought} purchases: the first loss above dust bars them and pauses trading, "
-        f"the owner {'resumes it' if found[1] else 'is silent'}",
+        f"{found[0] / 100:g} % a day; {bought} purchases: the first loss above dust blocks them and pauses trading; "
+        f"the owner {'resumes it' if found[1] else 'does not act'}",
         tally.gained_e18,
         tally.lost_e18,
-        # What there was of it, and what was bought again while losses were still dust; fees on shares go on.
+        # The vault's balance, purchases while losses were still dust, and the continuing fee on shares.
         held_e18 * (BPS + dust_bps) // BPS + 10**6 * E18 * 50 * (_SEIZURE_DAYS + 1) // (365 * BPS),
     )

@@ -30,7 +30,7 @@ __all__ = ["ATTACKS", "notes", "open_env", "play"]
 
 add_artifacts_folder(Path(__file__).resolve().parents[2] / ".build" / "test-artifacts")
 
-_GENESIS_AT = 1_680_652_800  # any moment, but always the same
+_GENESIS_AT = 1_680_652_800  # arbitrary, but constant
 
 ATTACKS: dict[str, Attack] = {
     "stolen-keeper": stolen_keeper.stolen_keeper,
@@ -80,19 +80,19 @@ def notes(env: AttackEnv) -> list[str]:
     return [
         (
             "USD at true prices on a vault of a million dollars (40 % WETH, 40 % WBTC, 20 % USDC); where prices move, each trade counts as "
-            "part of what the vault was worth just before it. Gas is apart, and a flash loan costs nothing. What an attacker gains and "
+            "part of the vault's value just before it. Gas is not included, and a flash loan is free. The part of a gain that "
             "holders do not lose comes from others: liquidity providers, arbitrageurs, lenders."
         ),
         (
             f"Unless a row says otherwise: bands of {DEMO_BAND_BPS / 100:g} %, slippage limit {policy.start_slippage_bps / 100:g} % climbing "
             f"to {policy.max_slippage_bps / 100:g} % in {policy.slippage_ramp_seconds // 60} min, loss budget "
             f"{policy.loss_budget_bps / 100:g} % and turnover budget {policy.turnover_budget_bps / 100:g} % a day, cooldown "
-            f"{policy.cooldown_seconds // 60} min, prices of 2,000, 30,000 and 1 dollar; nobody's role has a delay. One break is ether up by 10 %; "
-            "the wild market is ether up by 30 % and back in turn, every 70 min."
+            f"{policy.cooldown_seconds // 60} min, prices of 2,000, 30,000 and 1 dollar; no role has a delay. One break is ether up by 10 %; "
+            "the wild market is ether up by 30 % and back alternately, every 70 min."
         ),
         f"Uniswap V3's pools: {', '.join(_depths(env))} move the price by 1 %. Uniswap's code is its authors'.",
-        "No sandwich can take more than an executor that simply keeps what it can, so the long windows are played with that one.",
-        "Made by `make attacks`; the same every time.",
+        "No sandwich can take more than an executor that keeps as much as possible, so the long periods use that executor.",
+        "Made by `make attacks`, which is deterministic.",
     ]
 
 

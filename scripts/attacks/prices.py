@@ -81,7 +81,7 @@ def _zapped(env: AttackEnv, usd: int, catch_up: Callable[[], None]) -> None:
     withdraw_token(wallet, system, env.vault.address, usdc, made.shares, env.pools(), BPS)
 
 
-# A second source that can be pushed
+# A second source that trades can move
 
 _WINDOW_SECONDS = 1_800
 _DIVERGENCE_BPS = 200
@@ -238,7 +238,7 @@ def _wrong_feed(env: AttackEnv, _pool: str) -> Result:
         with env.undone():
             try:
                 return attack(parameters)[0].gained_e18
-            except (ContractReverted, PolicyRefused):  # too far: the sources diverge
+            except (ContractReverted, PolicyRefused):  # the sources diverge too far
                 return None
 
     found = best(gain, [(-300, 300)], points=7)

@@ -86,7 +86,7 @@ def _stake(env: AttackEnv, underlying: BoundContract, share: BoundContract, usd:
     env.pull([approve, act(share, "deposit", amount, me)])
 
 
-# A component that gifts move
+# A component whose rate gifts can move
 
 
 def rates(env: AttackEnv) -> list[Result]:
@@ -202,7 +202,7 @@ def _widens_the_price(env: AttackEnv) -> Result:
     with env.undone():
         stopped = gain((-10, 300)) is None
     if not stopped:
-        raise AssertionError("a rate further away than the sources may differ must stop trading")
+        raise AssertionError("a rate beyond the allowed divergence must stop trading")
     found = best(gain, [(-10, 10), (0, 199)], points=5, rounds=2)
     tally, limit_e18 = attack(found)
     return Result(
@@ -274,7 +274,7 @@ def _one_source(env: AttackEnv) -> Result:
             fill = _dump(env)
             if fill is None:
                 continue
-            # Of a million dollars by its oracle: the budgets are parts of that.
+            # For a vault of a million dollars by the oracle: budgets are fractions of that.
             with env.counted(tally, whole_e18=env.snapshot().total_e18):
                 trades += not env.refused(env.keep_what_it_can, fill)
         return tally, trades
@@ -292,7 +292,7 @@ def _one_source(env: AttackEnv) -> Result:
         tally.gained_e18,
         tally.lost_e18,
         bound_b_e18(policy, policy.loss_period_seconds, _CRASH_BPS),
-        "the oracle's error is 70 % here: the assumption is broken, the turnover budget is what is left",
+        "the oracle's error is 70 % here: the assumption is broken, only the turnover budget limits the loss",
     )
 
 
@@ -330,7 +330,7 @@ def _two_sources(env: AttackEnv) -> Result:
 
     gain = env.gain_of(lambda parameters: attack(parameters)[0])
     if gain((_CRASH_BPS,)) is not None:
-        raise AssertionError("sources that far apart must stop trading")
+        raise AssertionError("sources with this divergence must stop trading")
     found = best(gain, [(0, _CRASH_BPS)], points=8, rounds=5)
     tally, bound_e18 = attack(found)
     return Result(

@@ -125,7 +125,7 @@ def in_and_out(env: AttackEnv) -> list[Result]:
         tally = attack(found)
     return [
         Result(
-            "nibbling at rounding: mint and redeem next to nothing",
+            "rounding: mint and redeem the smallest amounts",
             "none is diluted",
             f"{rounds} times {found[0]:.2g} share-wei",
             tally.gained_e18,
@@ -198,7 +198,7 @@ def _first_depositor(env: AttackEnv, decimals: int) -> Result:
 
     found = best_of(gain, product((7, 999_983), (0, 1), (0, 1), (0, 1)))
     tally = attack(found)
-    unit_e18 = env.value_e18(tokens[0].address, 1) + 1  # as values round down
+    unit_e18 = env.value_e18(tokens[0].address, 1) + 1  # values round down
     return Result(
         f"first depositor and gifts, {decimals} decimals, the smallest seed, a victim of 10,000 dollars a token",
         "E",
@@ -206,7 +206,7 @@ def _first_depositor(env: AttackEnv, decimals: int) -> Result:
         + (", with all but the locked shares redeemed" if found[3] else ""),
         tally.gained_e18,
         tally.lost_e18,
-        2 * len(tokens) * unit_e18,  # a unit of each token at the way in and at the way out
+        2 * len(tokens) * unit_e18,  # a unit of each token at entry and at exit
     )
 
 
@@ -290,7 +290,7 @@ def read_only_reentrancy(env: AttackEnv) -> list[Result]:
 
 _LENDER_USD = 10_000_000
 _COLLATERAL_USD = 100_000
-_LENT_PERCENT = 90  # as ShareLender has it
+_LENT_PERCENT = 90  # as in ShareLender
 
 
 def _borrow_in_the_middle(env: AttackEnv, *, asks_locked: bool) -> Result:
@@ -317,7 +317,7 @@ def _borrow_in_the_middle(env: AttackEnv, *, asks_locked: bool) -> Result:
 
     def attack(parameters: tuple[int, ...]) -> tuple[Tally, str | None]:
         (minted_percent,) = parameters
-        # What shares would be worth with the first token booked, and neither the second nor the new shares.
+        # Value of shares if only the first token were in the ledger, without the second and the new shares.
         borrowed_usd = _COLLATERAL_USD * _LENT_PERCENT // 100 * (200 + minted_percent) // 200 - 1
         borrow = act(lender, "borrow", borrowed_usd * 10**6, may_fail=True)
         snapshot = act(lens, "read", [vault.address], may_fail=True)
@@ -332,7 +332,7 @@ def _borrow_in_the_middle(env: AttackEnv, *, asks_locked: bool) -> Result:
             env.pull([act(vault, "redeemInKind", minted, me, me, [0, 0])])
         refusals = env.refusals(receipt)
         if refusals[:1] != ["VaultLocked"]:
-            raise AssertionError(f"the lens must refuse in the middle of a mint: {refusals}")
+            raise AssertionError(f"the lens must revert in the middle of a mint: {refusals}")
         return tally, refusals[-1] if len(refusals) > 1 else None
 
     found = best(env.gain_of(lambda parameters: attack(parameters)[0]), [(0, 10_000)])
@@ -340,7 +340,7 @@ def _borrow_in_the_middle(env: AttackEnv, *, asks_locked: bool) -> Result:
     borrowed_e18 = env.read(lender, "debt", me) * 10**12
     lent_e18 = max(0, borrowed_e18 - _COLLATERAL_USD * E18)
     gained_e18 = tally.gained_e18 - (_COLLATERAL_USD * E18 if borrowed_e18 else 0)
-    who = "asks locked()" if asks_locked else "does not ask locked()"
+    who = "checks locked()" if asks_locked else "does not check locked()"
     return Result(
         f"read-only re-entrancy: borrow against shares in the middle of a mint, from a lender that {who}",
         "none is diluted",
@@ -348,5 +348,5 @@ def _borrow_in_the_middle(env: AttackEnv, *, asks_locked: bool) -> Result:
         gained_e18,
         tally.lost_e18,
         0,
-        f"the lender loses {dollars(lent_e18)}; VaultLens refuses to answer",
+        f"the lender loses {dollars(lent_e18)}; VaultLens reverts",
     )

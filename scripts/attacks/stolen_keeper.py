@@ -69,7 +69,7 @@ def stolen_keeper(env: AttackEnv) -> list[Result]:
     return results
 
 
-# The executor that keeps what it can
+# An executor that keeps as much as possible
 
 
 def plunder(env: AttackEnv, tally: Tally, until: int, wait: int, appetite_bps: int) -> None:
@@ -90,7 +90,7 @@ def plunder(env: AttackEnv, tally: Tally, until: int, wait: int, appetite_bps: i
                 try:
                     env.keep_what_it_can(fill)
                 except ContractReverted:
-                    break  # too small a step, or nothing left in a budget
+                    break  # the step is too small, or a budget is used up
             env.wait(min(cooldown, flip_at - 1 - env.chain.now()))
         env.wait(flip_at - 1 - env.chain.now())
 
@@ -119,7 +119,7 @@ def _one_period(env: AttackEnv) -> Result:
     tally = Tally()
     plunder(env, tally, env.chain.now() + policy.loss_period_seconds, wait, appetite_bps)
     return Result(
-        "stolen keeper whose executor keeps what it can, one loss period of a wild market",
+        "stolen keeper whose executor keeps as much as possible, one loss period of a wild market",
         "B",
         f"trades {wait / 60:.0f} min after a break, {appetite_bps / 100:.0f} % of the surplus at a time",
         tally.gained_e18,
@@ -131,14 +131,14 @@ def _one_period(env: AttackEnv) -> Result:
 def _long_window(env: AttackEnv) -> Result:
     """The same for days, under a policy in which only the loss budget limits."""
     policy = env.set_policy(turnover_budget_bps=_LOOSE_TURNOVER_BPS)
-    # Half a day is enough to see how fast the budget can be emptied; from then on any way follows its drain.
+    # Half a day shows how fast the budget can be used up; after that every method follows its refill.
     wait, appetite_bps = best_plunder(env, DAY // 2, waits=(1_200, 1_200))
     tally = Tally(history=[(env.chain.now(), 0)])
     window = _LONG_DAYS * DAY
     plunder(env, tally, env.chain.now() + window, wait, appetite_bps)
     env.loot = Loot(tally, policy)
     return Result(
-        f"the same, {_LONG_DAYS} days, turnover as good as unlimited",
+        f"the same, {_LONG_DAYS} days, turnover budget practically unlimited",
         "B",
         f"{wait / 60:.0f} min, {appetite_bps / 100:.0f} %",
         tally.gained_e18,
@@ -288,7 +288,7 @@ def _searcher(env: AttackEnv) -> Result:
         tally.gained_e18,
         tally.lost_e18,
         alone.lost_e18 + sold_e18 * problem.tolerance_bps // BPS * MILLION // total_e18,
-        f"unmolested it loses {dollars(alone.lost_e18)}",
+        f"without the attack it loses {dollars(alone.lost_e18)}",
     )
 
 
@@ -393,7 +393,7 @@ def _own_pool(env: AttackEnv) -> Result:
     limit_e18 = env.sold_limit_e18(policy.max_slippage_bps)
     tally = attack(found)
     return Result(
-        "stolen keeper trades in a Uniswap V3 pool that is all its own",
+        "stolen keeper trades in a Uniswap V3 pool with only its own liquidity",
         "B, D",
         f"opens the pools {found[0] / 10_000:.2f} % and {found[1] / 10_000:.2f} % below the market",
         tally.gained_e18,
@@ -435,7 +435,7 @@ def _sandwich_v2(env: AttackEnv) -> Result:
                 swap(True, env.raw(weth.address, front_usd))
             hop = pair_hop(pair.address, sale, weth.address, usdc.address, to_caller=True)
             env.rebalance_by_route([sale, 0, 0], [0, 0, 1], encode([hop]))
-            # Buying back pays until the price is one fee below the market's, where the pair began.
+            # Buying back pays until the price is one fee below the market's, the pair's first price.
             weth_now, usdc_now = reserves()
             back = isqrt(weth_now * usdc_now * usdc_before * 997 // (weth_before * 1_000)) - usdc_now
             if back > 0:
@@ -471,7 +471,7 @@ def _pair(env: AttackEnv, one: BoundContract, other: BoundContract, depth_usd: i
     return pair
 
 
-# Trading without need
+# Trades without a reason
 
 
 def wash_trading(env: AttackEnv) -> list[Result]:
@@ -522,7 +522,7 @@ def _break_bands(env: AttackEnv) -> Result:
             if env.refused(_any_trade, env) != "NoBandBroken":
                 passed.append(name)
     if passed:
-        raise AssertionError(f"a trade in band was not refused as such: {passed}")
+        raise AssertionError(f"a trade in band did not revert with NoBandBroken: {passed}")
     return Result(
         "stolen keeper tries to break a band itself: gifts, mint, redeem in part, pushed pools, sync",
         "B",
@@ -592,7 +592,7 @@ def _nibble_at_a_break(env: AttackEnv) -> Result:
     tally, trades = play(found)
     allowed_e18 = surplus_e18 + trades * total_e18 * policy.dust_bps // BPS
     return Result(
-        "stolen keeper nibbles at one break of 10 % in many trades",
+        "stolen keeper splits one break of 10 % into many trades",
         "C, D",
         f"{trades} trade{'s' if trades != 1 else ''} of {found[0] / 100:.0f} % of the surplus each",
         tally.gained_e18,

@@ -126,7 +126,7 @@ def _redeems(env: AttackEnv) -> str:
             left = int(token.call("balanceOf", env.vault.address))
             paid = held * _REDEEMED_E18 // before.total_supply
             if held - left < paid * (10**6 - 1) // 10**6:
-                raise AssertionError(f"of {asset.token} a redemption did not pay its part at once")
+                raise AssertionError(f"a redemption did not pay its part of {asset.token} immediately")
     return "a redemption in kind is paid at once"
 
 
@@ -159,18 +159,18 @@ def _gift_ahead_of_a_deposit(env: AttackEnv, rates: RateEnvironment) -> Result:
     with env.undone():
         alone = attack((0,))
     if gain((2 * DIVERGENCE_BPS,)) is not None:
-        raise AssertionError("a gift above what the sources may differ by must stop the trade")
+        raise AssertionError("a gift beyond the allowed divergence must stop the trade")
     refused = bisect_left(range(2 * DIVERGENCE_BPS), True, key=lambda bps: gain((bps,)) is None)
     found = best(gain, [(0, DIVERGENCE_BPS)], points=5, rounds=2)
     tally = attack(found)
     return Result(
-        "donated ERC-4626: a gift just ahead of the keeper's deposit, so that it buys fewer shares",
+        "donated ERC-4626: a gift just before the keeper's deposit, so that it buys fewer shares",
         "the plan's",
         f"no gift pays: at its best {found[0] / 100:.2f} %; from {refused / 100:.2f} % on the trade is refused and planned again",
         tally.gained_e18,
         tally.lost_e18,
         alone.lost_e18 + sold_e18 * requested.tolerance_bps // BPS * MILLION // total_e18,
-        f"{_redeems(env)}; unmolested it loses {dollars(alone.lost_e18)}",
+        f"{_redeems(env)}; without the attack it loses {dollars(alone.lost_e18)}",
     )
 
 
@@ -187,16 +187,16 @@ def _paused(env: AttackEnv, rates: RateEnvironment, *, is_frank: bool) -> Result
     if made[0].reason is not Reason.REBALANCED:
         raise AssertionError(f"the keeper must go on in the first tick: {made[0].text}")
     if any(swap.pool.key == rates.susde.address for plan in plans for swap in plan.swaps):
-        raise AssertionError("nothing goes through a vault that is paused")
-    how = "its limits are 0" if is_frank else "its limits promise all, and it reverts"
+        raise AssertionError("no swap may use a paused vault")
+    how = "its limits are 0" if is_frank else "its limits are unlimited, and it reverts"
     return Result(
         f"paused ERC-4626: {how} while the keeper wants to deposit",
         "D",
-        f"the keeper buys the share in its pool: {len(plans)} rebalances, the first in the first tick, and all bands are whole",
+        f"the keeper buys the share in its pool: {len(plans)} rebalances, the first in the first tick, and all assets are in band",
         tally.gained_e18,
         tally.lost_e18,
         bound_e18,
-        f"{_redeems(env)}; unmolested it loses {dollars(alone.lost_e18)}",
+        f"{_redeems(env)}; without the attack it loses {dollars(alone.lost_e18)}",
     )
 
 
@@ -240,7 +240,7 @@ def _jumping_rate(env: AttackEnv, rates: RateEnvironment, *, is_slashing: bool) 
     gain = env.gain_of(attack)
     for bps in (DIVERGENCE_BPS + 10, -DIVERGENCE_BPS - 10, 5_000, -5_000):
         if gain((bps,)) is not None:
-            raise AssertionError("a rate that left the market must stop trading")
+            raise AssertionError("a rate beyond the allowed divergence must stop trading")
     with env.undone():
         jump(-5_000)
         pays = _redeems(env)
@@ -251,7 +251,7 @@ def _jumping_rate(env: AttackEnv, rates: RateEnvironment, *, is_slashing: bool) 
         bound_e18 = _sold_limit_e18(env)
     tally = attack(found)
     name = (
-        "a staked dollar is slashed and its market has not followed: a stolen keeper trades"
+        "a staked dollar is slashed and its market has not moved: a stolen keeper trades"
         if is_slashing
         else "a rate that jumps while the market stays, which is right: a stolen keeper trades by it"
     )

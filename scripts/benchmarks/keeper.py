@@ -40,7 +40,7 @@ __all__ = ["Times", "full_tape", "measure"]
 
 _GENESIS_AT = 1_680_652_800
 _PRICES_E8 = {"ETH/USD": 1_900 * 10**8, "BTC/USD": 28_000 * 10**8, "USDC/USD": 10**8}
-_MOVED_E8 = {**_PRICES_E8, "ETH/USD": 2_100 * 10**8}  # takes WETH out of its band of 1 %
+_MOVED_E8 = {**_PRICES_E8, "ETH/USD": 2_100 * 10**8}  # WETH leaves its band of 1 %
 _SAMPLES = 200
 _WARM_UP = 20
 _FEE_CAP_WEI = 10_000 * 10**9  # nothing is at stake on a local chain
@@ -169,7 +169,7 @@ class _Bench:
     def _expect(keeper: Keeper, reason: Reason) -> None:
         (decision,) = keeper.tick()
         if decision.reason is not reason:
-            raise AssertionError(f"the scenario must come to {reason}, but {decision.text}")
+            raise AssertionError(f"the scenario must end with {reason}, but {decision.text}")
 
 
 def _timed(work: Callable[[], object], samples: int = _SAMPLES) -> Times:

@@ -87,7 +87,7 @@ def market(seed: int, *, stormy: bool = True, every_kind: bool = False) -> Probl
     made = (_pool(rng, number, coins, stormy) for number in range(1, rng.randint(3, 60) + 1))
     if every_kind:
         made = (_ng(pool) if number % 2 == 0 else pool for number, pool in enumerate(made, 1))
-    # V4 has one pool of a pair with the same fee, however many are drawn.
+    # V4 has at most one pool per pair and fee, also if more are drawn.
     pools = tuple({pool.key: pool for pool in made}.values())
 
     worth = 10 ** rng.uniform(5, 7)

@@ -159,7 +159,7 @@ def _beside_table(found: QualityFigures) -> Table:
     for column in table.columns:
         column.justify, column.no_wrap = "right", True
     for usd, rows in found.rebalances.items():
-        # All that every way could do, so that the same is compared.
+        # Only trades that every baseline can make, so that all columns compare the same trades.
         done = [one for one in rows if all(baseline.loss_usd is not None for baseline in one.baselines.values())]
         sold = sum(one.sold_usd for one in done) or 1.0
         losses = [(sum(one.loss_usd for one in done), sum(one.gas_usd for one in done))]
@@ -255,7 +255,7 @@ class _Scene:
         self.first_e8 = tape.first_prices_e8
         usd_e8 = {feed.token.address: self.first_e8[feed.name] for feed in DEFAULT_FEEDS}
         tokens = {token.address for pool in pools for token in pool.tokens}
-        # No feed of the tape prices them: other dollars, which stay worth one.
+        # Other dollar tokens have no feed on the tape; their price is one dollar.
         self.others_e8 = dict.fromkeys(tokens - set(usd_e8), _DOLLAR_E8)
         self.pools = [at_prices(pool, usd_e8 | self.others_e8) for pool in pools]
         self.conditions = Conditions(GAS_PRICE_WEI, WETH.address)
@@ -302,18 +302,18 @@ class _Scene:
         """A rebalance, the dual's bound on its loss, and the same trades by the baselines."""
         plan, settled = tick.verdict.plan, tick.settlement
         if plan is None or settled is None:
-            raise AssertionError("a rebalance comes of a plan")
+            raise AssertionError("every rebalance has a plan")
         problem = plan_input(tick.snapshot, tick.pools, self.conditions)
         certificate = plan.certificate
         loss_e18 = settled.sold_e18 - settled.bought_e18
-        # {usd}: what is planned for is worth * sold - loss, so no plan that sells as much loses less.
+        # {usd}: the dual maximises worth * sold - loss, so no plan with the same sale has a smaller loss.
         least_e18 = loss_e18 - (certificate.all_pools_bound_e18 - certificate.value_e18)
         if (loss_e18 - least_e18) * BPS > settled.sold_e18:
-            # A plan that a limit binds may have a loose bound, or none; one without limits is never so.
+            # With a binding limit the bound may be loose or absent; without limits it is neither.
             alone_e18 = _least_loss_e18(problem, plan.sales_raw, settled.sold_e18)
             least_e18 = max(least_e18, alone_e18)
         needs_e18 = [problem.value_e18(j, raw) for j, raw in enumerate(plan.expected_buys_raw)]
-        # The same is bought of each, and as much more as what is sold is worth.
+        # The same assets are bought, scaled to the value of the sale.
         needs = [raw * settled.sold_e18 // max(1, sum(needs_e18)) for raw in plan.expected_buys_raw]
         baselines = {}
         for name, baseline in BASELINES.items():
@@ -324,7 +324,7 @@ class _Scene:
                 baselines[name] = BaselineFigures(None, 0.0)
                 continue
             sold_e18, bought_e18 = problem.values_e18(done.sales_raw, done.buys_raw)
-            # A dollar or less may be left of a pair: the loss is that of what was sold, for all of it.
+            # A rest of up to a dollar of a pair may stay unsold: the loss is scaled up to the whole sale.
             lost = (sold_e18 - bought_e18) / sold_e18 * settled.sold_e18
             baselines[name] = BaselineFigures(lost / E18, gas / E18)
         return Rebalance(

@@ -121,7 +121,7 @@ class _Scale:
             self.rpc.call("evm_setAutomine", True)
             self.vaults += factory.call("vaults", first, count)
             if len(self.vaults) != first + count:
-                raise AssertionError("the node left a vault out of its block")
+                raise AssertionError("the node did not mine all vaults into its block")
             progress(f"{len(self.vaults):,} of {size:,} vaults")
 
     def _params(self, number: int) -> tuple[Any, ...]:
@@ -157,13 +157,13 @@ class _Scale:
         self._set_price(11 * 10**7)
         head = heads.next(0)
         if head is None:
-            raise AssertionError("a block was mined")
+            raise AssertionError("a block must be mined")
         with _counted(self.rpc) as each_block:
             began = time.perf_counter()
             index.advance(head)
             block = index.block
             if block is None:
-                raise AssertionError("the index is loaded")
+                raise AssertionError("the index must be loaded")
             judged = index.judge(block)
             block_s = time.perf_counter() - began
         chosen = judged.candidates[:_PLANNED]
@@ -175,7 +175,7 @@ class _Scale:
             planners.warm()
             plan_s = _seconds(lambda: verdicts.update(planners.decide(exact, self.pools, conditions)))
         if not all(verdict.step is Action.REBALANCE for verdict in verdicts.values()):
-            raise AssertionError("every vault out of band has a plan")
+            raise AssertionError("every vault out of band must have a plan")
         return ScaleFigures(
             len(self.vaults),
             load_s,

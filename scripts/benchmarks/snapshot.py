@@ -22,7 +22,7 @@ MAX_CODE_BYTES = 24_576
 """EIP-170."""
 
 _NOT_DEPLOYED = ("interfaces", "libraries", "mocks")
-_EMPTY_BYTES = 16  # of a library whose functions are all inside others
+_EMPTY_BYTES = 16  # of a library with only internal functions
 _COMMIT_IT = "commit the new figure: python -m scripts.benchmarks --write-snapshot"
 
 

@@ -97,7 +97,7 @@ def spent(rpc: Rpc, receipt: Receipt, names: Mapping[str, str]) -> list[Spent]:
         else:
             costs[frame.contract, kind] += step["gasCost"]
             running.pop()
-            if running:  # what the call took from its caller, less what ran inside
+            if running:  # the caller's cost of the call, without the gas used inside
                 inside = frame.entered_with - (step["gas"] - step["gasCost"])
                 costs[running[-1].contract, frame.called_by] += frame.caller_had - following["gas"] - inside
 

@@ -284,14 +284,14 @@ class Campaign:
         missing = {name: items for name, items in self._by_file().items() if name not in self.recordings}
         if not missing:
             return
-        print(f"mutate: recording what {len(missing)} files of tests reach", flush=True)
+        print(f"mutate: recording the reach of {len(missing)} test files", flush=True)
         for number, (name, items) in enumerate(missing.items(), 1):
             answer = self._child(partial(self._record_file, items), [1_800.0])
             found: dict[str, Any] = {"tests": {}, "lost": ["all of it"]}
             if answer.endswith("}"):
                 found = json.loads(answer)
             if found["lost"]:
-                print(f"mutate: left out of {name}: {', '.join(found['lost'])}", flush=True)
+                print(f"mutate: skipped in {name}: {', '.join(found['lost'])}", flush=True)
             recording = Recording(_hash(self.root / name), dict.fromkeys(self.files, ""))
             for nodeid, (seconds, lines) in found["tests"].items():
                 recording.seconds[nodeid] = seconds

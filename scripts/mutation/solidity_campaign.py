@@ -289,7 +289,7 @@ def switched(target: str, found: Sequence[Mutant]) -> tuple[bytes, set[int]]:
             return text, alone
         blamed = misfits(text, errors, numbers - alone)
         if not blamed:
-            sys.exit(f"{name}: cannot tell which mutant does not fit, at {errors[0]}")
+            sys.exit(f"{name}: cannot find the mutant that does not compile, at {errors[0]}")
         alone |= blamed
 
 
@@ -354,7 +354,7 @@ def check_original(space: Workspace, *stages_: Sequence[str]) -> None:
     for suites in stages_:
         failed = space.failure(suites)
         if failed:
-            sys.exit(f"{failed} fails on the contracts as they are; no mutant can be judged by it")
+            sys.exit(f"{failed} fails on the original contracts; fix it first")
 
 
 class Campaign:
