@@ -81,7 +81,7 @@ def test_nobody_gains_by_minting_and_redeeming(results: dict[str, list[Result]])
 def test_only_these_have_no_promise(results: dict[str, list[Result]]) -> None:
     """A new one needs its reason in docs/security.md."""
     words = (
-        "what it is paid in falls by 20 %",
+        "the payment token falls by 20 %",
         "repeatedly late by a minute, while nobody else pokes",
         "a second source, without any poke",
         "a newcomer deposits just before a gain",
