@@ -47,13 +47,13 @@ build: .build/artifacts .build/balancer-v3/made
 	@node -e 'process.exit(parseInt(process.versions.node) < 20 ? 1 : 0)' || { echo "Node 20 or newer is needed and $$(node --version) was found; install a newer one" >&2; exit 1; }
 	@mkdir -p $(@D) && touch $@
 
-.build/python: requirements-build.lock requirements.lock pyproject.toml scripts/checkout.pth | .build/tools
+.build/python: requirements-build.lock requirements.lock pyproject.toml scripts/build/checkout.pth | .build/tools
 	@echo "setup: Python packages into $(VENV)"
 	@[[ -x $(BIN)/python ]] || $(PYTHON) -m venv $(VENV)
 	@$(PIP) install --require-hashes --no-deps -r requirements-build.lock # three packages come as source: what builds them has its hash, too
 	@$(PIP) install --require-hashes --no-deps --no-build-isolation -r requirements.lock
 	@$(PIP) install --no-build-isolation --no-deps --editable .
-	@cp scripts/checkout.pth "$$($(BIN)/python -c 'import sysconfig; print(sysconfig.get_path("purelib"))')"
+	@cp scripts/build/checkout.pth "$$($(BIN)/python -c 'import sysconfig; print(sysconfig.get_path("purelib"))')"
 	@touch $@
 
 # Not `npm ci`: it refuses a lock without hashes of every platform's Foundry, and not every registry carries them all.
@@ -72,19 +72,19 @@ build: .build/artifacts .build/balancer-v3/made
 	@touch $@
 
 # py-solc-x looks for solc-v<version> in SOLCX_BINARY_PATH.
-.build/solcx: package.json scripts/solc | .build/tools
-	@mkdir -p $@ && ln -sfn ../../scripts/solc $@/solc-v$(SOLC_VERSION) && touch $@
+.build/solcx: package.json scripts/build/solc | .build/tools
+	@mkdir -p $@ && ln -sfn ../../scripts/build/solc $@/solc-v$(SOLC_VERSION) && touch $@
 
-.build/artifacts: .build/bin foundry.toml scripts/_artifacts.py scripts/solc $(SOLIDITY)
+.build/artifacts: .build/bin foundry.toml scripts/build/artifacts.py scripts/build/solc $(SOLIDITY)
 	@echo "build: contracts"
 	@forge build --quiet --skip test --force # as a fresh clone does: an incremental build may differ by some bytes and gas
-	@$(PYTHON) scripts/_artifacts.py
+	@$(PYTHON) scripts/build/artifacts.py
 	@touch $@
 
 # Its npm packages hold sources alone. Tests run what is compiled here, and no wheel carries it.
-.build/balancer-v3/made: .build/node scripts/_balancer_v3.py scripts/solc
+.build/balancer-v3/made: .build/node scripts/build/balancer_v3.py scripts/build/solc
 	@echo "build: Balancer V3, for tests"
-	@$(PYTHON) scripts/_balancer_v3.py
+	@$(PYTHON) scripts/build/balancer_v3.py
 	@touch $@
 
 demo: setup
@@ -134,13 +134,13 @@ prove: setup .build/prove/bin/halmos
 # Small mistakes in the contracts and in Python, and which of them no test notices: docs/mutation.md, which it writes. Hours;
 # ARGS="--sample 100", ARGS="--python rebalancer/send --quick --sample 20".
 mutate: setup
-	@python scripts/mutate.py $(ARGS)
+	@python -m scripts.mutation $(ARGS)
 
 bench: setup
-	@python scripts/bench.py $(ARGS)
+	@python -m scripts.benchmarks $(ARGS)
 
 attacks: setup
-	@python scripts/attacks.py $(ARGS)
+	@python -m scripts.attacks $(ARGS)
 
 # A quarter of an hour: ARGS="--seeds 5 --first-seed 1", ARGS="-k reorg".
 chaos: setup

@@ -1,7 +1,8 @@
-"""`rebalancer deploy` on the chain and with the account that Ape has: `ape run deploy --account ALIAS --network … --chain FILE`.
+"""`rebalancer deploy` with Ape's network and account: `ape run deploy --account ALIAS --network … --chain FILE`.
 
-Endpoint, chain and account come from Ape; all options of `rebalancer deploy` follow. Without `--account` the account comes from the
-settings, as for that command. Any account of Ape signs: a keyfile, a Ledger or Trezor, Frame, a Safe, each by its plugin.
+Endpoint, chain and account come from Ape; all options of `rebalancer deploy` follow. Without `--account` the account
+comes from the settings, as in that command. Every account type of Ape can sign: a keyfile, a Ledger or Trezor, Frame, a
+Safe, each with its plugin.
 """
 
 from __future__ import annotations
@@ -23,7 +24,8 @@ from rebalancer.send.signed import SignedTransaction
 
 
 class ApeSigner:
-    """Signs with an account of Ape. For a Safe that is the transaction by which its submitter executes what was asked."""
+    """Signer with an account of Ape. For a Safe, the submitter's transaction that executes the Safe's transaction is
+    signed."""
 
     def __init__(self, account: AccountAPI) -> None:
         self._account = account
@@ -63,7 +65,7 @@ class ApeSigner:
 def cli(ctx: click.Context, account: AccountAPI | None, deployment: str | None, options: tuple[str, ...]) -> None:
     """Deploy the system: the options are those of `rebalancer deploy`; see `rebalancer deploy --help`."""
     url = str(ape.networks.active_provider.uri)
-    with Rpc(url, timeout_s=60) as rpc:  # Ape calls every local chain 1337
+    with Rpc(url, timeout_s=60) as rpc:  # in Ape, every local chain has the id 1337
         where = ["--rpc-url", url, "--chain-id", str(rpc.chain_id())]
     if deployment is not None:
         where += ["--deployment", deployment]

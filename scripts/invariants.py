@@ -1,7 +1,7 @@
-"""Runs the invariants of tests/solidity/Invariants.t.sol for as long as one likes: `make invariants ARGS="--calls 1000000"`.
+"""Long runs of the invariants of tests/solidity/Invariants.t.sol: `make invariants ARGS="--calls 1000000"`.
 
-Batches of calls, each with the next seed, so that a run can be repeated, resumed and summed. Each line says how many calls have
-been made in all and how fast. The first broken promise ends it with forge's own report, and exit code 1.
+Each batch of calls has the next seed, so that a run can be repeated, resumed and added up. Each line prints the total
+number of calls and the speed. A broken promise ends the run with forge's report and exit code 1.
 """
 
 from __future__ import annotations
@@ -22,14 +22,14 @@ SUITE = "tests/solidity/Invariants.t.sol"
 BATCH_RUNS = 80
 
 SETTINGS = {
-    # Tests are compiled with the optimizer here, which makes them twice as fast: apart from the quick ones.
+    # The deep profile compiles tests with the optimizer, which makes them twice as fast; it has its own folders.
     "FOUNDRY_PROFILE": "deep",
     "FOUNDRY_OUT": ".build/invariants/out",
     "FOUNDRY_CACHE_PATH": ".build/invariants/cache",
     "FOUNDRY_INVARIANT_RUNS": str(BATCH_RUNS),
-    # The world holds every single call against the promises; the sums over all holders are taken every tenth.
+    # Every call is checked against the promises; sums over all holders are checked at every tenth call.
     "FOUNDRY_INVARIANT_CHECK_INTERVAL": "10",
-    # Arguments are seeds that the world hashes: words seen in storage are as good as any.
+    # Arguments are seeds for hashes, so words from storage would not help.
     "FOUNDRY_INVARIANT_INCLUDE_STORAGE": "false",
     "FOUNDRY_INVARIANT_INCLUDE_PUSH_BYTES": "false",
     "FOUNDRY_INVARIANT_SHRINK_RUN_LIMIT": "500",
@@ -37,10 +37,10 @@ SETTINGS = {
 
 
 def main() -> int:
-    """Campaigns until the calls asked for are made, or a promise is broken."""
+    """Run batches until the requested number of calls, or until a promise is broken."""
     parser = argparse.ArgumentParser(description="Long campaigns of the invariants.")
-    parser.add_argument("--calls", type=int, default=1_000_000, help="how many calls in all")
-    parser.add_argument("--depth", type=int, default=250, help="calls from one fresh world on")
+    parser.add_argument("--calls", type=int, default=1_000_000, help="total number of calls")
+    parser.add_argument("--depth", type=int, default=250, help="calls per run, from a new initial state")
     parser.add_argument("--seed", type=int, default=1, help="of the first batch")
     arguments = parser.parse_args()
 
@@ -66,7 +66,7 @@ def main() -> int:
 
 
 def campaign(seed: int, depth: int) -> subprocess.CompletedProcess[str]:
-    """One batch, as forge tells it."""
+    """Run one batch; forge's output."""
     return subprocess.run(
         [
             *("forge", "test", "--json", "--match-path", SUITE),
@@ -81,7 +81,7 @@ def campaign(seed: int, depth: int) -> subprocess.CompletedProcess[str]:
 
 
 def results_of(output: str) -> list[dict[str, Any]]:
-    """Every test's result in forge's answer; none if it did not get as far as testing."""
+    """Result of every test in forge's output; empty if forge stopped before the tests."""
     found = re.search(r"^\{.*\}$", output, re.MULTILINE)
     if found is None:
         return []

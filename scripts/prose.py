@@ -1,7 +1,7 @@
 """Check of user-facing prose, part of `make check`: no archaic word, no question as a module's first line.
 
-It reads docstrings and strings of `rebalancer/`, NatSpec of `contracts/`, and all text of documents, example settings and `deploy/`. Code and
-code comments are not read. Prints one line a finding, and exits with 1 if there is any.
+It reads docstrings and strings of `rebalancer/`, NatSpec of `contracts/`, and all text of documents, example settings
+and `deploy/`. Code and code comments are not read. Prints one line a finding, and exits with 1 if there is any.
 """
 
 from __future__ import annotations

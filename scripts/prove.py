@@ -1,11 +1,11 @@
-"""Proofs: `make prove` asks Halmos and Z3 whether the promises hold for all numbers, and writes docs/proofs.md.
+"""Proofs that the promises hold for all numbers, by Halmos and Z3: `make prove`, which writes docs/proofs.md.
 
-    --seconds N     how long the solver may think about one question (default 60)
-    --only NAME     `halmos` or `z3`; docs/proofs.md is then left alone
+    --seconds N     time limit of the solver for one claim (default 60)
+    --only NAME     `halmos` or `z3`; docs/proofs.md is not written then
 
-Halmos runs the functions called `check_...` of tests/proofs/*.t.sol on the code that the compiler makes of the contracts, with the
-settings they are shipped with, for all arguments at once. Z3 is asked by tests/proofs/*.py. Both live in .build/prove. A question that
-they do not answer in time is told as a time-out. Exits 1 unless everything is proved, and everything that must fail fails.
+Halmos runs the functions `check_...` of tests/proofs/*.t.sol on the compiled contracts, with the shipped settings, for
+all arguments at once. tests/proofs/*.py use Z3. Both are installed in .build/prove. A claim without an answer in time
+is reported as a time-out. Exits with 1 unless all claims are proved and all false claims are refuted.
 """
 
 from __future__ import annotations
@@ -34,12 +34,12 @@ VERDICTS = {
     4: "no path returns",
     5: "error",
 }
-"""What Halmos' exit codes mean."""
+"""Meaning of Halmos' exit codes."""
 
 
 @dataclass(frozen=True)
 class Proof:
-    """One claim and what came of it."""
+    """One claim and its result."""
 
     place: str
     claim: str
@@ -47,18 +47,18 @@ class Proof:
     seconds: float
     verdict: str
     false: bool = False
-    """Whether it is a claim that must be refuted."""
+    """Whether the claim is false and must be refuted."""
 
 
 def lay() -> None:
-    """A project of its own for Halmos: the shipped settings, for everything, and only what the proofs need."""
+    """Create a project for Halmos: the shipped settings, and only the files that the proofs need."""
     WORK.mkdir(parents=True, exist_ok=True)
     for name in ("contracts", "tests/proofs"):
         shutil.rmtree(WORK / name, ignore_errors=True)
         shutil.copytree(ROOT / name, WORK / name)
-    (WORK / "scripts").mkdir(exist_ok=True)
+    (WORK / "scripts" / "build").mkdir(parents=True, exist_ok=True)
     shutil.copy(ROOT / "package.json", WORK)
-    shutil.copy(ROOT / "scripts" / "solc", WORK / "scripts")
+    shutil.copy(ROOT / "scripts" / "build" / "solc", WORK / "scripts" / "build")
     if not (WORK / "node_modules").exists():
         (WORK / "node_modules").symlink_to(ROOT / "node_modules")
     shipped = tomllib.loads((ROOT / "foundry.toml").read_text())["profile"]["default"]
@@ -78,15 +78,15 @@ def lay() -> None:
 
 
 def halmos(contracts: str, prefix: str, seconds: int) -> list[Proof]:
-    """What Halmos says of all functions of these contracts that begin with `prefix`."""
-    reported = WORK / "told.json"
+    """Results of Halmos for all functions of these contracts with this prefix."""
+    reported = WORK / "results.json"
     reported.unlink(missing_ok=True)
     environment = {k: v for k, v in os.environ.items() if not k.startswith("FOUNDRY_")}
     environment["PATH"] = f"{ROOT / '.build' / 'bin'}{os.pathsep}{environment['PATH']}"
     run = subprocess.run(
         [
             *(PROVERS / "halmos", "--match-contract", f"^({contracts})$", "--function", prefix),
-            # A millisecond, the default, is too short to see that a path is impossible: they would all be followed.
+            # The default of a millisecond is too short to see that a path is impossible; Halmos would follow all paths.
             *("--solver-timeout-assertion", f"{seconds}s", "--solver-timeout-branching", "50ms"),
             *("--no-status", "--json-output", reported),
         ],
@@ -97,7 +97,7 @@ def halmos(contracts: str, prefix: str, seconds: int) -> list[Proof]:
         check=False,
     )
     if not reported.exists():
-        sys.exit(f"Halmos did not get as far as proving:\n{run.stdout}{run.stderr}")
+        sys.exit(f"Halmos stopped before the proofs:\n{run.stdout}{run.stderr}")
     proofs = []
     for place, results in json.loads(reported.read_text())["test_results"].items():
         for result in results:
@@ -116,7 +116,7 @@ def halmos(contracts: str, prefix: str, seconds: int) -> list[Proof]:
 
 
 def z3() -> list[Proof]:
-    """What Z3 says."""
+    """Results of Z3."""
     run = subprocess.run(
         [PROVERS / "python", "-m", "tests.proofs"],
         cwd=ROOT,
@@ -143,7 +143,7 @@ def contracts_commit() -> str:
 
 
 def report(symbolic: list[Proof], over_numbers: list[Proof], must_fail: list[Proof], commit: str) -> str:
-    """docs/proofs.md."""
+    """The content of docs/proofs.md."""
     lines = [
         "# Proofs",
         "",

@@ -103,3 +103,11 @@ def shared_data() -> Path:
     if not folder.is_dir():
         pytest.skip("Real market data is not here: ../shared/data beside the checkout is missing.")
     return folder
+
+
+@pytest.fixture
+def only_own_settings(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The test runs in its own folder, without the settings of the environment."""
+    monkeypatch.chdir(tmp_path)
+    for name in [name for name in os.environ if name.startswith("REBALANCER_")]:
+        monkeypatch.delenv(name)

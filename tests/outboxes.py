@@ -1,20 +1,33 @@
-"""Delivery as a keeper does it over several looks, in one call."""
+"""Delivery of a transaction over several ticks in one call, and a node that mines nothing meanwhile."""
 
 from __future__ import annotations
 
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 
 from rebalancer.chain.receipt import Receipt, find_receipt, refusal
 from rebalancer.chain.rpc import Rpc
+from rebalancer.devnet.local import LocalChain
 from rebalancer.errors import TransactionNotMined
 from rebalancer.send.attempt import AttemptState, Intent
 from rebalancer.send.fees import GasFees
 from rebalancer.send.outbox import Outbox
 from rebalancer.send.signed import Signer
 
-__all__ = ["deliver"]
+__all__ = ["deliver", "no_blocks"]
 
 _PAUSE_SECONDS = 0.01
+
+
+@contextmanager
+def no_blocks(chain: LocalChain) -> Iterator[None]:
+    """Inside, the node mines no transaction by itself."""
+    chain.rpc.call("evm_setAutomine", False)
+    try:
+        yield
+    finally:
+        chain.rpc.call("evm_setAutomine", True)
 
 
 def deliver(

@@ -1,7 +1,7 @@
 """Packaged compiled contracts: names, ABIs and code.
 
 `rebalancer/artifacts/<Name>.json` holds one contract each: our own as compiled by forge, others (Uniswap V3, WETH9,
-Multicall3) as their npm packages publish them. scripts/_artifacts.py writes that folder at build time; this module only
+Multicall3) as their npm packages publish them. scripts/build/artifacts.py writes that folder at build time; this module only
 reads it, and any folder that is added.
 """
 

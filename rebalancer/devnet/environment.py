@@ -1,14 +1,17 @@
-"""Environment on a local chain: market, system, and a vault of WETH, WBTC and USDC.
+"""Local chains with market, system and vault, for the devnet, the demo, tests, attacks and benchmarks.
 
-`rebalancer devnet`, `rebalancer demo` and tests use it. All accounts are test accounts whose keys are public: `Actor`
-lists them, and the market sends its own transactions from the node's last account.
+`build_environment` builds everything, by default with a vault of WETH, WBTC and USDC; `set_up_environment` does so on a market that
+exists. Who needs only a part calls one of the parts: `set_up_system` (contracts, roles, feeds), `basket` (assets of a vault)
+and `open_vault` (a vault whose functions belong to the roles). The keys of all accounts are public: `Actor` names the accounts, and the
+market's own transactions come from the node's last account.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from enum import IntEnum
+from types import MappingProxyType
 
 from rebalancer.chain.deployment import Deployment
 from rebalancer.chain.system import Role, System
@@ -17,6 +20,7 @@ from rebalancer.devnet.market import DevMarket
 from rebalancer.devnet.profile import opening_pools
 from rebalancer.operations.deploy import (
     FeedSpec,
+    Transactor,
     VaultFees,
     VaultSpec,
     assign_vault_roles,
@@ -37,8 +41,14 @@ __all__ = [
     "DEMO_POLICY",
     "Actor",
     "DevEnvironment",
+    "basket",
     "build_environment",
+    "equal_targets_e18",
+    "market_feeds",
+    "open_vault",
+    "raw_for_usd",
     "set_up_environment",
+    "set_up_system",
 ]
 
 
@@ -107,6 +117,14 @@ class DevEnvironment:
         )
 
 
+_ROLES = {
+    Role.OWNER: [Actor.OWNER.address],
+    Role.CURATOR: [Actor.CURATOR.address],
+    Role.GUARDIAN: [Actor.GUARDIAN.address],
+    Role.KEEPER: [Actor.KEEPER.address],
+}
+
+
 def build_environment(
     chain: LocalChain,
     prices_e8: Mapping[str, int],
@@ -137,38 +155,70 @@ def set_up_environment(
     Raises:
         ContractReverted: the vault refuses the policy or the band.
     """
-    chain, prices_e8 = market.chain, market.prices_e8
+    chain = market.chain
     owner = _wallet(chain, Actor.OWNER)
     block = int(chain.block()["number"], 16)
-    system = deploy_system(owner, market.deployment.listed("WETH").address)
-    grant_roles(
-        owner,
-        system.authority,
-        {
-            Role.OWNER: [Actor.OWNER.address],
-            Role.CURATOR: [Actor.CURATOR.address],
-            Role.GUARDIAN: [Actor.GUARDIAN.address],
-            Role.KEEPER: [Actor.KEEPER.address],
-        },
-        delay_seconds=0,
-    )
-    for feed in market.deployment.feeds:
-        token = market.deployment.listed(feed.token)
-        price_e18 = prices_e8[feed.name] * 10**10
-        heartbeat_seconds = feed.heartbeat_seconds * (BPS + _HEARTBEAT_MARGIN_BPS) // BPS
-        spec = FeedSpec(
-            feed.address,
-            feed.decimals,
-            heartbeat_seconds,
-            price_e18 // _SANE_FACTOR,
-            price_e18 * _SANE_FACTOR,
-        )
-        set_feed(owner, system.oracle, token.address, spec)
+    system = set_up_system(owner, market.deployment.listed("WETH").address, _ROLES, market_feeds(market))
     vault = _make_vault(market, owner, system, policy, band_bps, targets_e18)
     lock_admin(owner, system, owner.address, delay_seconds=0)
     named = market.deployment.with_contracts(system.contracts()).with_vault(vault)
     deployment = replace(named, block=block)
     return DevEnvironment(chain, market, system, deployment, vault)
+
+
+def set_up_system(
+    owner: Transactor,
+    weth: str,
+    members: Mapping[Role, Sequence[str]],
+    feeds: Mapping[str, FeedSpec] = MappingProxyType({}),
+) -> System:
+    """Deploy all contracts but vaults, give accounts their roles without a delay, and set feeds by token.
+
+    `owner` becomes the AccessManager's admin. With `feeds` it must be among the members of OWNER.
+
+    Raises:
+        ContractReverted: a feed is refused.
+    """
+    system = deploy_system(owner, weth)
+    grant_roles(owner, system.authority, members, delay_seconds=0)
+    for token, spec in feeds.items():
+        set_feed(owner, system.oracle, token, spec)
+    return system
+
+
+def market_feeds(market: DevMarket) -> dict[str, FeedSpec]:
+    """The market's feeds by token, for `set_up_system`. A price is sane between a 20th and 20 times the newest one."""
+    feeds = {}
+    for feed in market.deployment.feeds:
+        price_e18 = market.prices_e8[feed.name] * 10**10
+        heartbeat_seconds = feed.heartbeat_seconds * (BPS + _HEARTBEAT_MARGIN_BPS) // BPS
+        sane = price_e18 // _SANE_FACTOR, price_e18 * _SANE_FACTOR
+        token = market.deployment.listed(feed.token).address
+        feeds[token] = FeedSpec(feed.address, feed.decimals, heartbeat_seconds, *sane)
+    return feeds
+
+
+def equal_targets_e18(n: int) -> list[int]:
+    """Targets of n assets, as equal as they can be: the last one gets the remainder."""
+    each_e18 = E18 // n
+    return [each_e18] * (n - 1) + [E18 - each_e18 * (n - 1)]
+
+
+def basket(decimals: Mapping[str, int], targets_e18: Iterable[int], band_bps: int) -> tuple[Asset, ...]:
+    """Assets of a vault that all have the same band. `decimals` are those of each token, by address and in the vault's order."""
+    rows = zip(decimals.items(), targets_e18, strict=True)
+    return tuple(Asset(token, target_e18, band_bps, places) for (token, places), target_e18 in rows)
+
+
+def open_vault(owner: Transactor, system: System, spec: VaultSpec) -> str:
+    """Create a vault, seeded from the owner's tokens, and give its functions to the roles; its address.
+
+    Raises:
+        As `create_vault` and `assign_vault_roles`.
+    """
+    vault = create_vault(owner, system, spec)
+    assign_vault_roles(owner, system, vault)
+    return vault
 
 
 def _make_vault(
@@ -182,17 +232,17 @@ def _make_vault(
     number: int = 0,
     with_roles: bool = True,
 ) -> str:
-    """Create a vault that the owner seeds at its target weights. A share is worth one dollar at first."""
-    assets, seeds = [], []
+    """A vault seeded at its target weights by the owner, worth one dollar a share at first."""
+    decimals, seeds = {}, []
     for symbol, target_e18 in targets_e18.items():
         token = market.deployment.listed(symbol)
-        assets.append(Asset(token.address, target_e18, band_bps, token.decimals))
+        decimals[token.address] = token.decimals
         seeds.append(raw_for_usd(market, symbol, _SEED_USD * target_e18 // E18))
         market.deal(symbol, owner.address, seeds[-1])
     spec = VaultSpec(
         name="Rebalancer demo basket",
         symbol="DEMO",
-        assets=tuple(assets),
+        assets=basket(decimals, targets_e18.values(), band_bps),
         policy=policy,
         seed_amounts=tuple(seeds),
         initial_shares=_SEED_USD * E18,
@@ -200,10 +250,7 @@ def _make_vault(
         fee_recipient=Actor.FEE_RECIPIENT.address,
         salt=number,
     )
-    vault = create_vault(owner, system, spec)
-    if with_roles:
-        assign_vault_roles(owner, system, vault)
-    return vault
+    return (open_vault if with_roles else create_vault)(owner, system, spec)
 
 
 def raw_for_usd(market: DevMarket, symbol: str, usd: int) -> int:

@@ -9,6 +9,7 @@ from __future__ import annotations
 import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
+from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
 
@@ -22,7 +23,7 @@ from rebalancer.chain.receipt import Receipt, settled, wait_for_receipt
 from rebalancer.chain.rpc import Rpc
 from rebalancer.errors import BalanceNotFound, RpcRejected
 
-__all__ = ["LocalChain"]
+__all__ = ["LocalAccount", "LocalChain"]
 
 _GAS = 30_000_000
 _POOL_SECONDS = 2.0
@@ -46,6 +47,10 @@ class LocalChain:
     def is_anvil(self) -> bool:
         """Whether the node is Anvil; any other node is treated as Hardhat."""
         return str(self.rpc.call("web3_clientVersion")).lower().startswith("anvil")
+
+    def account(self, address: str) -> LocalAccount:
+        """An account whose key the node holds."""
+        return LocalAccount(self, address)
 
     # Transactions
 
@@ -235,3 +240,24 @@ class LocalChain:
             yield account
         finally:
             self.rpc.call("hardhat_stopImpersonatingAccount", account)
+
+
+@dataclass(frozen=True, slots=True)
+class LocalAccount:
+    """An account whose key the node holds: a `deploy.Transactor`."""
+
+    chain: LocalChain
+    address: str
+
+    @property
+    def rpc(self) -> Rpc:
+        """The endpoints of its chain."""
+        return self.chain.rpc
+
+    def transact(self, contract: BoundContract, function: str, *args: Any, value_wei: int = 0) -> Receipt:
+        """Call a function in a transaction and wait for its receipt."""
+        return self.chain.transact(contract, function, *args, sender=self.address, value_wei=value_wei)
+
+    def deploy(self, name: str, *args: Any) -> BoundContract:
+        """Deploy a packaged contract."""
+        return self.chain.deploy(name, *args, sender=self.address)

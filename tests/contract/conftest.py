@@ -9,23 +9,30 @@ import pytest
 from rebalancer.chain.contracts import BoundContract
 from rebalancer.chain.deployment import Deployment
 from rebalancer.chain.system import Role
+from rebalancer.devnet.environment import set_up_system
 from rebalancer.devnet.local import LocalChain
 from rebalancer.devnet.market import DevMarket
-from rebalancer.operations.deploy import deploy_system, grant_roles, set_feed
+from rebalancer.operations.deploy import set_feed
 from tests.contract.governed import Governed, govern
-from tests.contract.world import SEEDS, Wallet, World, basket_spec, feed_spec
+from tests.contract.world import SEEDS, World, basket_spec, feed_spec
 
 
 @pytest.fixture(scope="session")
 def session_world(session_chain: LocalChain, session_market: Deployment) -> World:
     """The system beside the session's market, everybody in their role; the market itself is as others find it."""
-    admin, owner, curator, guardian, keeper, alice, bob, treasury, stranger = (
-        Wallet(session_chain, address) for address in session_chain.accounts[:9]
+    admin, owner, curator, guardian, keeper, alice, bob, treasury, stranger = map(
+        session_chain.account, session_chain.accounts[:9]
     )
-    world = World(
+    members = {
+        Role.OWNER: [owner.address],
+        Role.CURATOR: [curator.address],
+        Role.GUARDIAN: [guardian.address],
+        Role.KEEPER: [keeper.address],
+    }
+    return World(
         chain=session_chain,
         market=DevMarket(session_chain, session_market),
-        system=deploy_system(admin, session_market.uniswap["WETH9"]),
+        system=set_up_system(admin, session_market.uniswap["WETH9"], members),
         admin=admin,
         owner=owner,
         curator=curator,
@@ -36,14 +43,6 @@ def session_world(session_chain: LocalChain, session_market: Deployment) -> Worl
         treasury=treasury,
         stranger=stranger,
     )
-    members = {
-        Role.OWNER: [owner.address],
-        Role.CURATOR: [curator.address],
-        Role.GUARDIAN: [guardian.address],
-        Role.KEEPER: [keeper.address],
-    }
-    grant_roles(admin, world.system.authority, members, delay_seconds=0)
-    return world
 
 
 @pytest.fixture

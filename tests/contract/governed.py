@@ -9,9 +9,10 @@ from typing import Any
 from rebalancer.chain.contracts import BoundContract, contract_at
 from rebalancer.chain.deployment import Deployment
 from rebalancer.chain.system import System
+from rebalancer.devnet.environment import open_vault
 from rebalancer.devnet.local import LocalChain
 from rebalancer.devnet.market import DevMarket
-from rebalancer.operations.deploy import VaultSpec, assign_vault_roles, create_vault
+from rebalancer.operations.deploy import VaultSpec
 from rebalancer.operations.governance import Permissions, read_permissions
 from rebalancer.operations.launch import Governance, launch, prepare
 from rebalancer.operations.spec import FeedLine
@@ -79,9 +80,7 @@ class Governed:
         """A vault with its roles, by anybody."""
         for asset, seed in zip(spec.assets, SEEDS, strict=True):
             self.market.deal(asset.token, self[by].address, seed)
-        vault = create_vault(self[by], self.system, spec)
-        assign_vault_roles(self[by], self.system, vault)
-        return contract_at(self.chain.rpc, "BasketVault", vault)
+        return contract_at(self.chain.rpc, "BasketVault", open_vault(self[by], self.system, spec))
 
 
 def call_data(contract: BoundContract, function: str, *args: Any) -> bytes:

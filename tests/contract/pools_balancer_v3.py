@@ -16,7 +16,7 @@ from rebalancer.devnet.uniswap import PERMIT2_ADDRESS
 from rebalancer.errors import ContractReverted
 from rebalancer.units import E18
 from rebalancer.venues.balancer_v3 import BalancerV3RatedPool, BalancerV3WeightedPool
-from scripts._balancer_v3 import compiled
+from scripts.build.balancer_v3 import compiled
 from tests.contract.pools_balancer import NOBODY, coins
 
 __all__ = ["BalancerV3", "random_pool"]

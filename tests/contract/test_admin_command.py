@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 from collections.abc import Callable
 from pathlib import Path
 
@@ -22,12 +21,8 @@ Cli = Callable[..., Ran]
 
 
 @pytest.fixture(autouse=True)
-def nobody_elses_settings(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """No settings but what a test makes."""
-    monkeypatch.chdir(tmp_path)
+def wide_tables(only_own_settings: None, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("rebalancer.cli.format._PLAIN_WIDTH", 400)  # no cell wraps
-    for name in [name for name in os.environ if name.startswith("REBALANCER_")]:
-        monkeypatch.delenv(name)
 
 
 @pytest.fixture

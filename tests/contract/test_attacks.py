@@ -10,11 +10,11 @@ from pathlib import Path
 
 import pytest
 
-from scripts._attacks.field import MILLION, AttackEnv, Loot, Result, Tally, bound_b_e18, dollars
-from scripts._attacks.picture import draw
-from scripts._attacks.play import ATTACKS, notes, open_env, play
-from scripts._attacks.search import best, best_of
-from scripts._attacks.table import committed, markdown, write
+from scripts.attacks.field import MILLION, AttackEnv, Loot, Result, Tally, bound_b_e18, dollars
+from scripts.attacks.picture import draw
+from scripts.attacks.play import ATTACKS, notes, open_env, play
+from scripts.attacks.search import best, best_of
+from scripts.attacks.table import committed, markdown, write
 
 PNG = b"\x89PNG"
 
@@ -62,7 +62,7 @@ def test_committed_table_is_what_the_attacks_came_to(env: AttackEnv, results: di
 def test_thief_with_the_keepers_key_is_good_at_it(results: dict[str, list[Result]]) -> None:
     """Or the bound it does not pass would mean little."""
     thief = results["stolen-keeper"]
-    for words, percent in (("days", 98), ("behind the market", 95), ("all its own", 99)):
+    for words, percent in (("days", 98), ("behind the market", 95), ("only its own liquidity", 99)):
         result = found(thief, words)
         assert result.bound_e18 is not None
         assert percent * result.bound_e18 < 100 * result.lost_e18 <= 100 * result.bound_e18
@@ -81,9 +81,9 @@ def test_nobody_gains_by_minting_and_redeeming(results: dict[str, list[Result]])
 def test_only_these_have_no_promise(results: dict[str, list[Result]]) -> None:
     """A new one needs its reason in docs/security.md."""
     words = (
-        "what it is paid in falls by 20 %",
-        "late by a minute again and again, while nobody else pokes",
-        "a second source, while nobody pokes",
+        "the payment token falls by 20 %",
+        "repeatedly late by a minute, while nobody else pokes",
+        "a second source, without any poke",
         "a newcomer deposits just before a gain",
         "returned and absorbed",
     )
@@ -113,19 +113,23 @@ def test_seized_token_is_not_bought_again(results: dict[str, list[Result]]) -> N
     assert MILLION // 5 <= seized.lost_e18 <= MILLION // 5 * 1_002 // 1_000
 
 
-def test_auction_asleep_wakes_for_nobody_after_a_poke(
+def test_auction_left_open_cannot_be_resumed_after_a_poke(
     results: dict[str, list[Result]],
 ) -> None:
-    asleep = [result for result in results["auctions"] if "asleep" in result.attack]
-    poked = [result for result in asleep if "while nobody" not in result.attack]
+    left_open = [result for result in results["auctions"] if "left open" in result.attack]
+    poked = [
+        result
+        for result in left_open
+        if "while nobody" not in result.attack and "without any poke" not in result.attack
+    ]
 
-    assert (len(asleep), len(poked)) == (6, 4)
+    assert (len(left_open), len(poked)) == (6, 4)
     assert [result.attack for result in poked if result.lost_e18 or result.gained_e18] == []
     for words, error in (
         ("guardian", "AuctionTermsVoid"),
         ("one late answer", "AuctionNotOpen"),
         ("grace", "AuctionNotOpen"),
-        ("one poke by anybody", "NoAuction"),
+        ("one poke", "NoAuction"),
     ):
         assert found(poked, words).best.endswith(error)
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -28,12 +27,7 @@ Cli = Callable[..., Ran]
 OWNER = ("--account", Actor.OWNER.value)
 
 
-@pytest.fixture(autouse=True)
-def nobody_elses_settings(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """No settings but what a test makes."""
-    monkeypatch.chdir(tmp_path)
-    for name in [name for name in os.environ if name.startswith("REBALANCER_")]:
-        monkeypatch.delenv(name)
+pytestmark = pytest.mark.usefixtures("only_own_settings")
 
 
 @pytest.fixture

@@ -6,8 +6,8 @@ from collections.abc import Mapping
 
 import pytest
 
-from scripts import _bench_snapshot as snapshot
-from scripts._bench_gas import FIGURES, SIZES, Figure, measure
+from scripts.benchmarks import snapshot
+from scripts.benchmarks.gas import FIGURES, SIZES, Figure, measure
 
 
 @pytest.fixture(scope="module")

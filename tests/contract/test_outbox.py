@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -28,6 +27,7 @@ from rebalancer.send.signed import SignedTransaction
 from rebalancer.send.signer import devnet_signer
 from rebalancer.send.wallet import Wallet
 from tests import outboxes
+from tests.outboxes import no_blocks
 
 pytestmark = pytest.mark.both_chains  # nodes differ in what they keep, mine, replace and refuse
 
@@ -70,15 +70,6 @@ def nonce(chain: LocalChain) -> int:
 
 def supply(chain: LocalChain, token: BoundContract) -> int:
     return int(token.call("totalSupply"))
-
-
-@contextmanager
-def no_blocks(chain: LocalChain) -> Iterator[None]:
-    chain.rpc.call("evm_setAutomine", False)
-    try:
-        yield
-    finally:
-        chain.rpc.call("evm_setAutomine", True)
 
 
 def answering(monkeypatch: pytest.MonkeyPatch, chain: LocalChain, answers: Mapping[str, Exception | None]) -> None:

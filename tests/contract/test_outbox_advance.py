@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -38,7 +37,7 @@ from rebalancer.send.sender_accounts import KeyLimits, SenderAccount
 from rebalancer.send.signer import devnet_signer
 from rebalancer.send.wallet import Wallet
 from rebalancer.settings import AccountSettings, RpcUrl
-from tests.outboxes import deliver
+from tests.outboxes import deliver, no_blocks
 
 pytestmark = pytest.mark.both_chains  # nodes differ in what they keep, mine, replace and refuse
 
@@ -71,15 +70,6 @@ def held(chain: LocalChain, token: BoundContract) -> Iterator[None]:
     chain.rpc.call("hardhat_setNextBlockBaseFeePerGas", hex(GWEI))
     with no_blocks(chain):
         yield
-
-
-@contextmanager
-def no_blocks(chain: LocalChain) -> Iterator[None]:
-    chain.rpc.call("evm_setAutomine", False)
-    try:
-        yield
-    finally:
-        chain.rpc.call("evm_setAutomine", True)
 
 
 def mint(token: BoundContract, epoch: int = 0, vault: str = VAULT) -> Intent:

@@ -51,12 +51,12 @@ ROW = '    PriceSource("peg", "PegFeed", ("uint128",), {"peg": _rate}, _read_peg
 USE = """
 import json
 import sys
-from dataclasses import dataclass
 from pathlib import Path
 
 from rebalancer.chain.rpc import Rpc
 from rebalancer.chain.snapshot import read_block
-from rebalancer.operations.deploy import Role, deploy_system, grant_roles, set_feed, set_source
+from rebalancer.operations.deploy import Role, set_feed, set_source
+from rebalancer.devnet.environment import set_up_system
 from rebalancer.devnet.local import LocalChain
 from rebalancer.operations.prices import read_prices
 from rebalancer.operations.spec import load_chain_spec
@@ -64,27 +64,8 @@ from rebalancer.operations.survey import read_feeds, read_sources
 
 folder, endpoint, weth = Path(sys.argv[1]), sys.argv[2], sys.argv[3]
 chain = LocalChain(Rpc(endpoint))
-
-
-@dataclass
-class Wallet:
-    chain: LocalChain
-    address: str
-
-    @property
-    def rpc(self):
-        return self.chain.rpc
-
-    def transact(self, contract, function, *args):
-        return self.chain.transact(contract, function, *args, sender=self.address)
-
-    def deploy(self, name, *args):
-        return self.chain.deploy(name, *args, sender=self.address)
-
-
-owner = Wallet(chain, chain.accounts[0])
-system = deploy_system(owner, weth)
-grant_roles(owner, system.authority, {Role.OWNER: [owner.address]}, delay_seconds=0)
+owner = chain.account(chain.accounts[0])
+system = set_up_system(owner, weth, {Role.OWNER: [owner.address]})
 feed = owner.deploy("MockAggregator", 8, "USD")
 owner.transact(feed, "push", 2_001 * 10**8)
 path = folder / "chain.toml"
@@ -136,7 +117,7 @@ def compiled(repo_root: Path, source: str) -> dict[str, Any]:
         },
     }
     done = subprocess.run(
-        [str(repo_root / "scripts" / "solc"), "--standard-json"],
+        [str(repo_root / "scripts" / "build" / "solc"), "--standard-json"],
         input=json.dumps(given),
         capture_output=True,
         text=True,

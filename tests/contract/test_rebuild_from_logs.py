@@ -15,12 +15,13 @@ from rebalancer.abi import Event, decode_logs
 from rebalancer.chain.contracts import BoundContract, contract_at
 from rebalancer.chain.interfaces import interface
 from rebalancer.chain.snapshot import VaultSnapshot, read_block, read_vaults
+from rebalancer.devnet.local import LocalAccount
 from rebalancer.errors import ContractReverted
 from rebalancer.operations.deploy import VaultFees
 from rebalancer.settlement import weigh_basket
 from rebalancer.units import BPS, E18, YEAR_SECONDS
 from tests.baskets import random_targets, random_trade
-from tests.contract.world import FEED_RULES, Wallet, World, basket_spec
+from tests.contract.world import FEED_RULES, World, basket_spec
 
 pytestmark = pytest.mark.both_chains  # nodes differ in how they search for logs
 
@@ -342,10 +343,10 @@ class Life:
     def any_asset(self) -> int:
         return self.rng.randrange(len(self.tokens))
 
-    def anybody(self) -> Wallet:
+    def anybody(self) -> LocalAccount:
         return self.rng.choice(self.holders)
 
-    def some_shares(self, holder: Wallet) -> int:
+    def some_shares(self, holder: LocalAccount) -> int:
         return self.world.balance(self.vault, holder) * self.rng.randrange(1, 30) // 100
 
     def mint(self) -> None:

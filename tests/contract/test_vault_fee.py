@@ -9,9 +9,10 @@ import pytest
 
 from rebalancer.chain.contracts import BoundContract
 from rebalancer.chain.receipt import Receipt
+from rebalancer.devnet.local import LocalAccount
 from rebalancer.operations.deploy import VaultFees
 from rebalancer.units import BPS, YEAR_SECONDS, mul_div_down, mul_div_up
-from tests.contract.world import INITIAL_SHARES, SEEDS, Wallet, World, basket_spec, refused
+from tests.contract.world import INITIAL_SHARES, SEEDS, World, basket_spec, refused
 
 FEE_BPS = 200
 MONTH = 30 * 86_400
@@ -78,7 +79,7 @@ def opened(world: World, vault: BoundContract) -> Books:
     return Books(list(SEEDS), INITIAL_SHARES, fee_bps, accrued_at)
 
 
-def at(world: World, moment: int, sender: Wallet, vault: BoundContract, function: str, *args: object) -> Receipt:
+def at(world: World, moment: int, sender: LocalAccount, vault: BoundContract, function: str, *args: object) -> Receipt:
     """A transaction at a time."""
     world.chain.set_next_timestamp(moment)
     return sender.transact(vault, function, *args)

@@ -5,11 +5,12 @@ from __future__ import annotations
 import pytest
 
 from rebalancer.chain.contracts import BoundContract
+from rebalancer.devnet.local import LocalAccount
 from rebalancer.errors import ContractReverted
 from rebalancer.route import encode
 from rebalancer.units import E18, mul_div_down, mul_div_up
 from rebalancer.venues.uniswap_v3 import v3_hop
-from tests.contract.world import INITIAL_SHARES, SEEDS, Wallet, World, refused
+from tests.contract.world import INITIAL_SHARES, SEEDS, World, refused
 
 SHARES = 12_345_678_901_234_567_890_123
 NO_LIMITS = [(1 << 256) - 1] * 3
@@ -23,7 +24,7 @@ def needed(shares: int) -> list[int]:
     return [mul_div_up(seed, shares, INITIAL_SHARES) for seed in SEEDS]
 
 
-def deposit(world: World, vault: BoundContract, holder: Wallet, shares: int) -> list[int]:
+def deposit(world: World, vault: BoundContract, holder: LocalAccount, shares: int) -> list[int]:
     """Gives a holder exactly what a deposit costs, and deposits it."""
     amounts = list(world.read(vault, "previewMintInKind", shares))
     world.give(holder, amounts)

@@ -11,10 +11,11 @@ import pytest
 from rebalancer.chain.contracts import BoundContract
 from rebalancer.chain.snapshot import VaultSnapshot, read_block, read_vaults
 from rebalancer.chain.system import Role
+from rebalancer.devnet.local import LocalAccount
 from rebalancer.operations.deploy import _VAULT_FUNCTIONS, grant_roles
 from rebalancer.settlement import Policy
 from rebalancer.units import E18
-from tests.contract.world import SEEDS, Wallet, World, basket_spec, refused
+from tests.contract.world import SEEDS, World, basket_spec, refused
 
 DAY = 86_400
 EXPIRY = 7 * DAY
@@ -33,7 +34,7 @@ def call_data(vault: BoundContract, function: str, *args: Any) -> bytes:
     return bytes.fromhex(vault.data(function, *args)[2:])
 
 
-def schedule(world: World, sender: Wallet, vault: BoundContract, data: bytes, when: int = 0) -> bytes:
+def schedule(world: World, sender: LocalAccount, vault: BoundContract, data: bytes, when: int = 0) -> bytes:
     """Schedules a call; the operation's id."""
     receipt = sender.transact(world.authority, "schedule", vault.address, data, when)
     (event,) = world.events(receipt, world.authority)

@@ -33,7 +33,7 @@ def compiled(repo_root: Path) -> Compiled:
         "settings": {"remappings": remappings, "outputSelection": selection, "viaIR": True},
     }
     program = [
-        str(repo_root / "scripts" / "solc"),
+        str(repo_root / "scripts" / "build" / "solc"),
         "--base-path",
         str(repo_root),
         "--standard-json",

@@ -10,9 +10,10 @@ from eth_account import Account
 from eth_account.messages import encode_typed_data
 
 from rebalancer.chain.contracts import BoundContract
+from rebalancer.devnet.local import LocalAccount
 from rebalancer.errors import ContractReverted
 from rebalancer.units import E18
-from tests.contract.world import Wallet, World, basket_spec, refused
+from tests.contract.world import World, basket_spec, refused
 
 # Nobody's account on any chain: it only signs.
 SIGNER_KEY = "0x" + "5e" * 32
@@ -76,7 +77,7 @@ def signers_vault(world: World, vault: BoundContract) -> BoundContract:
 
 
 def permit(
-    sender: Wallet,
+    sender: LocalAccount,
     vault: BoundContract,
     spender: str,
     deadline: int,

@@ -9,12 +9,13 @@ import pytest
 
 from rebalancer.chain.contracts import BoundContract, contract_at
 from rebalancer.chain.receipt import Receipt
+from rebalancer.devnet.local import LocalAccount
 from rebalancer.errors import ContractReverted
 from rebalancer.route import Hop, encode
 from rebalancer.units import E18, mul_div_down, mul_div_up
 from rebalancer.venues.uniswap_v3 import v3_hop
 from tests.contract.routes import USDC, WBTC, WETH, pool_hop, quote, router_hop
-from tests.contract.world import INITIAL_SHARES, SEEDS, Wallet, World, refused
+from tests.contract.world import INITIAL_SHARES, SEEDS, World, refused
 
 ETH = "0x" + "0" * 40
 LATER = (1 << 256) - 1
@@ -49,11 +50,11 @@ class ZapOut:
     route: bytes
 
 
-def zap_in(world: World, sender: Wallet, order: ZapIn, value_wei: int = 0) -> Receipt:
+def zap_in(world: World, sender: LocalAccount, order: ZapIn, value_wei: int = 0) -> Receipt:
     return sender.transact(world.zap, "zapIn", tuple(asdict(order).values()), value_wei=value_wei)
 
 
-def zap_out(world: World, sender: Wallet, order: ZapOut) -> Receipt:
+def zap_out(world: World, sender: LocalAccount, order: ZapOut) -> Receipt:
     return sender.transact(world.zap, "zapOut", tuple(asdict(order).values()))
 
 

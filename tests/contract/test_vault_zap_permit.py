@@ -12,6 +12,7 @@ from eth_account.messages import encode_typed_data
 
 from rebalancer.chain.contracts import BoundContract, contract_at
 from rebalancer.chain.receipt import Receipt
+from rebalancer.devnet.local import LocalAccount
 from rebalancer.devnet.uniswap import PERMIT2_ADDRESS
 from rebalancer.errors import ContractReverted
 from rebalancer.wellknown import DEVNET_CHAIN_ID
@@ -24,7 +25,7 @@ from tests.contract.test_vault_zap import (
     usdc_in,
     usdc_out,
 )
-from tests.contract.world import INITIAL_SHARES, Wallet, World, refused
+from tests.contract.world import INITIAL_SHARES, World, refused
 
 __all__ = ["usdc_in", "usdc_out"]  # fixtures
 
@@ -40,16 +41,16 @@ _DOMAIN = [
 
 
 @pytest.fixture
-def signer(world: World) -> Iterator[Wallet]:
+def signer(world: World) -> Iterator[LocalAccount]:
     """Whose key the test has."""
     address: str = Account.from_key(SIGNER_KEY).address.lower()
     world.chain.set_balance(address, 10**20)
     with world.chain.impersonating(address) as sender:
-        yield Wallet(world.chain, sender)
+        yield world.chain.account(sender)
 
 
 @pytest.fixture
-def deposit(world: World, signer: Wallet, usdc_in: ZapIn) -> ZapIn:
+def deposit(world: World, signer: LocalAccount, usdc_in: ZapIn) -> ZapIn:
     """The signer's 100,000 USDC, approved for nobody."""
     world.give(signer, [0, 0, PAID_USDC])
     return replace(usdc_in, receiver=signer.address)
@@ -65,7 +66,7 @@ def _signature(domain: dict[str, Any], types: dict[str, Any], message: dict[str,
     return Account.from_key(SIGNER_KEY).sign_message(encode_typed_data(full_message=full))
 
 
-def permit(world: World, token: BoundContract, signer: Wallet, value: int) -> tuple[int, int, bytes, bytes]:
+def permit(world: World, token: BoundContract, signer: LocalAccount, value: int) -> tuple[int, int, bytes, bytes]:
     """Zap.Permit of so much of a token for the zap."""
     names = ("name", "version") if token is world.usdc else ()
     domain = {name: world.read(token, name) for name in names}
@@ -109,7 +110,7 @@ def permit2(world: World, token: BoundContract, amount: int, nonce: int) -> tupl
     return nonce, LATER, bytes(signed.signature)
 
 
-def send(sender: Wallet, zap: BoundContract, function: str, order: ZapIn | ZapOut, by: Any) -> Receipt:
+def send(sender: LocalAccount, zap: BoundContract, function: str, order: ZapIn | ZapOut, by: Any) -> Receipt:
     return sender.transact(zap, function, tuple(asdict(order).values()), by)
 
 
@@ -117,7 +118,7 @@ def send(sender: Wallet, zap: BoundContract, function: str, order: ZapIn | ZapOu
 
 
 def test_zap_in_with_a_permit_needs_no_approval_before(
-    world: World, vault: BoundContract, signer: Wallet, deposit: ZapIn
+    world: World, vault: BoundContract, signer: LocalAccount, deposit: ZapIn
 ) -> None:
     by = permit(world, world.usdc, signer, PAID_USDC)
     with refused("ERC20InsufficientAllowance", spender=world.zap.address, allowance=0, needed=PAID_USDC):
@@ -132,7 +133,7 @@ def test_zap_in_with_a_permit_needs_no_approval_before(
 
 
 def test_zap_in_with_a_permit_that_somebody_sent_first_goes_through(
-    world: World, vault: BoundContract, signer: Wallet, deposit: ZapIn
+    world: World, vault: BoundContract, signer: LocalAccount, deposit: ZapIn
 ) -> None:
     by = permit(world, world.usdc, signer, PAID_USDC)
     world.stranger.transact(world.usdc, "permit", signer.address, world.zap.address, PAID_USDC, *by)
@@ -143,7 +144,7 @@ def test_zap_in_with_a_permit_that_somebody_sent_first_goes_through(
 
 
 def test_zap_in_with_a_permit_of_weth_which_accepts_any_call_takes_nothing(
-    world: World, signer: Wallet, deposit: ZapIn
+    world: World, signer: LocalAccount, deposit: ZapIn
 ) -> None:
     world.give(signer, [10**18, 0, 0])
     order = replace(deposit, token_in=world.weth.address, amount_in=10**18, swap_amount=0)
@@ -153,7 +154,7 @@ def test_zap_in_with_a_permit_of_weth_which_accepts_any_call_takes_nothing(
 
 
 def test_zap_out_with_a_permit_needs_no_approval_before(
-    world: World, vault: BoundContract, signer: Wallet, usdc_out: ZapOut
+    world: World, vault: BoundContract, signer: LocalAccount, usdc_out: ZapOut
 ) -> None:
     shares = INITIAL_SHARES // 10
     world.admin.transact(vault, "approve", world.zap.address, 0)
@@ -172,7 +173,7 @@ def test_zap_out_with_a_permit_needs_no_approval_before(
 
 
 def test_zap_in_with_permit2_takes_what_was_signed_once(
-    world: World, vault: BoundContract, signer: Wallet, deposit: ZapIn
+    world: World, vault: BoundContract, signer: LocalAccount, deposit: ZapIn
 ) -> None:
     signer.transact(world.usdc, "approve", PERMIT2_ADDRESS, (1 << 256) - 1)
     by = permit2(world, world.usdc, PAID_USDC, 256 + 3)

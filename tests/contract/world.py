@@ -12,22 +12,16 @@ import pytest
 from rebalancer.abi import Event, decode_logs
 from rebalancer.chain.contracts import BoundContract, contract_at
 from rebalancer.chain.receipt import Receipt
-from rebalancer.chain.rpc import Rpc
 from rebalancer.chain.system import System
-from rebalancer.devnet.local import LocalChain
+from rebalancer.devnet.environment import basket, open_vault
+from rebalancer.devnet.local import LocalAccount, LocalChain
 from rebalancer.devnet.market import USDC, WBTC, WETH, DevMarket
 from rebalancer.errors import ContractReverted
-from rebalancer.operations.deploy import (
-    FeedSpec,
-    VaultFees,
-    VaultSpec,
-    assign_vault_roles,
-    create_vault,
-)
-from rebalancer.settlement import Asset, Policy
+from rebalancer.operations.deploy import FeedSpec, VaultFees, VaultSpec
+from rebalancer.settlement import Policy
 from rebalancer.units import E18
 
-__all__ = ["INITIAL_SHARES", "SEEDS", "Wallet", "World", "as_list", "basket_spec", "refused"]
+__all__ = ["INITIAL_SHARES", "SEEDS", "World", "as_list", "basket_spec", "refused"]
 
 INITIAL_SHARES = 1_000_000 * E18
 """One dollar each, at the opening prices."""
@@ -37,42 +31,21 @@ SEEDS = (200 * 10**18, 13_33333333, 200_000 * 10**6)
 
 
 @dataclass(frozen=True)
-class Wallet:
-    """One of the node's accounts: a `deploy.Transactor`."""
-
-    chain: LocalChain
-    address: str
-
-    @property
-    def rpc(self) -> Rpc:
-        """The endpoints of its chain."""
-        return self.chain.rpc
-
-    def transact(self, contract: BoundContract, function: str, *args: Any, value_wei: int = 0) -> Receipt:
-        """Call a function in a transaction and wait for its receipt."""
-        return self.chain.transact(contract, function, *args, sender=self.address, value_wei=value_wei)
-
-    def deploy(self, name: str, *args: Any) -> BoundContract:
-        """Deploy a packaged contract."""
-        return self.chain.deploy(name, *args, sender=self.address)
-
-
-@dataclass(frozen=True)
 class World:
     """A chain with a market and the system on it, and its people by role; nobody's role has a delay."""
 
     chain: LocalChain
     market: DevMarket
     system: System
-    admin: Wallet
-    owner: Wallet
-    curator: Wallet
-    guardian: Wallet
-    keeper: Wallet
-    alice: Wallet
-    bob: Wallet
-    treasury: Wallet
-    stranger: Wallet
+    admin: LocalAccount
+    owner: LocalAccount
+    curator: LocalAccount
+    guardian: LocalAccount
+    keeper: LocalAccount
+    alice: LocalAccount
+    bob: LocalAccount
+    treasury: LocalAccount
+    stranger: LocalAccount
 
     # Contracts
 
@@ -142,11 +115,11 @@ class World:
         """Call a view at the latest block."""
         return contract.call(function, *args)
 
-    def balance(self, token: BoundContract, holder: Wallet | BoundContract) -> int:
+    def balance(self, token: BoundContract, holder: LocalAccount | BoundContract) -> int:
         """A holder's balance of a token, raw."""
         return int(self.read(token, "balanceOf", holder.address))
 
-    def balances(self, holder: Wallet | BoundContract) -> list[int]:
+    def balances(self, holder: LocalAccount | BoundContract) -> list[int]:
         """A holder's balance of each of the basket's tokens, raw."""
         return [self.balance(token, holder) for token in self.tokens]
 
@@ -157,13 +130,13 @@ class World:
 
     # Acting
 
-    def give(self, holder: Wallet | BoundContract, amounts: Sequence[int]) -> None:
+    def give(self, holder: LocalAccount | BoundContract, amounts: Sequence[int]) -> None:
         """Give amounts of the basket's tokens."""
         for token, amount in zip(self.tokens, amounts, strict=True):
             if amount:
                 self.market.deal(token.address, holder.address, amount)
 
-    def approve(self, holder: Wallet, spender: BoundContract, amounts: Sequence[int]) -> None:
+    def approve(self, holder: LocalAccount, spender: BoundContract, amounts: Sequence[int]) -> None:
         """Let a contract take amounts of the basket's tokens."""
         for token, amount in zip(self.tokens, amounts, strict=True):
             holder.transact(token, "approve", spender.address, amount)
@@ -175,9 +148,7 @@ class World:
 
     def open_vault(self, spec: VaultSpec) -> BoundContract:
         """A vault made by the admin, who gets its shares; its functions are handed to the roles."""
-        address = create_vault(self.admin, self.system, spec)
-        assign_vault_roles(self.admin, self.system, address)
-        return contract_at(self.chain.rpc, "BasketVault", address)
+        return contract_at(self.chain.rpc, "BasketVault", open_vault(self.admin, self.system, spec))
 
     def new_token(self, decimals: int, usd: int = 1) -> BoundContract:
         """A plain token with a feed of its own, plenty of it the admin's."""
@@ -208,15 +179,11 @@ def basket_spec(world: World) -> VaultSpec:
         turnover_period_seconds=86_400,
     )
     targets = (4 * E18 // 10, 4 * E18 // 10, 2 * E18 // 10)
-    decimals = (18, 8, 6)
-    assets = tuple(
-        Asset(token.address, target, 200, refs)
-        for token, target, refs in zip(world.tokens, targets, decimals, strict=True)
-    )
+    decimals = {WETH.address: 18, WBTC.address: 8, USDC.address: 6}
     return VaultSpec(
         name="Big three",
         symbol="BIG3",
-        assets=assets,
+        assets=basket(decimals, targets, 200),
         policy=policy,
         seed_amounts=SEEDS,
         initial_shares=INITIAL_SHARES,

@@ -55,12 +55,7 @@ OWNER_ADDRESS = Actor.OWNER.address.lower()
 Cli = Callable[..., Ran]
 
 
-@pytest.fixture(autouse=True)
-def nobody_elses_settings(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """No settings but what a test makes."""
-    monkeypatch.chdir(tmp_path)
-    for name in [name for name in os.environ if name.startswith("REBALANCER_")]:
-        monkeypatch.delenv(name)
+pytestmark = pytest.mark.usefixtures("only_own_settings")
 
 
 @pytest.fixture

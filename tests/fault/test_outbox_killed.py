@@ -8,8 +8,6 @@ from __future__ import annotations
 
 import subprocess
 import sys
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
@@ -23,7 +21,7 @@ from rebalancer.send.outbox import Outbox
 from rebalancer.send.signer import devnet_signer
 from tests.clocks import wait_for
 from tests.fault.deliver_and_stop import CAP_WEI, RULES, SIGNER, intent
-from tests.outboxes import deliver
+from tests.outboxes import deliver, no_blocks
 
 SCRIPT = Path(__file__).with_name("deliver_and_stop.py")
 RECEIVER = "0x6c9fc64a53c1b71fb3f9af64d1ae3a4931a5f4e9"
@@ -144,15 +142,6 @@ def test_killed_twice_in_a_row_is_mined_once(
 
 
 # Later steps: what is under way is replaced, cancelled, or was taken back by a reorg
-
-
-@contextmanager
-def no_blocks(chain: LocalChain) -> Iterator[None]:
-    chain.rpc.call("evm_setAutomine", False)
-    try:
-        yield
-    finally:
-        chain.rpc.call("evm_setAutomine", True)
 
 
 def height(chain: LocalChain) -> int:

@@ -5,7 +5,6 @@ What is wrong with the file, or with what it names, is one sentence; nothing is 
 
 from __future__ import annotations
 
-import os
 import re
 from collections.abc import Callable
 from pathlib import Path
@@ -26,12 +25,7 @@ ETHER_USD, BITCOIN_USD = 2_000, 30_000
 Cli = Callable[..., Ran]
 
 
-@pytest.fixture(autouse=True)
-def nobody_elses_settings(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """No settings but what a test makes."""
-    monkeypatch.chdir(tmp_path)
-    for name in [name for name in os.environ if name.startswith("REBALANCER_")]:
-        monkeypatch.delenv(name)
+pytestmark = pytest.mark.usefixtures("only_own_settings")
 
 
 @pytest.fixture

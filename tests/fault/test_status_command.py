@@ -32,13 +32,7 @@ from tests.clocks import wait_for
 from tests.commands import run
 from tests.ticks import CHAIN, NOON, SIGNER, breaker, decision, endpoint, outcome, tick, vault
 
-
-@pytest.fixture(autouse=True)
-def nobody_elses_settings(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """No settings but what a test makes."""
-    monkeypatch.chdir(tmp_path)
-    for name in [name for name in os.environ if name.startswith("REBALANCER_")]:
-        monkeypatch.delenv(name)
+pytestmark = pytest.mark.usefixtures("only_own_settings")
 
 
 class Keeper:

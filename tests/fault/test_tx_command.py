@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import io
-import os
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -27,12 +26,7 @@ FILE = Path(".rebalancer/outbox.sqlite")
 Cli = Callable[..., Ran]
 
 
-@pytest.fixture(autouse=True)
-def nobody_elses_settings(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """No settings but what a test makes."""
-    monkeypatch.chdir(tmp_path)
-    for name in [name for name in os.environ if name.startswith("REBALANCER_")]:
-        monkeypatch.delenv(name)
+pytestmark = pytest.mark.usefixtures("only_own_settings")
 
 
 @pytest.fixture

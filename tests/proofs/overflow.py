@@ -99,7 +99,7 @@ def _unchecked() -> Iterator[str]:
         "settings": {"outputSelection": {POLICY: {"": ["ast"]}}},
     }
     run = subprocess.run(
-        [ROOT / "scripts" / "solc", "--standard-json"],
+        [ROOT / "scripts" / "build" / "solc", "--standard-json"],
         cwd=ROOT,
         input=json.dumps(request),
         capture_output=True,

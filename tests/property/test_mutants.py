@@ -588,9 +588,9 @@ def laid(repo_root: Path, name: str, roots: Sequence[str], mutants: Sequence[Mut
     root = repo_root / ".build" / name
     for file in reachable(repo_root, roots):
         write(root / file, broken(file, (repo_root / file).read_text(), mutants))
-    for file in ("foundry.toml", "package.json", "scripts/solc"):
+    for file in ("foundry.toml", "package.json", "scripts/build/solc"):
         write(root / file, (repo_root / file).read_text())
-    (root / "scripts" / "solc").chmod(0o755)
+    (root / "scripts" / "build" / "solc").chmod(0o755)
     (root / "tests" / "vectors").mkdir(exist_ok=True)
     if not (root / "node_modules").is_symlink():
         (root / "node_modules").symlink_to(repo_root / "node_modules", target_is_directory=True)

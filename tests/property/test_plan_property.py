@@ -14,7 +14,7 @@ from rebalancer.reasons import Reason
 from rebalancer.settlement import Asset, Basket, Policy, Price, State, weigh_basket
 from rebalancer.units import BPS, E18
 from rebalancer.venues import Token, UniswapV3Pool, synthetic
-from scripts._bench_markets import greedy, is_worse, market
+from scripts.benchmarks.markets import greedy, is_worse, market
 
 BITCOIN = Token("0x" + "1" * 40, "WBTC", 8)
 DOLLAR = Token("0x" + "2" * 40, "USDC", 6)

@@ -44,11 +44,7 @@ HEAVY = (
 
 
 @pytest.fixture(autouse=True)
-def nobody_elses_settings(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """No settings but what a test makes."""
-    monkeypatch.chdir(tmp_path)
-    for name in [name for name in os.environ if name.startswith("REBALANCER_")]:
-        monkeypatch.delenv(name)
+def no_listener(only_own_settings: None, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("REBALANCER_KEEPER__LISTEN", "off")  # others may test at the same time
 
 

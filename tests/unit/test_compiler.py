@@ -1,4 +1,4 @@
-"""scripts/solc: the compiler as forge and py-solc-x call it."""
+"""scripts/build/solc: the compiler as forge and py-solc-x call it."""
 
 from __future__ import annotations
 
@@ -19,9 +19,9 @@ B_SOURCE = "pragma solidity 0.8.30; contract B { uint256 public b = 1; }"
 
 
 def solc(repo_root: Path, *args: str | Path, given: object = "", **env: str) -> Any:
-    """The finished process of scripts/solc; `given` goes to its standard input as JSON."""
+    """The finished process of scripts/build/solc; `given` goes to its standard input as JSON."""
     return subprocess.run(
-        [repo_root / "scripts" / "solc", *args],
+        [repo_root / "scripts" / "build" / "solc", *args],
         input=json.dumps(given),
         capture_output=True,
         text=True,

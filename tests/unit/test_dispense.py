@@ -14,8 +14,8 @@ from rebalancer.plan.flow_to_swaps import trading_rows
 from rebalancer.plan.market import Market
 from rebalancer.units import E18
 from rebalancer.venues import UniswapV3Pool
-from scripts._bench_markets import net_e18
-from scripts._bench_plan import out_of_band
+from scripts.benchmarks.markets import net_e18
+from scripts.benchmarks.plan import out_of_band
 from tests.unit.pairs import RAW, A, B, C, pair
 
 

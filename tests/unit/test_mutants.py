@@ -6,9 +6,9 @@ from pathlib import Path
 
 import pytest
 
-from scripts._mutants import SENTINEL, Mutant, misfits, mutants, mutate_alone, schema
-from scripts._mutation_results import sample
-from scripts.mutate import compile_json, errors_of
+from scripts.mutation.results import sample
+from scripts.mutation.solidity_campaign import compile_json, errors_of
+from scripts.mutation.solidity_mutants import SENTINEL, Mutant, misfits, mutants, mutate_alone, schema
 
 NAME = "contracts/Small.sol"
 SOURCE = b"""// SPDX-License-Identifier: MIT

@@ -16,8 +16,8 @@ from rebalancer.plan.market import market_of
 from rebalancer.plan.optimum import terms_of
 from rebalancer.plan.trades import Search
 from rebalancer.units import BPS, E18
-from scripts._bench_markets import greedy, is_worse, market, net_e18, rich_pairs
-from scripts._bench_plan import out_of_band
+from scripts.benchmarks.markets import greedy, is_worse, market, net_e18, rich_pairs
+from scripts.benchmarks.plan import out_of_band
 
 SLACK = 10**6
 """One part in so many of what is sold is the rounding of floats that propose."""

@@ -8,7 +8,7 @@ import pytest
 
 from rebalancer.plan import NoPlan, Plan, plan_rebalance
 from rebalancer.units import E18
-from scripts._bench_plan import in_band, out_of_band, ways
+from scripts.benchmarks.plan import in_band, out_of_band, ways
 
 
 @pytest.mark.parametrize("seed", [4, 5])

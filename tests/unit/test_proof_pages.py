@@ -6,8 +6,8 @@ import json
 import re
 from pathlib import Path
 
-from scripts._mutation_results import Excuses, report
-from scripts.mutate import EQUIVALENT, PYTHON_EQUIVALENT, PYTHON_RESULT, RESULT, TARGETS
+from scripts.mutation.results import EQUIVALENT, PYTHON_EQUIVALENT, PYTHON_RESULT, RESULT, Excuses, report
+from scripts.mutation.solidity_campaign import TARGETS
 
 
 def test_every_symbolic_claim_is_on_the_page_and_proved(repo_root: Path) -> None:

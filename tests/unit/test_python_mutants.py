@@ -11,11 +11,10 @@ from pathlib import Path
 
 import pytest
 
-from scripts._mutants import Mutant
-from scripts._mutation_results import ROOT
-from scripts._python_campaign import functions_of, hold, statements
-from scripts._python_mutants import mutants, woven
-from scripts.mutate import python_files
+from scripts.mutation.python_campaign import functions_of, hold, python_files, statements
+from scripts.mutation.python_mutants import mutants, woven
+from scripts.mutation.results import ROOT
+from scripts.mutation.solidity_mutants import Mutant
 
 SOURCE = b'''"""A file."""
 LIMIT = 7
@@ -189,8 +188,8 @@ def test_down():
 RUN = """
 import json, sys
 from pathlib import Path
-from scripts import _python_campaign as campaign
-from scripts._mutation_results import Excuses, Journal
+from scripts.mutation import python_campaign as campaign
+from scripts.mutation.results import Excuses, Journal
 root = Path.cwd()
 campaign.LEAST_CPU_SECONDS = 0.7
 found = campaign.find(root, ["tiny.py"])

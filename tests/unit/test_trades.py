@@ -19,7 +19,7 @@ from rebalancer.plan.swap import Swap
 from rebalancer.plan.trades import Search, _rows_that_share
 from rebalancer.units import E18
 from rebalancer.venues import Pool
-from scripts._bench_markets import market as market_of_seed
+from scripts.benchmarks.markets import market as market_of_seed
 from tests.unit.pairs import RAW, A, B, C, pair
 from tests.unit.test_flow_to_swaps import ThreeTokens
 
