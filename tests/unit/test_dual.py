@@ -33,8 +33,6 @@ from rebalancer.venues import (
 )
 from rebalancer.venues.model import ETHER_ADDRESS
 from rebalancer.venues.uniswap_v3_math import MAX_TICK, Q96, tick_at_sqrt
-from scripts._bench_markets import market as market_of_seed
-from rebalancer.venues.uniswap_v3_math import MAX_TICK, PIPS, Q96, tick_at_sqrt
 from scripts.benchmarks.markets import market as market_of_seed
 from tests.unit.pairs import FEE_PIPS, RAW, A, B, C, pair
 from tests.unit.test_flow_to_swaps import ThreeTokens
