@@ -1,12 +1,12 @@
-# Everything a checkout needs, made once and left alone until its inputs change.
+# All that a checkout needs: made once, and again when its inputs change.
 #
 #   make setup   Python and Node dependencies, compiled contracts      make test    every test (ARGS= goes to pytest)
-#   make demo    a whole rebalance on a local chain (ARGS=)             make check   format, lint, types, static analysis
+#   make demo    a whole rebalance on a local chain (ARGS=)             make check   format, lint, types, words, static analysis
 #   make bench   measure gas, size and speed into .bench/               make attacks attack a vault, against the promises
 #   make invariants   the promises, held against a million random calls (ARGS=)
-#   make chaos   everything that can go wrong around a keeper, at every strength (ARGS=)
-#   make prove   ask the provers of docs/proofs.md anew                 make mutate  find mistakes that no test would notice
-#   make build   compile the contracts, collect their artifacts         make lock    resolve the dependencies anew
+#   make chaos   faults around a keeper, at every strength (ARGS=)
+#   make prove   run the provers of docs/proofs.md again                make mutate  small mistakes that no test notices
+#   make build   compile the contracts, collect their artifacts         make lock    resolve the dependencies again
 #   make clean   remove all that was made here
 
 SHELL := /bin/bash
@@ -100,6 +100,7 @@ lint: setup
 	@ruff format --check .
 	@ruff check .
 	@mypy
+	@python scripts/prose.py
 	@forge fmt --check contracts tests/solidity tests/proofs
 	@FOUNDRY_OUT=.build/lint.out FOUNDRY_CACHE_PATH=.build/lint.cache forge lint contracts --deny warnings # apart: it compiles without code
 

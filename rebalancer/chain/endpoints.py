@@ -49,8 +49,8 @@ log = structlog.get_logger("rebalancer.endpoints")
 
 _T = TypeVar("_T")
 
-_FIRST_REST_SECONDS = 0.5
-_LONGEST_REST_SECONDS = 60.0
+_FIRST_BACKOFF_SECONDS = 0.5
+_LONGEST_BACKOFF_SECONDS = 60.0
 """Backoff after the first failure of an endpoint, doubled with each further failure up to the maximum."""
 
 _LATENCY_WEIGHT = 0.2
@@ -96,7 +96,7 @@ class _Ranked:
 
     def failed(self, failure: ChainError, now: float) -> None:
         self.failures += 1
-        backoff = min(_LONGEST_REST_SECONDS, _FIRST_REST_SECONDS * 2 ** min(self.failures - 1, 20))
+        backoff = min(_LONGEST_BACKOFF_SECONDS, _FIRST_BACKOFF_SECONDS * 2 ** min(self.failures - 1, 20))
         if isinstance(failure, RpcBusy) and failure.retry_seconds is not None:
             self.waits_until = now + failure.retry_seconds
             backoff = max(backoff, failure.retry_seconds)

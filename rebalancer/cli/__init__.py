@@ -8,9 +8,9 @@ from pathlib import Path
 
 import click
 
-__all__ = ["JSON_ASKED", "Group", "Options"]
+__all__ = ["JSON_REQUESTED", "Group", "Options"]
 
-JSON_ASKED = "rebalancer.json"
+JSON_REQUESTED = "rebalancer.json"
 """Key of a context's `meta`: whether the command was called with --json."""
 
 

@@ -19,7 +19,7 @@ from typing import Any, NoReturn
 
 import click
 
-from rebalancer.cli import JSON_ASKED, Group, Options
+from rebalancer.cli import JSON_REQUESTED, Group, Options
 from rebalancer.texts import safe_text
 
 __all__ = ["main", "root"]
@@ -116,7 +116,7 @@ class _Root(Group):
 def _print_error(ctx: click.Context, kind: str, text: str, exit_code: int) -> None:
     """Print one line on standard error: a sentence, or with --json an object."""
     text = safe_text(_without_secrets(ctx, text), _LONGEST_ERROR)
-    if ctx.meta.get(JSON_ASKED):
+    if ctx.meta.get(JSON_REQUESTED):
         text = json.dumps({"error": kind, "sentence": text, "exit_code": exit_code})
         click.echo(text, err=True)
     else:

@@ -7,7 +7,7 @@ from typing import Any, TypeVar
 
 import click
 
-from rebalancer.cli import JSON_ASKED
+from rebalancer.cli import JSON_REQUESTED
 from rebalancer.cli.unsigned import unsigned_options
 
 __all__ = [
@@ -66,7 +66,7 @@ def sending_options(command: F) -> F:
 
 
 def _note_json(ctx: click.Context, _param: click.Parameter, value: bool) -> bool:
-    ctx.meta[JSON_ASKED] = value  # errors are JSON, too
+    ctx.meta[JSON_REQUESTED] = value  # errors are JSON, too
     return value
 
 

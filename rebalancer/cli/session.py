@@ -24,7 +24,7 @@ from rebalancer.chain.pools import read_pools
 from rebalancer.chain.receipt import NoLogs
 from rebalancer.chain.rpc import Rpc
 from rebalancer.chain.system import System
-from rebalancer.cli import JSON_ASKED, Options
+from rebalancer.cli import JSON_REQUESTED, Options
 from rebalancer.cli.format import amount
 from rebalancer.cli.unsigned import Wanted, write_down
 from rebalancer.errors import (
@@ -140,7 +140,7 @@ class Session:
             return
         ctx = click.get_current_context()
         title = ctx.command_path.partition(" ")[2]
-        as_json = bool(ctx.meta.get(JSON_ASKED))
+        as_json = bool(ctx.meta.get(JSON_REQUESTED))
         assert self.unsigned is not None  # a recorder needs it  # noqa: S101
         write_down(self.unsigned, recorder, self, title, self.notes, as_json)
         ctx.exit()
