@@ -51,7 +51,7 @@ _COMMANDS: Mapping[str, _Lazy] = {
     "admin": _Lazy("admin", "admin", "Show roles and scheduled calls; make, schedule or cancel a change."),
     "vault": _Lazy("vault", "vault", "Create vaults, show them, deposit, withdraw, set targets and bands."),
     "plan": _Lazy("plan", "plan", "Show the trades that the keeper would make now. Sends nothing."),
-    "pool": _Lazy("pool", "pool", "Save a pool's state to a file, or make the keeper retry excluded pools."),
+    "pool": _Lazy("pool", "pool", "Save a pool's state to a file, or make the keeper retry pools that are left out."),
     "keeper": _Lazy("keeper", "keeper", "Run the keeper, which rebalances vaults."),
     "replay": _Lazy(
         "replay",

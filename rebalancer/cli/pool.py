@@ -1,4 +1,4 @@
-"""`rebalancer pool`: snapshots of pools as files, and retries of pools that the keeper excludes."""
+"""`rebalancer pool`: snapshots of pools as files, and retries of pools that the keeper leaves out."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ _KEY = re.compile(rf"({_ADDRESS})/({_ADDRESS})/(\d+)/(\d+)")
 
 @click.group(cls=Group)
 def pool() -> None:
-    """Save a pool's state to a file, or make the keeper retry excluded pools."""
+    """Save a pool's state to a file, or make the keeper retry pools that are left out."""
 
 
 @pool.command()
@@ -104,9 +104,9 @@ def snapshot(
 @json_option
 @click.pass_obj
 def retry(options: Any, as_json: bool) -> None:
-    """Read every pool in the addresses file, and make the keeper on this machine retry the pools that it excludes.
+    """Read every pool in the addresses file, and make the keeper on this machine retry the pools that it leaves out.
 
-    A keeper excludes a pool while its swaps revert, while its state cannot be read, and after its state differed from
+    A keeper leaves a pool out while its swaps revert, while its state cannot be read, and after its state differed from
     its event logs. The keeper retries it at growing intervals; this command makes it retry in the next tick. For a
     keeper on another machine, or a fleet worker, send SIGHUP (`systemctl reload rebalancer`). Sends no transaction.
     """
