@@ -122,7 +122,7 @@ def test_send_cut_off_names_the_transaction_to_look_for(
         return answer
 
     monkeypatch.setattr(chain.rpc, "call", cut_off)
-    with pytest.raises(SendUncertain, match="broke off") as caught:
+    with pytest.raises(SendUncertain, match="the connection was lost") as caught:
         wallet.send(STRANGER, value_wei=5)
     assert call("eth_getTransactionByHash", caught.value.transaction_hash) is not None
 

@@ -543,7 +543,7 @@ def test_a_body_that_is_cut_short_is_a_lost_connection(nodes: list[Node]) -> Non
 
     raw = Raw(send)
     try:
-        with pytest.raises(RpcUnreachable, match="broke off"):
+        with pytest.raises(RpcUnreachable, match="the connection was lost"):
             Rpc(raw.url).call("eth_call")
     finally:
         raw.stop()

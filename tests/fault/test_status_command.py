@@ -217,7 +217,7 @@ def plain(seen: bytearray) -> bytes:
 def test_chain_not_looked_at_yet_says_so(keeper: Keeper) -> None:
     drawn = keeper.drawn()
 
-    assert drawn.count("no tick yet") == 2
+    assert drawn.count("there was no tick yet") == 2
     assert "not ready" in drawn
     assert "Chain 10: there was no tick yet." in drawn
 

@@ -99,8 +99,8 @@ def test_sentence_says_how_far_out_a_weight_must_be() -> None:
     never = replace(found, needed_bps=None)
 
     assert found.sentence("WETH", 18) == (
-        "The minimum trade of WETH, 1.000000, is more than the 0.105000 that stand at the edge of its band "
-        "at the vault's present value: WETH is not traded before its weight is 2000 bps off"
+        "The minimum trade of WETH, 1.000000, is more than 0.105000, the largest trade at the edge of its band at the "
+        "vault's current value: WETH is not traded until its drift is 2000 bps"
     )
     assert never.sentence("WETH", 18).endswith("WETH is never traded")
 
