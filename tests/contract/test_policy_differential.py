@@ -74,7 +74,7 @@ T = TypeVar("T")
 Outcome = tuple[str, Any]
 """("returned", what), or an error's name and its numbers."""
 
-EXAMPLES = {NodeKind.ANVIL: 100, NodeKind.HARDHAT: 25}
+EXAMPLES = {NodeKind.ANVIL: 140, NodeKind.HARDHAT: 25}
 """How many baskets run on which chain; that every outcome is reached is checked on the first."""
 
 
