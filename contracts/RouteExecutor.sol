@@ -105,6 +105,7 @@ abstract contract RouteHops is
             body.length := and(tail, 0xffff)
             next := add(add(at, HEAD), body.length)
         }
+        // slither-disable-end write-after-write
         // A head that is cut off ends beyond the route, whatever body length was read from it.
         if (route.length < next) revert TruncatedRoute(at, route.length);
     }

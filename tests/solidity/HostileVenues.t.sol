@@ -17,10 +17,13 @@ import { IUnlockCallback, Thief } from "./support/HostileVenues.sol";
 import { MockPool } from "./support/MockMarket.sol";
 import { Routes } from "./support/Routes.sol";
 
-/// @notice What a venue can take that means ill, by every adapter of RouteExecutor: the amount of its own hop, and from a vault nothing.
+/// @notice A hostile venue at every adapter of RouteExecutor gets the amount of its own hop, and nothing of a vault. Balancer V3's Vault has a
+/// file of its own, BalancerV3.t.sol. tests/contract/test_abi_constants.py checks that no adapter is missing here.
 contract HostileVenuesTest is Base {
-    uint256 internal constant VENUES = 9;
-    uint256 internal constant PANCAKE = 8; // the last of them: a hop of Uniswap V3's, another callback
+    uint256 internal constant VENUES = 11;
+    uint256 internal constant PANCAKE = 8; // a hop of Uniswap V3's, another callback
+    uint8 internal constant ERC_4626 = 8;
+    uint8 internal constant WSTETH = 9;
     uint16 internal constant FIXED = type(uint16).max;
     uint128 internal constant SOLD = 2e18;
 
@@ -71,7 +74,7 @@ contract HostileVenuesTest is Base {
 
     function test_no_allowance_outlives_a_hop_even_where_it_was_not_used_up() public {
         thief.takeHalf();
-        // SwapRouter02, Balancer, Curve and a call; the others are never allowed anything.
+        // SwapRouter02, Balancer, Curve, ERC-4626, wstETH and a call; the others are never allowed anything.
         for (uint256 venue; venue < VENUES; ++venue) {
             tokens[WETH].mint(address(routes), SOLD);
 
@@ -267,6 +270,8 @@ contract HostileVenuesTest is Base {
         if (venue == 3) return Routes.v4(weth, amount, at, flags, usdc);
         if (venue == 4) return Routes.balancer(weth, amount, at, flags, usdc);
         if (venue == 5) return Routes.curve(weth, amount, at, flags, usdc, 0, 1);
+        if (venue == 9) return Routes.hop(ERC_4626, amount, weth, usdc, flags, abi.encodePacked(at));
+        if (venue == 10) return Routes.hop(WSTETH, amount, weth, usdc, flags, abi.encodePacked(at));
         // The thief is ambiguous: `take` has two forms.
         bytes memory data = abi.encodeWithSignature("take(address)", weth);
         if (venue == 6) return Routes.call(weth, amount, at, flags, at, usdc, FIXED, data);

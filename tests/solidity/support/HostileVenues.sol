@@ -322,4 +322,18 @@ contract Thief {
         _take(token0);
         paid.mint(msg.sender, 1);
     }
+
+    /* ERC-4626 AND WSTETH */
+
+    function deposit(uint256, address receiver) external returns (uint256) {
+        _take(token0);
+        paid.mint(receiver, 1);
+        return 1;
+    }
+
+    function wrap(uint256) external returns (uint256) {
+        _take(token0);
+        paid.mint(msg.sender, 1);
+        return 1;
+    }
 }
