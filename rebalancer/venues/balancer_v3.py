@@ -19,11 +19,11 @@ no data of them.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from fractions import Fraction
 from functools import cached_property
-from typing import ClassVar, Self
+from typing import Any, ClassVar, Self
 
 from rebalancer.abi import Call, Contract, Event
 from rebalancer.errors import BadPoolSnapshot, LiquidityExhausted, UnsupportedPool
@@ -31,7 +31,7 @@ from rebalancer.route import Hop, address_bytes, to_caller_flag
 from rebalancer.units import E18, PIPS, div_up
 from rebalancer.venues.balancer_math import div_up_e18, mul_down_e18, mul_up_e18, pow_up
 from rebalancer.venues.balancer_weighted import balances_at_prices
-from rebalancer.venues.fields import Snapshot, flag_of, int_of, ints_of, text_of, tokens_of
+from rebalancer.venues.fields import Snapshot, flag_of, pool_of
 from rebalancer.venues.model import (
     ETHER_ADDRESS,
     LogSource,
@@ -114,6 +114,16 @@ class BalancerV3WeightedPool(PoolBase):
         BadPoolSnapshot: the state is inconsistent.
     """
 
+    KIND: ClassVar[str] = "Balancer V3 weighted"
+    VENUE_NAME: ClassVar[str] = "balancer-v3"
+    KEYS: ClassVar[Mapping[str, str]] = {
+        "rates_e18": "rates",
+        "weights_e18": "normalized_weights",
+        "min_balances_e18": "min_balances",
+        "fee_e18": "fee",
+        "aggregate_fee_e18": "aggregate_fee",
+        "min_trade_e18": "min_trade",
+    }
     MAY_DRIFT: ClassVar[frozenset[str]] = frozenset({"is_paused"})
 
     address: str
@@ -128,9 +138,6 @@ class BalancerV3WeightedPool(PoolBase):
     min_trade_e18: int
     is_paused: bool = False
     in_recovery: bool = False
-    chain_id: int = 1
-    block: int = 0
-    name: str = ""
 
     def __post_init__(self) -> None:
         for field in ("address", "vault"):
@@ -154,11 +161,6 @@ class BalancerV3WeightedPool(PoolBase):
             raise BadPoolSnapshot("the fee must be below 1e18, and its aggregate part at most 1e18")
         if self.min_trade_e18 < 0:
             raise BadPoolSnapshot(f"min_trade {self.min_trade_e18} is below 0")
-
-    @property
-    def key(self) -> str:
-        """The pool's address."""
-        return self.address
 
     @property
     def holder(self) -> str:
@@ -248,17 +250,6 @@ class BalancerV3WeightedPool(PoolBase):
         return balancer_v3_hop(self.vault, self.address, amount_raw, *ends, to_caller=to_caller)
 
     @property
-    def kind(self) -> str:
-        """See `PoolState.kind`."""
-        return "Balancer V3 weighted"
-
-    @property
-    def ref(self) -> PoolRef:
-        """See `PoolState.ref`."""
-        tokens = tuple(token.address for token in self.tokens)
-        return PoolRef(self.address, tokens, venue=VENUE.name)
-
-    @property
     def log_sources(self) -> tuple[LogSource, ...]:
         """The Vault: all its logs that change a pool name the pool's address."""
         return (LogSource(self.vault, _VAULT, "0x" + self.address[2:].rjust(64, "0")),)
@@ -302,26 +293,9 @@ class BalancerV3WeightedPool(PoolBase):
         """See `Pool.at_prices`. Each balance gets the value of its weight relative to the first token, rounded down."""
         return replace(self, balances=balances_at_prices(self.tokens, self.balances, self.weights_e18, prices_e8))
 
-    def to_json(self) -> dict[str, object]:
-        """A snapshot that `rebalancer.venues.load` reads back as an equal pool."""
-        return {
-            "chain_id": self.chain_id,
-            "block": self.block,
-            "address": self.address,
-            "vault": self.vault,
-            "name": self.name,
-            "tokens": [token.to_json() for token in self.tokens],
-            "balances": list(self.balances),
-            "rates": list(self.rates_e18),
-            "rate_providers": not self.LOGS_ARE_COMPLETE,
-            "normalized_weights": list(self.weights_e18),
-            "min_balances": list(self.min_balances_e18),
-            "fee": self.fee_e18,
-            "aggregate_fee": self.aggregate_fee_e18,
-            "min_trade": self.min_trade_e18,
-            "is_paused": self.is_paused,
-            "in_recovery": self.in_recovery,
-        }
+    def to_json(self) -> dict[str, Any]:
+        """See `PoolState.to_json`."""
+        return super().to_json() | {"rate_providers": not self.LOGS_ARE_COMPLETE}
 
     @cached_property
     def _factors(self) -> tuple[int, ...]:
@@ -493,23 +467,7 @@ def _float_down(number: int) -> float:
 
 def _load(snapshot: Snapshot) -> BalancerV3WeightedPool:
     rated = flag_of(snapshot, "rate_providers")
-    return (BalancerV3RatedPool if rated else BalancerV3WeightedPool)(
-        address=text_of(snapshot, "address"),
-        vault=text_of(snapshot, "vault"),
-        tokens=tokens_of(snapshot),
-        balances=ints_of(snapshot, "balances"),
-        rates_e18=ints_of(snapshot, "rates"),
-        weights_e18=ints_of(snapshot, "normalized_weights"),
-        min_balances_e18=ints_of(snapshot, "min_balances"),
-        fee_e18=int_of(snapshot, "fee"),
-        aggregate_fee_e18=int_of(snapshot, "aggregate_fee"),
-        min_trade_e18=int_of(snapshot, "min_trade"),
-        is_paused=flag_of(snapshot, "is_paused"),
-        in_recovery=flag_of(snapshot, "in_recovery"),
-        chain_id=int_of(snapshot, "chain_id"),
-        block=int_of(snapshot, "block"),
-        name=text_of(snapshot, "name"),
-    )
+    return pool_of(BalancerV3RatedPool if rated else BalancerV3WeightedPool, snapshot)
 
 
 def _read(at: At, ref: PoolRef) -> Reading[BalancerV3WeightedPool]:
@@ -583,8 +541,8 @@ def _as_vault(call: Call, vault: str) -> Call:
 
 
 VENUE = Venue(
-    name="balancer-v3",
-    kinds=("Balancer V3 weighted",),
+    name=BalancerV3WeightedPool.VENUE_NAME,
+    kinds=(BalancerV3WeightedPool.KIND,),
     snapshot_key="normalized_weights",
     load=_load,
     read=each(_read),

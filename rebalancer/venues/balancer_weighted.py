@@ -12,17 +12,18 @@ Pools deployed since 2022 compute exponents of 1, 2 and 4 by multiplication (`po
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from fractions import Fraction
 from functools import cached_property
+from typing import Any, ClassVar
 
 from rebalancer.abi import Event
 from rebalancer.errors import BadPoolSnapshot, LiquidityExhausted, UnsupportedPool
 from rebalancer.route import Hop, address_bytes, to_caller_flag
 from rebalancer.units import E18, PIPS, div_up
 from rebalancer.venues.balancer_math import div_up_e18, mul_down_e18, mul_up_e18, pow_up
-from rebalancer.venues.fields import Snapshot, int_of, ints_of, text_of, tokens_of
+from rebalancer.venues.fields import Snapshot, pool_of, text_of
 from rebalancer.venues.model import (
     ETHER_ADDRESS,
     LogSource,
@@ -102,6 +103,10 @@ class BalancerWeightedPool(PoolBase):
         BadPoolSnapshot: the state is inconsistent.
     """
 
+    KIND: ClassVar[str] = "Balancer V2 weighted"
+    VENUE_NAME: ClassVar[str] = "balancer"
+    KEYS: ClassVar[Mapping[str, str]] = {"fee_e18": "fee", "weights_e18": "weights"}
+
     address: str
     vault: str
     pool_id: str
@@ -110,9 +115,6 @@ class BalancerWeightedPool(PoolBase):
     weights_e18: tuple[int, ...]
     fee_e18: int
     pow_version: str = "v2"
-    chain_id: int = 1
-    block: int = 0
-    name: str = ""
 
     def __post_init__(self) -> None:
         for field in ("address", "vault"):
@@ -136,11 +138,6 @@ class BalancerWeightedPool(PoolBase):
             raise BadPoolSnapshot(f"fee {self.fee_e18} is not below 1e18")
         if self.pow_version not in POW_VERSIONS:
             raise BadPoolSnapshot(f"pow_version {self.pow_version} is not v1 or v2")
-
-    @property
-    def key(self) -> str:
-        """The pool's address; `pool_id` begins with it."""
-        return self.address
 
     @property
     def holder(self) -> str:
@@ -238,17 +235,6 @@ class BalancerWeightedPool(PoolBase):
         return balancer_hop(self.vault, self.pool_id, amount_raw, *ends, to_caller=to_caller)
 
     @property
-    def kind(self) -> str:
-        """See `PoolState.kind`."""
-        return "Balancer V2 weighted"
-
-    @property
-    def ref(self) -> PoolRef:
-        """See `PoolState.ref`."""
-        tokens = tuple(token.address for token in self.tokens)
-        return PoolRef(self.address, tokens, venue=VENUE.name)
-
-    @property
     def log_sources(self) -> tuple[LogSource, ...]:
         """The pool for its fee, and the Vault for its balances."""
         return (LogSource(self.address, BALANCER_POOL), LogSource(self.vault, BALANCER_VAULT, self.pool_id))
@@ -276,21 +262,9 @@ class BalancerWeightedPool(PoolBase):
         """See `Pool.at_prices`. Each balance gets the value of its weight relative to the first token, rounded down."""
         return replace(self, balances=balances_at_prices(self.tokens, self.balances, self.weights_e18, prices_e8))
 
-    def to_json(self) -> dict[str, object]:
-        """A snapshot that `rebalancer.venues.load` reads back as an equal pool."""
-        return {
-            "chain_id": self.chain_id,
-            "block": self.block,
-            "address": self.address,
-            "pool_id": self.pool_id,
-            "vault": self.vault,
-            "name": self.name,
-            "tokens": [token.to_json() for token in self.tokens],
-            "balances": list(self.balances),
-            "fee": str(Fraction(self.fee_e18, E18)),
-            "weights": list(self.weights_e18),
-            "pow_version": self.pow_version,
-        }
+    def to_json(self) -> dict[str, Any]:
+        """See `PoolState.to_json`."""
+        return super().to_json() | {"fee": str(Fraction(self.fee_e18, E18))}
 
     @cached_property
     def _scales(self) -> tuple[int, ...]:
@@ -333,19 +307,7 @@ def balances_at_prices(
 
 
 def _load(snapshot: Snapshot) -> BalancerWeightedPool:
-    return BalancerWeightedPool(
-        address=text_of(snapshot, "address"),
-        vault=text_of(snapshot, "vault"),
-        pool_id=text_of(snapshot, "pool_id"),
-        tokens=tokens_of(snapshot),
-        balances=ints_of(snapshot, "balances"),
-        weights_e18=ints_of(snapshot, "weights"),
-        fee_e18=_fee_e18(text_of(snapshot, "fee")),
-        pow_version=text_of(snapshot, "pow_version"),
-        chain_id=int_of(snapshot, "chain_id"),
-        block=int_of(snapshot, "block"),
-        name=text_of(snapshot, "name"),
-    )
+    return pool_of(BalancerWeightedPool, snapshot, fee_e18=_fee_e18(text_of(snapshot, "fee")))
 
 
 def _fee_e18(text: str) -> int:
@@ -398,8 +360,8 @@ def _read(at: At, ref: PoolRef) -> Reading[BalancerWeightedPool]:
 
 
 VENUE = Venue(
-    name="balancer",
-    kinds=("Balancer V2 weighted",),
+    name=BalancerWeightedPool.VENUE_NAME,
+    kinds=(BalancerWeightedPool.KIND,),
     snapshot_key="weights",
     load=_load,
     read=each(_read),

@@ -11,8 +11,8 @@ from __future__ import annotations
 
 import math
 import re
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, fields
 from fractions import Fraction
 from typing import Any, ClassVar, Protocol, Self
 
@@ -328,6 +328,12 @@ class Pool(Protocol):
 class PoolState(Pool, Protocol):
     """A pool as read from the chain: it can be read again, updated by logs, and saved."""
 
+    VENUE_NAME: ClassVar[str]
+    """Name of its venue."""
+
+    EVENTS: ClassVar[Interface]
+    """Interface of the pool's own logs."""
+
     LOGS_ARE_COMPLETE: ClassVar[bool]
     """Whether its logs contain its new state (`moved`); otherwise a log only means that it must be read again."""
 
@@ -380,12 +386,67 @@ class PoolState(Pool, Protocol):
         """A snapshot that `rebalancer.venues.load` reads back as an equal pool."""
 
 
+def _plain(value: Any) -> Any:
+    """The value in a snapshot."""
+    if isinstance(value, tuple):
+        return [_plain(one) for one in value]
+    return value.to_json() if isinstance(value, Token) else value
+
+
+class _Addressed(Protocol):
+    """A pool with an address."""
+
+    @property
+    def address(self) -> str: ...
+
+
+@dataclass(frozen=True)
 class PoolBase:
-    """Defaults shared by most pools."""
+    """Fields and defaults shared by most pools. A pool with one contract has a field `address`."""
 
     BUYS_EXACTLY: ClassVar[bool] = False
     LOGS_ARE_COMPLETE: ClassVar[bool] = True
     MAY_DRIFT: ClassVar[frozenset[str]] = frozenset()
+    KIND: ClassVar[str]
+    """See `PoolState.kind`."""
+    VENUE_NAME: ClassVar[str]
+    EVENTS: ClassVar[Interface] = NO_EVENTS
+    """Interface of the pool's own logs."""
+    KEYS: ClassVar[Mapping[str, str]] = {}
+    """Field → its key in a snapshot, if the key is not the field's name."""
+
+    chain_id: int = field(default=1, kw_only=True)
+    block: int = field(default=0, kw_only=True)
+    name: str = field(default="", kw_only=True)
+
+    @property
+    def key(self: _Addressed) -> str:
+        """See `Pool.key`: the address."""
+        return self.address
+
+    @property
+    def holder(self: _Addressed) -> str:
+        """See `Pool.holder`: the pool itself."""
+        return self.address
+
+    @property
+    def kind(self) -> str:
+        """See `PoolState.kind`."""
+        return self.KIND
+
+    @property
+    def ref(self: PoolState) -> PoolRef:
+        """See `PoolState.ref`: the address and the tokens."""
+        return PoolRef(self.address, tuple(token.address for token in self.tokens), venue=self.VENUE_NAME)
+
+    @property
+    def log_sources(self: PoolState) -> tuple[LogSource, ...]:
+        """See `PoolState.log_sources`: the pool itself."""
+        return (LogSource(self.address, self.EVENTS),)
+
+    def to_json(self) -> dict[str, Any]:
+        """See `PoolState.to_json`: every field, as `rebalancer.venues.fields.pool_of` reads it."""
+        return {self.KEYS.get(one.name, one.name): _plain(getattr(self, one.name)) for one in fields(self)}
 
     @property
     def moves(self) -> bool:

@@ -13,15 +13,15 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from fractions import Fraction
+from typing import Any, ClassVar
 
-from rebalancer.abi import Event
+from rebalancer.abi import Event, Interface
 from rebalancer.errors import BadPoolSnapshot, LiquidityExhausted
 from rebalancer.route import Hop, address_bytes, number_bytes, to_caller_flag
 from rebalancer.units import BPS, PIPS, PIPS_PER_BPS
-from rebalancer.venues.fields import Snapshot, int_of, ints_of, text_of, tokens_of
+from rebalancer.venues.fields import Snapshot, ints_of, pool_of, tokens_of
 from rebalancer.venues.model import (
     EMPTY_SIDE,
-    LogSource,
     PoolBase,
     PoolRef,
     Stretches,
@@ -68,14 +68,15 @@ class UniswapV2Pool(PoolBase):
         BadPoolSnapshot: the state is inconsistent.
     """
 
+    KIND: ClassVar[str] = "Uniswap V2"
+    VENUE_NAME: ClassVar[str] = "uniswap-v2"
+    EVENTS: ClassVar[Interface] = PAIR
+
     address: str
     token0: Token
     token1: Token
     reserves: tuple[int, int]
     fee_bps: int = 30
-    chain_id: int = 1
-    block: int = 0
-    name: str = ""
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "address", address_key(self.address))
@@ -88,19 +89,9 @@ class UniswapV2Pool(PoolBase):
             raise BadPoolSnapshot(f"fee {self.fee_bps} is not in 0 … {BPS - 1} basis points")
 
     @property
-    def key(self) -> str:
-        """The pair's address."""
-        return self.address
-
-    @property
     def tokens(self) -> tuple[Token, Token]:
         """token0 and token1."""
         return self.token0, self.token1
-
-    @property
-    def holder(self) -> str:
-        """The pair."""
-        return self.address
 
     @property
     def fee_pips(self) -> int:
@@ -179,20 +170,10 @@ class UniswapV2Pool(PoolBase):
         return Stretches(math.log(out / into), kept, (start, end), (deep, 0.0))
 
     @property
-    def kind(self) -> str:
-        """See `PoolState.kind`."""
-        return "Uniswap V2"
-
-    @property
     def ref(self) -> PoolRef:
         """See `PoolState.ref`."""
         tokens = self.token0.address, self.token1.address
-        return PoolRef(self.address, tokens, self.fee_pips, VENUE.name)
-
-    @property
-    def log_sources(self) -> tuple[LogSource, ...]:
-        """The pair."""
-        return (LogSource(self.address, PAIR),)
+        return PoolRef(self.address, tokens, self.fee_pips, self.VENUE_NAME)
 
     def moved(self, events: Sequence[Event]) -> UniswapV2Pool:
         """See `PoolState.moved`. Each Sync contains both reserves."""
@@ -203,17 +184,10 @@ class UniswapV2Pool(PoolBase):
                 pool = replace(pool, reserves=reserves)
         return pool
 
-    def to_json(self) -> dict[str, object]:
-        """A snapshot that `rebalancer.venues.load` reads back as an equal pool."""
-        return {
-            "chain_id": self.chain_id,
-            "block": self.block,
-            "address": self.address,
-            "name": self.name,
-            "tokens": [token.to_json() for token in self.tokens],
-            "reserves": list(self.reserves),
-            "fee_bps": self.fee_bps,
-        }
+    def to_json(self) -> dict[str, Any]:
+        """See `PoolState.to_json`."""
+        found = super().to_json()
+        return found | {"tokens": [found.pop("token0"), found.pop("token1")]}
 
     def _most_in(self, i: int) -> int:
         """Maximum input of a token; 0 if the pair is empty and refuses every swap."""
@@ -229,16 +203,7 @@ def _load(snapshot: Snapshot) -> UniswapV2Pool:
     tokens, reserves = tokens_of(snapshot), ints_of(snapshot, "reserves")
     if len(tokens) != 2 or len(reserves) != 2:
         raise BadPoolSnapshot("a pair must have two tokens and two reserves")
-    return UniswapV2Pool(
-        address=text_of(snapshot, "address"),
-        token0=tokens[0],
-        token1=tokens[1],
-        reserves=(reserves[0], reserves[1]),
-        fee_bps=int_of(snapshot, "fee_bps"),
-        chain_id=int_of(snapshot, "chain_id"),
-        block=int_of(snapshot, "block"),
-        name=text_of(snapshot, "name"),
-    )
+    return pool_of(UniswapV2Pool, snapshot, token0=tokens[0], token1=tokens[1])
 
 
 def _read(at: At, ref: PoolRef) -> Reading[UniswapV2Pool]:
@@ -265,8 +230,8 @@ def _takes(ref: PoolRef) -> bool:
 
 
 VENUE = Venue(
-    name="uniswap-v2",
-    kinds=("Uniswap V2",),
+    name=UniswapV2Pool.VENUE_NAME,
+    kinds=(UniswapV2Pool.KIND,),
     snapshot_key="reserves",
     load=_load,
     read=each(_read),
