@@ -11,7 +11,6 @@ Pools deployed since 2022 compute exponents of 1, 2 and 4 by multiplication (`po
 
 from __future__ import annotations
 
-import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from fractions import Fraction
@@ -21,22 +20,33 @@ from typing import Any, ClassVar
 from rebalancer.abi import Event
 from rebalancer.errors import BadPoolSnapshot, LiquidityExhausted, UnsupportedPool
 from rebalancer.route import Hop, address_bytes, to_caller_flag
-from rebalancer.units import E18, PIPS, div_up
+from rebalancer.units import E18, div_up
 from rebalancer.venues.balancer_math import div_up_e18, mul_down_e18, mul_up_e18, pow_up
+from rebalancer.venues.balancer_pool import MAX_DECIMALS, MAX_RATIO_E18, MIN_WEIGHT_E18, NO_CURVE, BalancerPoolBase
 from rebalancer.venues.fields import Snapshot, pool_of, text_of
 from rebalancer.venues.model import (
     ETHER_ADDRESS,
     LogSource,
-    PoolBase,
     PoolRef,
     PowerCurve,
     Token,
     address_key,
     check_amount,
-    raw_price,
     refs_of,
+    traded,
 )
-from rebalancer.venues.reading import At, Reading, Venue, answered, each, interface_of, probes, quotes_of, tokens_read
+from rebalancer.venues.reading import (
+    At,
+    Reading,
+    Venue,
+    answered,
+    each,
+    interface_of,
+    probes,
+    quotes_of,
+    results_of,
+    tokens_read,
+)
 
 __all__ = [
     "BALANCER_POOL",
@@ -45,20 +55,12 @@ __all__ = [
     "VENUE",
     "BalancerWeightedPool",
     "balancer_hop",
-    "balances_at_prices",
 ]
 
 POW_VERSIONS = ("v1", "v2")
 """Powers without and with shortcuts for exponents of 1, 2 and 4."""
 
-_MAX_RATIO_E18 = 3 * 10**17
-"""WeightedMath's _MAX_IN_RATIO and _MAX_OUT_RATIO."""
-
-_MIN_WEIGHT_E18 = 10**16
-"""WeightedMath's _MIN_WEIGHT; it keeps every power within the range of LogExpMath."""
-
 _MAX_BALANCE_RAW = 2**112 - 1
-_MAX_DECIMALS = 18
 _POOL_ID_DIGITS = 64
 
 _NUMBER = 5
@@ -94,7 +96,7 @@ def balancer_hop(vault: str, pool_id: str, amount_raw: int, token_in: str, token
 
 
 @dataclass(frozen=True)
-class BalancerWeightedPool(PoolBase):
+class BalancerWeightedPool(BalancerPoolBase):
     """One state of one pool; implements `PoolState`.
 
     `balances` (raw) and `weights_e18` are in the Vault's order of `tokens`; `fee_e18` is a fraction of 1e18.
@@ -128,26 +130,16 @@ class BalancerWeightedPool(PoolBase):
         if len(self.balances) != count or len(self.weights_e18) != count:
             raise BadPoolSnapshot(f"there must be one balance and weight for each of {count} tokens")
         for token, balance in zip(self.tokens, self.balances, strict=True):
-            if token.decimals > _MAX_DECIMALS:
-                raise BadPoolSnapshot(f"{token.symbol} has more than {_MAX_DECIMALS} decimals")
+            if token.decimals > MAX_DECIMALS:
+                raise BadPoolSnapshot(f"{token.symbol} has more than {MAX_DECIMALS} decimals")
             if not 0 <= balance <= _MAX_BALANCE_RAW:
                 raise BadPoolSnapshot(f"balance {balance} is not in 0 … 2^112 - 1")
-        if min(self.weights_e18) < _MIN_WEIGHT_E18 or sum(self.weights_e18) != E18:
+        if min(self.weights_e18) < MIN_WEIGHT_E18 or sum(self.weights_e18) != E18:
             raise BadPoolSnapshot("each weight must be 1 % or more, and their sum 1e18")
         if not 0 <= self.fee_e18 < E18:
             raise BadPoolSnapshot(f"fee {self.fee_e18} is not below 1e18")
         if self.pow_version not in POW_VERSIONS:
             raise BadPoolSnapshot(f"pow_version {self.pow_version} is not v1 or v2")
-
-    @property
-    def holder(self) -> str:
-        """The Vault."""
-        return self.vault
-
-    @property
-    def fee_pips(self) -> int:
-        """Fee on the input, in millionths, rounded down."""
-        return self.fee_e18 * PIPS // E18
 
     def quote_in(self, token_in: str, token_out: str, amount_raw: int) -> int:
         """See `Pool.quote_in`. Equals the pool's onSwap with a given input."""
@@ -184,49 +176,18 @@ class BalancerWeightedPool(PoolBase):
         """See `Pool.swapped`. The whole input stays in the pool, including the fee."""
         out = self.quote_in(token_in, token_out, amount_raw)
         i, j = refs_of(self.address, self.tokens, token_in, token_out)
-        balances = list(self.balances)
-        balances[i] += amount_raw
-        balances[j] -= out
-        return out, replace(self, balances=tuple(balances))
-
-    def spot_price(self, token_in: str, token_out: str) -> Fraction:
-        """See `Pool.spot_price`. Balances divided by weights; 0 if the pool is empty."""
-        i, j = refs_of(self.address, self.tokens, token_in, token_out)
-        if self.balances[i] == 0:
-            return Fraction(0)
-        return Fraction(self.balances[j] * self.weights_e18[i], self.balances[i] * self.weights_e18[j])
+        return out, replace(self, balances=traded(self.balances, i, amount_raw, j, out))
 
     def flow_to(self, token_in: str, token_out: str, marginal: float) -> tuple[int, int]:
-        """See `Pool.flow_to`. In closed form, with e = weight in / weight out and k = 1 - fee:
-
-        out(x) = out * (1 - (in / (in + k x))^e), so (in + k x) / in = (price * k / marginal)^(1 / (1 + e)).
-        """
+        """See `Pool.flow_to`."""
         i, j = refs_of(self.address, self.tokens, token_in, token_out)
-        if not self._is_open(i, j):
-            return 0, 0
-        balance_in, balance_out = self.balances[i], self.balances[j]
-        exponent = self.weights_e18[i] / self.weights_e18[j]
-        kept = 1 - self.fee_e18 / E18
         most = self._most_in(i, j)
-        amount_raw = most
-        if marginal > 0:
-            best = balance_out / balance_in * exponent * kept
-            if best <= marginal:
-                return 0, 0
-            growth = math.expm1(math.log(best / marginal) / (1 + exponent))
-            # Limited to twice the maximum: a growth beyond the float range must not become an int.
-            amount_raw = min(int(min(balance_in * growth / kept, 2.0 * most)), most)
-        out = -balance_out * math.expm1(-exponent * math.log1p(amount_raw * kept / balance_in))
-        return amount_raw, int(out)
+        return self._flow(i, j, marginal, most, most) if self._is_open(i, j) else (0, 0)
 
     def shape(self, token_in: str, token_out: str) -> PowerCurve:
-        """See `Pool.shape`. The curve of `flow_to`."""
+        """See `Pool.shape`."""
         i, j = refs_of(self.address, self.tokens, token_in, token_out)
-        if not self._is_open(i, j):
-            return PowerCurve(0.0, 0.0, 0.0, 0.0, 0.0)
-        exponent, kept = self.weights_e18[i] / self.weights_e18[j], 1 - self.fee_e18 / E18
-        balances = float(self.balances[i]), float(self.balances[j])
-        return PowerCurve(*balances, exponent, kept, float(self._most_in(i, j)))
+        return self._power_curve(i, j, float(self._most_in(i, j))) if self._is_open(i, j) else NO_CURVE
 
     def hop(self, token_in: str, token_out: str, amount_raw: int, *, to_caller: bool) -> Hop:
         """See `Pool.hop`."""
@@ -258,10 +219,6 @@ class BalancerWeightedPool(PoolBase):
                 fee_e18 = values["swapFeePercentage"]
         return replace(self, balances=tuple(balances), fee_e18=fee_e18)
 
-    def at_prices(self, prices_e8: Sequence[int]) -> BalancerWeightedPool:
-        """See `Pool.at_prices`. Each balance gets the value of its weight relative to the first token, rounded down."""
-        return replace(self, balances=balances_at_prices(self.tokens, self.balances, self.weights_e18, prices_e8))
-
     def to_json(self) -> dict[str, Any]:
         """See `PoolState.to_json`."""
         return super().to_json() | {"fee": str(Fraction(self.fee_e18, E18))}
@@ -269,7 +226,7 @@ class BalancerWeightedPool(PoolBase):
     @cached_property
     def _scales(self) -> tuple[int, ...]:
         """Factors that scale raw units to 18 decimals."""
-        return tuple(10 ** (_MAX_DECIMALS - token.decimals) for token in self.tokens)
+        return tuple(10 ** (MAX_DECIMALS - token.decimals) for token in self.tokens)
 
     @cached_property
     def _balances_e18(self) -> tuple[int, ...]:
@@ -284,7 +241,7 @@ class BalancerWeightedPool(PoolBase):
         return self.balances[i] > 0 and self.balances[j] > 0
 
     def _most_e18(self, index: int) -> int:
-        return mul_down_e18(self._balances_e18[index], _MAX_RATIO_E18)
+        return mul_down_e18(self._balances_e18[index], MAX_RATIO_E18)
 
     def _most_in(self, i: int, j: int) -> int:
         """Largest raw input whose net amount is within the ratio."""
@@ -293,17 +250,6 @@ class BalancerWeightedPool(PoolBase):
         net_raw = self._most_e18(i) // self._scales[i]
         # The fee is rounded up, so the net input is less than one unit below amount * (1 - fee).
         return (net_raw * E18 + E18 - 1) // (E18 - self.fee_e18)
-
-
-def balances_at_prices(
-    tokens: Sequence[Token], balances: Sequence[int], weights_e18: Sequence[int], prices_e8: Sequence[int]
-) -> tuple[int, ...]:
-    """Raw balances of a weighted pool at these prices, for an unchanged balance of the first token; rounded down."""
-    found = [balances[0]]
-    for token, weight, price_e8 in zip(tokens[1:], weights_e18[1:], prices_e8[1:], strict=True):
-        price = raw_price(tokens[0], token, prices_e8[0], price_e8)
-        found.append(int(balances[0] * price * Fraction(weight, weights_e18[0])))
-    return tuple(found)
 
 
 def _load(snapshot: Snapshot) -> BalancerWeightedPool:
@@ -324,21 +270,17 @@ def _fee_e18(text: str) -> int:
 def _read(at: At, ref: PoolRef) -> Reading[BalancerWeightedPool]:
     """Read a weighted pool, and detect its version of the powers from its quotes."""
     pool = BALANCER_POOL.at(ref.address)
-    names = ("getPoolId", "getVault", "getNormalizedWeights", "getSwapFeePercentage")
-    answers = yield [at.ask(pool, name) for name in names]
-    pool_id, vault_address, weights, fee = (
-        pool.result(name, answer) for name, answer in zip(names, answers, strict=True)
+    pool_id, vault_address, weights, fee = yield from results_of(
+        at, pool, "getPoolId", "getVault", "getNormalizedWeights", "getSwapFeePercentage"
     )
     vault = BALANCER_VAULT.at(vault_address)
     answers = yield [at.ask(vault, "getPoolTokens", pool_id)]
     assets, balances, _ = vault.result("getPoolTokens", answers[0])
     tokens = yield from tokens_read(at, assets)
     snapshot = {
-        **at.head("Balancer " + "/".join(token.symbol for token in tokens)),
-        "address": ref.address,
+        **at.pool("Balancer " + "/".join(token.symbol for token in tokens), ref.address, tokens),
         "pool_id": "0x" + bytes(pool_id).hex(),
         "vault": vault_address,
-        "tokens": [token.to_json() for token in tokens],
         "balances": list(balances),
         "fee": f"{fee}/{10**18}",
         "weights": list(weights),

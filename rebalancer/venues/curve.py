@@ -147,9 +147,7 @@ def _read(at: At, ref: PoolRef) -> Reading[CurvePool]:
         raise UnsupportedPool(f"Curve pool that holds ether, {address}")
     tokens = yield from tokens_read(at, coins)
     snapshot: dict[str, Any] = {
-        **at.head("Curve " + "/".join(token.symbol for token in tokens)),
-        "address": address,
-        "tokens": [token.to_json() for token in tokens],
+        **at.pool("Curve " + "/".join(token.symbol for token in tokens), address, tokens),
         "balances": lists["balances"][: len(tokens)],
     }
     if quoted["gamma"] is None:

@@ -41,6 +41,7 @@ from rebalancer.venues.model import (
     check_amount,
     raw_price,
     refs_of,
+    traded,
 )
 
 __all__ = ["CurveCryptoPool"]
@@ -206,7 +207,7 @@ class CurveCryptoPool(CurvePoolBase):
         i, j, swap = self._swap(token_in, token_out, amount_raw)
         if swap.reverts:
             return 0, self
-        balances = self._traded(i, amount_raw, j, swap.out_raw)
+        balances = traded(self.balances, i, amount_raw, j, swap.out_raw)
         price = swap.virtual_price_e18
         after = replace(self, balances=balances, d=swap.d, virtual_price_e18=price)
         return swap.out_raw, after
@@ -214,7 +215,7 @@ class CurveCryptoPool(CurvePoolBase):
     def spot_price(self, token_in: str, token_out: str) -> Fraction:
         """See `Pool.spot_price`. Exact for the stored D; 0 if the pool is empty."""
         i, j = refs_of(self.address, self.tokens, token_in, token_out)
-        if self.d == 0 or 0 in self._xp:
+        if self._is_empty:
             return Fraction(0)
         x = [Fraction(value) for value in self._xp]
         d, gamma = Fraction(self.d), Fraction(self.gamma, E18)
@@ -232,7 +233,7 @@ class CurveCryptoPool(CurvePoolBase):
         the whole rising part pays.
         """
         i, j = refs_of(self.address, self.tokens, token_in, token_out)
-        if self.d == 0 or 0 in self._xp:
+        if self._is_empty:
             return 0, 0
         if marginal <= 0:
             most = self._most_in(i, j)
@@ -241,36 +242,11 @@ class CurveCryptoPool(CurvePoolBase):
         x, out = curve.flow(marginal * self._scales_f[j] / self._scales_f[i])
         return int((x - curve.x0) / self._scales_f[i]), int(out / self._scales_f[j])
 
-    def points(self, token_in: str, token_out: str, growths: Sequence[float]) -> list[tuple[float, float, float]]:
-        """Points of the curve: raw (input, output, marginal output) in floats, at inputs that are these fractions of
-        the balance.
-
-        Growths ascend; those beyond the contract's limit are omitted. The marginal output may first rise because the
-        fee falls. Empty if the pool is empty.
-
-        Raises:
-            UnknownToken: the pool does not trade the pair.
-        """
-        i, j = refs_of(self.address, self.tokens, token_in, token_out)
-        if self.d == 0 or 0 in self._xp:
-            return []
-        curve = self._curve(i, j)
-        scale_in, scale_out = self._scales_f[i], self._scales_f[j]
-        found = []
-        for growth in growths:
-            x = curve.x0 * (1 + growth)
-            if x > curve.furthest:
-                break
-            out, marginal = curve.at(x)
-            ends = curve.x0 * growth / scale_in, out / scale_out
-            found.append((*ends, marginal * scale_in / scale_out))
-        return found
-
     def first_unit(self, token_in: str, token_out: str) -> float:
         """Approximate output of the first raw unit after the fee: `spot_price` less the fee, in floats. 0 if the pool
         is empty."""
         i, j = refs_of(self.address, self.tokens, token_in, token_out)
-        if self.d == 0 or 0 in self._xp:
+        if self._is_empty:
             return 0.0
         curve = self._curve(i, j)
         slope = curve.most_marginal / (1 - self.mid_fee_e10 / FEE_ONE)
@@ -279,7 +255,7 @@ class CurveCryptoPool(CurvePoolBase):
     def most_per_unit(self, token_in: str, token_out: str) -> float:
         """Upper bound of the output per raw input unit after the fee, in floats. 0 if the pool is empty."""
         i, j = refs_of(self.address, self.tokens, token_in, token_out)
-        if self.d == 0 or 0 in self._xp:
+        if self._is_empty:
             return 0.0
         return self._curve(i, j).most_marginal * self._scales_f[i] / self._scales_f[j]
 
@@ -332,6 +308,13 @@ class CurveCryptoPool(CurvePoolBase):
     @cached_property
     def _mosts(self) -> dict[tuple[int, int], int]:
         return {}
+
+    @property
+    def _is_empty(self) -> bool:
+        return self.d == 0 or 0 in self._xp
+
+    def _scale(self, k: int) -> float:
+        return self._scales_f[k]
 
     def _curve(self, i: int, j: int) -> _Curve:
         """The curve of a direction, created once per state."""
@@ -396,7 +379,7 @@ class CurveCryptoPool(CurvePoolBase):
 
     def _most_in(self, i: int, j: int) -> int:
         """Largest input before a balance is too far from D; 0 if the pool refuses every swap."""
-        if self.d == 0 or 0 in self._xp:
+        if self._is_empty:
             return 0
         if (i, j) not in self._mosts:
             beyond = min(self._raw(i, _LARGEST_SHARE * self.d) + 2, MAX_AMOUNT_RAW)
@@ -411,7 +394,7 @@ class CurveCryptoPool(CurvePoolBase):
         Raises:
             Refused: it reverts, because the pool has not enough left.
         """
-        if self.d == 0 or 0 in self._xp:
+        if self._is_empty:
             raise Refused
         out, xp, k0 = self._sold(i, j, amount_raw)
         if out < 0:

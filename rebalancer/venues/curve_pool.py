@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 from abc import abstractmethod
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
 from rebalancer.route import Hop, address_bytes, number_bytes, to_caller_flag
+from rebalancer.venues.curve_flow import Curve
 from rebalancer.venues.model import PoolBase, Token, refs_of
 
 __all__ = ["FEE_ONE", "CurvePoolBase", "curve_hop"]
@@ -39,7 +41,7 @@ def curve_hop(
 class CurvePoolBase(PoolBase):
     """A pool of several coins.
 
-    Subclasses define `_swap`, which simulates `exchange` and raises as `quote_in`, and their other mathematics.
+    Subclasses define the methods below, and their other mathematics.
     """
 
     LOGS_ARE_COMPLETE: ClassVar[bool] = False
@@ -55,9 +57,39 @@ class CurvePoolBase(PoolBase):
     def _swap(self, token_in: str, token_out: str, amount_raw: int) -> tuple[int, int, Any]:
         """Indices of the tokens, and the result of `exchange`, which has `out_raw`."""
 
+    @property
+    @abstractmethod
+    def _is_empty(self) -> bool:
+        """Whether the pool cannot trade."""
+
+    @abstractmethod
+    def _curve(self, i: int, j: int) -> Curve:
+        """The curve of a direction, created once per state."""
+
+    @abstractmethod
+    def _scale(self, k: int) -> float:
+        """Scaled units of a curve per raw unit of a coin."""
+
     def quote_in(self, token_in: str, token_out: str, amount_raw: int) -> int:
         """See `Pool.quote_in`. Equals the payment of `exchange`."""
         return int(self._swap(token_in, token_out, amount_raw)[2].out_raw)
+
+    def points(self, token_in: str, token_out: str, growths: Sequence[float]) -> list[tuple[float, float, float]]:
+        """See `Pool.points`. Points beyond the pool's limit are omitted. The marginal output may first rise, because
+        the fee falls."""
+        i, j = refs_of(self.address, self.tokens, token_in, token_out)
+        if self._is_empty:
+            return []
+        curve, scale_in, scale_out = self._curve(i, j), self._scale(i), self._scale(j)
+        found = []
+        for growth in growths:
+            x = curve.x0 * (1 + growth)
+            if x > curve.furthest:
+                break
+            out, marginal = curve.at(x)
+            ends = curve.x0 * growth / scale_in, out / scale_out
+            found.append((*ends, marginal * scale_in / scale_out))
+        return found
 
     def balance_of(self, token: str) -> float:
         """See `Pool.balance_of`."""
@@ -70,10 +102,3 @@ class CurvePoolBase(PoolBase):
         i, j = refs_of(self.address, self.tokens, token_in, token_out)
         ends = self.tokens[i].address, self.tokens[j].address
         return curve_hop(self.address, amount_raw, *ends, i, j, unsigned=self.IS_UNSIGNED)
-
-    def _traded(self, i: int, amount_raw: int, j: int, out_raw: int) -> tuple[int, ...]:
-        """Balances after an input and an output."""
-        balances = list(self.balances)
-        balances[i] += amount_raw
-        balances[j] -= out_raw
-        return tuple(balances)

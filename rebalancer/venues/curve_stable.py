@@ -17,7 +17,7 @@ A swap whose output would be negative because of rounding reverts; a swap with a
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from fractions import Fraction
 from functools import cached_property
@@ -47,6 +47,7 @@ from rebalancer.venues.model import (
     address_key,
     check_amount,
     refs_of,
+    traded,
 )
 
 __all__ = ["CurveStablePool"]
@@ -189,7 +190,7 @@ class CurveStablePool(CurvePoolBase):
         i, j, swap = self._swap(token_in, token_out, amount_raw)
         if swap.reverts:
             return 0, self
-        balances = self._traded(i, amount_raw, j, swap.out_raw + swap.admin_raw)
+        balances = traded(self.balances, i, amount_raw, j, swap.out_raw + swap.admin_raw)
         return swap.out_raw, replace(self, balances=balances)
 
     def spot_price(self, token_in: str, token_out: str) -> Fraction:
@@ -215,7 +216,7 @@ class CurveStablePool(CurvePoolBase):
             most = self._best_in(i, j)
             return most, self._exchange(i, j, most).out_raw if most else 0
         if self._fee_varies:
-            fees = self._fee_curve(i, j)
+            fees = self._curve(i, j)
             x, out = fees.flow(marginal * self.rates[j] / self.rates[i])
             return int((x - fees.x0) * E18 / self.rates[i]), int(out * E18 / self.rates[j])
         kept = 1 - self.fee_e10 / FEE_ONE
@@ -241,33 +242,12 @@ class CurveStablePool(CurvePoolBase):
         x = x0 * (1 + growth)
         return min(int(x0 * growth / scale_in), most), int((y0 - curve.y(x)) * kept / scale_out)
 
-    def points(self, token_in: str, token_out: str, growths: Sequence[float]) -> list[tuple[float, float, float]]:
-        """Points of the curve: raw (input, output, marginal output) in floats, at inputs that are these fractions of
-        the balance.
-
-        Growths ascend. Empty if the pool is empty.
-
-        Raises:
-            UnknownToken: the pool does not trade the pair.
-        """
-        i, j = refs_of(self.address, self.tokens, token_in, token_out)
-        if self.invariant == 0:
-            return []
-        scale_in, scale_out = self.rates[i] / E18, self.rates[j] / E18
-        curve = self._fee_curve(i, j)
-        found = []
-        for growth in growths:
-            out, marginal = curve.at(curve.x0 * (1 + growth))
-            ends = curve.x0 * growth / scale_in, out / scale_out
-            found.append((*ends, marginal * scale_in / scale_out))
-        return found
-
     def most_per_unit(self, token_in: str, token_out: str) -> float:
         """Upper bound of the output per raw input unit after the fee, in floats. 0 if the pool is empty."""
         i, j = refs_of(self.address, self.tokens, token_in, token_out)
         if self.invariant == 0:
             return 0.0
-        return self._fee_curve(i, j).most_marginal * self.rates[i] / self.rates[j]
+        return self._curve(i, j).most_marginal * self.rates[i] / self.rates[j]
 
     @property
     def kind(self) -> str:
@@ -333,7 +313,7 @@ class CurveStablePool(CurvePoolBase):
         if (i, j) not in self._bests:
             best = most = self._most_in(i, j)
             if self._fee_varies and most:
-                curve = self._fee_curve(i, j)
+                curve = self._curve(i, j)
                 best = min(int((curve.peak - curve.x0) * E18 / self.rates[i]), most)
             self._bests[i, j] = best
         return self._bests[i, j]
@@ -346,7 +326,14 @@ class CurveStablePool(CurvePoolBase):
     def _fee_curves(self) -> dict[tuple[int, int], _FeeCurve]:
         return {}
 
-    def _fee_curve(self, i: int, j: int) -> _FeeCurve:
+    @property
+    def _is_empty(self) -> bool:
+        return self.invariant == 0
+
+    def _scale(self, k: int) -> float:
+        return self.rates[k] / E18
+
+    def _curve(self, i: int, j: int) -> _FeeCurve:
         """The curve of a direction, created once per state."""
         if (i, j) not in self._fee_curves:
             self._fee_curves[i, j] = _FeeCurve(self, i, j)

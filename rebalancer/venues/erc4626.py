@@ -308,9 +308,7 @@ def _read(at: At, ref: PoolRef) -> Reading[ERC4626Pool]:
         raise UnsupportedPool(f"ERC-4626 vault whose balances cannot be overridden, {ref.address}")
     model = _load(
         {
-            **at.head(f"ERC-4626 {tokens[0].symbol}/{tokens[1].symbol}"),
-            "address": ref.address,
-            "tokens": [token.to_json() for token in tokens],
+            **at.pool(f"ERC-4626 {tokens[0].symbol}/{tokens[1].symbol}", ref.address, tokens),
             "total_assets": total_assets,
             "total_supply": total_supply,
             "decimals_offset": tokens[1].decimals - tokens[0].decimals,

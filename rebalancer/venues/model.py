@@ -41,6 +41,7 @@ __all__ = [
     "check_amount",
     "raw_price",
     "refs_of",
+    "traded",
 ]
 
 MAX_AMOUNT_RAW = 2**255 - 1
@@ -114,6 +115,14 @@ def refs_of(pool: str, tokens: Sequence[Token], token_in: str, token_out: str) -
     if i < 0 or j < 0:
         raise UnknownToken(pool, token_in, token_out)
     return i, j
+
+
+def traded(balances: Sequence[int], i: int, input_raw: int, j: int, output_raw: int) -> tuple[int, ...]:
+    """Balances after an input of token i and an output of token j."""
+    found = list(balances)
+    found[i] += input_raw
+    found[j] -= output_raw
+    return tuple(found)
 
 
 @dataclass(frozen=True, slots=True)

@@ -29,8 +29,9 @@ from rebalancer.venues.model import (
     address_key,
     check_amount,
     refs_of,
+    traded,
 )
-from rebalancer.venues.reading import At, Reading, Venue, each, interface_of, tokens_read
+from rebalancer.venues.reading import At, Reading, Venue, each, interface_of, results_of, tokens_read
 
 __all__ = ["MAX_RESERVE_RAW", "PAIR", "VENUE", "UniswapV2Pool", "pair_hop"]
 
@@ -126,11 +127,9 @@ class UniswapV2Pool(PoolBase):
         out = self.quote_in(token_in, token_out, amount_raw)
         if out == 0:
             return 0, self
-        if token_in.lower() == self.token0.address:
-            reserves = self.reserves[0] + amount_raw, self.reserves[1] - out
-        else:
-            reserves = self.reserves[0] - out, self.reserves[1] + amount_raw
-        return out, replace(self, reserves=reserves)
+        i, j = refs_of(self.address, self.tokens, token_in, token_out)
+        reserve0, reserve1 = traded(self.reserves, i, amount_raw, j, out)
+        return out, replace(self, reserves=(reserve0, reserve1))
 
     def spot_price(self, token_in: str, token_out: str) -> Fraction:
         """See `Pool.spot_price`. 0 if the pair is empty."""
@@ -209,20 +208,11 @@ def _load(snapshot: Snapshot) -> UniswapV2Pool:
 def _read(at: At, ref: PoolRef) -> Reading[UniswapV2Pool]:
     """Read a pair. Its fee is not readable and comes from the reference."""
     pair = PAIR.at(ref.address)
-    names = ("token0", "token1", "getReserves")
-    answers = yield [at.ask(pair, name) for name in names]
-    token0, token1, reserves = (pair.result(name, a) for name, a in zip(names, answers, strict=True))
+    token0, token1, reserves = yield from results_of(at, pair, "token0", "token1", "getReserves")
     tokens = yield from tokens_read(at, (token0, token1))
     fee_bps = ref.fee_pips // PIPS_PER_BPS
-    return _load(
-        {
-            **at.head(f"Uniswap V2 {tokens[0].symbol}/{tokens[1].symbol} {fee_bps / 100:g}%"),
-            "address": ref.address,
-            "tokens": [token.to_json() for token in tokens],
-            "reserves": list(reserves[:2]),
-            "fee_bps": fee_bps,
-        }
-    )
+    name = f"Uniswap V2 {tokens[0].symbol}/{tokens[1].symbol} {fee_bps / 100:g}%"
+    return _load({**at.pool(name, ref.address, tokens), "reserves": list(reserves[:2]), "fee_bps": fee_bps})
 
 
 def _takes(ref: PoolRef) -> bool:

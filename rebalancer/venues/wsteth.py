@@ -29,7 +29,17 @@ from rebalancer.units import E18
 from rebalancer.venues.erc4626 import WrapPool
 from rebalancer.venues.fields import Snapshot, pool_of, tokens_of
 from rebalancer.venues.model import MAX_AMOUNT_RAW, PoolRef, Token, address_key, refs_of
-from rebalancer.venues.reading import PROBE_PARTS, At, Reading, Venue, answered, each, interface_of, tokens_read
+from rebalancer.venues.reading import (
+    PROBE_PARTS,
+    At,
+    Reading,
+    Venue,
+    answered,
+    each,
+    interface_of,
+    results_of,
+    tokens_read,
+)
 
 __all__ = ["VENUE", "WstETHPool", "wsteth_hop"]
 
@@ -153,9 +163,8 @@ def _load(snapshot: Snapshot) -> WstETHPool:
 def _read(at: At, ref: PoolRef) -> Reading[WstETHPool]:
     """Read wstETH, and compare its getters with the formulas."""
     wrapper = _WSTETH.at(ref.address)
-    answers = yield [at.ask(wrapper, name) for name in ("stETH", "totalSupply")]
-    steth = _STETH.at(wrapper.result("stETH", answers[0]))
-    wrapped = wrapper.result("totalSupply", answers[1])
+    unwrapped, wrapped = yield from results_of(at, wrapper, "stETH", "totalSupply")
+    steth = _STETH.at(unwrapped)
     tokens = yield from tokens_read(at, (steth.address, ref.address))
     names = ("getTotalPooledEther", "getTotalShares", "sharesOf")
     # Only Lido V3 has the last two; the first exists only in versions that can be stopped.
@@ -170,9 +179,7 @@ def _read(at: At, ref: PoolRef) -> Reading[WstETHPool]:
     )
     model = _load(
         {
-            **at.head(f"Lido {tokens[1].symbol}"),
-            "address": ref.address,
-            "tokens": [token.to_json() for token in tokens],
+            **at.pool(f"Lido {tokens[1].symbol}", ref.address, tokens),
             "pooled": pooled - (ether_outside or 0),
             "shares": shares - (shares_outside or 0),
             "loose_shares": shares - inside,
