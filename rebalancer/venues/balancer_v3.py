@@ -38,7 +38,6 @@ from rebalancer.venues.model import (
     PowerCurve,
     Token,
     address_key,
-    check_amount,
     refs_of,
     traded,
 )
@@ -156,8 +155,7 @@ class BalancerV3WeightedPool(BalancerPoolBase):
 
     def quote_in(self, token_in: str, token_out: str, amount_raw: int) -> int:
         """See `Pool.quote_in`. Equals amountOut of Vault.swap, exact in."""
-        check_amount(amount_raw)
-        i, j = refs_of(self.address, self.tokens, token_in, token_out)
+        i, j = self._trade(token_in, token_out, amount_raw)
         most = self._most_in(i, j)
         if amount_raw > most:
             raise LiquidityExhausted(self.address, self.tokens[i].address, amount_raw, most)
@@ -169,8 +167,7 @@ class BalancerV3WeightedPool(BalancerPoolBase):
         Raises:
             LiquidityExhausted: also for an amount below the Vault's minimum trade, which no input can buy.
         """
-        check_amount(amount_raw)
-        i, j = refs_of(self.address, self.tokens, token_in, token_out)
+        i, j = self._trade(token_in, token_out, amount_raw)
         most = self._most_out(i, j)
         cost = self._cost(i, j, amount_raw) if amount_raw <= most else None
         if cost is None:
@@ -200,9 +197,9 @@ class BalancerV3WeightedPool(BalancerPoolBase):
 
     def hop(self, token_in: str, token_out: str, amount_raw: int, *, to_caller: bool) -> Hop:
         """See `Pool.hop`."""
-        i, j = refs_of(self.address, self.tokens, token_in, token_out)
-        ends = self.tokens[i].address, self.tokens[j].address
-        return balancer_v3_hop(self.vault, self.address, amount_raw, *ends, to_caller=to_caller)
+        return balancer_v3_hop(
+            self.vault, self.address, amount_raw, *self._ends(token_in, token_out), to_caller=to_caller
+        )
 
     @property
     def log_sources(self) -> tuple[LogSource, ...]:

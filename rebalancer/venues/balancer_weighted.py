@@ -31,7 +31,6 @@ from rebalancer.venues.model import (
     PowerCurve,
     Token,
     address_key,
-    check_amount,
     refs_of,
     traded,
 )
@@ -143,8 +142,7 @@ class BalancerWeightedPool(BalancerPoolBase):
 
     def quote_in(self, token_in: str, token_out: str, amount_raw: int) -> int:
         """See `Pool.quote_in`. Equals the pool's onSwap with a given input."""
-        check_amount(amount_raw)
-        i, j = refs_of(self.address, self.tokens, token_in, token_out)
+        i, j = self._trade(token_in, token_out, amount_raw)
         # FixedPoint.mulUp: the fee is rounded up.
         net_e18 = (amount_raw - mul_up_e18(amount_raw, self.fee_e18)) * self._scales[i]
         if net_e18 > self._most_e18(i) or not self._is_open(i, j):
@@ -159,8 +157,7 @@ class BalancerWeightedPool(BalancerPoolBase):
 
     def quote_out(self, token_in: str, token_out: str, amount_raw: int) -> int:
         """See `Pool.quote_out`. Equals the pool's onSwap with a given output."""
-        check_amount(amount_raw)
-        i, j = refs_of(self.address, self.tokens, token_in, token_out)
+        i, j = self._trade(token_in, token_out, amount_raw)
         out_e18 = amount_raw * self._scales[j]
         if out_e18 > self._most_e18(j) or not self._is_open(i, j):
             possible = self._most_e18(j) // self._scales[j] if self._is_open(i, j) else 0
@@ -191,9 +188,7 @@ class BalancerWeightedPool(BalancerPoolBase):
 
     def hop(self, token_in: str, token_out: str, amount_raw: int, *, to_caller: bool) -> Hop:
         """See `Pool.hop`."""
-        i, j = refs_of(self.address, self.tokens, token_in, token_out)
-        ends = self.tokens[i].address, self.tokens[j].address
-        return balancer_hop(self.vault, self.pool_id, amount_raw, *ends, to_caller=to_caller)
+        return balancer_hop(self.vault, self.pool_id, amount_raw, *self._ends(token_in, token_out), to_caller=to_caller)
 
     @property
     def log_sources(self) -> tuple[LogSource, ...]:

@@ -38,7 +38,6 @@ from rebalancer.venues.curve_two import TWO_LIMITS, Limits, two_d, two_mean, two
 from rebalancer.venues.model import (
     MAX_AMOUNT_RAW,
     address_key,
-    check_amount,
     raw_price,
     refs_of,
     traded,
@@ -153,8 +152,7 @@ class CurveCryptoPool(CurvePoolBase):
         Raises:
             BadAmount, UnknownToken: as `quote_in`.
         """
-        check_amount(amount_raw)
-        i, j = refs_of(self.address, self.tokens, token_in, token_out)
+        i, j = self._trade(token_in, token_out, amount_raw)
         try:
             return max(self._sold(i, j, amount_raw)[0], 0) if self.d else 0
         except (Refused, ZeroDivisionError):
@@ -187,8 +185,7 @@ class CurveCryptoPool(CurvePoolBase):
     def quote_out(self, token_in: str, token_out: str, amount_raw: int) -> int:
         """See `Pool.quote_out`. The pool has no exact-output swap: this is the least amount whose `quote_in`
         suffices."""
-        check_amount(amount_raw)
-        i, j = refs_of(self.address, self.tokens, token_in, token_out)
+        i, j = self._trade(token_in, token_out, amount_raw)
         xp = list(self._xp)
         xp[j] -= self._scaled(j, amount_raw) * FEE_ONE // (FEE_ONE - self.mid_fee_e10)
         try:
@@ -367,8 +364,7 @@ class CurveCryptoPool(CurvePoolBase):
         return (self.mid_fee_e10 * near + self.out_fee_e10 * (E18 - near)) // E18
 
     def _swap(self, token_in: str, token_out: str, amount_raw: int) -> tuple[int, int, _Swap]:
-        check_amount(amount_raw)
-        i, j = refs_of(self.address, self.tokens, token_in, token_out)
+        i, j = self._trade(token_in, token_out, amount_raw)
         try:
             return i, j, self._exchange(i, j, amount_raw)
         except Refused:

@@ -45,7 +45,6 @@ from rebalancer.venues.curve_pool import FEE_ONE, CurvePoolBase
 from rebalancer.venues.model import (
     MAX_AMOUNT_RAW,
     address_key,
-    check_amount,
     refs_of,
     traded,
 )
@@ -147,8 +146,7 @@ class CurveStablePool(CurvePoolBase):
     def quote_out(self, token_in: str, token_out: str, amount_raw: int) -> int:
         """See `Pool.quote_out`. The pool has no exact-output swap: this is the least amount whose `quote_in`
         suffices."""
-        check_amount(amount_raw)
-        i, j = refs_of(self.address, self.tokens, token_in, token_out)
+        i, j = self._trade(token_in, token_out, amount_raw)
         most = self._best_in(i, j)
         possible = self._exchange(i, j, most).out_raw if most else 0
         if amount_raw > possible:
@@ -340,8 +338,7 @@ class CurveStablePool(CurvePoolBase):
         return self._fee_curves[i, j]
 
     def _swap(self, token_in: str, token_out: str, amount_raw: int) -> tuple[int, int, _Swap]:
-        check_amount(amount_raw)
-        i, j = refs_of(self.address, self.tokens, token_in, token_out)
+        i, j = self._trade(token_in, token_out, amount_raw)
         if amount_raw <= self._limit(i):
             try:
                 return i, j, self._exchange(i, j, amount_raw)

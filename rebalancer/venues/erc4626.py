@@ -39,7 +39,6 @@ from rebalancer.venues.model import (
     Stretches,
     Token,
     address_key,
-    check_amount,
     refs_of,
 )
 from rebalancer.venues.reading import PROBE_PARTS, At, Reading, Venue, answered, each, interface_of, tokens_read
@@ -130,8 +129,7 @@ class WrapPool(PoolBase):
 
     def quote_in(self, token_in: str, token_out: str, amount_raw: int) -> int:
         """See `Pool.quote_in`."""
-        check_amount(amount_raw)
-        i, _ = refs_of(self.address, self.tokens, token_in, token_out)
+        i, _ = self._trade(token_in, token_out, amount_raw)
         most = self._most_in(i)
         if amount_raw > most:
             raise LiquidityExhausted(self.address, self.tokens[i].address, amount_raw, most)
@@ -139,8 +137,7 @@ class WrapPool(PoolBase):
 
     def quote_out(self, token_in: str, token_out: str, amount_raw: int) -> int:
         """See `Pool.quote_out`. The least amount whose `quote_in` is enough."""
-        check_amount(amount_raw)
-        i, j = refs_of(self.address, self.tokens, token_in, token_out)
+        i, j = self._trade(token_in, token_out, amount_raw)
         most = self._most_in(i)
         possible = self._out(i, most)
         if amount_raw > possible:
@@ -255,9 +252,7 @@ class ERC4626Pool(WrapPool):
 
     def hop(self, token_in: str, token_out: str, amount_raw: int, *, to_caller: bool) -> Hop:
         """See `Pool.hop`."""
-        i, j = refs_of(self.address, self.tokens, token_in, token_out)
-        ends = self.tokens[i].address, self.tokens[j].address
-        return share_vault_hop(self.address, amount_raw, *ends, to_caller=to_caller)
+        return share_vault_hop(self.address, amount_raw, *self._ends(token_in, token_out), to_caller=to_caller)
 
     def _rate(self, i: int) -> tuple[int, int]:
         # The vault adds virtual amounts: one unit of assets and 10^offset shares.

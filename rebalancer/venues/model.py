@@ -32,6 +32,7 @@ __all__ = [
     "LogSource",
     "Pool",
     "PoolBase",
+    "PoolDefaults",
     "PoolRef",
     "PoolState",
     "PowerCurve",
@@ -407,13 +408,65 @@ class _Addressed(Protocol):
 
     @property
     def address(self) -> str: ...
+    @property
+    def key(self) -> str: ...
+    @property
+    def tokens(self) -> tuple[Token, ...]: ...
+
+
+class PoolDefaults:
+    """Defaults of `Pool`, shared by most pools."""
+
+    BUYS_EXACTLY: ClassVar[bool] = False
+
+    def _ends(self: _Addressed, token_in: str, token_out: str) -> tuple[str, str]:
+        """Addresses of two tokens of the pool; raises as `refs_of`."""
+        i, j = refs_of(self.key, self.tokens, token_in, token_out)
+        return self.tokens[i].address, self.tokens[j].address
+
+    def _trade(self: _Addressed, token_in: str, token_out: str, amount_raw: int) -> tuple[int, int]:
+        """Indices of two tokens, after a check of the amount; raises as `Pool.quote_in`."""
+        check_amount(amount_raw)
+        return refs_of(self.key, self.tokens, token_in, token_out)
+
+    def shape(self, token_in: str, token_out: str) -> Stretches | PowerCurve | None:  # noqa: ARG002 (as every pool takes it)
+        """See `Pool.shape`."""
+        return None
+
+    def points(
+        self,
+        token_in: str,  # noqa: ARG002 (as every pool takes it)
+        token_out: str,  # noqa: ARG002
+        growths: Sequence[float],  # noqa: ARG002
+    ) -> list[tuple[float, float, float]] | None:
+        """See `Pool.points`."""
+        return None
+
+    def balance_of(self, token: str) -> float:
+        """See `Pool.balance_of`: only pools with points have one."""
+        raise NotImplementedError(token)
+
+    def first_unit(self: Pool, token_in: str, token_out: str) -> float:
+        """See `Pool.first_unit`: the spot price less the fee."""
+        return float(self.spot_price(token_in, token_out)) * (1 - self.fee_pips / PIPS)
+
+    def most_per_unit(self: Pool, token_in: str, token_out: str) -> float:
+        """See `Pool.most_per_unit`: the output of the first unit, because no later unit yields more."""
+        return float(self.spot_price(token_in, token_out)) * (1 - self.fee_pips / PIPS)
+
+    def at_prices(self, prices_e8: Sequence[int]) -> Self:  # noqa: ARG002 (as every pool takes it)
+        """See `Pool.at_prices`."""
+        return self
+
+    def arbitraged(self, prices_e8: Sequence[int]) -> Self | None:  # noqa: ARG002 (as every pool takes it)
+        """See `Pool.arbitraged`."""
+        return None
 
 
 @dataclass(frozen=True)
-class PoolBase:
+class PoolBase(PoolDefaults):
     """Fields and defaults shared by most pools. A pool with one contract has a field `address`."""
 
-    BUYS_EXACTLY: ClassVar[bool] = False
     LOGS_ARE_COMPLETE: ClassVar[bool] = True
     MAY_DRIFT: ClassVar[frozenset[str]] = frozenset()
     KIND: ClassVar[str]
@@ -465,39 +518,6 @@ class PoolBase:
     def moved(self, events: Sequence[Event]) -> Self:
         """See `PoolState.moved`: this pool is read again instead."""
         raise NotImplementedError(f"{len(events)} logs of a pool whose logs do not contain its state")
-
-    def shape(self, token_in: str, token_out: str) -> Stretches | PowerCurve | None:  # noqa: ARG002 (as every pool takes it)
-        """See `Pool.shape`."""
-        return None
-
-    def points(
-        self,
-        token_in: str,  # noqa: ARG002 (as every pool takes it)
-        token_out: str,  # noqa: ARG002
-        growths: Sequence[float],  # noqa: ARG002
-    ) -> list[tuple[float, float, float]] | None:
-        """See `Pool.points`."""
-        return None
-
-    def balance_of(self, token: str) -> float:
-        """See `Pool.balance_of`: only pools with points have one."""
-        raise NotImplementedError(token)
-
-    def first_unit(self: Pool, token_in: str, token_out: str) -> float:
-        """See `Pool.first_unit`: the spot price less the fee."""
-        return float(self.spot_price(token_in, token_out)) * (1 - self.fee_pips / PIPS)
-
-    def most_per_unit(self: Pool, token_in: str, token_out: str) -> float:
-        """See `Pool.most_per_unit`: the output of the first unit, because no later unit yields more."""
-        return float(self.spot_price(token_in, token_out)) * (1 - self.fee_pips / PIPS)
-
-    def at_prices(self, prices_e8: Sequence[int]) -> Self:  # noqa: ARG002 (as every pool takes it)
-        """See `Pool.at_prices`."""
-        return self
-
-    def arbitraged(self, prices_e8: Sequence[int]) -> Self | None:  # noqa: ARG002 (as every pool takes it)
-        """See `Pool.arbitraged`."""
-        return None
 
     def as_traded(self, weth: Token | None) -> Self:  # noqa: ARG002 (for pools that hold ether)
         """See `PoolState.as_traded`."""

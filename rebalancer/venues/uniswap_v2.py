@@ -27,7 +27,6 @@ from rebalancer.venues.model import (
     Stretches,
     Token,
     address_key,
-    check_amount,
     refs_of,
     traded,
 )
@@ -101,8 +100,7 @@ class UniswapV2Pool(PoolBase):
 
     def quote_in(self, token_in: str, token_out: str, amount_raw: int) -> int:
         """See `Pool.quote_in`. Equals UniswapV2Library.getAmountOut."""
-        check_amount(amount_raw)
-        i, j = refs_of(self.address, self.tokens, token_in, token_out)
+        i, j = self._trade(token_in, token_out, amount_raw)
         most = self._most_in(i)
         if amount_raw > most:
             raise LiquidityExhausted(self.address, self.tokens[i].address, amount_raw, most)
@@ -110,8 +108,7 @@ class UniswapV2Pool(PoolBase):
 
     def quote_out(self, token_in: str, token_out: str, amount_raw: int) -> int:
         """See `Pool.quote_out`. Equals UniswapV2Library.getAmountIn."""
-        check_amount(amount_raw)
-        i, j = refs_of(self.address, self.tokens, token_in, token_out)
+        i, j = self._trade(token_in, token_out, amount_raw)
         most_in, reserve_in, reserve_out = self._most_in(i), self.reserves[i], self.reserves[j]
         if amount_raw < reserve_out:
             # {in} = {in} * {out} / {out}; the library always adds one to the quotient.
@@ -154,9 +151,9 @@ class UniswapV2Pool(PoolBase):
 
     def hop(self, token_in: str, token_out: str, amount_raw: int, *, to_caller: bool) -> Hop:
         """See `Pool.hop`."""
-        i, j = refs_of(self.address, self.tokens, token_in, token_out)
-        ends = self.tokens[i].address, self.tokens[j].address
-        return pair_hop(self.address, amount_raw, *ends, to_caller=to_caller, fee_bps=self.fee_bps)
+        return pair_hop(
+            self.address, amount_raw, *self._ends(token_in, token_out), to_caller=to_caller, fee_bps=self.fee_bps
+        )
 
     def shape(self, token_in: str, token_out: str) -> Stretches:
         """See `Pool.shape`. One stretch."""

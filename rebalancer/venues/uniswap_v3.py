@@ -62,6 +62,7 @@ __all__ = [
     "read_by_lens",
     "recentred_range",
     "v3_hop",
+    "v3_venue",
 ]
 
 _MAX_LIQUIDITY = 2**128 - 1
@@ -399,9 +400,7 @@ class UniswapV3Pool(RangePool):
 
     def hop(self, token_in: str, token_out: str, amount_raw: int, *, to_caller: bool) -> Hop:
         """See `Pool.hop`."""
-        i, j = refs_of(self.address, self.tokens, token_in, token_out)
-        ends = self.tokens[i].address, self.tokens[j].address
-        made = v3_hop(self.address, amount_raw, *ends, to_caller=to_caller)
+        made = v3_hop(self.address, amount_raw, *self._ends(token_in, token_out), to_caller=to_caller)
         return replace(made, venue=self.NUMBER)
 
     @property
@@ -650,13 +649,18 @@ def is_v3_ref(ref: PoolRef) -> bool:
     return len(ref.tokens) == 2 and 0 <= ref.fee_pips < PIPS
 
 
-VENUE = Venue(
-    name=UniswapV3Pool.VENUE_NAME,
-    kinds=(UniswapV3Pool.KIND,),
-    snapshot_key=UniswapV3Pool.SNAPSHOT_KEY,
-    load=partial(loader_of, UniswapV3Pool),
-    read=partial(read_by_lens, UniswapV3Pool),
-    takes=is_v3_ref,
-    mark=(V3_POOL, "slot0"),
-    reads_together=True,
-)
+def v3_venue(pools: type[UniswapV3Pool], mark: tuple[Interface, str]) -> Venue:
+    """The venue of Uniswap V3 or of a fork, from its class of pools and a view that only its pools have."""
+    return Venue(
+        name=pools.VENUE_NAME,
+        kinds=(pools.KIND,),
+        snapshot_key=pools.SNAPSHOT_KEY,
+        load=partial(loader_of, pools),
+        read=partial(read_by_lens, pools),
+        takes=is_v3_ref,
+        mark=mark,
+        reads_together=True,
+    )
+
+
+VENUE = v3_venue(UniswapV3Pool, (V3_POOL, "slot0"))

@@ -28,6 +28,7 @@ from rebalancer.venues.model import (
     ETHER_ADDRESS,
     LogSource,
     Pool,
+    PoolDefaults,
     PoolRef,
     Stretches,
     Token,
@@ -197,10 +198,9 @@ class UniswapV4Pool(RangePool):
         Raises:
             UnsupportedPool: the pool holds ether, which routes support only in wrapped form (see `WrappedEtherPool`).
         """
-        i, j = refs_of(self.key, self.tokens, token_in, token_out)
+        ends = self._ends(token_in, token_out)
         if self.token0.address == ETHER_ADDRESS:
             raise UnsupportedPool(f"{self.kind} with unwrapped ether")
-        ends = self.tokens[i].address, self.tokens[j].address
         return self.hop_as(*ends, amount_raw, to_caller=to_caller)
 
     def hop_as(
@@ -309,7 +309,7 @@ def _booked(amount_raw: int, other_raw: int) -> int:
 
 
 @dataclass(frozen=True)
-class WrappedEtherPool:
+class WrappedEtherPool(PoolDefaults):
     """A Uniswap V4 pool that holds ether, traded with `weth`; implements `Pool`.
 
     Routes, vaults and plans use only tokens. RouteExecutor unwraps the pool's input and wraps its output, one for one,
@@ -318,8 +318,6 @@ class WrappedEtherPool:
     Raises:
         UnsupportedPool: the pool holds no ether, or its other token is the wrapped token.
     """
-
-    BUYS_EXACTLY: ClassVar[bool] = False
 
     pool: UniswapV4Pool
     weth: Token
@@ -385,24 +383,6 @@ class WrappedEtherPool:
     def shape(self, token_in: str, token_out: str) -> Stretches:
         """See `Pool.shape`."""
         return self.pool.shape(*self._inner(token_in, token_out))
-
-    def points(
-        self, token_in: str, token_out: str, growths: Sequence[float]
-    ) -> list[tuple[float, float, float]] | None:
-        """See `Pool.points`."""
-        return self.pool.points(*self._inner(token_in, token_out), growths)
-
-    def balance_of(self, token: str) -> float:
-        """See `Pool.balance_of`."""
-        return self.pool.balance_of(token)
-
-    def most_per_unit(self, token_in: str, token_out: str) -> float:
-        """See `Pool.most_per_unit`."""
-        return self.pool.most_per_unit(*self._inner(token_in, token_out))
-
-    def first_unit(self, token_in: str, token_out: str) -> float:
-        """See `Pool.first_unit`."""
-        return self.pool.first_unit(*self._inner(token_in, token_out))
 
     def at_prices(self, prices_e8: Sequence[int]) -> WrappedEtherPool:
         """See `Pool.at_prices`."""
