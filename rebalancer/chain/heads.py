@@ -14,14 +14,14 @@ import json
 import time
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
-from types import TracebackType
-from typing import Any, Self
+from typing import Any
 
 import structlog
 from websockets.exceptions import WebSocketException
 from websockets.sync.client import ClientConnection, connect
 
 from rebalancer.chain.rpc import Rpc
+from rebalancer.closing import Closing
 from rebalancer.errors import ChainError, RpcMalformed
 from rebalancer.redact import socket_name
 from rebalancer.texts import MOST_DEPTH, nests_deeper
@@ -82,7 +82,7 @@ class Head:
         return Head(self.header, (*kept, *self.missed), tuple(reorged), self.linked and earlier.linked)
 
 
-class Heads:
+class Heads(Closing):
     """The heads of one chain, in order. Not thread-safe."""
 
     def __init__(self, rpc: Rpc, socket_url: str | None = None, *, poll_seconds: float = 2.0, keep: int = 128) -> None:
@@ -96,14 +96,6 @@ class Heads:
         self._failures = 0
         self._chain: dict[int, Header] = {}
         self._top = -1
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
-    ) -> None:
-        self.close()
 
     def close(self) -> None:
         """Close the socket."""

@@ -16,8 +16,7 @@ from email.utils import parsedate_to_datetime
 from http.client import HTTPResponse
 from io import BufferedReader, RawIOBase
 from socket import socket
-from types import TracebackType
-from typing import Any, Self
+from typing import Any
 from urllib.parse import unquote, urlsplit
 
 import urllib3
@@ -34,6 +33,7 @@ from urllib3.exceptions import (
 from rebalancer.abi import Call
 from rebalancer.chain.refusals import Blame, blame, is_batch_refusal, is_limit
 from rebalancer.chain.results import wrong_result
+from rebalancer.closing import Closing
 from rebalancer.errors import ChainError, RpcBusy, RpcMalformed, RpcRejected, RpcTimeout, RpcUnreachable, WrongChain
 from rebalancer.redact import Redactor, endpoint_name
 from rebalancer.texts import MOST_DEPTH, nests_deeper, safe_text
@@ -90,7 +90,7 @@ def _within(connection: type[HTTPConnection], left: Callable[[], float]) -> type
     return type(connection.__name__, (connection,), {"response_class": Response})
 
 
-class Rpc:
+class Rpc(Closing):
     """One JSON-RPC endpoint over HTTP.
 
     If `expected_chain_id` is given, the chain id is checked before the first request, and again after each lost
@@ -124,14 +124,6 @@ class Rpc:
         self._most_at_once = 0
         self._limited_until = 0.0
         self._chain_known = expected_chain_id is None
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
-    ) -> None:
-        self.close()
 
     @property
     def requests(self) -> int:

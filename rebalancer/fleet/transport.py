@@ -13,7 +13,7 @@ import logging
 import socket
 from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from typing import Any, Self
+from typing import Any
 
 import structlog
 from redis.asyncio import Redis
@@ -25,6 +25,7 @@ from taskiq.receiver import Receiver
 from taskiq.serializers import JSONSerializer
 from taskiq_redis import ListQueueBroker, RedisAsyncResultBackend
 
+from rebalancer.closing import Closing
 from rebalancer.fleet.worker import Worker
 
 __all__ = ["Transport", "local_transport", "redis_transport", "serve"]
@@ -65,7 +66,7 @@ class _Queues(ListQueueBroker):
             await both.execute()
 
 
-class Transport:
+class Transport(Closing):
     """Sends requests to several workers at once. For one thread; a context manager."""
 
     def __init__(self, broker: AsyncBroker, fleet: str) -> None:
@@ -73,12 +74,6 @@ class Transport:
         self._broker = broker
         self._runner = asyncio.Runner()
         self._started = False
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(self, *failure: object) -> None:
-        self.close()
 
     def close(self) -> None:
         """Close connections and threads."""

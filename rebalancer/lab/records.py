@@ -13,9 +13,9 @@ from collections.abc import Sequence
 from dataclasses import asdict, dataclass, fields
 from datetime import UTC, datetime
 from pathlib import Path
-from types import TracebackType
-from typing import Any, Self, TypeVar
+from typing import Any, TypeVar
 
+from rebalancer.closing import Closing
 from rebalancer.errors import BadRecords, RecordsMissing
 from rebalancer.files import MEGABYTE, parse_json, read_text
 from rebalancer.texts import LONGEST_SYMBOL, safe_text
@@ -145,7 +145,7 @@ KINDS: dict[str, type[Record]] = {
 _AnyRecord = TypeVar("_AnyRecord", RunRecord, TickRecord, RebalanceRecord)
 
 
-class RecordWriter:
+class RecordWriter(Closing):
     """Writer of the record of one run, a context manager. It replaces the file at `path`.
 
     `write` returns after the operating system has the line, so a killed run loses no line.
@@ -165,17 +165,6 @@ class RecordWriter:
     def close(self) -> None:
         """Close the file. May be called twice."""
         self._file.close()
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
-        self.close()
 
 
 def read_records(path: Path | str) -> Records:

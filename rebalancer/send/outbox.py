@@ -19,9 +19,9 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Self
 
 from rebalancer.chain.rpc import Rpc
+from rebalancer.closing import Closing
 from rebalancer.errors import FeeAboveCap, LimitError, NotCancellable, SimulationDiffers, SimulationRefused, WrongChain
 from rebalancer.send.attempt import LIVE, OPEN, Attempt, AttemptState, Intent, Kind
 from rebalancer.send.block_view import find_mined, newest_height, nonce_count
@@ -38,7 +38,7 @@ from rebalancer.send.spending import Spending
 __all__ = ["Outbox"]
 
 
-class Outbox:
+class Outbox(Closing):
     """The outbox of one keeper, open in one process at a time. Not thread-safe."""
 
     def __init__(
@@ -61,12 +61,6 @@ class Outbox:
         self.journal = Journal(path)
         self.delivery = Delivery(self.journal, relays or Relays(), fence or NoFence(), spending)
         self._lifecycle = Lifecycle(self.journal, self.delivery, rules or SendRules())
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self.close()
 
     def close(self) -> None:
         """Close the journal and release its lock."""

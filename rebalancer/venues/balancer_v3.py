@@ -19,45 +19,36 @@ no data of them.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
-from fractions import Fraction
 from functools import cached_property
-from typing import ClassVar, Self
+from typing import Any, ClassVar, Self
 
 from rebalancer.abi import Call, Contract, Event
 from rebalancer.errors import BadPoolSnapshot, LiquidityExhausted, UnsupportedPool
 from rebalancer.route import Hop, address_bytes, to_caller_flag
-from rebalancer.units import E18, PIPS, div_up
+from rebalancer.units import E18, div_up
 from rebalancer.venues.balancer_math import div_up_e18, mul_down_e18, mul_up_e18, pow_up
-from rebalancer.venues.balancer_weighted import balances_at_prices
-from rebalancer.venues.fields import Snapshot, flag_of, int_of, ints_of, text_of, tokens_of
+from rebalancer.venues.balancer_pool import MAX_DECIMALS, MAX_RATIO_E18, MIN_WEIGHT_E18, NO_CURVE, BalancerPoolBase
+from rebalancer.venues.fields import Snapshot, flag_of, pool_of
 from rebalancer.venues.model import (
     ETHER_ADDRESS,
     LogSource,
-    PoolBase,
     PoolRef,
     PowerCurve,
     Token,
     address_key,
-    check_amount,
     refs_of,
+    traded,
 )
 from rebalancer.venues.reading import At, Reading, Venue, answered, each, interface_of, probes, tokens_read
 
 __all__ = ["VENUE", "BalancerV3RatedPool", "BalancerV3WeightedPool", "balancer_v3_hop"]
 
-_MAX_RATIO_E18 = 3 * 10**17
-"""WeightedMath's _MAX_IN_RATIO and _MAX_OUT_RATIO."""
-
-_MIN_WEIGHT_E18 = 10**16
-"""WeightedPool's _MIN_WEIGHT; it keeps every power within the range of LogExpMath."""
-
 _MAX_BALANCE = 2**128 - 1
 """Largest balance in PackedTokenBalance, both raw and with 18 decimals."""
 
 _MAX_TOKENS = 8
-_MAX_DECIMALS = 18
 _WITH_RATE = 1
 _EXACT_IN = 0
 
@@ -102,7 +93,7 @@ def balancer_v3_hop(vault: str, pool: str, amount_raw: int, token_in: str, token
 
 
 @dataclass(frozen=True)
-class BalancerV3WeightedPool(PoolBase):
+class BalancerV3WeightedPool(BalancerPoolBase):
     """One state of one pool; implements `PoolState`.
 
     All sequences are in the Vault's order of `tokens`. `balances` are raw; `rates_e18`, `weights_e18`, `fee_e18`,
@@ -114,6 +105,16 @@ class BalancerV3WeightedPool(PoolBase):
         BadPoolSnapshot: the state is inconsistent.
     """
 
+    KIND: ClassVar[str] = "Balancer V3 weighted"
+    VENUE_NAME: ClassVar[str] = "balancer-v3"
+    KEYS: ClassVar[Mapping[str, str]] = {
+        "rates_e18": "rates",
+        "weights_e18": "normalized_weights",
+        "min_balances_e18": "min_balances",
+        "fee_e18": "fee",
+        "aggregate_fee_e18": "aggregate_fee",
+        "min_trade_e18": "min_trade",
+    }
     MAY_DRIFT: ClassVar[frozenset[str]] = frozenset({"is_paused"})
 
     address: str
@@ -128,9 +129,6 @@ class BalancerV3WeightedPool(PoolBase):
     min_trade_e18: int
     is_paused: bool = False
     in_recovery: bool = False
-    chain_id: int = 1
-    block: int = 0
-    name: str = ""
 
     def __post_init__(self) -> None:
         for field in ("address", "vault"):
@@ -142,38 +140,22 @@ class BalancerV3WeightedPool(PoolBase):
             raise BadPoolSnapshot(f"there must be one balance, rate and weight for each of {count} tokens")
         if len(self.min_balances_e18) not in (0, count) or min(self.min_balances_e18, default=0) < 0:
             raise BadPoolSnapshot("minimum balances must be 0 or more, and given for all tokens or for none")
-        if any(token.decimals > _MAX_DECIMALS for token in self.tokens):
-            raise BadPoolSnapshot(f"a token has more than {_MAX_DECIMALS} decimals")
+        if any(token.decimals > MAX_DECIMALS for token in self.tokens):
+            raise BadPoolSnapshot(f"a token has more than {MAX_DECIMALS} decimals")
         if min(self.rates_e18) <= 0 or min(self.balances) < 0:
             raise BadPoolSnapshot("rates must be above 0, and balances 0 or more")
         if max(*self.balances, *self._live_e18) > _MAX_BALANCE:
             raise BadPoolSnapshot("a balance, raw or with 18 decimals, has more than 128 bits")
-        if min(self.weights_e18) < _MIN_WEIGHT_E18 or sum(self.weights_e18) != E18:
+        if min(self.weights_e18) < MIN_WEIGHT_E18 or sum(self.weights_e18) != E18:
             raise BadPoolSnapshot("each weight must be 1 % or more, and their sum 1e18")
         if not 0 <= self.fee_e18 < E18 or not 0 <= self.aggregate_fee_e18 <= E18:
             raise BadPoolSnapshot("the fee must be below 1e18, and its aggregate part at most 1e18")
         if self.min_trade_e18 < 0:
             raise BadPoolSnapshot(f"min_trade {self.min_trade_e18} is below 0")
 
-    @property
-    def key(self) -> str:
-        """The pool's address."""
-        return self.address
-
-    @property
-    def holder(self) -> str:
-        """The Vault."""
-        return self.vault
-
-    @property
-    def fee_pips(self) -> int:
-        """Fee on the input, in millionths, rounded down."""
-        return self.fee_e18 * PIPS // E18
-
     def quote_in(self, token_in: str, token_out: str, amount_raw: int) -> int:
         """See `Pool.quote_in`. Equals amountOut of Vault.swap, exact in."""
-        check_amount(amount_raw)
-        i, j = refs_of(self.address, self.tokens, token_in, token_out)
+        i, j = self._trade(token_in, token_out, amount_raw)
         most = self._most_in(i, j)
         if amount_raw > most:
             raise LiquidityExhausted(self.address, self.tokens[i].address, amount_raw, most)
@@ -185,8 +167,7 @@ class BalancerV3WeightedPool(PoolBase):
         Raises:
             LiquidityExhausted: also for an amount below the Vault's minimum trade, which no input can buy.
         """
-        check_amount(amount_raw)
-        i, j = refs_of(self.address, self.tokens, token_in, token_out)
+        i, j = self._trade(token_in, token_out, amount_raw)
         most = self._most_out(i, j)
         cost = self._cost(i, j, amount_raw) if amount_raw <= most else None
         if cost is None:
@@ -199,64 +180,26 @@ class BalancerV3WeightedPool(PoolBase):
         if out == 0 and not self._is_enough(token_in, token_out, amount_raw):
             return 0, self
         i, j = refs_of(self.address, self.tokens, token_in, token_out)
-        balances = list(self.balances)
-        balances[i] += self._stays(i, amount_raw, self._fee_e18(i, amount_raw))
-        balances[j] -= out
-        return out, replace(self, balances=tuple(balances))
-
-    def spot_price(self, token_in: str, token_out: str) -> Fraction:
-        """See `Pool.spot_price`. Balances divided by weights; 0 if the pool cannot trade."""
-        i, j = refs_of(self.address, self.tokens, token_in, token_out)
-        if not self._is_open(i, j):
-            return Fraction(0)
-        return Fraction(self.balances[j] * self.weights_e18[i], self.balances[i] * self.weights_e18[j])
+        stays = self._stays(i, amount_raw, self._fee_e18(i, amount_raw))
+        return out, replace(self, balances=traded(self.balances, i, stays, j, out))
 
     def flow_to(self, token_in: str, token_out: str, marginal: float) -> tuple[int, int]:
-        """See `Pool.flow_to`. In closed form, as for a weighted Balancer V2 pool: rates cancel out."""
-        curve = self.shape(token_in, token_out)
-        if curve.most == 0:
-            return 0, 0
-        balance_in, exponent, kept = curve.balance_in, curve.exponent, curve.kept
-        amount_raw = most = int(curve.most)
-        if marginal > 0:
-            best = curve.balance_out / balance_in * exponent * kept
-            if best <= marginal:
-                return 0, 0
-            growth = math.expm1(math.log(best / marginal) / (1 + exponent))
-            # Limited to twice the maximum: a growth beyond the float range must not become an int.
-            amount_raw = min(int(min(balance_in * growth / kept, 2.0 * most)), most)
-        else:
-            i, j = refs_of(self.address, self.tokens, token_in, token_out)
-            amount_raw = self._most_in(i, j)
-        out = -curve.balance_out * math.expm1(-exponent * math.log1p(amount_raw * kept / balance_in))
-        return amount_raw, int(out)
+        """See `Pool.flow_to`."""
+        i, j = refs_of(self.address, self.tokens, token_in, token_out)
+        most = self._most_in(i, j)
+        return self._flow(i, j, marginal, most, int(_float_down(most))) if most else (0, 0)
 
     def shape(self, token_in: str, token_out: str) -> PowerCurve:
         """See `Pool.shape`."""
         i, j = refs_of(self.address, self.tokens, token_in, token_out)
         most = self._most_in(i, j)
-        if not most:
-            return PowerCurve(0.0, 0.0, 0.0, 0.0, 0.0)
-        exponent, kept = self.weights_e18[i] / self.weights_e18[j], 1 - self.fee_e18 / E18
-        balances = float(self.balances[i]), float(self.balances[j])
-        return PowerCurve(*balances, exponent, kept, _float_down(most))
+        return self._power_curve(i, j, _float_down(most)) if most else NO_CURVE
 
     def hop(self, token_in: str, token_out: str, amount_raw: int, *, to_caller: bool) -> Hop:
         """See `Pool.hop`."""
-        i, j = refs_of(self.address, self.tokens, token_in, token_out)
-        ends = self.tokens[i].address, self.tokens[j].address
-        return balancer_v3_hop(self.vault, self.address, amount_raw, *ends, to_caller=to_caller)
-
-    @property
-    def kind(self) -> str:
-        """See `PoolState.kind`."""
-        return "Balancer V3 weighted"
-
-    @property
-    def ref(self) -> PoolRef:
-        """See `PoolState.ref`."""
-        tokens = tuple(token.address for token in self.tokens)
-        return PoolRef(self.address, tokens, venue=VENUE.name)
+        return balancer_v3_hop(
+            self.vault, self.address, amount_raw, *self._ends(token_in, token_out), to_caller=to_caller
+        )
 
     @property
     def log_sources(self) -> tuple[LogSource, ...]:
@@ -298,42 +241,21 @@ class BalancerV3WeightedPool(PoolBase):
         rows = zip(self.balances, deltas, strict=True)
         return replace(self, balances=tuple(balance + delta for balance, delta in rows))
 
-    def at_prices(self, prices_e8: Sequence[int]) -> Self:
-        """See `Pool.at_prices`. Each balance gets the value of its weight relative to the first token, rounded down."""
-        return replace(self, balances=balances_at_prices(self.tokens, self.balances, self.weights_e18, prices_e8))
-
-    def to_json(self) -> dict[str, object]:
-        """A snapshot that `rebalancer.venues.load` reads back as an equal pool."""
-        return {
-            "chain_id": self.chain_id,
-            "block": self.block,
-            "address": self.address,
-            "vault": self.vault,
-            "name": self.name,
-            "tokens": [token.to_json() for token in self.tokens],
-            "balances": list(self.balances),
-            "rates": list(self.rates_e18),
-            "rate_providers": not self.LOGS_ARE_COMPLETE,
-            "normalized_weights": list(self.weights_e18),
-            "min_balances": list(self.min_balances_e18),
-            "fee": self.fee_e18,
-            "aggregate_fee": self.aggregate_fee_e18,
-            "min_trade": self.min_trade_e18,
-            "is_paused": self.is_paused,
-            "in_recovery": self.in_recovery,
-        }
+    def to_json(self) -> dict[str, Any]:
+        """See `PoolState.to_json`."""
+        return super().to_json() | {"rate_providers": not self.LOGS_ARE_COMPLETE}
 
     @cached_property
     def _factors(self) -> tuple[int, ...]:
         """Factors that scale raw units to 18 decimals at the token's rate; the factors have 18 decimals themselves."""
         rows = zip(self.tokens, self.rates_e18, strict=True)
-        return tuple(10 ** (_MAX_DECIMALS - token.decimals) * rate for token, rate in rows)
+        return tuple(10 ** (MAX_DECIMALS - token.decimals) * rate for token, rate in rows)
 
     @cached_property
     def _factors_up(self) -> tuple[int, ...]:
         """Factors for outputs, with the rate rounded up by the Vault: one unit more, unless it is whole."""
         rows = zip(self.tokens, self.rates_e18, strict=True)
-        return tuple(10 ** (_MAX_DECIMALS - token.decimals) * (rate + (rate % E18 > 0)) for token, rate in rows)
+        return tuple(10 ** (MAX_DECIMALS - token.decimals) * (rate + (rate % E18 > 0)) for token, rate in rows)
 
     @cached_property
     def _live_e18(self) -> tuple[int, ...]:
@@ -433,7 +355,7 @@ class BalancerV3WeightedPool(PoolBase):
         return self._most_in_of[i, j]
 
     def _find_most_in(self, i: int, j: int) -> int:
-        net = mul_down_e18(self._live_e18[i] + self._extra, _MAX_RATIO_E18)
+        net = mul_down_e18(self._live_e18[i] + self._extra, MAX_RATIO_E18)
         # The fee is rounded up, so the net input is less than one unit below amount * (1 - fee).
         given = (net * E18 + E18 - 1) // (E18 - self.fee_e18)
         most = ((given + 1) * E18 - 1) // self._factors[i]
@@ -452,7 +374,7 @@ class BalancerV3WeightedPool(PoolBase):
         if not self._is_open(i, j):
             return 0
         live = self._live_e18[j]
-        out = min(mul_down_e18(live, _MAX_RATIO_E18), live - self._min_balance_e18(j))
+        out = min(mul_down_e18(live, MAX_RATIO_E18), live - self._min_balance_e18(j))
         room = self._room(i)
 
         def fits(amount_raw: int) -> bool:
@@ -493,23 +415,7 @@ def _float_down(number: int) -> float:
 
 def _load(snapshot: Snapshot) -> BalancerV3WeightedPool:
     rated = flag_of(snapshot, "rate_providers")
-    return (BalancerV3RatedPool if rated else BalancerV3WeightedPool)(
-        address=text_of(snapshot, "address"),
-        vault=text_of(snapshot, "vault"),
-        tokens=tokens_of(snapshot),
-        balances=ints_of(snapshot, "balances"),
-        rates_e18=ints_of(snapshot, "rates"),
-        weights_e18=ints_of(snapshot, "normalized_weights"),
-        min_balances_e18=ints_of(snapshot, "min_balances"),
-        fee_e18=int_of(snapshot, "fee"),
-        aggregate_fee_e18=int_of(snapshot, "aggregate_fee"),
-        min_trade_e18=int_of(snapshot, "min_trade"),
-        is_paused=flag_of(snapshot, "is_paused"),
-        in_recovery=flag_of(snapshot, "in_recovery"),
-        chain_id=int_of(snapshot, "chain_id"),
-        block=int_of(snapshot, "block"),
-        name=text_of(snapshot, "name"),
-    )
+    return pool_of(BalancerV3RatedPool if rated else BalancerV3WeightedPool, snapshot)
 
 
 def _read(at: At, ref: PoolRef) -> Reading[BalancerV3WeightedPool]:
@@ -535,10 +441,8 @@ def _read(at: At, ref: PoolRef) -> Reading[BalancerV3WeightedPool]:
     pool_paused, vault_paused, min_trade = flags
     model = _load(
         {
-            **at.head("Balancer V3 " + "/".join(token.symbol for token in tokens)),
-            "address": ref.address,
+            **at.pool("Balancer V3 " + "/".join(token.symbol for token in tokens), ref.address, tokens),
             "vault": vault.address,
-            "tokens": [token.to_json() for token in tokens],
             "balances": list(balances),
             "rates": list(rates),
             "rate_providers": any(kind == _WITH_RATE for kind, _, _ in infos),
@@ -551,7 +455,7 @@ def _read(at: At, ref: PoolRef) -> Reading[BalancerV3WeightedPool]:
             "in_recovery": in_recovery,
         }
     )
-    known_scales = tuple(10 ** (_MAX_DECIMALS - token.decimals) for token in tokens)
+    known_scales = tuple(10 ** (MAX_DECIMALS - token.decimals) for token in tokens)
     if tuple(scales) != known_scales or tuple(live) != model._live_e18:
         raise UnsupportedPool(f"Balancer V3 with a different scaling of balances ({ref.address})")
     yield from _check(at, pool, model)
@@ -583,8 +487,8 @@ def _as_vault(call: Call, vault: str) -> Call:
 
 
 VENUE = Venue(
-    name="balancer-v3",
-    kinds=("Balancer V3 weighted",),
+    name=BalancerV3WeightedPool.VENUE_NAME,
+    kinds=(BalancerV3WeightedPool.KIND,),
     snapshot_key="normalized_weights",
     load=_load,
     read=each(_read),

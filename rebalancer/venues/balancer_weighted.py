@@ -11,31 +11,41 @@ Pools deployed since 2022 compute exponents of 1, 2 and 4 by multiplication (`po
 
 from __future__ import annotations
 
-import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from fractions import Fraction
 from functools import cached_property
+from typing import Any, ClassVar
 
 from rebalancer.abi import Event
 from rebalancer.errors import BadPoolSnapshot, LiquidityExhausted, UnsupportedPool
 from rebalancer.route import Hop, address_bytes, to_caller_flag
-from rebalancer.units import E18, PIPS, div_up
+from rebalancer.units import E18, div_up
 from rebalancer.venues.balancer_math import div_up_e18, mul_down_e18, mul_up_e18, pow_up
-from rebalancer.venues.fields import Snapshot, int_of, ints_of, text_of, tokens_of
+from rebalancer.venues.balancer_pool import MAX_DECIMALS, MAX_RATIO_E18, MIN_WEIGHT_E18, NO_CURVE, BalancerPoolBase
+from rebalancer.venues.fields import Snapshot, pool_of, text_of
 from rebalancer.venues.model import (
     ETHER_ADDRESS,
     LogSource,
-    PoolBase,
     PoolRef,
     PowerCurve,
     Token,
     address_key,
-    check_amount,
-    raw_price,
     refs_of,
+    traded,
 )
-from rebalancer.venues.reading import At, Reading, Venue, answered, each, interface_of, probes, quotes_of, tokens_read
+from rebalancer.venues.reading import (
+    At,
+    Reading,
+    Venue,
+    answered,
+    each,
+    interface_of,
+    probes,
+    quotes_of,
+    results_of,
+    tokens_read,
+)
 
 __all__ = [
     "BALANCER_POOL",
@@ -44,20 +54,12 @@ __all__ = [
     "VENUE",
     "BalancerWeightedPool",
     "balancer_hop",
-    "balances_at_prices",
 ]
 
 POW_VERSIONS = ("v1", "v2")
 """Powers without and with shortcuts for exponents of 1, 2 and 4."""
 
-_MAX_RATIO_E18 = 3 * 10**17
-"""WeightedMath's _MAX_IN_RATIO and _MAX_OUT_RATIO."""
-
-_MIN_WEIGHT_E18 = 10**16
-"""WeightedMath's _MIN_WEIGHT; it keeps every power within the range of LogExpMath."""
-
 _MAX_BALANCE_RAW = 2**112 - 1
-_MAX_DECIMALS = 18
 _POOL_ID_DIGITS = 64
 
 _NUMBER = 5
@@ -93,7 +95,7 @@ def balancer_hop(vault: str, pool_id: str, amount_raw: int, token_in: str, token
 
 
 @dataclass(frozen=True)
-class BalancerWeightedPool(PoolBase):
+class BalancerWeightedPool(BalancerPoolBase):
     """One state of one pool; implements `PoolState`.
 
     `balances` (raw) and `weights_e18` are in the Vault's order of `tokens`; `fee_e18` is a fraction of 1e18.
@@ -101,6 +103,10 @@ class BalancerWeightedPool(PoolBase):
     Raises:
         BadPoolSnapshot: the state is inconsistent.
     """
+
+    KIND: ClassVar[str] = "Balancer V2 weighted"
+    VENUE_NAME: ClassVar[str] = "balancer"
+    KEYS: ClassVar[Mapping[str, str]] = {"fee_e18": "fee", "weights_e18": "weights"}
 
     address: str
     vault: str
@@ -110,9 +116,6 @@ class BalancerWeightedPool(PoolBase):
     weights_e18: tuple[int, ...]
     fee_e18: int
     pow_version: str = "v2"
-    chain_id: int = 1
-    block: int = 0
-    name: str = ""
 
     def __post_init__(self) -> None:
         for field in ("address", "vault"):
@@ -126,36 +129,20 @@ class BalancerWeightedPool(PoolBase):
         if len(self.balances) != count or len(self.weights_e18) != count:
             raise BadPoolSnapshot(f"there must be one balance and weight for each of {count} tokens")
         for token, balance in zip(self.tokens, self.balances, strict=True):
-            if token.decimals > _MAX_DECIMALS:
-                raise BadPoolSnapshot(f"{token.symbol} has more than {_MAX_DECIMALS} decimals")
+            if token.decimals > MAX_DECIMALS:
+                raise BadPoolSnapshot(f"{token.symbol} has more than {MAX_DECIMALS} decimals")
             if not 0 <= balance <= _MAX_BALANCE_RAW:
                 raise BadPoolSnapshot(f"balance {balance} is not in 0 … 2^112 - 1")
-        if min(self.weights_e18) < _MIN_WEIGHT_E18 or sum(self.weights_e18) != E18:
+        if min(self.weights_e18) < MIN_WEIGHT_E18 or sum(self.weights_e18) != E18:
             raise BadPoolSnapshot("each weight must be 1 % or more, and their sum 1e18")
         if not 0 <= self.fee_e18 < E18:
             raise BadPoolSnapshot(f"fee {self.fee_e18} is not below 1e18")
         if self.pow_version not in POW_VERSIONS:
             raise BadPoolSnapshot(f"pow_version {self.pow_version} is not v1 or v2")
 
-    @property
-    def key(self) -> str:
-        """The pool's address; `pool_id` begins with it."""
-        return self.address
-
-    @property
-    def holder(self) -> str:
-        """The Vault."""
-        return self.vault
-
-    @property
-    def fee_pips(self) -> int:
-        """Fee on the input, in millionths, rounded down."""
-        return self.fee_e18 * PIPS // E18
-
     def quote_in(self, token_in: str, token_out: str, amount_raw: int) -> int:
         """See `Pool.quote_in`. Equals the pool's onSwap with a given input."""
-        check_amount(amount_raw)
-        i, j = refs_of(self.address, self.tokens, token_in, token_out)
+        i, j = self._trade(token_in, token_out, amount_raw)
         # FixedPoint.mulUp: the fee is rounded up.
         net_e18 = (amount_raw - mul_up_e18(amount_raw, self.fee_e18)) * self._scales[i]
         if net_e18 > self._most_e18(i) or not self._is_open(i, j):
@@ -170,8 +157,7 @@ class BalancerWeightedPool(PoolBase):
 
     def quote_out(self, token_in: str, token_out: str, amount_raw: int) -> int:
         """See `Pool.quote_out`. Equals the pool's onSwap with a given output."""
-        check_amount(amount_raw)
-        i, j = refs_of(self.address, self.tokens, token_in, token_out)
+        i, j = self._trade(token_in, token_out, amount_raw)
         out_e18 = amount_raw * self._scales[j]
         if out_e18 > self._most_e18(j) or not self._is_open(i, j):
             possible = self._most_e18(j) // self._scales[j] if self._is_open(i, j) else 0
@@ -187,66 +173,22 @@ class BalancerWeightedPool(PoolBase):
         """See `Pool.swapped`. The whole input stays in the pool, including the fee."""
         out = self.quote_in(token_in, token_out, amount_raw)
         i, j = refs_of(self.address, self.tokens, token_in, token_out)
-        balances = list(self.balances)
-        balances[i] += amount_raw
-        balances[j] -= out
-        return out, replace(self, balances=tuple(balances))
-
-    def spot_price(self, token_in: str, token_out: str) -> Fraction:
-        """See `Pool.spot_price`. Balances divided by weights; 0 if the pool is empty."""
-        i, j = refs_of(self.address, self.tokens, token_in, token_out)
-        if self.balances[i] == 0:
-            return Fraction(0)
-        return Fraction(self.balances[j] * self.weights_e18[i], self.balances[i] * self.weights_e18[j])
+        return out, replace(self, balances=traded(self.balances, i, amount_raw, j, out))
 
     def flow_to(self, token_in: str, token_out: str, marginal: float) -> tuple[int, int]:
-        """See `Pool.flow_to`. In closed form, with e = weight in / weight out and k = 1 - fee:
-
-        out(x) = out * (1 - (in / (in + k x))^e), so (in + k x) / in = (price * k / marginal)^(1 / (1 + e)).
-        """
+        """See `Pool.flow_to`."""
         i, j = refs_of(self.address, self.tokens, token_in, token_out)
-        if not self._is_open(i, j):
-            return 0, 0
-        balance_in, balance_out = self.balances[i], self.balances[j]
-        exponent = self.weights_e18[i] / self.weights_e18[j]
-        kept = 1 - self.fee_e18 / E18
         most = self._most_in(i, j)
-        amount_raw = most
-        if marginal > 0:
-            best = balance_out / balance_in * exponent * kept
-            if best <= marginal:
-                return 0, 0
-            growth = math.expm1(math.log(best / marginal) / (1 + exponent))
-            # Limited to twice the maximum: a growth beyond the float range must not become an int.
-            amount_raw = min(int(min(balance_in * growth / kept, 2.0 * most)), most)
-        out = -balance_out * math.expm1(-exponent * math.log1p(amount_raw * kept / balance_in))
-        return amount_raw, int(out)
+        return self._flow(i, j, marginal, most, most) if self._is_open(i, j) else (0, 0)
 
     def shape(self, token_in: str, token_out: str) -> PowerCurve:
-        """See `Pool.shape`. The curve of `flow_to`."""
+        """See `Pool.shape`."""
         i, j = refs_of(self.address, self.tokens, token_in, token_out)
-        if not self._is_open(i, j):
-            return PowerCurve(0.0, 0.0, 0.0, 0.0, 0.0)
-        exponent, kept = self.weights_e18[i] / self.weights_e18[j], 1 - self.fee_e18 / E18
-        balances = float(self.balances[i]), float(self.balances[j])
-        return PowerCurve(*balances, exponent, kept, float(self._most_in(i, j)))
+        return self._power_curve(i, j, float(self._most_in(i, j))) if self._is_open(i, j) else NO_CURVE
 
     def hop(self, token_in: str, token_out: str, amount_raw: int, *, to_caller: bool) -> Hop:
         """See `Pool.hop`."""
-        i, j = refs_of(self.address, self.tokens, token_in, token_out)
-        ends = self.tokens[i].address, self.tokens[j].address
-        return balancer_hop(self.vault, self.pool_id, amount_raw, *ends, to_caller=to_caller)
-
-    @property
-    def kind(self) -> str:
-        """See `PoolState.kind`."""
-        return "Balancer V2 weighted"
-
-    @property
-    def ref(self) -> PoolRef:
-        """See `PoolState.ref`."""
-        tokens = tuple(token.address for token in self.tokens)
-        return PoolRef(self.address, tokens, venue=VENUE.name)
+        return balancer_hop(self.vault, self.pool_id, amount_raw, *self._ends(token_in, token_out), to_caller=to_caller)
 
     @property
     def log_sources(self) -> tuple[LogSource, ...]:
@@ -272,30 +214,14 @@ class BalancerWeightedPool(PoolBase):
                 fee_e18 = values["swapFeePercentage"]
         return replace(self, balances=tuple(balances), fee_e18=fee_e18)
 
-    def at_prices(self, prices_e8: Sequence[int]) -> BalancerWeightedPool:
-        """See `Pool.at_prices`. Each balance gets the value of its weight relative to the first token, rounded down."""
-        return replace(self, balances=balances_at_prices(self.tokens, self.balances, self.weights_e18, prices_e8))
-
-    def to_json(self) -> dict[str, object]:
-        """A snapshot that `rebalancer.venues.load` reads back as an equal pool."""
-        return {
-            "chain_id": self.chain_id,
-            "block": self.block,
-            "address": self.address,
-            "pool_id": self.pool_id,
-            "vault": self.vault,
-            "name": self.name,
-            "tokens": [token.to_json() for token in self.tokens],
-            "balances": list(self.balances),
-            "fee": str(Fraction(self.fee_e18, E18)),
-            "weights": list(self.weights_e18),
-            "pow_version": self.pow_version,
-        }
+    def to_json(self) -> dict[str, Any]:
+        """See `PoolState.to_json`."""
+        return super().to_json() | {"fee": str(Fraction(self.fee_e18, E18))}
 
     @cached_property
     def _scales(self) -> tuple[int, ...]:
         """Factors that scale raw units to 18 decimals."""
-        return tuple(10 ** (_MAX_DECIMALS - token.decimals) for token in self.tokens)
+        return tuple(10 ** (MAX_DECIMALS - token.decimals) for token in self.tokens)
 
     @cached_property
     def _balances_e18(self) -> tuple[int, ...]:
@@ -310,7 +236,7 @@ class BalancerWeightedPool(PoolBase):
         return self.balances[i] > 0 and self.balances[j] > 0
 
     def _most_e18(self, index: int) -> int:
-        return mul_down_e18(self._balances_e18[index], _MAX_RATIO_E18)
+        return mul_down_e18(self._balances_e18[index], MAX_RATIO_E18)
 
     def _most_in(self, i: int, j: int) -> int:
         """Largest raw input whose net amount is within the ratio."""
@@ -321,31 +247,8 @@ class BalancerWeightedPool(PoolBase):
         return (net_raw * E18 + E18 - 1) // (E18 - self.fee_e18)
 
 
-def balances_at_prices(
-    tokens: Sequence[Token], balances: Sequence[int], weights_e18: Sequence[int], prices_e8: Sequence[int]
-) -> tuple[int, ...]:
-    """Raw balances of a weighted pool at these prices, for an unchanged balance of the first token; rounded down."""
-    found = [balances[0]]
-    for token, weight, price_e8 in zip(tokens[1:], weights_e18[1:], prices_e8[1:], strict=True):
-        price = raw_price(tokens[0], token, prices_e8[0], price_e8)
-        found.append(int(balances[0] * price * Fraction(weight, weights_e18[0])))
-    return tuple(found)
-
-
 def _load(snapshot: Snapshot) -> BalancerWeightedPool:
-    return BalancerWeightedPool(
-        address=text_of(snapshot, "address"),
-        vault=text_of(snapshot, "vault"),
-        pool_id=text_of(snapshot, "pool_id"),
-        tokens=tokens_of(snapshot),
-        balances=ints_of(snapshot, "balances"),
-        weights_e18=ints_of(snapshot, "weights"),
-        fee_e18=_fee_e18(text_of(snapshot, "fee")),
-        pow_version=text_of(snapshot, "pow_version"),
-        chain_id=int_of(snapshot, "chain_id"),
-        block=int_of(snapshot, "block"),
-        name=text_of(snapshot, "name"),
-    )
+    return pool_of(BalancerWeightedPool, snapshot, fee_e18=_fee_e18(text_of(snapshot, "fee")))
 
 
 def _fee_e18(text: str) -> int:
@@ -362,21 +265,17 @@ def _fee_e18(text: str) -> int:
 def _read(at: At, ref: PoolRef) -> Reading[BalancerWeightedPool]:
     """Read a weighted pool, and detect its version of the powers from its quotes."""
     pool = BALANCER_POOL.at(ref.address)
-    names = ("getPoolId", "getVault", "getNormalizedWeights", "getSwapFeePercentage")
-    answers = yield [at.ask(pool, name) for name in names]
-    pool_id, vault_address, weights, fee = (
-        pool.result(name, answer) for name, answer in zip(names, answers, strict=True)
+    pool_id, vault_address, weights, fee = yield from results_of(
+        at, pool, "getPoolId", "getVault", "getNormalizedWeights", "getSwapFeePercentage"
     )
     vault = BALANCER_VAULT.at(vault_address)
     answers = yield [at.ask(vault, "getPoolTokens", pool_id)]
     assets, balances, _ = vault.result("getPoolTokens", answers[0])
     tokens = yield from tokens_read(at, assets)
     snapshot = {
-        **at.head("Balancer " + "/".join(token.symbol for token in tokens)),
-        "address": ref.address,
+        **at.pool("Balancer " + "/".join(token.symbol for token in tokens), ref.address, tokens),
         "pool_id": "0x" + bytes(pool_id).hex(),
         "vault": vault_address,
-        "tokens": [token.to_json() for token in tokens],
         "balances": list(balances),
         "fee": f"{fee}/{10**18}",
         "weights": list(weights),
@@ -398,8 +297,8 @@ def _read(at: At, ref: PoolRef) -> Reading[BalancerWeightedPool]:
 
 
 VENUE = Venue(
-    name="balancer",
-    kinds=("Balancer V2 weighted",),
+    name=BalancerWeightedPool.VENUE_NAME,
+    kinds=(BalancerWeightedPool.KIND,),
     snapshot_key="weights",
     load=_load,
     read=each(_read),

@@ -12,8 +12,9 @@ from rebalancer.errors import BadPoolSnapshot, UnsupportedPool
 from rebalancer.texts import safe_text
 from rebalancer.units import E18
 from rebalancer.venues.curve_crypto import CurveCryptoPool
+from rebalancer.venues.curve_pool import CurvePoolBase
 from rebalancer.venues.curve_stable import CurveStablePool
-from rebalancer.venues.fields import Snapshot, flag_of, int_of, ints_of, text_of, tokens_of
+from rebalancer.venues.fields import Snapshot, int_of, pool_of, text_of, tokens_of
 from rebalancer.venues.model import ETHER_ADDRESS, PoolRef
 from rebalancer.venues.reading import (
     PROBE_PARTS,
@@ -93,21 +94,12 @@ def _load(snapshot: Snapshot) -> CurveStablePool | CurveCryptoPool:
         raise UnsupportedPool("Curve pool older than stableswap-ng with a higher fee off the peg")
     if snapshot.get("gamma") is not None:
         return _load_crypto(snapshot)
-    pool = CurveStablePool(
-        address=text_of(snapshot, "address"),
-        tokens=tokens_of(snapshot),
-        balances=ints_of(snapshot, "balances"),
-        a_coefficient=int_of(snapshot, "a_coefficient"),
-        fee_e10=int_of(snapshot, "fee"),
-        admin_fee_e10=int_of(snapshot, "admin_fee"),
-        rates=ints_of(snapshot, "rates") if "rates" in snapshot else (),
-        math_version=version,
-        offpeg_fee_multiplier_e10=int_of(snapshot, "offpeg_fee_multiplier") if version == "ng" else 0,
-        is_ramping=flag_of(snapshot, "is_ramping"),
-        chain_id=int_of(snapshot, "chain_id"),
-        block=int_of(snapshot, "block"),
-        name=text_of(snapshot, "name"),
-    )
+    given: dict[str, Any] = {"math_version": version}
+    if "rates" not in snapshot:
+        given["rates"] = ()
+    if version != "ng":
+        given["offpeg_fee_multiplier_e10"] = 0
+    pool = pool_of(CurveStablePool, snapshot, **given)
     if "virtual_price" in snapshot and "lp_token_total_supply" in snapshot:
         quoted, supply = (int_of(snapshot, "virtual_price"), int_of(snapshot, "lp_token_total_supply"))
         if pool.invariant * E18 // max(supply, 1) != quoted:
@@ -116,31 +108,14 @@ def _load(snapshot: Snapshot) -> CurveStablePool | CurveCryptoPool:
 
 
 def _load_crypto(snapshot: Snapshot) -> CurveCryptoPool:
-    version, tokens = _math_version(snapshot), tokens_of(snapshot)
-    if version == "v1" and len(tokens) == 2:
-        raise UnsupportedPool("Curve pool of two coins older than twocrypto-ng")
-    shares = () if version == "v1" else ("virtual_price", "total_supply")
-    virtual_price_e18, total_supply = (int_of(snapshot, key) for key in shares) if shares else (0, 0)
-    pool = CurveCryptoPool(
-        address=text_of(snapshot, "address"),
-        tokens=tokens,
-        balances=ints_of(snapshot, "balances"),
-        a_coefficient=int_of(snapshot, "a_coefficient"),
-        gamma=int_of(snapshot, "gamma"),
-        d=int_of(snapshot, "d"),
-        price_scale_e18=ints_of(snapshot, "price_scale"),
-        mid_fee_e10=int_of(snapshot, "mid_fee"),
-        out_fee_e10=int_of(snapshot, "out_fee"),
-        fee_gamma=int_of(snapshot, "fee_gamma"),
-        a_multiplier=int_of(snapshot, "a_multiplier") if "a_multiplier" in snapshot else 1,
-        math_version=version,
-        virtual_price_e18=virtual_price_e18,
-        total_supply=total_supply,
-        is_ramping=flag_of(snapshot, "is_ramping"),
-        chain_id=int_of(snapshot, "chain_id"),
-        block=int_of(snapshot, "block"),
-        name=text_of(snapshot, "name"),
-    )
+    given: dict[str, Any] = {"math_version": _math_version(snapshot)}
+    if given["math_version"] == "v1":
+        if len(tokens_of(snapshot)) == 2:
+            raise UnsupportedPool("Curve pool of two coins older than twocrypto-ng")
+        given |= {"virtual_price_e18": 0, "total_supply": 0}
+    if "a_multiplier" not in snapshot:
+        given["a_multiplier"] = 1
+    pool = pool_of(CurveCryptoPool, snapshot, **given)
     if "fee" in snapshot and int_of(snapshot, "fee") != pool.fee_e10:
         raise BadPoolSnapshot(f"fee {snapshot['fee']} does not match these balances, {pool.fee_e10}")
     if pool.is_ramping:
@@ -172,9 +147,7 @@ def _read(at: At, ref: PoolRef) -> Reading[CurvePool]:
         raise UnsupportedPool(f"Curve pool that holds ether, {address}")
     tokens = yield from tokens_read(at, coins)
     snapshot: dict[str, Any] = {
-        **at.head("Curve " + "/".join(token.symbol for token in tokens)),
-        "address": address,
-        "tokens": [token.to_json() for token in tokens],
+        **at.pool("Curve " + "/".join(token.symbol for token in tokens), address, tokens),
         "balances": lists["balances"][: len(tokens)],
     }
     if quoted["gamma"] is None:
@@ -285,7 +258,7 @@ def with_balance(coin: str, code: str, held: int) -> dict[str, dict[str, str]]:
 
 
 VENUE = Venue(
-    name="curve",
+    name=CurvePoolBase.VENUE_NAME,
     kinds=(*("Curve 3pool", "Curve stableswap-ng"), *("Curve tricrypto", "Curve tricrypto-ng", "Curve twocrypto-ng")),
     snapshot_key="a_coefficient",
     load=_load,

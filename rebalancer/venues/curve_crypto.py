@@ -20,7 +20,7 @@ not moved.
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from fractions import Fraction
 from functools import cached_property
@@ -29,24 +29,18 @@ from typing import ClassVar, NamedTuple
 from scipy.optimize import brentq
 
 from rebalancer.errors import BadPoolSnapshot, LiquidityExhausted
-from rebalancer.route import Hop
 from rebalancer.units import E18, PIPS
 from rebalancer.venues.curve_cubic import A_MULTIPLIER, cubic_d, cubic_mean, cubic_y
 from rebalancer.venues.curve_flow import Curve
 from rebalancer.venues.curve_math import MAX_D, MIN_D, Refused, crypto_d, crypto_y, least_in, most_in, reduction_e18
-from rebalancer.venues.curve_stable import FEE_ONE, curve_hop
+from rebalancer.venues.curve_pool import FEE_ONE, CurvePoolBase
 from rebalancer.venues.curve_two import TWO_LIMITS, Limits, two_d, two_mean, two_reduction_e18, two_y
 from rebalancer.venues.model import (
     MAX_AMOUNT_RAW,
-    NO_EVENTS,
-    LogSource,
-    PoolBase,
-    PoolRef,
-    Token,
     address_key,
-    check_amount,
     raw_price,
     refs_of,
+    traded,
 )
 
 __all__ = ["CurveCryptoPool"]
@@ -75,7 +69,7 @@ class _Swap(NamedTuple):
 
 
 @dataclass(frozen=True)
-class CurveCryptoPool(PoolBase):
+class CurveCryptoPool(CurvePoolBase):
     """One state of one pool; implements `PoolState`.
 
     `balances` are raw, in the pool's order of `tokens`. `price_scale_e18` are the prices of the other coins in the
@@ -88,11 +82,14 @@ class CurveCryptoPool(PoolBase):
         BadPoolSnapshot: the state is inconsistent.
     """
 
-    LOGS_ARE_COMPLETE: ClassVar[bool] = False
+    IS_UNSIGNED: ClassVar[bool] = True
+    KEYS: ClassVar[Mapping[str, str]] = {
+        "price_scale_e18": "price_scale",
+        "mid_fee_e10": "mid_fee",
+        "out_fee_e10": "out_fee",
+        "virtual_price_e18": "virtual_price",
+    }
 
-    address: str
-    tokens: tuple[Token, ...]
-    balances: tuple[int, ...]
     a_coefficient: int
     gamma: int
     d: int
@@ -105,9 +102,6 @@ class CurveCryptoPool(PoolBase):
     virtual_price_e18: int = 0
     total_supply: int = 0
     is_ramping: bool = False
-    chain_id: int = 1
-    block: int = 0
-    name: str = ""
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "address", address_key(self.address))
@@ -137,16 +131,6 @@ class CurveCryptoPool(PoolBase):
             )
 
     @property
-    def key(self) -> str:
-        """The pool's address."""
-        return self.address
-
-    @property
-    def holder(self) -> str:
-        """The pool itself."""
-        return self.address
-
-    @property
     def fee_pips(self) -> int:
         """Minimum fee on the output, in millionths, rounded down."""
         return self.mid_fee_e10 * PIPS // FEE_ONE
@@ -162,18 +146,13 @@ class CurveCryptoPool(PoolBase):
             raise BadPoolSnapshot("an empty pool has no fee")
         return self._fee(self._xp)
 
-    def quote_in(self, token_in: str, token_out: str, amount_raw: int) -> int:
-        """See `Pool.quote_in`. Equals the payment of `exchange`."""
-        return self._swap(token_in, token_out, amount_raw)[2].out_raw
-
     def get_dy(self, token_in: str, token_out: str, amount_raw: int) -> int:
         """Result of the pool's view get_dy; 0 if it reverts.
 
         Raises:
             BadAmount, UnknownToken: as `quote_in`.
         """
-        check_amount(amount_raw)
-        i, j = refs_of(self.address, self.tokens, token_in, token_out)
+        i, j = self._trade(token_in, token_out, amount_raw)
         try:
             return max(self._sold(i, j, amount_raw)[0], 0) if self.d else 0
         except (Refused, ZeroDivisionError):
@@ -206,8 +185,7 @@ class CurveCryptoPool(PoolBase):
     def quote_out(self, token_in: str, token_out: str, amount_raw: int) -> int:
         """See `Pool.quote_out`. The pool has no exact-output swap: this is the least amount whose `quote_in`
         suffices."""
-        check_amount(amount_raw)
-        i, j = refs_of(self.address, self.tokens, token_in, token_out)
+        i, j = self._trade(token_in, token_out, amount_raw)
         xp = list(self._xp)
         xp[j] -= self._scaled(j, amount_raw) * FEE_ONE // (FEE_ONE - self.mid_fee_e10)
         try:
@@ -226,17 +204,15 @@ class CurveCryptoPool(PoolBase):
         i, j, swap = self._swap(token_in, token_out, amount_raw)
         if swap.reverts:
             return 0, self
-        balances = list(self.balances)
-        balances[i] += amount_raw
-        balances[j] -= swap.out_raw
+        balances = traded(self.balances, i, amount_raw, j, swap.out_raw)
         price = swap.virtual_price_e18
-        after = replace(self, balances=tuple(balances), d=swap.d, virtual_price_e18=price)
+        after = replace(self, balances=balances, d=swap.d, virtual_price_e18=price)
         return swap.out_raw, after
 
     def spot_price(self, token_in: str, token_out: str) -> Fraction:
         """See `Pool.spot_price`. Exact for the stored D; 0 if the pool is empty."""
         i, j = refs_of(self.address, self.tokens, token_in, token_out)
-        if self.d == 0 or 0 in self._xp:
+        if self._is_empty:
             return Fraction(0)
         x = [Fraction(value) for value in self._xp]
         d, gamma = Fraction(self.d), Fraction(self.gamma, E18)
@@ -254,7 +230,7 @@ class CurveCryptoPool(PoolBase):
         the whole rising part pays.
         """
         i, j = refs_of(self.address, self.tokens, token_in, token_out)
-        if self.d == 0 or 0 in self._xp:
+        if self._is_empty:
             return 0, 0
         if marginal <= 0:
             most = self._most_in(i, j)
@@ -263,75 +239,28 @@ class CurveCryptoPool(PoolBase):
         x, out = curve.flow(marginal * self._scales_f[j] / self._scales_f[i])
         return int((x - curve.x0) / self._scales_f[i]), int(out / self._scales_f[j])
 
-    def points(self, token_in: str, token_out: str, growths: Sequence[float]) -> list[tuple[float, float, float]]:
-        """Points of the curve: raw (input, output, marginal output) in floats, at inputs that are these fractions of
-        the balance.
-
-        Growths ascend; those beyond the contract's limit are omitted. The marginal output may first rise because the
-        fee falls. Empty if the pool is empty.
-
-        Raises:
-            UnknownToken: the pool does not trade the pair.
-        """
-        i, j = refs_of(self.address, self.tokens, token_in, token_out)
-        if self.d == 0 or 0 in self._xp:
-            return []
-        curve = self._curve(i, j)
-        scale_in, scale_out = self._scales_f[i], self._scales_f[j]
-        found = []
-        for growth in growths:
-            x = curve.x0 * (1 + growth)
-            if x > curve.furthest:
-                break
-            out, marginal = curve.at(x)
-            ends = curve.x0 * growth / scale_in, out / scale_out
-            found.append((*ends, marginal * scale_in / scale_out))
-        return found
-
     def first_unit(self, token_in: str, token_out: str) -> float:
         """Approximate output of the first raw unit after the fee: `spot_price` less the fee, in floats. 0 if the pool
         is empty."""
         i, j = refs_of(self.address, self.tokens, token_in, token_out)
-        if self.d == 0 or 0 in self._xp:
+        if self._is_empty:
             return 0.0
         curve = self._curve(i, j)
         slope = curve.most_marginal / (1 - self.mid_fee_e10 / FEE_ONE)
         return slope * (1 - self.fee_e10 / FEE_ONE) * self._scales_f[i] / self._scales_f[j]
 
-    def balance_of(self, token: str) -> float:
-        """See `Pool.balance_of`."""
-        held = zip(self.tokens, self.balances, strict=True)
-        return next(float(balance) for one, balance in held if one.address == token)
-
     def most_per_unit(self, token_in: str, token_out: str) -> float:
         """Upper bound of the output per raw input unit after the fee, in floats. 0 if the pool is empty."""
         i, j = refs_of(self.address, self.tokens, token_in, token_out)
-        if self.d == 0 or 0 in self._xp:
+        if self._is_empty:
             return 0.0
         return self._curve(i, j).most_marginal * self._scales_f[i] / self._scales_f[j]
-
-    def hop(self, token_in: str, token_out: str, amount_raw: int, *, to_caller: bool) -> Hop:  # noqa: ARG002 (protocol)
-        """See `Pool.hop`. The executor keeps the result: the pool pays only its caller, and a further transfer costs
-        more."""
-        i, j = refs_of(self.address, self.tokens, token_in, token_out)
-        ends = self.tokens[i].address, self.tokens[j].address
-        return curve_hop(self.address, amount_raw, *ends, i, j, unsigned=True)
 
     @property
     def kind(self) -> str:
         """See `PoolState.kind`."""
         name = "twocrypto" if len(self.tokens) == 2 else "tricrypto"
         return f"Curve {name}" if self.math_version == "v1" else f"Curve {name}-ng"
-
-    @property
-    def ref(self) -> PoolRef:
-        """See `PoolState.ref`."""
-        return PoolRef(self.address, tuple(token.address for token in self.tokens), venue="curve")
-
-    @property
-    def log_sources(self) -> tuple[LogSource, ...]:
-        """The pool itself, with all its logs."""
-        return (LogSource(self.address, NO_EVENTS),)
 
     def at_prices(self, prices_e8: Sequence[int]) -> CurveCryptoPool:
         """See `Pool.at_prices`.
@@ -347,29 +276,6 @@ class CurveCryptoPool(PoolBase):
             scales[k - 1] = int(scales[k - 1] * grown)
             balances[k] = int(balances[k] / grown)
         return replace(self, balances=tuple(balances), price_scale_e18=tuple(scales), virtual_price_e18=0)
-
-    def to_json(self) -> dict[str, object]:
-        """A snapshot that `rebalancer.venues.load` reads back as an equal pool."""
-        return {
-            "chain_id": self.chain_id,
-            "block": self.block,
-            "address": self.address,
-            "name": self.name,
-            "tokens": [token.to_json() for token in self.tokens],
-            "balances": list(self.balances),
-            "a_coefficient": self.a_coefficient,
-            "a_multiplier": self.a_multiplier,
-            "gamma": self.gamma,
-            "d": self.d,
-            "price_scale": list(self.price_scale_e18),
-            "mid_fee": self.mid_fee_e10,
-            "out_fee": self.out_fee_e10,
-            "fee_gamma": self.fee_gamma,
-            "math_version": self.math_version,
-            "virtual_price": self.virtual_price_e18,
-            "total_supply": self.total_supply,
-            "is_ramping": self.is_ramping,
-        }
 
     @cached_property
     def _precisions(self) -> tuple[int, ...]:
@@ -399,6 +305,13 @@ class CurveCryptoPool(PoolBase):
     @cached_property
     def _mosts(self) -> dict[tuple[int, int], int]:
         return {}
+
+    @property
+    def _is_empty(self) -> bool:
+        return self.d == 0 or 0 in self._xp
+
+    def _scale(self, k: int) -> float:
+        return self._scales_f[k]
 
     def _curve(self, i: int, j: int) -> _Curve:
         """The curve of a direction, created once per state."""
@@ -451,8 +364,7 @@ class CurveCryptoPool(PoolBase):
         return (self.mid_fee_e10 * near + self.out_fee_e10 * (E18 - near)) // E18
 
     def _swap(self, token_in: str, token_out: str, amount_raw: int) -> tuple[int, int, _Swap]:
-        check_amount(amount_raw)
-        i, j = refs_of(self.address, self.tokens, token_in, token_out)
+        i, j = self._trade(token_in, token_out, amount_raw)
         try:
             return i, j, self._exchange(i, j, amount_raw)
         except Refused:
@@ -463,7 +375,7 @@ class CurveCryptoPool(PoolBase):
 
     def _most_in(self, i: int, j: int) -> int:
         """Largest input before a balance is too far from D; 0 if the pool refuses every swap."""
-        if self.d == 0 or 0 in self._xp:
+        if self._is_empty:
             return 0
         if (i, j) not in self._mosts:
             beyond = min(self._raw(i, _LARGEST_SHARE * self.d) + 2, MAX_AMOUNT_RAW)
@@ -478,7 +390,7 @@ class CurveCryptoPool(PoolBase):
         Raises:
             Refused: it reverts, because the pool has not enough left.
         """
-        if self.d == 0 or 0 in self._xp:
+        if self._is_empty:
             raise Refused
         out, xp, k0 = self._sold(i, j, amount_raw)
         if out < 0:

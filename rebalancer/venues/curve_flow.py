@@ -42,6 +42,10 @@ class Curve(ABC):
     def marginal(self, x: float) -> float:
         """Marginal output at x, including its effect on the fee of the whole swap."""
 
+    def at(self, x: float) -> tuple[float, float]:
+        """(output, marginal output) at x."""
+        return self.out(x), self.marginal(x)
+
     def flow(self, target: float) -> tuple[float, float]:
         """(x, output) of the swap with the largest yield above `target` per unit; the start if no swap pays."""
         if self.most_marginal <= target or self.furthest <= self.x0:

@@ -17,7 +17,7 @@ A swap whose output would be negative because of rounding reverts; a swap with a
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from fractions import Fraction
 from functools import cached_property
@@ -26,7 +26,6 @@ from typing import ClassVar, NamedTuple
 from scipy.optimize import brentq
 
 from rebalancer.errors import BadPoolSnapshot, LiquidityExhausted
-from rebalancer.route import Hop, address_bytes, number_bytes, to_caller_flag
 from rebalancer.units import E18, PIPS
 from rebalancer.venues.curve_flow import Curve
 from rebalancer.venues.curve_math import (
@@ -42,22 +41,15 @@ from rebalancer.venues.curve_math import (
     stable_y,
     word,
 )
+from rebalancer.venues.curve_pool import FEE_ONE, CurvePoolBase
 from rebalancer.venues.model import (
     MAX_AMOUNT_RAW,
-    NO_EVENTS,
-    LogSource,
-    PoolBase,
-    PoolRef,
-    Token,
     address_key,
-    check_amount,
     refs_of,
+    traded,
 )
 
-__all__ = ["FEE_ONE", "CurveStablePool", "curve_hop"]
-
-FEE_ONE = 10**10
-"""The fee of 100 % in Curve's units."""
+__all__ = ["CurveStablePool"]
 
 _MAX_WORD = 2**256 - 1
 _MAX_COINS = 8
@@ -70,27 +62,6 @@ _LARGEST_GROWTH = 2.0**20
 """Search limit if the fee changes with the balances, as a multiple of the balance."""
 
 
-_NUMBER, _UNSIGNED = 6, 16
-"""Venue number in RouteExecutor, and the flag of pools that index their coins with uint256."""
-
-
-def curve_hop(
-    pool: str,
-    amount_raw: int,
-    token_in: str,
-    token_out: str,
-    i: int,
-    j: int,
-    *,
-    unsigned: bool,
-    to_caller: bool = False,
-) -> Hop:
-    """A swap of coin i for coin j on a Curve pool; `unsigned` for crypto pools. Body: pool (20), i (1), j (1)."""
-    body = address_bytes(pool) + number_bytes(i, 1, "coin") + number_bytes(j, 1, "coin")
-    flags = to_caller_flag(to_caller) | (_UNSIGNED if unsigned else 0)
-    return Hop(_NUMBER, amount_raw, token_in, token_out, body, flags)
-
-
 class _Swap(NamedTuple):
     """Result of `exchange`: raw output, and the owner's part of the fee, which leaves the balances; or that it
     reverts."""
@@ -101,7 +72,7 @@ class _Swap(NamedTuple):
 
 
 @dataclass(frozen=True)
-class CurveStablePool(PoolBase):
+class CurveStablePool(CurvePoolBase):
     """One state of one pool; implements `PoolState`.
 
     `balances` are raw, in the pool's order of `tokens`. Fees are of 1e10; `admin_fee_e10` is a part of the fee. `rates`
@@ -113,12 +84,14 @@ class CurveStablePool(PoolBase):
         BadPoolSnapshot: the state is inconsistent.
     """
 
-    LOGS_ARE_COMPLETE: ClassVar[bool] = False
+    IS_UNSIGNED: ClassVar[bool] = False
+    KEYS: ClassVar[Mapping[str, str]] = {
+        "fee_e10": "fee",
+        "admin_fee_e10": "admin_fee",
+        "offpeg_fee_multiplier_e10": "offpeg_fee_multiplier",
+    }
     MAY_DRIFT: ClassVar[frozenset[str]] = frozenset({"rates"})
 
-    address: str
-    tokens: tuple[Token, ...]
-    balances: tuple[int, ...]
     a_coefficient: int
     fee_e10: int
     admin_fee_e10: int
@@ -126,9 +99,6 @@ class CurveStablePool(PoolBase):
     math_version: str = "v1"
     offpeg_fee_multiplier_e10: int = 0
     is_ramping: bool = False
-    chain_id: int = 1
-    block: int = 0
-    name: str = ""
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "address", address_key(self.address))
@@ -156,16 +126,6 @@ class CurveStablePool(PoolBase):
                 raise BadPoolSnapshot(f"fee {fee} is not in 0 … 10^10")
 
     @property
-    def key(self) -> str:
-        """The pool's address."""
-        return self.address
-
-    @property
-    def holder(self) -> str:
-        """The pool itself."""
-        return self.address
-
-    @property
     def fee_pips(self) -> int:
         """Fee on the output, in millionths, rounded down; the minimum if it rises off the peg."""
         return self.fee_e10 * PIPS // FEE_ONE
@@ -183,15 +143,10 @@ class CurveStablePool(PoolBase):
         """Whether the state changes without a log: while A changes, or if rates come from other contracts."""
         return self.is_ramping or self.rates != self._plain_rates
 
-    def quote_in(self, token_in: str, token_out: str, amount_raw: int) -> int:
-        """See `Pool.quote_in`. Equals the payment of `exchange`."""
-        return self._swap(token_in, token_out, amount_raw)[2].out_raw
-
     def quote_out(self, token_in: str, token_out: str, amount_raw: int) -> int:
         """See `Pool.quote_out`. The pool has no exact-output swap: this is the least amount whose `quote_in`
         suffices."""
-        check_amount(amount_raw)
-        i, j = refs_of(self.address, self.tokens, token_in, token_out)
+        i, j = self._trade(token_in, token_out, amount_raw)
         most = self._best_in(i, j)
         possible = self._exchange(i, j, most).out_raw if most else 0
         if amount_raw > possible:
@@ -233,10 +188,8 @@ class CurveStablePool(PoolBase):
         i, j, swap = self._swap(token_in, token_out, amount_raw)
         if swap.reverts:
             return 0, self
-        balances = list(self.balances)
-        balances[i] += amount_raw
-        balances[j] -= swap.out_raw + swap.admin_raw
-        return swap.out_raw, replace(self, balances=tuple(balances))
+        balances = traded(self.balances, i, amount_raw, j, swap.out_raw + swap.admin_raw)
+        return swap.out_raw, replace(self, balances=balances)
 
     def spot_price(self, token_in: str, token_out: str) -> Fraction:
         """See `Pool.spot_price`. Exact for the whole-number D; 0 if the pool is empty."""
@@ -261,7 +214,7 @@ class CurveStablePool(PoolBase):
             most = self._best_in(i, j)
             return most, self._exchange(i, j, most).out_raw if most else 0
         if self._fee_varies:
-            fees = self._fee_curve(i, j)
+            fees = self._curve(i, j)
             x, out = fees.flow(marginal * self.rates[j] / self.rates[i])
             return int((x - fees.x0) * E18 / self.rates[i]), int(out * E18 / self.rates[j])
         kept = 1 - self.fee_e10 / FEE_ONE
@@ -287,78 +240,17 @@ class CurveStablePool(PoolBase):
         x = x0 * (1 + growth)
         return min(int(x0 * growth / scale_in), most), int((y0 - curve.y(x)) * kept / scale_out)
 
-    def points(self, token_in: str, token_out: str, growths: Sequence[float]) -> list[tuple[float, float, float]]:
-        """Points of the curve: raw (input, output, marginal output) in floats, at inputs that are these fractions of
-        the balance.
-
-        Growths ascend. Empty if the pool is empty.
-
-        Raises:
-            UnknownToken: the pool does not trade the pair.
-        """
-        i, j = refs_of(self.address, self.tokens, token_in, token_out)
-        if self.invariant == 0:
-            return []
-        scale_in, scale_out = self.rates[i] / E18, self.rates[j] / E18
-        curve = self._fee_curve(i, j)
-        found = []
-        for growth in growths:
-            out, marginal = curve.at(curve.x0 * (1 + growth))
-            ends = curve.x0 * growth / scale_in, out / scale_out
-            found.append((*ends, marginal * scale_in / scale_out))
-        return found
-
-    def balance_of(self, token: str) -> float:
-        """See `Pool.balance_of`."""
-        held = zip(self.tokens, self.balances, strict=True)
-        return next(float(balance) for one, balance in held if one.address == token)
-
     def most_per_unit(self, token_in: str, token_out: str) -> float:
         """Upper bound of the output per raw input unit after the fee, in floats. 0 if the pool is empty."""
         i, j = refs_of(self.address, self.tokens, token_in, token_out)
         if self.invariant == 0:
             return 0.0
-        return self._fee_curve(i, j).most_marginal * self.rates[i] / self.rates[j]
-
-    def hop(self, token_in: str, token_out: str, amount_raw: int, *, to_caller: bool) -> Hop:  # noqa: ARG002 (protocol)
-        """See `Pool.hop`. The executor keeps the result: the pool pays only its caller, and a further transfer costs
-        more."""
-        i, j = refs_of(self.address, self.tokens, token_in, token_out)
-        ends = self.tokens[i].address, self.tokens[j].address
-        return curve_hop(self.address, amount_raw, *ends, i, j, unsigned=False)
+        return self._curve(i, j).most_marginal * self.rates[i] / self.rates[j]
 
     @property
     def kind(self) -> str:
         """See `PoolState.kind`."""
         return "Curve 3pool" if self.math_version == "v1" else "Curve stableswap-ng"
-
-    @property
-    def ref(self) -> PoolRef:
-        """See `PoolState.ref`."""
-        return PoolRef(self.address, tuple(token.address for token in self.tokens), venue="curve")
-
-    @property
-    def log_sources(self) -> tuple[LogSource, ...]:
-        """The pool itself, with all its logs."""
-        return (LogSource(self.address, NO_EVENTS),)
-
-    def to_json(self) -> dict[str, object]:
-        """A snapshot that `rebalancer.venues.load` reads back as an equal pool."""
-        return {
-            "chain_id": self.chain_id,
-            "block": self.block,
-            "address": self.address,
-            "name": self.name,
-            "tokens": [token.to_json() for token in self.tokens],
-            "balances": list(self.balances),
-            "rates": list(self.rates),
-            "a_coefficient": self.a_coefficient,
-            "fee": self.fee_e10,
-            "admin_fee": self.admin_fee_e10,
-            "math_version": self.math_version,
-            "offpeg_fee_multiplier": self.offpeg_fee_multiplier_e10,
-            "is_ramping": self.is_ramping,
-        }
 
     @cached_property
     def _xp(self) -> tuple[int, ...]:
@@ -419,7 +311,7 @@ class CurveStablePool(PoolBase):
         if (i, j) not in self._bests:
             best = most = self._most_in(i, j)
             if self._fee_varies and most:
-                curve = self._fee_curve(i, j)
+                curve = self._curve(i, j)
                 best = min(int((curve.peak - curve.x0) * E18 / self.rates[i]), most)
             self._bests[i, j] = best
         return self._bests[i, j]
@@ -432,15 +324,21 @@ class CurveStablePool(PoolBase):
     def _fee_curves(self) -> dict[tuple[int, int], _FeeCurve]:
         return {}
 
-    def _fee_curve(self, i: int, j: int) -> _FeeCurve:
+    @property
+    def _is_empty(self) -> bool:
+        return self.invariant == 0
+
+    def _scale(self, k: int) -> float:
+        return self.rates[k] / E18
+
+    def _curve(self, i: int, j: int) -> _FeeCurve:
         """The curve of a direction, created once per state."""
         if (i, j) not in self._fee_curves:
             self._fee_curves[i, j] = _FeeCurve(self, i, j)
         return self._fee_curves[i, j]
 
     def _swap(self, token_in: str, token_out: str, amount_raw: int) -> tuple[int, int, _Swap]:
-        check_amount(amount_raw)
-        i, j = refs_of(self.address, self.tokens, token_in, token_out)
+        i, j = self._trade(token_in, token_out, amount_raw)
         if amount_raw <= self._limit(i):
             try:
                 return i, j, self._exchange(i, j, amount_raw)

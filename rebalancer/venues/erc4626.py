@@ -30,18 +30,15 @@ from eth_utils.crypto import keccak
 from rebalancer.abi import Call, Contract
 from rebalancer.errors import BadPoolSnapshot, LiquidityExhausted, UnsupportedPool
 from rebalancer.route import Hop, address_bytes, to_caller_flag
-from rebalancer.venues.fields import Snapshot, int_of, text_of, tokens_of
+from rebalancer.venues.fields import Snapshot, pool_of, tokens_of
 from rebalancer.venues.model import (
     EMPTY_SIDE,
     MAX_AMOUNT_RAW,
-    NO_EVENTS,
-    LogSource,
     PoolBase,
     PoolRef,
     Stretches,
     Token,
     address_key,
-    check_amount,
     refs_of,
 )
 from rebalancer.venues.reading import PROBE_PARTS, At, Reading, Venue, answered, each, interface_of, tokens_read
@@ -107,9 +104,6 @@ class WrapPool(PoolBase):
 
     address: str
     tokens: tuple[Token, Token]
-    chain_id: int
-    block: int
-    name: str
 
     @abstractmethod
     def _rate(self, i: int) -> tuple[int, int]:
@@ -124,16 +118,6 @@ class WrapPool(PoolBase):
         """Maximum input."""
 
     @property
-    def key(self) -> str:
-        """The wrapper's address."""
-        return self.address
-
-    @property
-    def holder(self) -> str:
-        """The wrapper."""
-        return self.address
-
-    @property
     def fee_pips(self) -> int:
         """Always 0."""
         return 0
@@ -143,15 +127,9 @@ class WrapPool(PoolBase):
         """See `PoolState.moves`: rates follow the wrapper's holdings, which its logs do not show."""
         return True
 
-    @property
-    def log_sources(self) -> tuple[LogSource, ...]:
-        """The wrapper, with all its logs."""
-        return (LogSource(self.address, NO_EVENTS),)
-
     def quote_in(self, token_in: str, token_out: str, amount_raw: int) -> int:
         """See `Pool.quote_in`."""
-        check_amount(amount_raw)
-        i, _ = refs_of(self.address, self.tokens, token_in, token_out)
+        i, _ = self._trade(token_in, token_out, amount_raw)
         most = self._most_in(i)
         if amount_raw > most:
             raise LiquidityExhausted(self.address, self.tokens[i].address, amount_raw, most)
@@ -159,8 +137,7 @@ class WrapPool(PoolBase):
 
     def quote_out(self, token_in: str, token_out: str, amount_raw: int) -> int:
         """See `Pool.quote_out`. The least amount whose `quote_in` is enough."""
-        check_amount(amount_raw)
-        i, j = refs_of(self.address, self.tokens, token_in, token_out)
+        i, j = self._trade(token_in, token_out, amount_raw)
         most = self._most_in(i)
         possible = self._out(i, most)
         if amount_raw > possible:
@@ -231,6 +208,8 @@ class ERC4626Pool(WrapPool):
         BadPoolSnapshot: the state is inconsistent.
     """
 
+    KIND: ClassVar[str] = "ERC-4626"
+    VENUE_NAME: ClassVar[str] = "erc4626"
     MAY_DRIFT: ClassVar[frozenset[str]] = frozenset({"total_assets", "total_supply", "max_deposit", "max_redeem"})
 
     address: str
@@ -240,9 +219,6 @@ class ERC4626Pool(WrapPool):
     decimals_offset: int
     max_deposit: int
     max_redeem: int
-    chain_id: int = 1
-    block: int = 0
-    name: str = ""
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "address", address_key(self.address))
@@ -276,34 +252,7 @@ class ERC4626Pool(WrapPool):
 
     def hop(self, token_in: str, token_out: str, amount_raw: int, *, to_caller: bool) -> Hop:
         """See `Pool.hop`."""
-        i, j = refs_of(self.address, self.tokens, token_in, token_out)
-        ends = self.tokens[i].address, self.tokens[j].address
-        return share_vault_hop(self.address, amount_raw, *ends, to_caller=to_caller)
-
-    @property
-    def kind(self) -> str:
-        """See `PoolState.kind`."""
-        return "ERC-4626"
-
-    @property
-    def ref(self) -> PoolRef:
-        """See `PoolState.ref`."""
-        return PoolRef(self.address, tuple(token.address for token in self.tokens), 0, VENUE.name)
-
-    def to_json(self) -> dict[str, object]:
-        """A snapshot that `rebalancer.venues.load` reads back as an equal pool."""
-        return {
-            "chain_id": self.chain_id,
-            "block": self.block,
-            "address": self.address,
-            "name": self.name,
-            "tokens": [token.to_json() for token in self.tokens],
-            "total_assets": self.total_assets,
-            "total_supply": self.total_supply,
-            "decimals_offset": self.decimals_offset,
-            "max_deposit": self.max_deposit,
-            "max_redeem": self.max_redeem,
-        }
+        return share_vault_hop(self.address, amount_raw, *self._ends(token_in, token_out), to_caller=to_caller)
 
     def _rate(self, i: int) -> tuple[int, int]:
         # The vault adds virtual amounts: one unit of assets and 10^offset shares.
@@ -324,21 +273,9 @@ class ERC4626Pool(WrapPool):
 
 
 def _load(snapshot: Snapshot) -> ERC4626Pool:
-    tokens = tokens_of(snapshot)
-    if len(tokens) != 2:
+    if len(tokens_of(snapshot)) != 2:
         raise BadPoolSnapshot("a vault must have two tokens: its asset and its share")
-    return ERC4626Pool(
-        address=text_of(snapshot, "address"),
-        tokens=(tokens[0], tokens[1]),
-        total_assets=int_of(snapshot, "total_assets"),
-        total_supply=int_of(snapshot, "total_supply"),
-        decimals_offset=int_of(snapshot, "decimals_offset"),
-        max_deposit=int_of(snapshot, "max_deposit"),
-        max_redeem=int_of(snapshot, "max_redeem"),
-        chain_id=int_of(snapshot, "chain_id"),
-        block=int_of(snapshot, "block"),
-        name=text_of(snapshot, "name"),
-    )
+    return pool_of(ERC4626Pool, snapshot)
 
 
 def _read(at: At, ref: PoolRef) -> Reading[ERC4626Pool]:
@@ -366,9 +303,7 @@ def _read(at: At, ref: PoolRef) -> Reading[ERC4626Pool]:
         raise UnsupportedPool(f"ERC-4626 vault whose balances cannot be overridden, {ref.address}")
     model = _load(
         {
-            **at.head(f"ERC-4626 {tokens[0].symbol}/{tokens[1].symbol}"),
-            "address": ref.address,
-            "tokens": [token.to_json() for token in tokens],
+            **at.pool(f"ERC-4626 {tokens[0].symbol}/{tokens[1].symbol}", ref.address, tokens),
             "total_assets": total_assets,
             "total_supply": total_supply,
             "decimals_offset": tokens[1].decimals - tokens[0].decimals,
@@ -425,8 +360,8 @@ def _as_holder(call: Call, lent: dict[str, Any]) -> Call:
 
 
 VENUE = Venue(
-    name="erc4626",
-    kinds=("ERC-4626",),
+    name=ERC4626Pool.VENUE_NAME,
+    kinds=(ERC4626Pool.KIND,),
     snapshot_key="decimals_offset",
     load=_load,
     read=each(_read),

@@ -6,15 +6,30 @@ or has another type.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
+from dataclasses import fields
+from typing import Any, Final, TypeVar
 
 from rebalancer.errors import BadPoolSnapshot
 from rebalancer.texts import LONGEST_SYMBOL, safe_text
-from rebalancer.venues.model import Token
+from rebalancer.venues.model import PoolBase, Token
 
-__all__ = ["Snapshot", "field_of", "flag_of", "int_of", "ints_of", "object_of", "text_of", "token_of", "tokens_of"]
+__all__ = [
+    "Snapshot",
+    "field_of",
+    "flag_of",
+    "int_of",
+    "ints_of",
+    "object_of",
+    "pool_of",
+    "text_of",
+    "token_of",
+    "tokens_of",
+]
 
 Snapshot = Mapping[str, object]
+
+P = TypeVar("P", bound=PoolBase)
 
 
 def token_of(snapshot: Snapshot, key: str) -> Token:
@@ -71,3 +86,24 @@ def flag_of(snapshot: Snapshot, key: str) -> bool:
     if not isinstance(value, bool):
         raise BadPoolSnapshot(f"{key} is neither true nor false")
     return value
+
+
+_READERS: Final[Mapping[str, Callable[[Snapshot, str], object]]] = {
+    "int": int_of,
+    "str": text_of,
+    "bool": flag_of,
+    "Token": token_of,
+    "tuple[int, ...]": ints_of,
+    "tuple[int, int]": ints_of,
+    "tuple[Token, ...]": lambda snapshot, _: tokens_of(snapshot),
+    "tuple[Token, Token]": lambda snapshot, _: tokens_of(snapshot),
+}
+"""Type of a pool's field → its reader."""
+
+
+def pool_of(pools: type[P], snapshot: Snapshot, **given: Any) -> P:
+    """A pool from a snapshot: each field by its type, except those in `given`. The inverse of `PoolBase.to_json`."""
+    for one in fields(pools):
+        if one.name not in given:
+            given[one.name] = _READERS[str(one.type)](snapshot, pools.KEYS.get(one.name, one.name))
+    return pools(**given)

@@ -11,8 +11,8 @@ from __future__ import annotations
 
 import math
 import re
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, fields
 from fractions import Fraction
 from typing import Any, ClassVar, Protocol, Self
 
@@ -32,6 +32,7 @@ __all__ = [
     "LogSource",
     "Pool",
     "PoolBase",
+    "PoolDefaults",
     "PoolRef",
     "PoolState",
     "PowerCurve",
@@ -41,6 +42,7 @@ __all__ = [
     "check_amount",
     "raw_price",
     "refs_of",
+    "traded",
 ]
 
 MAX_AMOUNT_RAW = 2**255 - 1
@@ -114,6 +116,14 @@ def refs_of(pool: str, tokens: Sequence[Token], token_in: str, token_out: str) -
     if i < 0 or j < 0:
         raise UnknownToken(pool, token_in, token_out)
     return i, j
+
+
+def traded(balances: Sequence[int], i: int, input_raw: int, j: int, output_raw: int) -> tuple[int, ...]:
+    """Balances after an input of token i and an output of token j."""
+    found = list(balances)
+    found[i] += input_raw
+    found[j] -= output_raw
+    return tuple(found)
 
 
 @dataclass(frozen=True, slots=True)
@@ -328,6 +338,12 @@ class Pool(Protocol):
 class PoolState(Pool, Protocol):
     """A pool as read from the chain: it can be read again, updated by logs, and saved."""
 
+    VENUE_NAME: ClassVar[str]
+    """Name of its venue."""
+
+    EVENTS: ClassVar[Interface]
+    """Interface of the pool's own logs."""
+
     LOGS_ARE_COMPLETE: ClassVar[bool]
     """Whether its logs contain its new state (`moved`); otherwise a log only means that it must be read again."""
 
@@ -380,21 +396,38 @@ class PoolState(Pool, Protocol):
         """A snapshot that `rebalancer.venues.load` reads back as an equal pool."""
 
 
-class PoolBase:
-    """Defaults shared by most pools."""
+def _plain(value: Any) -> Any:
+    """The value in a snapshot."""
+    if isinstance(value, tuple):
+        return [_plain(one) for one in value]
+    return value.to_json() if isinstance(value, Token) else value
 
-    BUYS_EXACTLY: ClassVar[bool] = False
-    LOGS_ARE_COMPLETE: ClassVar[bool] = True
-    MAY_DRIFT: ClassVar[frozenset[str]] = frozenset()
+
+class _Addressed(Protocol):
+    """A pool with an address."""
 
     @property
-    def moves(self) -> bool:
-        """See `PoolState.moves`."""
-        return False
+    def address(self) -> str: ...
+    @property
+    def key(self) -> str: ...
+    @property
+    def tokens(self) -> tuple[Token, ...]: ...
 
-    def moved(self, events: Sequence[Event]) -> Self:
-        """See `PoolState.moved`: this pool is read again instead."""
-        raise NotImplementedError(f"{len(events)} logs of a pool whose logs do not contain its state")
+
+class PoolDefaults:
+    """Defaults of `Pool`, shared by most pools."""
+
+    BUYS_EXACTLY: ClassVar[bool] = False
+
+    def _ends(self: _Addressed, token_in: str, token_out: str) -> tuple[str, str]:
+        """Addresses of two tokens of the pool; raises as `refs_of`."""
+        i, j = refs_of(self.key, self.tokens, token_in, token_out)
+        return self.tokens[i].address, self.tokens[j].address
+
+    def _trade(self: _Addressed, token_in: str, token_out: str, amount_raw: int) -> tuple[int, int]:
+        """Indices of two tokens, after a check of the amount; raises as `Pool.quote_in`."""
+        check_amount(amount_raw)
+        return refs_of(self.key, self.tokens, token_in, token_out)
 
     def shape(self, token_in: str, token_out: str) -> Stretches | PowerCurve | None:  # noqa: ARG002 (as every pool takes it)
         """See `Pool.shape`."""
@@ -428,6 +461,63 @@ class PoolBase:
     def arbitraged(self, prices_e8: Sequence[int]) -> Self | None:  # noqa: ARG002 (as every pool takes it)
         """See `Pool.arbitraged`."""
         return None
+
+
+@dataclass(frozen=True)
+class PoolBase(PoolDefaults):
+    """Fields and defaults shared by most pools. A pool with one contract has a field `address`."""
+
+    LOGS_ARE_COMPLETE: ClassVar[bool] = True
+    MAY_DRIFT: ClassVar[frozenset[str]] = frozenset()
+    KIND: ClassVar[str]
+    """See `PoolState.kind`."""
+    VENUE_NAME: ClassVar[str]
+    EVENTS: ClassVar[Interface] = NO_EVENTS
+    """Interface of the pool's own logs."""
+    KEYS: ClassVar[Mapping[str, str]] = {}
+    """Field → its key in a snapshot, if the key is not the field's name."""
+
+    chain_id: int = field(default=1, kw_only=True)
+    block: int = field(default=0, kw_only=True)
+    name: str = field(default="", kw_only=True)
+
+    @property
+    def key(self: _Addressed) -> str:
+        """See `Pool.key`: the address."""
+        return self.address
+
+    @property
+    def holder(self: _Addressed) -> str:
+        """See `Pool.holder`: the pool itself."""
+        return self.address
+
+    @property
+    def kind(self) -> str:
+        """See `PoolState.kind`."""
+        return self.KIND
+
+    @property
+    def ref(self: PoolState) -> PoolRef:
+        """See `PoolState.ref`: the address and the tokens."""
+        return PoolRef(self.address, tuple(token.address for token in self.tokens), venue=self.VENUE_NAME)
+
+    @property
+    def log_sources(self: PoolState) -> tuple[LogSource, ...]:
+        """See `PoolState.log_sources`: the pool itself."""
+        return (LogSource(self.address, self.EVENTS),)
+
+    def to_json(self) -> dict[str, Any]:
+        """See `PoolState.to_json`: every field, as `rebalancer.venues.fields.pool_of` reads it."""
+        return {self.KEYS.get(one.name, one.name): _plain(getattr(self, one.name)) for one in fields(self)}
+
+    @property
+    def moves(self) -> bool:
+        """See `PoolState.moves`."""
+        return False
+
+    def moved(self, events: Sequence[Event]) -> Self:
+        """See `PoolState.moved`: this pool is read again instead."""
+        raise NotImplementedError(f"{len(events)} logs of a pool whose logs do not contain its state")
 
     def as_traded(self, weth: Token | None) -> Self:  # noqa: ARG002 (for pools that hold ether)
         """See `PoolState.as_traded`."""

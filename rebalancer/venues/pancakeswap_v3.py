@@ -7,12 +7,11 @@ compare it with the published pool (npm `@pancakeswap/v3-core` 1.0.2).
 from __future__ import annotations
 
 from dataclasses import dataclass
-from functools import partial
 from typing import ClassVar
 
 from rebalancer.abi import Interface
-from rebalancer.venues.reading import Venue, interface_of
-from rebalancer.venues.uniswap_v3 import UniswapV3Pool, is_v3_ref, loader_of, read_by_lens
+from rebalancer.venues.reading import interface_of
+from rebalancer.venues.uniswap_v3 import UniswapV3Pool, v3_venue
 
 __all__ = ["PANCAKE_POOL", "VENUE", "PancakeSwapV3Pool"]
 
@@ -37,13 +36,4 @@ class PancakeSwapV3Pool(UniswapV3Pool):
     SNAPSHOT_KEY: ClassVar[str] = "pancakeswap_pool"
 
 
-VENUE = Venue(
-    name=PancakeSwapV3Pool.VENUE_NAME,
-    kinds=(PancakeSwapV3Pool.KIND,),
-    snapshot_key=PancakeSwapV3Pool.SNAPSHOT_KEY,
-    load=partial(loader_of, PancakeSwapV3Pool),
-    read=partial(read_by_lens, PancakeSwapV3Pool),
-    takes=is_v3_ref,
-    mark=(PANCAKE_POOL, "lmPool"),
-    reads_together=True,
-)
+VENUE = v3_venue(PancakeSwapV3Pool, (PANCAKE_POOL, "lmPool"))

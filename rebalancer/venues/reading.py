@@ -30,6 +30,7 @@ __all__ = [
     "interface_of",
     "probes",
     "quotes_of",
+    "results_of",
     "tokens_read",
 ]
 
@@ -58,6 +59,10 @@ class At:
     def ask(self, contract: Contract, function: str, *args: Any) -> Call:
         """A call of a function at the block."""
         return contract.request(function, *args, block=self.block.hash)
+
+    def pool(self, name: str, address: str, tokens: Iterable[Token]) -> dict[str, Any]:
+        """First fields of the snapshot of a pool with an address."""
+        return {**self.head(name), "address": address, "tokens": [token.to_json() for token in tokens]}
 
     def head(self, name: str) -> dict[str, Any]:
         """First fields of every snapshot."""
@@ -149,6 +154,12 @@ def each(
         return found
 
     return read_all
+
+
+def results_of(at: At, contract: Contract, *names: str) -> Reading[list[Any]]:
+    """Results of functions without arguments."""
+    answers = yield [at.ask(contract, name) for name in names]
+    return [contract.result(name, answer) for name, answer in zip(names, answers, strict=True)]
 
 
 def tokens_read(at: At, addresses: Iterable[str]) -> Reading[tuple[Token, ...]]:

@@ -11,12 +11,11 @@ No registry has Slipstream's code: tests/vectors/slipstream.json contains result
 from __future__ import annotations
 
 from dataclasses import dataclass
-from functools import partial
 from typing import ClassVar
 
 from rebalancer.abi import Interface
-from rebalancer.venues.reading import Venue, interface_of
-from rebalancer.venues.uniswap_v3 import V3_POOL, UniswapV3Pool, is_v3_ref, loader_of, read_by_lens
+from rebalancer.venues.reading import interface_of
+from rebalancer.venues.uniswap_v3 import V3_POOL, UniswapV3Pool, v3_venue
 
 __all__ = ["VENUE", "SlipstreamPool"]
 
@@ -39,13 +38,4 @@ class SlipstreamPool(UniswapV3Pool):
         return True
 
 
-VENUE = Venue(
-    name=SlipstreamPool.VENUE_NAME,
-    kinds=(SlipstreamPool.KIND,),
-    snapshot_key=SlipstreamPool.SNAPSHOT_KEY,
-    load=partial(loader_of, SlipstreamPool),
-    read=partial(read_by_lens, SlipstreamPool),
-    takes=is_v3_ref,
-    mark=(_POOL, "stakedLiquidity"),
-    reads_together=True,
-)
+VENUE = v3_venue(SlipstreamPool, (_POOL, "stakedLiquidity"))

@@ -13,24 +13,24 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from fractions import Fraction
+from typing import Any, ClassVar
 
-from rebalancer.abi import Event
+from rebalancer.abi import Event, Interface
 from rebalancer.errors import BadPoolSnapshot, LiquidityExhausted
 from rebalancer.route import Hop, address_bytes, number_bytes, to_caller_flag
 from rebalancer.units import BPS, PIPS, PIPS_PER_BPS
-from rebalancer.venues.fields import Snapshot, int_of, ints_of, text_of, tokens_of
+from rebalancer.venues.fields import Snapshot, ints_of, pool_of, tokens_of
 from rebalancer.venues.model import (
     EMPTY_SIDE,
-    LogSource,
     PoolBase,
     PoolRef,
     Stretches,
     Token,
     address_key,
-    check_amount,
     refs_of,
+    traded,
 )
-from rebalancer.venues.reading import At, Reading, Venue, each, interface_of, tokens_read
+from rebalancer.venues.reading import At, Reading, Venue, each, interface_of, results_of, tokens_read
 
 __all__ = ["MAX_RESERVE_RAW", "PAIR", "VENUE", "UniswapV2Pool", "pair_hop"]
 
@@ -68,14 +68,15 @@ class UniswapV2Pool(PoolBase):
         BadPoolSnapshot: the state is inconsistent.
     """
 
+    KIND: ClassVar[str] = "Uniswap V2"
+    VENUE_NAME: ClassVar[str] = "uniswap-v2"
+    EVENTS: ClassVar[Interface] = PAIR
+
     address: str
     token0: Token
     token1: Token
     reserves: tuple[int, int]
     fee_bps: int = 30
-    chain_id: int = 1
-    block: int = 0
-    name: str = ""
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "address", address_key(self.address))
@@ -88,19 +89,9 @@ class UniswapV2Pool(PoolBase):
             raise BadPoolSnapshot(f"fee {self.fee_bps} is not in 0 … {BPS - 1} basis points")
 
     @property
-    def key(self) -> str:
-        """The pair's address."""
-        return self.address
-
-    @property
     def tokens(self) -> tuple[Token, Token]:
         """token0 and token1."""
         return self.token0, self.token1
-
-    @property
-    def holder(self) -> str:
-        """The pair."""
-        return self.address
 
     @property
     def fee_pips(self) -> int:
@@ -109,8 +100,7 @@ class UniswapV2Pool(PoolBase):
 
     def quote_in(self, token_in: str, token_out: str, amount_raw: int) -> int:
         """See `Pool.quote_in`. Equals UniswapV2Library.getAmountOut."""
-        check_amount(amount_raw)
-        i, j = refs_of(self.address, self.tokens, token_in, token_out)
+        i, j = self._trade(token_in, token_out, amount_raw)
         most = self._most_in(i)
         if amount_raw > most:
             raise LiquidityExhausted(self.address, self.tokens[i].address, amount_raw, most)
@@ -118,8 +108,7 @@ class UniswapV2Pool(PoolBase):
 
     def quote_out(self, token_in: str, token_out: str, amount_raw: int) -> int:
         """See `Pool.quote_out`. Equals UniswapV2Library.getAmountIn."""
-        check_amount(amount_raw)
-        i, j = refs_of(self.address, self.tokens, token_in, token_out)
+        i, j = self._trade(token_in, token_out, amount_raw)
         most_in, reserve_in, reserve_out = self._most_in(i), self.reserves[i], self.reserves[j]
         if amount_raw < reserve_out:
             # {in} = {in} * {out} / {out}; the library always adds one to the quotient.
@@ -135,11 +124,9 @@ class UniswapV2Pool(PoolBase):
         out = self.quote_in(token_in, token_out, amount_raw)
         if out == 0:
             return 0, self
-        if token_in.lower() == self.token0.address:
-            reserves = self.reserves[0] + amount_raw, self.reserves[1] - out
-        else:
-            reserves = self.reserves[0] - out, self.reserves[1] + amount_raw
-        return out, replace(self, reserves=reserves)
+        i, j = refs_of(self.address, self.tokens, token_in, token_out)
+        reserve0, reserve1 = traded(self.reserves, i, amount_raw, j, out)
+        return out, replace(self, reserves=(reserve0, reserve1))
 
     def spot_price(self, token_in: str, token_out: str) -> Fraction:
         """See `Pool.spot_price`. 0 if the pair is empty."""
@@ -164,9 +151,9 @@ class UniswapV2Pool(PoolBase):
 
     def hop(self, token_in: str, token_out: str, amount_raw: int, *, to_caller: bool) -> Hop:
         """See `Pool.hop`."""
-        i, j = refs_of(self.address, self.tokens, token_in, token_out)
-        ends = self.tokens[i].address, self.tokens[j].address
-        return pair_hop(self.address, amount_raw, *ends, to_caller=to_caller, fee_bps=self.fee_bps)
+        return pair_hop(
+            self.address, amount_raw, *self._ends(token_in, token_out), to_caller=to_caller, fee_bps=self.fee_bps
+        )
 
     def shape(self, token_in: str, token_out: str) -> Stretches:
         """See `Pool.shape`. One stretch."""
@@ -179,20 +166,10 @@ class UniswapV2Pool(PoolBase):
         return Stretches(math.log(out / into), kept, (start, end), (deep, 0.0))
 
     @property
-    def kind(self) -> str:
-        """See `PoolState.kind`."""
-        return "Uniswap V2"
-
-    @property
     def ref(self) -> PoolRef:
         """See `PoolState.ref`."""
         tokens = self.token0.address, self.token1.address
-        return PoolRef(self.address, tokens, self.fee_pips, VENUE.name)
-
-    @property
-    def log_sources(self) -> tuple[LogSource, ...]:
-        """The pair."""
-        return (LogSource(self.address, PAIR),)
+        return PoolRef(self.address, tokens, self.fee_pips, self.VENUE_NAME)
 
     def moved(self, events: Sequence[Event]) -> UniswapV2Pool:
         """See `PoolState.moved`. Each Sync contains both reserves."""
@@ -203,17 +180,10 @@ class UniswapV2Pool(PoolBase):
                 pool = replace(pool, reserves=reserves)
         return pool
 
-    def to_json(self) -> dict[str, object]:
-        """A snapshot that `rebalancer.venues.load` reads back as an equal pool."""
-        return {
-            "chain_id": self.chain_id,
-            "block": self.block,
-            "address": self.address,
-            "name": self.name,
-            "tokens": [token.to_json() for token in self.tokens],
-            "reserves": list(self.reserves),
-            "fee_bps": self.fee_bps,
-        }
+    def to_json(self) -> dict[str, Any]:
+        """See `PoolState.to_json`."""
+        found = super().to_json()
+        return found | {"tokens": [found.pop("token0"), found.pop("token1")]}
 
     def _most_in(self, i: int) -> int:
         """Maximum input of a token; 0 if the pair is empty and refuses every swap."""
@@ -229,35 +199,17 @@ def _load(snapshot: Snapshot) -> UniswapV2Pool:
     tokens, reserves = tokens_of(snapshot), ints_of(snapshot, "reserves")
     if len(tokens) != 2 or len(reserves) != 2:
         raise BadPoolSnapshot("a pair must have two tokens and two reserves")
-    return UniswapV2Pool(
-        address=text_of(snapshot, "address"),
-        token0=tokens[0],
-        token1=tokens[1],
-        reserves=(reserves[0], reserves[1]),
-        fee_bps=int_of(snapshot, "fee_bps"),
-        chain_id=int_of(snapshot, "chain_id"),
-        block=int_of(snapshot, "block"),
-        name=text_of(snapshot, "name"),
-    )
+    return pool_of(UniswapV2Pool, snapshot, token0=tokens[0], token1=tokens[1])
 
 
 def _read(at: At, ref: PoolRef) -> Reading[UniswapV2Pool]:
     """Read a pair. Its fee is not readable and comes from the reference."""
     pair = PAIR.at(ref.address)
-    names = ("token0", "token1", "getReserves")
-    answers = yield [at.ask(pair, name) for name in names]
-    token0, token1, reserves = (pair.result(name, a) for name, a in zip(names, answers, strict=True))
+    token0, token1, reserves = yield from results_of(at, pair, "token0", "token1", "getReserves")
     tokens = yield from tokens_read(at, (token0, token1))
     fee_bps = ref.fee_pips // PIPS_PER_BPS
-    return _load(
-        {
-            **at.head(f"Uniswap V2 {tokens[0].symbol}/{tokens[1].symbol} {fee_bps / 100:g}%"),
-            "address": ref.address,
-            "tokens": [token.to_json() for token in tokens],
-            "reserves": list(reserves[:2]),
-            "fee_bps": fee_bps,
-        }
-    )
+    name = f"Uniswap V2 {tokens[0].symbol}/{tokens[1].symbol} {fee_bps / 100:g}%"
+    return _load({**at.pool(name, ref.address, tokens), "reserves": list(reserves[:2]), "fee_bps": fee_bps})
 
 
 def _takes(ref: PoolRef) -> bool:
@@ -265,8 +217,8 @@ def _takes(ref: PoolRef) -> bool:
 
 
 VENUE = Venue(
-    name="uniswap-v2",
-    kinds=("Uniswap V2",),
+    name=UniswapV2Pool.VENUE_NAME,
+    kinds=(UniswapV2Pool.KIND,),
     snapshot_key="reserves",
     load=_load,
     read=each(_read),

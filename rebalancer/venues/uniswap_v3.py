@@ -13,13 +13,14 @@ last boundary.
 from __future__ import annotations
 
 import math
+from abc import abstractmethod
 from bisect import bisect_left, bisect_right
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from fractions import Fraction
 from functools import cached_property, lru_cache, partial
 from itertools import accumulate, pairwise
-from typing import Any, ClassVar, NamedTuple, Protocol, Self, TypeVar
+from typing import Any, ClassVar, NamedTuple, Self, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -28,8 +29,8 @@ from rebalancer.abi import Event, Interface
 from rebalancer.errors import BadPoolSnapshot, LiquidityExhausted, UnknownToken
 from rebalancer.route import Hop, address_bytes, to_caller_flag
 from rebalancer.units import PIPS
-from rebalancer.venues.fields import Snapshot, int_of, object_of, text_of, token_of
-from rebalancer.venues.model import LogSource, PoolBase, PoolRef, Stretches, Token, address_key, check_amount, refs_of
+from rebalancer.venues.fields import Snapshot, int_of, object_of, pool_of, text_of
+from rebalancer.venues.model import PoolBase, PoolRef, Stretches, Token, address_key, check_amount, refs_of
 from rebalancer.venues.reading import At, Reading, Venue, interface_of, tokens_read
 from rebalancer.venues.uniswap_v3_math import (
     MAX_SQRT_X96,
@@ -49,25 +50,25 @@ __all__ = [
     "V3_POOL",
     "VENUE",
     "InitializedTick",
+    "RangePool",
     "TickProfile",
     "UniswapV3Pool",
     "check_price",
     "is_v3_ref",
     "loader_of",
     "moved_range",
-    "outside_x96",
-    "profile_of",
-    "pushed_range",
+    "range_fields",
+    "range_pool_of",
     "read_by_lens",
     "recentred_range",
-    "stretches_of",
-    "ticks_of",
     "v3_hop",
+    "v3_venue",
 ]
 
 _MAX_LIQUIDITY = 2**128 - 1
 _MAX_TICK_SPACING = 16_383
 _WORD = 256
+_SCALARS = ("fee", "tick_spacing", "sqrt_price_x96", "tick", "liquidity")
 
 
 class InitializedTick(NamedTuple):
@@ -109,10 +110,6 @@ class TickProfile:
             previous = at
         if running:
             raise BadPoolSnapshot(f"liquidity_net of all ticks sums to {running}, not to 0")
-
-    def to_json(self, block: int) -> dict[str, object]:
-        """`tick_data` of a snapshot at this block: tick → [gross, net, block]."""
-        return {str(at): [gross, net, block] for at, gross, net in self.ticks}
 
     @cached_property
     def indices(self) -> list[int]:
@@ -238,8 +235,86 @@ def v3_hop(pool: str, amount_raw: int, token_in: str, token_out: str, *, to_call
     return Hop(UniswapV3Pool.NUMBER, amount_raw, token_in, token_out, body, to_caller_flag(to_caller))
 
 
+class RangePool(PoolBase):
+    """A pool with liquidity between ticks: the common part of Uniswap V3, its forks, and Uniswap V4.
+
+    Subclasses define the fields below, and `_fees_pips`.
+    """
+
+    SNAPSHOT_KEY: ClassVar[str]
+    """The snapshot key of the address."""
+
+    address: str
+    token0: Token
+    token1: Token
+    profile: TickProfile
+    sqrt_price_x96: int
+    tick: int
+    liquidity: int
+
+    @property
+    @abstractmethod
+    def _fees_pips(self) -> tuple[int, int]:
+        """Fees of a falling and of a rising swap, in millionths."""
+
+    @property
+    def tokens(self) -> tuple[Token, Token]:
+        """token0 and token1."""
+        return self.token0, self.token1
+
+    @property
+    def tick_spacing(self) -> int:
+        """Distance between ticks that can have liquidity."""
+        return self.profile.tick_spacing
+
+    def shape(self, token_in: str, token_out: str) -> Stretches:
+        """See `Pool.shape`. The stretches from the current price on."""
+        i, _ = refs_of(self.key, self.tokens, token_in, token_out)
+        down, fee_pips = i == 0, self._fees_pips[i]
+        ladder = self.profile.down if down else self.profile.up
+        starts, liquidity = ladder.floats
+        price = self.sqrt_price_x96 / Q96
+        start = 1 / price if down else price
+        first = ladder.first(self.tick)
+        return Stretches(
+            -2 * math.log(start),
+            1 - fee_pips / PIPS,
+            np.concatenate(((start,), starts[first:])),
+            np.concatenate(((float(self.liquidity),), liquidity[first:])),
+        )
+
+    def at_prices(self, prices_e8: Sequence[int]) -> Self:
+        """See `Pool.at_prices`."""
+        (one, other), (token0, token1) = prices_e8, self.tokens
+        return replace(self, **recentred_range(self, sqrt_price_x96(one, other, token0.decimals, token1.decimals)))
+
+    def arbitraged(self, prices_e8: Sequence[int]) -> Self:
+        """See `Pool.arbitraged`. One swap to the price where the next unit earns nothing (MarketDriver._push)."""
+        (one, other), (token0, token1) = prices_e8, self.tokens
+        bounds = [arbitrage_bounds(one, other, token0.decimals, token1.decimals, fee) for fee in self._fees_pips]
+        if self.sqrt_price_x96 > bounds[0][1]:
+            return replace(self, **_at_price(self.profile, bounds[0][1], down=True))
+        if self.sqrt_price_x96 < bounds[1][0]:
+            return replace(self, **_at_price(self.profile, bounds[1][0], down=False))
+        return self
+
+    def to_json(self) -> dict[str, Any]:
+        """See `PoolState.to_json`.
+
+        The pool's balances, which mainnet snapshot files also contain, do not affect quotes and are omitted.
+        """
+        state = (self.profile.fee_pips, self.tick_spacing, self.sqrt_price_x96, self.tick, self.liquidity)
+        return {
+            "chain_id": self.chain_id,
+            "block": self.block,
+            self.SNAPSHOT_KEY: self.address,
+            "name": self.name,
+            **range_fields(state, self.profile.ticks, self.tokens, self.block),
+        }
+
+
 @dataclass(frozen=True)
-class UniswapV3Pool(PoolBase):
+class UniswapV3Pool(RangePool):
     """One state of one pool; implements `PoolState`.
 
     `sqrt_price_x96`, `tick` and `liquidity` are those of slot0 and the pool. The tick may be one below the price's tick
@@ -256,7 +331,6 @@ class UniswapV3Pool(PoolBase):
     """Venue number in RouteExecutor."""
     EVENTS: ClassVar[Interface] = V3_POOL
     SNAPSHOT_KEY: ClassVar[str] = "pool"
-    """The snapshot key of the address."""
 
     address: str
     token0: Token
@@ -265,9 +339,6 @@ class UniswapV3Pool(PoolBase):
     sqrt_price_x96: int
     tick: int
     liquidity: int
-    chain_id: int = 1
-    block: int = 0
-    name: str = ""
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "address", address_key(self.address))
@@ -283,29 +354,13 @@ class UniswapV3Pool(PoolBase):
             raise BadPoolSnapshot(f"liquidity {self.liquidity} is not the sum of liquidity_net, {running}")
 
     @property
-    def key(self) -> str:
-        """The pool's address."""
-        return self.address
-
-    @property
-    def tokens(self) -> tuple[Token, Token]:
-        """token0 and token1."""
-        return self.token0, self.token1
-
-    @property
-    def holder(self) -> str:
-        """The pool itself."""
-        return self.address
-
-    @property
     def fee_pips(self) -> int:
         """Fee on the input, in millionths."""
         return self.profile.fee_pips
 
     @property
-    def tick_spacing(self) -> int:
-        """Distance between ticks that can have liquidity."""
-        return self.profile.tick_spacing
+    def _fees_pips(self) -> tuple[int, int]:
+        return self.fee_pips, self.fee_pips
 
     def quote_in(self, token_in: str, token_out: str, amount_raw: int) -> int:
         """See `Pool.quote_in`. Equals QuoterV2.quoteExactInputSingle without a price limit."""
@@ -345,66 +400,17 @@ class UniswapV3Pool(PoolBase):
 
     def hop(self, token_in: str, token_out: str, amount_raw: int, *, to_caller: bool) -> Hop:
         """See `Pool.hop`."""
-        i, j = refs_of(self.address, self.tokens, token_in, token_out)
-        ends = self.tokens[i].address, self.tokens[j].address
-        made = v3_hop(self.address, amount_raw, *ends, to_caller=to_caller)
+        made = v3_hop(self.address, amount_raw, *self._ends(token_in, token_out), to_caller=to_caller)
         return replace(made, venue=self.NUMBER)
-
-    def shape(self, token_in: str, token_out: str) -> Stretches:
-        """See `Pool.shape`."""
-        i, _ = refs_of(self.address, self.tokens, token_in, token_out)
-        return stretches_of(self, self.fee_pips, down=i == 0)
-
-    @property
-    def kind(self) -> str:
-        """See `PoolState.kind`."""
-        return self.KIND
 
     @property
     def ref(self) -> PoolRef:
         """See `PoolState.ref`."""
         return PoolRef(self.address, (self.token0.address, self.token1.address), self.fee_pips, self.VENUE_NAME)
 
-    @property
-    def log_sources(self) -> tuple[LogSource, ...]:
-        """The pool itself."""
-        return (LogSource(self.address, self.EVENTS),)
-
     def moved(self, events: Sequence[Event]) -> Self:
         """See `PoolState.moved`."""
         return replace(self, **moved_range(self, events))
-
-    def at_prices(self, prices_e8: Sequence[int]) -> Self:
-        """See `Pool.at_prices`."""
-        return replace(self, **recentred_range(self, outside_x96(self.tokens, prices_e8)))
-
-    def arbitraged(self, prices_e8: Sequence[int]) -> Self:
-        """See `Pool.arbitraged`."""
-        fees = self.fee_pips, self.fee_pips
-        changes = pushed_range(self, self.tokens, fees, prices_e8)
-        return replace(self, **changes) if changes else self
-
-    def to_json(self) -> dict[str, object]:
-        """A snapshot that `rebalancer.venues.load` reads back as an equal pool.
-
-        The pool's balances, which mainnet snapshot files also contain, do not affect quotes and are omitted.
-        """
-        return {
-            "chain_id": self.chain_id,
-            "block": self.block,
-            self.SNAPSHOT_KEY: self.address,
-            "name": self.name,
-            "scalars": {
-                "fee": self.fee_pips,
-                "tick_spacing": self.tick_spacing,
-                "sqrt_price_x96": self.sqrt_price_x96,
-                "tick": self.tick,
-                "liquidity": self.liquidity,
-            },
-            "tick_data": self.profile.to_json(self.block),
-            "token0": self.token0.to_json(),
-            "token1": self.token1.to_json(),
-        }
 
     def _is_down(self, token_in: str, token_out: str) -> bool:
         """Whether a sale of `token_in` lowers the price."""
@@ -481,20 +487,7 @@ class UniswapV3Pool(PoolBase):
         return replace(self, sqrt_price_x96=end.sqrt_x96, tick=tick, liquidity=self.profile.liquidity_at(tick))
 
 
-class _Ranged(Protocol):
-    """A pool with liquidity between ticks."""
-
-    @property
-    def profile(self) -> TickProfile: ...
-    @property
-    def sqrt_price_x96(self) -> int: ...
-    @property
-    def tick(self) -> int: ...
-    @property
-    def liquidity(self) -> int: ...
-
-
-def moved_range(pool: _Ranged, events: Sequence[Event]) -> dict[str, Any]:
+def moved_range(pool: RangePool, events: Sequence[Event]) -> dict[str, Any]:
     """The fields changed by events of Uniswap V3 or V4.
 
     Swaps contain price, tick and liquidity; adding or removing liquidity changes two ticks, and the active liquidity
@@ -523,22 +516,7 @@ def moved_range(pool: _Ranged, events: Sequence[Event]) -> dict[str, Any]:
     return {"profile": profile, "sqrt_price_x96": sqrt_price_x96, "tick": tick, "liquidity": liquidity}
 
 
-def stretches_of(pool: _Ranged, fee_pips: int, *, down: bool) -> Stretches:
-    """Stretches of one direction, from the current price on, with this fee."""
-    ladder = pool.profile.down if down else pool.profile.up
-    starts, liquidity = ladder.floats
-    price = pool.sqrt_price_x96 / Q96
-    start = 1 / price if down else price
-    first = ladder.first(pool.tick)
-    return Stretches(
-        -2 * math.log(start),
-        1 - fee_pips / PIPS,
-        np.concatenate(((start,), starts[first:])),
-        np.concatenate(((float(pool.liquidity),), liquidity[first:])),
-    )
-
-
-def recentred_range(pool: _Ranged, sqrt_price_x96: int) -> dict[str, Any]:
+def recentred_range(pool: RangePool, sqrt_price_x96: int) -> dict[str, Any]:
     """The fields of the pool moved to exactly this price, with its liquidity moved along.
 
     All ticks move by the multiple of the tick spacing that brings the pool's tick nearest to that of the new price, so
@@ -567,24 +545,6 @@ def recentred_range(pool: _Ranged, sqrt_price_x96: int) -> dict[str, Any]:
     return {"profile": profile, "sqrt_price_x96": sqrt_price_x96, "tick": tick, "liquidity": profile.liquidity_at(tick)}
 
 
-def pushed_range(
-    pool: _Ranged, tokens: Sequence[Token], fees_pips: tuple[int, int], prices_e8: Sequence[int]
-) -> dict[str, Any]:
-    """The fields of the pool after one swap to the price where the next unit earns nothing (MarketDriver._push); empty
-    if no swap pays.
-
-    `fees_pips` are the fees of a falling and of a rising swap.
-    """
-    prices, decimals = tuple(prices_e8), (tokens[0].decimals, tokens[1].decimals)
-    _, most_x96 = arbitrage_bounds(prices[0], prices[1], *decimals, fees_pips[0])
-    if pool.sqrt_price_x96 > most_x96:
-        return _at_price(pool.profile, most_x96, down=True)
-    least_x96, _ = arbitrage_bounds(prices[0], prices[1], *decimals, fees_pips[1])
-    if pool.sqrt_price_x96 < least_x96:
-        return _at_price(pool.profile, least_x96, down=False)
-    return {}
-
-
 def _at_price(profile: TickProfile, sqrt_x96: int, *, down: bool) -> dict[str, Any]:
     """The fields after a swap that ends exactly at this price, inside the range."""
     tick = tick_at_sqrt(sqrt_x96)
@@ -594,11 +554,6 @@ def _at_price(profile: TickProfile, sqrt_x96: int, *, down: bool) -> dict[str, A
     if down and sqrt_x96 == sqrt_at_tick(tick) and is_boundary:
         tick -= 1  # a falling swap that ends on a tick has crossed it
     return {"sqrt_price_x96": sqrt_x96, "tick": tick, "liquidity": profile.liquidity_at(tick)}
-
-
-def outside_x96(tokens: Sequence[Token], prices_e8: Sequence[int]) -> int:
-    """The sqrt price of a pool of two tokens at these outside prices."""
-    return sqrt_price_x96(prices_e8[0], prices_e8[1], tokens[0].decimals, tokens[1].decimals)
 
 
 def check_price(sqrt_price_x96: int) -> None:
@@ -634,26 +589,37 @@ def ticks_of(tick_data: Snapshot) -> tuple[InitializedTick, ...]:
     return tuple(sorted(ticks))
 
 
+Range = TypeVar("Range", bound=RangePool)
 V3 = TypeVar("V3", bound=UniswapV3Pool)
+
+
+def range_fields(
+    state: tuple[int, int, int, int, int],
+    ticks: Iterable[tuple[int, int, int]],
+    tokens: Sequence[Token],
+    block: int,
+) -> dict[str, Any]:
+    """Fields of a snapshot. `state` is fee, tick spacing, sqrt price, tick and liquidity; `ticks` are (tick, gross
+    liquidity, net liquidity)."""
+    return {
+        "scalars": dict(zip(_SCALARS, state, strict=True)),
+        "tick_data": {str(at): [gross, net, block] for at, gross, net in ticks},
+        "token0": tokens[0].to_json(),
+        "token1": tokens[1].to_json(),
+    }
+
+
+def range_pool_of(pools: type[Range], snapshot: Snapshot, **given: Any) -> Range:
+    """A pool from a snapshot, with the other fields in `given`."""
+    fee_pips, spacing, price_x96, tick, liquidity = (int_of(object_of(snapshot, "scalars"), key) for key in _SCALARS)
+    profile = profile_of(fee_pips, spacing, ticks_of(object_of(snapshot, "tick_data")))
+    state = {"profile": profile, "sqrt_price_x96": price_x96, "tick": tick, "liquidity": liquidity}
+    return pool_of(pools, snapshot, **state, **given)
 
 
 def loader_of(pools: type[V3], snapshot: Snapshot) -> V3:
     """Load a pool of Uniswap V3 or of a fork from a snapshot."""
-    scalars = object_of(snapshot, "scalars")
-    return pools(
-        address=text_of(snapshot, pools.SNAPSHOT_KEY),
-        token0=token_of(snapshot, "token0"),
-        token1=token_of(snapshot, "token1"),
-        profile=profile_of(
-            int_of(scalars, "fee"), int_of(scalars, "tick_spacing"), ticks_of(object_of(snapshot, "tick_data"))
-        ),
-        sqrt_price_x96=int_of(scalars, "sqrt_price_x96"),
-        tick=int_of(scalars, "tick"),
-        liquidity=int_of(scalars, "liquidity"),
-        chain_id=int_of(snapshot, "chain_id"),
-        block=int_of(snapshot, "block"),
-        name=text_of(snapshot, "name"),
-    )
+    return range_pool_of(pools, snapshot, address=text_of(snapshot, pools.SNAPSHOT_KEY))
 
 
 def read_by_lens(pools: type[V3], at: At, refs: Sequence[PoolRef]) -> Reading[Sequence[V3]]:
@@ -670,27 +636,11 @@ def read_by_lens(pools: type[V3], at: At, refs: Sequence[PoolRef]) -> Reading[Se
     tokens = yield from tokens_read(at, [address for state in states for address in state[:2]])
     found: list[V3] = []
     for n, (address, state) in enumerate(zip(addresses, states, strict=True)):
-        _, _, fee, spacing, sqrt_price_x96, tick, liquidity, ticks = state
-        token0, token1 = tokens[2 * n : 2 * n + 2]
-        found.append(
-            loader_of(
-                pools,
-                {
-                    **at.head(f"{pools.KIND} {token0.symbol}/{token1.symbol} {fee / 10_000:g}%"),
-                    pools.SNAPSHOT_KEY: address,
-                    "scalars": {
-                        "fee": fee,
-                        "tick_spacing": spacing,
-                        "sqrt_price_x96": sqrt_price_x96,
-                        "tick": tick,
-                        "liquidity": liquidity,
-                    },
-                    "tick_data": {str(t): [gross, net, at.block.number] for t, gross, net in ticks},
-                    "token0": token0.to_json(),
-                    "token1": token1.to_json(),
-                },
-            )
-        )
+        _, _, fee, *rest, ticks = state
+        pair = tokens[2 * n : 2 * n + 2]
+        head = at.head(f"{pools.KIND} {pair[0].symbol}/{pair[1].symbol} {fee / 10_000:g}%")
+        fields = range_fields((fee, *rest), ticks, pair, at.block.number)
+        found.append(loader_of(pools, {**head, pools.SNAPSHOT_KEY: address, **fields}))
     return found
 
 
@@ -699,13 +649,18 @@ def is_v3_ref(ref: PoolRef) -> bool:
     return len(ref.tokens) == 2 and 0 <= ref.fee_pips < PIPS
 
 
-VENUE = Venue(
-    name=UniswapV3Pool.VENUE_NAME,
-    kinds=(UniswapV3Pool.KIND,),
-    snapshot_key=UniswapV3Pool.SNAPSHOT_KEY,
-    load=partial(loader_of, UniswapV3Pool),
-    read=partial(read_by_lens, UniswapV3Pool),
-    takes=is_v3_ref,
-    mark=(V3_POOL, "slot0"),
-    reads_together=True,
-)
+def v3_venue(pools: type[UniswapV3Pool], mark: tuple[Interface, str]) -> Venue:
+    """The venue of Uniswap V3 or of a fork, from its class of pools and a view that only its pools have."""
+    return Venue(
+        name=pools.VENUE_NAME,
+        kinds=(pools.KIND,),
+        snapshot_key=pools.SNAPSHOT_KEY,
+        load=partial(loader_of, pools),
+        read=partial(read_by_lens, pools),
+        takes=is_v3_ref,
+        mark=mark,
+        reads_together=True,
+    )
+
+
+VENUE = v3_venue(UniswapV3Pool, (V3_POOL, "slot0"))

@@ -15,7 +15,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from fractions import Fraction
 from functools import cached_property, lru_cache
-from typing import ClassVar
+from typing import Any, ClassVar
 
 from eth_utils.crypto import keccak
 
@@ -28,7 +28,7 @@ from rebalancer.venues.model import (
     ETHER_ADDRESS,
     LogSource,
     Pool,
-    PoolBase,
+    PoolDefaults,
     PoolRef,
     Stretches,
     Token,
@@ -37,15 +37,12 @@ from rebalancer.venues.model import (
 )
 from rebalancer.venues.reading import At, Reading, Venue, each, interface_of, tokens_read
 from rebalancer.venues.uniswap_v3 import (
+    RangePool,
     TickProfile,
     UniswapV3Pool,
     moved_range,
-    outside_x96,
-    profile_of,
-    pushed_range,
-    recentred_range,
-    stretches_of,
-    ticks_of,
+    range_fields,
+    range_pool_of,
 )
 from rebalancer.venues.uniswap_v3_math import MAX_TICK
 
@@ -67,6 +64,8 @@ _LIQUIDITY_AT, _TICKS_AT, _BITMAP_AT = 3, 4, 5
 """Slot of PoolManager._pools, and slots of members of Pool.State."""
 
 _WORD_BITS = 256
+_FEE_KEYS = ("protocol_fee_zero_for_one", "protocol_fee_one_for_zero")
+"""Snapshot keys of the protocol's fees."""
 
 MANAGER = interface_of(
     "Uniswap V4 PoolManager",
@@ -120,7 +119,7 @@ def v4_ref(manager: str, token0: str, token1: str, fee_pips: int, tick_spacing: 
 
 
 @dataclass(frozen=True)
-class UniswapV4Pool(PoolBase):
+class UniswapV4Pool(RangePool):
     """One state of one pool; implements `PoolState`.
 
     `profile` has the providers' fee; `protocol_fees_pips` are the protocol's fees for sales of token0 and of token1.
@@ -130,6 +129,10 @@ class UniswapV4Pool(PoolBase):
         BadPoolSnapshot: the state is inconsistent.
     """
 
+    KIND: ClassVar[str] = "Uniswap V4"
+    VENUE_NAME: ClassVar[str] = "uniswap-v4"
+    SNAPSHOT_KEY: ClassVar[str] = "pool_manager"
+
     manager: str
     token0: Token
     token1: Token
@@ -138,9 +141,6 @@ class UniswapV4Pool(PoolBase):
     tick: int
     liquidity: int
     protocol_fees_pips: tuple[int, int] = (0, 0)
-    chain_id: int = 1
-    block: int = 0
-    name: str = ""
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "manager", address_key(self.manager))
@@ -150,7 +150,7 @@ class UniswapV4Pool(PoolBase):
         _ = self._down, self._up  # they check the other fields
 
     @property
-    def address(self) -> str:
+    def address(self) -> str:  # type: ignore[override]  # the field is `manager`
         """The PoolManager, which holds all pools; `pool_id` identifies the pool."""
         return self.manager
 
@@ -166,24 +166,9 @@ class UniswapV4Pool(PoolBase):
         return pool_id(*tokens, self.profile.fee_pips, self.tick_spacing)
 
     @property
-    def tokens(self) -> tuple[Token, Token]:
-        """token0 and token1; only token0 can be ether, at address zero."""
-        return self.token0, self.token1
-
-    @property
-    def holder(self) -> str:
-        """The PoolManager."""
-        return self.manager
-
-    @property
     def fee_pips(self) -> int:
         """Total fee on the input, in millionths; the smaller one if directions differ."""
         return min(self._down.fee_pips, self._up.fee_pips)
-
-    @property
-    def tick_spacing(self) -> int:
-        """Distance between ticks that can have liquidity."""
-        return self.profile.tick_spacing
 
     def quote_in(self, token_in: str, token_out: str, amount_raw: int) -> int:
         """See `Pool.quote_in`. Equals V4Quoter.quoteExactInputSingle."""
@@ -213,10 +198,9 @@ class UniswapV4Pool(PoolBase):
         Raises:
             UnsupportedPool: the pool holds ether, which routes support only in wrapped form (see `WrappedEtherPool`).
         """
-        i, j = refs_of(self.key, self.tokens, token_in, token_out)
+        ends = self._ends(token_in, token_out)
         if self.token0.address == ETHER_ADDRESS:
             raise UnsupportedPool(f"{self.kind} with unwrapped ether")
-        ends = self.tokens[i].address, self.tokens[j].address
         return self.hop_as(*ends, amount_raw, to_caller=to_caller)
 
     def hop_as(
@@ -242,11 +226,6 @@ class UniswapV4Pool(PoolBase):
             ether_out=ether_out,
         )
 
-    def shape(self, token_in: str, token_out: str) -> Stretches:
-        """See `Pool.shape`."""
-        i, _ = refs_of(self.key, self.tokens, token_in, token_out)
-        return stretches_of(self, self._fees_pips[i], down=i == 0)
-
     @property
     def _fees_pips(self) -> tuple[int, int]:
         """Total fees of a falling and of a rising swap, including the protocol's (ProtocolFeeLibrary), in
@@ -254,11 +233,6 @@ class UniswapV4Pool(PoolBase):
         fee_pips = self.profile.fee_pips
         down, up = (protocol + fee_pips - protocol * fee_pips // PIPS for protocol in self.protocol_fees_pips)
         return down, up
-
-    @property
-    def kind(self) -> str:
-        """See `PoolState.kind`."""
-        return "Uniswap V4"
 
     @property
     def ref(self) -> PoolRef:
@@ -280,15 +254,6 @@ class UniswapV4Pool(PoolBase):
                 fees = packed & 0xFFF, packed >> 12
         return replace(self, **moved_range(self, events), protocol_fees_pips=fees)
 
-    def at_prices(self, prices_e8: Sequence[int]) -> UniswapV4Pool:
-        """See `Pool.at_prices`."""
-        return replace(self, **recentred_range(self, outside_x96(self.tokens, prices_e8)))
-
-    def arbitraged(self, prices_e8: Sequence[int]) -> UniswapV4Pool:
-        """See `Pool.arbitraged`."""
-        changes = pushed_range(self, self.tokens, self._fees_pips, prices_e8)
-        return replace(self, **changes) if changes else self
-
     def as_traded(self, weth: Token | None) -> Pool:  # type: ignore[override]  # another class if it holds ether
         """See `PoolState.as_traded`."""
         if self.token0.address != ETHER_ADDRESS:
@@ -297,27 +262,11 @@ class UniswapV4Pool(PoolBase):
             raise UnsupportedPool(f"{self.kind} with ether, without a known wrapped token")
         return WrappedEtherPool(self, weth)
 
-    def to_json(self) -> dict[str, object]:
-        """A snapshot that `rebalancer.venues.load` reads back as an equal pool."""
-        return {
-            "chain_id": self.chain_id,
-            "block": self.block,
-            "pool_id": self.pool_id,
-            "name": self.name,
-            "pool_manager": self.manager,
-            "scalars": {
-                "fee": self.profile.fee_pips,
-                "tick_spacing": self.tick_spacing,
-                "sqrt_price_x96": self.sqrt_price_x96,
-                "tick": self.tick,
-                "liquidity": self.liquidity,
-                "protocol_fee_zero_for_one": self.protocol_fees_pips[0],
-                "protocol_fee_one_for_zero": self.protocol_fees_pips[1],
-            },
-            "tick_data": self.profile.to_json(self.block),
-            "token0": self.token0.to_json(),
-            "token1": self.token1.to_json(),
-        }
+    def to_json(self) -> dict[str, Any]:
+        """See `PoolState.to_json`."""
+        found = super().to_json()
+        found["scalars"] |= dict(zip(_FEE_KEYS, self.protocol_fees_pips, strict=True))
+        return found | {"pool_id": self.pool_id}
 
     @cached_property
     def _down(self) -> UniswapV3Pool:
@@ -360,7 +309,7 @@ def _booked(amount_raw: int, other_raw: int) -> int:
 
 
 @dataclass(frozen=True)
-class WrappedEtherPool:
+class WrappedEtherPool(PoolDefaults):
     """A Uniswap V4 pool that holds ether, traded with `weth`; implements `Pool`.
 
     Routes, vaults and plans use only tokens. RouteExecutor unwraps the pool's input and wraps its output, one for one,
@@ -369,8 +318,6 @@ class WrappedEtherPool:
     Raises:
         UnsupportedPool: the pool holds no ether, or its other token is the wrapped token.
     """
-
-    BUYS_EXACTLY: ClassVar[bool] = False
 
     pool: UniswapV4Pool
     weth: Token
@@ -437,24 +384,6 @@ class WrappedEtherPool:
         """See `Pool.shape`."""
         return self.pool.shape(*self._inner(token_in, token_out))
 
-    def points(
-        self, token_in: str, token_out: str, growths: Sequence[float]
-    ) -> list[tuple[float, float, float]] | None:
-        """See `Pool.points`."""
-        return self.pool.points(*self._inner(token_in, token_out), growths)
-
-    def balance_of(self, token: str) -> float:
-        """See `Pool.balance_of`."""
-        return self.pool.balance_of(token)
-
-    def most_per_unit(self, token_in: str, token_out: str) -> float:
-        """See `Pool.most_per_unit`."""
-        return self.pool.most_per_unit(*self._inner(token_in, token_out))
-
-    def first_unit(self, token_in: str, token_out: str) -> float:
-        """See `Pool.first_unit`."""
-        return self.pool.first_unit(*self._inner(token_in, token_out))
-
     def at_prices(self, prices_e8: Sequence[int]) -> WrappedEtherPool:
         """See `Pool.at_prices`."""
         return replace(self, pool=self.pool.at_prices(prices_e8))
@@ -476,25 +405,13 @@ class WrappedEtherPool:
 
 def _load(snapshot: Snapshot) -> UniswapV4Pool:
     scalars = object_of(snapshot, "scalars")
-    token0, token1 = token_of(snapshot, "token0"), token_of(snapshot, "token1")
-    fee_pips, spacing = int_of(scalars, "fee"), int_of(scalars, "tick_spacing")
+    token0, token1 = (token_of(snapshot, key).address for key in ("token0", "token1"))
     # Hooks and dynamic fees are part of the id, so a matching id proves that there are none.
-    bare = pool_id(token0.address, token1.address, fee_pips, spacing)
+    bare = pool_id(token0, token1, int_of(scalars, "fee"), int_of(scalars, "tick_spacing"))
     if text_of(snapshot, "pool_id").lower() != bare:
         raise BadPoolSnapshot(f"pool_id {snapshot['pool_id']} is not {bare}, the id of such a pool without hooks")
-    return UniswapV4Pool(
-        manager=text_of(snapshot, "pool_manager"),
-        token0=token0,
-        token1=token1,
-        profile=profile_of(fee_pips, spacing, ticks_of(object_of(snapshot, "tick_data"))),
-        sqrt_price_x96=int_of(scalars, "sqrt_price_x96"),
-        tick=int_of(scalars, "tick"),
-        liquidity=int_of(scalars, "liquidity"),
-        protocol_fees_pips=(int_of(scalars, "protocol_fee_zero_for_one"), int_of(scalars, "protocol_fee_one_for_zero")),
-        chain_id=int_of(snapshot, "chain_id"),
-        block=int_of(snapshot, "block"),
-        name=text_of(snapshot, "name"),
-    )
+    fees = tuple(int_of(scalars, key) for key in _FEE_KEYS)
+    return range_pool_of(UniswapV4Pool, snapshot, manager=text_of(snapshot, "pool_manager"), protocol_fees_pips=fees)
 
 
 def _read(at: At, ref: PoolRef) -> Reading[UniswapV4Pool]:
@@ -516,30 +433,16 @@ def _read(at: At, ref: PoolRef) -> Reading[UniswapV4Pool]:
         if map_ >> bit & 1
     ]
     values = yield from _slots(at, manager, [_mapped(tick, state + _TICKS_AT) for tick in ticks])
-    token0, token1 = yield from tokens_read(at, ref.tokens)
+    tokens = yield from tokens_read(at, ref.tokens)
     protocol_fees = slot0 >> 184 & 0xFFFFFF
-    return _load(
-        {
-            **at.head(f"Uniswap V4 {token0.symbol}/{token1.symbol} {ref.fee_pips / 10_000:g}%"),
-            "pool_id": ref.key,
-            "pool_manager": ref.address,
-            "scalars": {
-                "fee": ref.fee_pips,
-                "tick_spacing": spacing,
-                "sqrt_price_x96": slot0 & (1 << 160) - 1,
-                "tick": _signed(slot0 >> 160, 24),
-                "liquidity": liquidity & (1 << 128) - 1,
-                "protocol_fee_zero_for_one": protocol_fees & 0xFFF,
-                "protocol_fee_one_for_zero": protocol_fees >> 12,
-            },
-            "tick_data": {
-                str(tick): [value & (1 << 128) - 1, _signed(value >> 128, 128), at.block.number]
-                for tick, value in zip(ticks, values, strict=True)
-            },
-            "token0": token0.to_json(),
-            "token1": token1.to_json(),
-        }
+    ranged = (ref.fee_pips, spacing, slot0 & (1 << 160) - 1, _signed(slot0 >> 160, 24), liquidity & (1 << 128) - 1)
+    rows = (
+        (tick, value & (1 << 128) - 1, _signed(value >> 128, 128)) for tick, value in zip(ticks, values, strict=True)
     )
+    fields = range_fields(ranged, rows, tokens, at.block.number)
+    fields["scalars"] |= dict(zip(_FEE_KEYS, (protocol_fees & 0xFFF, protocol_fees >> 12), strict=True))
+    head = at.head(f"Uniswap V4 {tokens[0].symbol}/{tokens[1].symbol} {ref.fee_pips / 10_000:g}%")
+    return _load({**head, "pool_id": ref.key, "pool_manager": ref.address, **fields})
 
 
 def _slots(at: At, manager: Contract, slots: Sequence[int]) -> Reading[list[int]]:
@@ -570,9 +473,9 @@ def _takes(ref: PoolRef) -> bool:
 
 
 VENUE = Venue(
-    name="uniswap-v4",
-    kinds=("Uniswap V4",),
-    snapshot_key="pool_manager",
+    name=UniswapV4Pool.VENUE_NAME,
+    kinds=(UniswapV4Pool.KIND,),
+    snapshot_key=UniswapV4Pool.SNAPSHOT_KEY,
     load=_load,
     read=each(_read),
     mark=None,

@@ -19,6 +19,7 @@ amount; both are 0 while stETH is stopped.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from typing import ClassVar
 
@@ -26,9 +27,19 @@ from rebalancer.errors import BadPoolSnapshot, UnsupportedPool
 from rebalancer.route import Hop, address_bytes, to_caller_flag
 from rebalancer.units import E18
 from rebalancer.venues.erc4626 import WrapPool
-from rebalancer.venues.fields import Snapshot, flag_of, int_of, text_of, tokens_of
+from rebalancer.venues.fields import Snapshot, pool_of, tokens_of
 from rebalancer.venues.model import MAX_AMOUNT_RAW, PoolRef, Token, address_key, refs_of
-from rebalancer.venues.reading import PROBE_PARTS, At, Reading, Venue, answered, each, interface_of, tokens_read
+from rebalancer.venues.reading import (
+    PROBE_PARTS,
+    At,
+    Reading,
+    Venue,
+    answered,
+    each,
+    interface_of,
+    results_of,
+    tokens_read,
+)
 
 __all__ = ["VENUE", "WstETHPool", "wsteth_hop"]
 
@@ -77,6 +88,9 @@ class WstETHPool(WrapPool):
         BadPoolSnapshot: the state is inconsistent.
     """
 
+    KIND: ClassVar[str] = "wstETH"
+    VENUE_NAME: ClassVar[str] = "wsteth"
+    KEYS: ClassVar[Mapping[str, str]] = {"loose": "loose_shares"}
     MAY_DRIFT: ClassVar[frozenset[str]] = frozenset({"pooled", "shares", "loose", "wrapped", "is_stopped"})
 
     address: str
@@ -86,9 +100,6 @@ class WstETHPool(WrapPool):
     loose: int
     wrapped: int
     is_stopped: bool = False
-    chain_id: int = 1
-    block: int = 0
-    name: str = ""
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "address", address_key(self.address))
@@ -117,31 +128,6 @@ class WstETHPool(WrapPool):
         i, j = refs_of(self.address, self.tokens, token_in, token_out)
         return wsteth_hop(self.address, amount_raw, self.tokens[i].address, self.tokens[j].address)
 
-    @property
-    def kind(self) -> str:
-        """See `PoolState.kind`."""
-        return "wstETH"
-
-    @property
-    def ref(self) -> PoolRef:
-        """See `PoolState.ref`."""
-        return PoolRef(self.address, tuple(token.address for token in self.tokens), 0, VENUE.name)
-
-    def to_json(self) -> dict[str, object]:
-        """A snapshot that `rebalancer.venues.load` reads back as an equal pool."""
-        return {
-            "chain_id": self.chain_id,
-            "block": self.block,
-            "address": self.address,
-            "name": self.name,
-            "tokens": [token.to_json() for token in self.tokens],
-            "pooled": self.pooled,
-            "shares": self.shares,
-            "loose_shares": self.loose,
-            "wrapped": self.wrapped,
-            "is_stopped": self.is_stopped,
-        }
-
     def _ether_of(self, shares: int) -> int:
         """getPooledEthByShares."""
         return shares * self.pooled // self.shares
@@ -169,29 +155,16 @@ class WstETHPool(WrapPool):
 
 
 def _load(snapshot: Snapshot) -> WstETHPool:
-    tokens = tokens_of(snapshot)
-    if len(tokens) != 2:
+    if len(tokens_of(snapshot)) != 2:
         raise BadPoolSnapshot("wstETH must have two tokens: stETH and itself")
-    return WstETHPool(
-        address=text_of(snapshot, "address"),
-        tokens=(tokens[0], tokens[1]),
-        pooled=int_of(snapshot, "pooled"),
-        shares=int_of(snapshot, "shares"),
-        loose=int_of(snapshot, "loose_shares"),
-        wrapped=int_of(snapshot, "wrapped"),
-        is_stopped=flag_of(snapshot, "is_stopped"),
-        chain_id=int_of(snapshot, "chain_id"),
-        block=int_of(snapshot, "block"),
-        name=text_of(snapshot, "name"),
-    )
+    return pool_of(WstETHPool, snapshot)
 
 
 def _read(at: At, ref: PoolRef) -> Reading[WstETHPool]:
     """Read wstETH, and compare its getters with the formulas."""
     wrapper = _WSTETH.at(ref.address)
-    answers = yield [at.ask(wrapper, name) for name in ("stETH", "totalSupply")]
-    steth = _STETH.at(wrapper.result("stETH", answers[0]))
-    wrapped = wrapper.result("totalSupply", answers[1])
+    unwrapped, wrapped = yield from results_of(at, wrapper, "stETH", "totalSupply")
+    steth = _STETH.at(unwrapped)
     tokens = yield from tokens_read(at, (steth.address, ref.address))
     names = ("getTotalPooledEther", "getTotalShares", "sharesOf")
     # Only Lido V3 has the last two; the first exists only in versions that can be stopped.
@@ -206,9 +179,7 @@ def _read(at: At, ref: PoolRef) -> Reading[WstETHPool]:
     )
     model = _load(
         {
-            **at.head(f"Lido {tokens[1].symbol}"),
-            "address": ref.address,
-            "tokens": [token.to_json() for token in tokens],
+            **at.pool(f"Lido {tokens[1].symbol}", ref.address, tokens),
             "pooled": pooled - (ether_outside or 0),
             "shares": shares - (shares_outside or 0),
             "loose_shares": shares - inside,
@@ -229,8 +200,8 @@ def _read(at: At, ref: PoolRef) -> Reading[WstETHPool]:
 
 
 VENUE = Venue(
-    name="wsteth",
-    kinds=("wstETH",),
+    name=WstETHPool.VENUE_NAME,
+    kinds=(WstETHPool.KIND,),
     snapshot_key="loose_shares",
     load=_load,
     read=each(_read),

@@ -15,10 +15,11 @@ import time
 from collections.abc import Callable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
-from typing import Any, Self
+from typing import Any
 
 import structlog
 
+from rebalancer.closing import Closing
 from rebalancer.errors import ConfigError
 from rebalancer.settings import AlertSettings, AlertUrl
 from rebalancer.watch.alarm_state import Notice, Phase
@@ -46,7 +47,7 @@ class _Message:
     """Apprise's: info, success, warning or failure."""
 
 
-class Alerts:
+class Alerts(Closing):
     """Sends alerts to all destinations. A context manager; `report` never waits."""
 
     def __init__(
@@ -69,12 +70,6 @@ class Alerts:
         ]
         for destination in self._destinations:
             destination.start()
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self.close()
 
     def report(self, notices: Sequence[Notice]) -> None:
         """Queue notices for all destinations, except those below `min_severity`."""

@@ -21,11 +21,12 @@ from collections.abc import Collection
 from contextlib import suppress
 from http import HTTPStatus
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
-from typing import Any, Protocol, Self
+from typing import Any, Protocol
 
 from prometheus_client import CollectorRegistry
 from prometheus_client.exposition import choose_encoder
 
+from rebalancer.closing import Closing
 from rebalancer.errors import ListenFailed
 from rebalancer.watch.metrics import Metrics
 
@@ -61,7 +62,7 @@ class Shown(Protocol):
         """The whole state, as a JSON document."""
 
 
-class Server:
+class Server(Closing):
     """HTTP server of a status store and metrics. A context manager; it listens from its construction on."""
 
     def __init__(
@@ -86,12 +87,6 @@ class Server:
         )
         self._thread.daemon = True
         self._thread.start()
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self.close()
 
     def close(self) -> None:
         """Stop the server."""

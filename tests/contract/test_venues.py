@@ -21,7 +21,7 @@ from rebalancer.units import E18
 from rebalancer.venues import Token, UniswapV3Pool
 from rebalancer.venues.any_call import call_hop
 from rebalancer.venues.balancer_weighted import balancer_hop
-from rebalancer.venues.curve_stable import curve_hop
+from rebalancer.venues.curve_pool import curve_hop
 from rebalancer.venues.uniswap_v2 import pair_hop
 from rebalancer.venues.uniswap_v3 import InitializedTick, TickProfile
 from rebalancer.venues.uniswap_v3_math import sqrt_price_x96, tick_at_sqrt

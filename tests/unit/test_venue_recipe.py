@@ -15,13 +15,15 @@ from rebalancer.venues import VENUES
 TOY = '''
 """A pool that changes one token for another at one to one, for nothing."""
 
+from __future__ import annotations
+
 from dataclasses import dataclass, replace
 from fractions import Fraction
 
 from rebalancer.errors import LiquidityExhausted
 from rebalancer.route import Hop, address_bytes, to_caller_flag
-from rebalancer.venues.fields import int_of, ints_of, text_of, tokens_of
-from rebalancer.venues.model import LogSource, PoolBase, PoolRef, check_amount, refs_of
+from rebalancer.venues.fields import pool_of
+from rebalancer.venues.model import PoolBase, Token, check_amount, refs_of
 from rebalancer.venues.reading import Venue, each, interface_of, tokens_read
 
 TOY = interface_of(
@@ -32,23 +34,16 @@ TOY = interface_of(
 
 @dataclass(frozen=True)
 class ToyPool(PoolBase):
+    KIND = "Toy"
+    VENUE_NAME = "toy"
+    EVENTS = TOY
+    KEYS = {"address": "toy"}
+
     address: str
-    tokens: tuple
-    held: tuple
-    chain_id: int = 1
-    block: int = 0
-    name: str = ""
+    tokens: tuple[Token, ...]
+    held: tuple[int, int]
 
     fee_pips = 0
-    kind = "Toy"
-
-    @property
-    def key(self):
-        return self.address
-
-    @property
-    def holder(self):
-        return self.address
 
     def quote_in(self, token_in, token_out, amount_raw):
         check_amount(amount_raw)
@@ -79,27 +74,13 @@ class ToyPool(PoolBase):
         refs_of(self.key, self.tokens, token_in, token_out)
         return Hop(200, amount_raw, token_in, token_out, address_bytes(self.address), to_caller_flag(to_caller))
 
-    @property
-    def ref(self):
-        return PoolRef(self.address, tuple(token.address for token in self.tokens), venue="toy")
-
-    @property
-    def log_sources(self):
-        return (LogSource(self.address, TOY),)
-
     def moved(self, events):
         held = [(event.values["held0"], event.values["held1"]) for event in events]
         return replace(self, held=held[-1]) if held else self
 
-    def to_json(self):
-        tokens = [token.to_json() for token in self.tokens]
-        head = {"chain_id": self.chain_id, "block": self.block, "name": self.name}
-        return {**head, "toy": self.address, "tokens": tokens, "held": list(self.held)}
-
 
 def load(snapshot):
-    numbers = int_of(snapshot, "chain_id"), int_of(snapshot, "block")
-    return ToyPool(text_of(snapshot, "toy"), tokens_of(snapshot), ints_of(snapshot, "held"), *numbers, text_of(snapshot, "name"))
+    return pool_of(ToyPool, snapshot)
 
 
 def read(at, ref):

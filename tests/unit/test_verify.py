@@ -31,7 +31,7 @@ from rebalancer.send.simulate import Simulated, Simulator
 from rebalancer.settlement import Fill, Settlement, settle
 from rebalancer.units import E18
 from rebalancer.venues import BalancerWeightedPool, Token, load, of_class
-from rebalancer.venues.curve_stable import curve_hop
+from rebalancer.venues.curve_pool import curve_hop
 from tests.unit.test_decide import seen
 from tests.unit.test_keeper import SYSTEM, Node
 from tests.unit.test_outbox import Clock

@@ -14,7 +14,7 @@ from pathlib import Path
 import pytest
 
 LAYERS = (
-    *("texts", "units", "oracle", "words", "errors"),
+    *("texts", "units", "oracle", "words", "errors", "closing"),
     *("abi", "block", "environment", "files", "reasons", "redact", "wellknown"),
     "settings",
     *("policy", "settlement"),
