@@ -91,6 +91,8 @@ abstract contract RouteHops is
             bytes calldata body
         )
     {
+        // The two writes of `body` are its offset and its length.
+        // slither-disable-start write-after-write
         assembly ("memory-safe") {
             // Each word ends where amount, tokenIn, or the head ends. Masks remove the bytes in front.
             let start := add(route.offset, at)

@@ -84,7 +84,7 @@ def snapshot(
 ) -> None:
     """Save the full state of a pool at one block, read by block hash. Sends nothing.
 
-    POOL is the address of a Uniswap V2 or V3, Balancer or Curve pool; its type is detected. README lists the supported
+    POOL is the address of a Uniswap V2 or V3, Balancer or Curve pool; its type is detected. docs/venues.md lists the supported
     types. A Uniswap V4 pool is named by its ID or by TOKEN0/TOKEN1/FEE/SPACING, with --manager; ether is 0x00…00. For
     Balancer and Curve pools, the quotes of the contract are compared with the computed ones before the file is written.
     """

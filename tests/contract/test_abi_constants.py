@@ -142,6 +142,32 @@ def test_venues_have_the_numbers_of_their_adapters(repo_root: Path) -> None:
     for adapter, (name, number) in numbers.items():
         assert constant(source(repo_root, f"venues/{adapter}.sol"), name) == number, adapter
     assert len({number for _, number in numbers.values()}) == len(numbers)
+    adapters = {path.stem for path in (repo_root / "contracts" / "venues").glob("*Venue.sol")}
+    assert adapters - numbers.keys() == {"Venue", "PancakeSwapV3Venue"}, (
+        "the base; and a pool of the number of Uniswap V3"
+    )
+
+
+def test_every_adapter_meets_a_hostile_venue(repo_root: Path) -> None:
+    """By its number, or by the route that writes its hop, in the suites of hostile venues."""
+    suites = [repo_root / "tests/solidity" / name for name in ("HostileVenues.t.sol", "BalancerV3.t.sol")]
+    text = "".join(path.read_text() for path in suites)
+    hops = {
+        "UniswapV3Venue": "Routes.v3(",
+        "SwapRouter02Venue": "Routes.router(",
+        "UniswapV2Venue": "Routes.pair(",
+        "UniswapV4Venue": "Routes.v4(",
+        "BalancerV2Venue": "Routes.balancer(",
+        "BalancerV3Venue": "balancerV3Unlocked",
+        "CurveVenue": "Routes.curve(",
+        "CallVenue": "Routes.call(",
+        "ERC4626Venue": "ERC_4626",
+        "WstETHVenue": "WSTETH",
+        "PancakeSwapV3Venue": "PANCAKE",
+    }
+    adapters = {path.stem for path in (repo_root / "contracts" / "venues").glob("*Venue.sol")}
+    assert hops.keys() == adapters - {"Venue"}
+    assert {adapter for adapter, hop in hops.items() if hop not in text} == set()
 
 
 @pytest.mark.parametrize(
