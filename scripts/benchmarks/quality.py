@@ -17,7 +17,7 @@ from __future__ import annotations
 import json
 import math
 from collections.abc import Callable, Sequence
-from dataclasses import asdict, dataclass, field, replace
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -41,21 +41,11 @@ from rebalancer.pool_files import load_pool
 from rebalancer.settlement import Asset, Weighed, weigh_basket
 from rebalancer.units import BPS, E18, YEAR_SECONDS
 from rebalancer.venues import Pool, PoolState
+from scripts.benchmarks.quality_figures import GAS_PRICE_WEI, KEEPER, BaselineFigures, QualityFigures, Rebalance, Run
 
-__all__ = [
-    "KEEPER",
-    "SIZES_USD",
-    "BaselineFigures",
-    "QualityFigures",
-    "Rebalance",
-    "Run",
-    "measure_quality",
-    "show_quality",
-]
+__all__ = ["SIZES_USD", "measure_quality", "show_quality"]
 
 SIZES_USD = (100_000, 1_000_000, 10_000_000)
-KEEPER = "keeper"
-GAS_PRICE_WEI = 3 * 10**9
 _GAS_PER_POKE = 108_000
 """Mean gas of stamping a break and of clearing it, by receipts on Anvil."""
 
@@ -66,68 +56,6 @@ _TOLD_EVERY = 200
 
 Report = Callable[[str, float], None]
 """Receives the name of the current run, and the finished fraction of all runs."""
-
-
-@dataclass(frozen=True, slots=True)
-class BaselineFigures:
-    """Cost of one rebalance by a baseline, in USD; `loss_usd` is None where the baseline cannot make the trades."""
-
-    loss_usd: float | None
-    gas_usd: float
-
-
-@dataclass(frozen=True, slots=True)
-class Rebalance:
-    """One rebalance of the keeper, in USD: sale, loss, lower bound of the loss, gas, and the baselines."""
-
-    at: int
-    sold_usd: float
-    loss_usd: float
-    bound_usd: float
-    gas_usd: float
-    swaps: int
-    baselines: dict[str, BaselineFigures]
-
-
-@dataclass(frozen=True, slots=True)
-class Run:
-    """A whole tape of one vault. `outside` is the fraction of time out of band, `tracking_bps` the root mean square of
-    the weights' distance from their targets, `longest_outside_s` the longest uninterrupted time out of band."""
-
-    baseline: str
-    vault_usd: int
-    years: float
-    rebalances: int
-    pokes: int
-    sold_usd: float
-    loss_usd: float
-    gas_usd: float
-    outside: float
-    longest_outside_s: int
-    tracking_bps: float
-
-    @property
-    def cost_usd(self) -> float:
-        """Losses and gas."""
-        return self.loss_usd + self.gas_usd
-
-    @property
-    def bps_a_year(self) -> float:
-        """Cost per year, in basis points of the vault's first value."""
-        return self.cost_usd / self.vault_usd / self.years * BPS
-
-
-@dataclass(slots=True)
-class QualityFigures:
-    """All figures; `rebalances` are the keeper's, by size of the vault in USD."""
-
-    gas_price_wei: int = GAS_PRICE_WEI
-    runs: list[Run] = field(default_factory=list)
-    rebalances: dict[int, list[Rebalance]] = field(default_factory=dict)
-
-    def to_json(self) -> dict[str, Any]:
-        """The content of .bench/quality.json."""
-        return asdict(self)
 
 
 def show_quality(data: Path, folder: Path, console: Console) -> None:

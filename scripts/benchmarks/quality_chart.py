@@ -10,7 +10,7 @@ from matplotlib.figure import Figure
 
 from rebalancer.lab.chart import BLUE, INK, MUTED, ORANGE, RED, STYLE
 from rebalancer.units import BPS
-from scripts.benchmarks.quality import KEEPER, QualityFigures, Rebalance
+from scripts.benchmarks.quality_figures import KEEPER, QualityFigures, Rebalance
 
 __all__ = ["draw"]
 

@@ -32,8 +32,9 @@ from rebalancer.venues import (
 )
 from rebalancer.venues.model import ETHER_ADDRESS
 from rebalancer.wellknown import DEVNET_CHAIN_ID
-from scripts.benchmarks.quality import KEEPER, measure_quality
+from scripts.benchmarks.quality import measure_quality
 from scripts.benchmarks.quality_chart import draw
+from scripts.benchmarks.quality_figures import KEEPER
 from tests.unit.test_plan import BITCOIN, DOLLAR, ETHER, POOLS, USD
 from tests.unit.test_wait_rule import ALMOST_FAR, FAR, POLICY, RAMP, SEEN_AT
 
