@@ -18,6 +18,7 @@ from rebalancer.send.lifecycle import SendRules
 from rebalancer.send.outbox import Outbox
 from rebalancer.send.signer import devnet_signer
 from rebalancer.send.spending import Spending
+from tests.clocks import wait_for
 
 CHAIN = 31337
 SIGNER = devnet_signer(7)
@@ -66,8 +67,14 @@ def height(node: Rpc) -> int:
     return int(node.call("eth_blockNumber"), 16)
 
 
+def submit_and_mine(node: Rpc, outbox: Outbox, intent: Intent) -> None:
+    """Hand an intent over, and wait for its block: the node answers before it has mined."""
+    sent = outbox.submit(node, [SIGNER], intent)
+    wait_for("the receipt", lambda: node.call("eth_getTransactionReceipt", str(sent.transaction_hash)))
+
+
 def advance(node: Rpc, outbox: Outbox) -> Attempt:
-    """The only attempt, a look later."""
+    """The only attempt, one tick later."""
     outbox.advance(node, [SIGNER], height(node))
     (attempt,) = outbox.attempts(CHAIN)
     return attempt
@@ -76,7 +83,7 @@ def advance(node: Rpc, outbox: Outbox) -> Attempt:
 def test_held_becomes_final_when_its_block_is_safe_and_no_sooner(
     chain: LocalChain, node: Tagged, outbox: Outbox, mint: Callable[[int], Intent]
 ) -> None:
-    outbox.submit(node, [SIGNER], mint(0))
+    submit_and_mine(node, outbox, mint(0))
     mined = advance(node, outbox)
     number = mined.block_number
     assert number is not None
@@ -93,7 +100,7 @@ def test_held_becomes_final_when_its_block_is_safe_and_no_sooner(
 def test_tag_may_be_finalized(chain: LocalChain, node: Tagged, outbox: Outbox, mint: Callable[[int], Intent]) -> None:
     outbox.rules = SendRules(confirmations="finalized", min_pending_seconds=0)
     node.tag = "finalized"
-    outbox.submit(node, [SIGNER], mint(0))
+    submit_and_mine(node, outbox, mint(0))
     node.at = height(node)
     advance(node, outbox)
     chain.mine()
@@ -117,7 +124,7 @@ def test_node_without_the_tag_makes_nothing_final_and_it_is_said_once(
     mint: Callable[[int], Intent],
     answer: Exception | None,
 ) -> None:
-    outbox.submit(node, [SIGNER], mint(0))
+    submit_and_mine(node, outbox, mint(0))
     node.at = answer
     advance(node, outbox)
     with structlog.testing.capture_logs() as logs:
@@ -132,7 +139,7 @@ def test_node_without_the_tag_makes_nothing_final_and_it_is_said_once(
 
 
 def test_node_that_does_not_answer_fails_the_look(node: Tagged, outbox: Outbox, mint: Callable[[int], Intent]) -> None:
-    outbox.submit(node, [SIGNER], mint(0))
+    submit_and_mine(node, outbox, mint(0))
     advance(node, outbox)
     node.at = RpcUnreachable("http://node", "the connection was refused")
 
@@ -145,7 +152,7 @@ def test_reorg_below_the_safe_block_takes_back_what_is_not_final(
 ) -> None:
     """The node calls a block safe at a height where it had another one: ours is not on its chain any more."""
     fork = chain.snapshot()
-    outbox.submit(node, [SIGNER], mint(0))
+    submit_and_mine(node, outbox, mint(0))
     mined = advance(node, outbox)
     chain.revert(fork)
     chain.rpc.call("evm_setAutomine", False)
@@ -172,7 +179,7 @@ def test_reorg_below_what_was_final_is_told_before_anything_is_sent(
     chain: LocalChain, node: Tagged, outbox: Outbox, mint: Callable[[int], Intent]
 ) -> None:
     fork = chain.snapshot()
-    outbox.submit(node, [SIGNER], mint(0))
+    submit_and_mine(node, outbox, mint(0))
     advance(node, outbox)
     node.at = height(node)
     assert advance(node, outbox).state is AttemptState.FINAL
