@@ -263,5 +263,5 @@ def _merge(below: Mapping[str, Any], above: Mapping[str, Any]) -> dict[str, Any]
     for name, value in above.items():
         under = merged.get(name)
         both = isinstance(under, Mapping) and isinstance(value, Mapping)
-        merged[name] = _merge(under, value) if both else value  # type: ignore[arg-type]
+        merged[name] = _merge(under, value) if both else value  # type: ignore[arg-type] # both are tables
     return merged

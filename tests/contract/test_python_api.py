@@ -7,6 +7,7 @@ import subprocess
 import sys
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 from eth_account import Account
@@ -46,7 +47,7 @@ def test_every_block_of_the_guide_runs(
     monkeypatch.chdir(tmp_path)
     environment.deployment.save(tmp_path / "deployment.json")
     _drift(environment)
-    names: dict[str, object] = {}
+    names: dict[str, Any] = {}
     blocks = re.findall(r"```python\n(.*?)```", _GUIDE.read_text(), re.DOTALL)
     assert len(blocks) >= 6
 
@@ -54,12 +55,12 @@ def test_every_block_of_the_guide_runs(
         code = block.replace("http://127.0.0.1:8545", environment.chain.rpc.endpoint)
         exec(compile(code, f"docs/python.md, block {number}", "exec"), names)  # noqa: S102 (our own page)
 
-    assert names["verdict"].step == "rebalance"  # type: ignore[attr-defined]
-    assert names["receipt"].succeeded  # type: ignore[attr-defined]
-    changes = names["simulation"].changes_raw  # type: ignore[attr-defined]
+    assert names["verdict"].step == "rebalance"
+    assert names["receipt"].succeeded
+    changes = names["simulation"].changes_raw
     assert changes[0] < 0 < max(changes)  # ether ran ahead: it is sold
-    assert names["deposited"].shares > 0  # type: ignore[attr-defined]
-    assert names["withdrawn"].amount_raw > 0  # type: ignore[attr-defined]
+    assert names["deposited"].shares > 0
+    assert names["withdrawn"].amount_raw > 0
     assert "BalanceTooLow · " in capsys.readouterr().out
 
 

@@ -85,7 +85,7 @@ def swaps(made: Sequence[Decision]) -> set[tuple[str, str, str]]:
     """Kind of pool, symbol in and symbol out, of each swap that was made."""
     plans = [one.plan for one in made if one.reason is Reason.REBALANCED]
     return {
-        (swap.pool.kind, *(symbol(swap.pool, token) for token in (swap.token_in, swap.token_out)))  # type: ignore[attr-defined]
+        (swap.pool.kind, *(symbol(swap.pool, token) for token in (swap.token_in, swap.token_out)))  # type: ignore[attr-defined] # a Pool has tokens
         for plan in plans
         if plan is not None
         for swap in plan.swaps
@@ -93,7 +93,7 @@ def swaps(made: Sequence[Decision]) -> set[tuple[str, str, str]]:
 
 
 def symbol(pool: object, address: str) -> str:
-    (found,) = [token.symbol for token in pool.tokens if token.address == address]  # type: ignore[attr-defined]
+    (found,) = [token.symbol for token in pool.tokens if token.address == address]  # type: ignore[attr-defined] # a Pool has tokens
     return str(found)
 
 

@@ -227,7 +227,7 @@ def test_devnet_outlives_a_token_that_is_paused(environment: DevEnvironment) -> 
     steps.step(up, environment.chain.now() + 60)
 
     assert pool_states(environment.market) != before
-    assert reported.file.getvalue().count("The market step failed; prices and pools do not change.") == 1  # type: ignore[attr-defined]
+    assert reported.file.getvalue().count("The market step failed; prices and pools do not change.") == 1  # type: ignore[attr-defined] # a StringIO
 
 
 def test_devnet_writes_over_what_a_devnet_wrote(tmp_path: Path) -> None:

@@ -940,7 +940,7 @@ def test_a_tick_counts_what_is_under_way_and_how_long_it_has_waited(desk: Desk, 
     desk.tick(desk.node.pass_blocks(2))
     assert desk.ticks[-1].waiting_blocks == 2
     assert desk.ticks[-1].requests == len(desk.node.requested) - before
-    assert desk.ticks[-1].inputs.in_flight == {ONE, TWO}  # type: ignore[union-attr]
+    assert desk.ticks[-1].inputs.in_flight == {ONE, TWO}  # type: ignore[union-attr] # the tick has its inputs
 
 
 def test_balances_are_asked_once_a_minute_and_stand_while_nobody_tells(desk: Desk, clock: Clock) -> None:

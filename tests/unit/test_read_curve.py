@@ -87,7 +87,7 @@ class OneCurvePool(Rpc):
         held = int(codes[self.pool.tokens[0].address]["code"][-80:-16], 16)
         assert held == self.pool.balances[0] + OWED + args[2]
         if "exchange_received" in self.quoted:
-            return self.quoted["exchange_received"]  # type: ignore[no-any-return]
+            return self.quoted["exchange_received"]  # type: ignore[no-any-return] # a scripted answer
         assert isinstance(self.pool, CurveStablePool)
         ends = self.pool.tokens[args[0]].address, self.pool.tokens[args[1]].address
         return self.pool.quote_in(*ends, args[2])

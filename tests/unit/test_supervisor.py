@@ -47,7 +47,7 @@ def test_every_keeper_tries_pools_again_whatever_the_settings_say(reload: Any) -
 
 
 def test_every_evaluator_of_a_worker_tries_pools_again() -> None:
-    worker = Worker("anna", Rpc("http://127.0.0.1:1"), SimpleNamespace(), LocalState())  # type: ignore[arg-type]
+    worker = Worker("anna", Rpc("http://127.0.0.1:1"), SimpleNamespace(), LocalState())  # type: ignore[arg-type] # this test needs no context
     evaluators = [Retrier(), Retrier()]
     worker._evaluators = [SimpleNamespace(evaluator=one) for one in evaluators]  # type: ignore[misc]  # stand-ins
     worker.retry_pools()

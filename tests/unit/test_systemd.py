@@ -170,7 +170,7 @@ def test_a_chain_that_hangs_is_not_told_to_be_alive_until_it_goes_on(
     assert module._MAX_BACKOFF_SECONDS < module._HUNG_SECONDS, "who rests does not hang"
     clock = Clock(monkeypatch)
     nothing = dict.fromkeys((1, 10), lambda *_: None)
-    supervisor = Supervisor(nothing, systemd=Systemd(manager.environment))  # type: ignore[arg-type]
+    supervisor = Supervisor(nothing, systemd=Systemd(manager.environment))  # type: ignore[arg-type] # no keeper is opened
     for chain in (1, 10):
         supervisor._alive(chain)
     reported = []
@@ -189,7 +189,7 @@ def test_a_chain_that_hangs_is_not_told_to_be_alive_until_it_goes_on(
 
 def test_it_is_told_no_more_often_than_it_asks_for(manager: Manager, monkeypatch: pytest.MonkeyPatch) -> None:
     clock = Clock(monkeypatch)
-    supervisor = Supervisor({1: lambda *_: None}, systemd=Systemd(manager.environment))  # type: ignore[dict-item]
+    supervisor = Supervisor({1: lambda *_: None}, systemd=Systemd(manager.environment))  # type: ignore[dict-item] # no keeper is opened
     supervisor._alive(1)
     for _ in range(59):
         clock.now += 1
