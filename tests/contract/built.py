@@ -187,7 +187,7 @@ def balancer_v3(*, rated: bool) -> Builder:
 
         def change(now: PoolState, rng: random.Random) -> None:
             """Liquidity, fees, pauses; and the rate of a token, which pays for its yield then."""
-            vault.stir(now, rng)  # type: ignore[arg-type] # a Random like any other
+            vault.stir(now, rng)  # type: ignore[arg-type] # a pool of this builder is one of Balancer V3
             for place, rate in enumerate(drawn.rates_e18):
                 if rate != E18:
                     vault.set_rate(place, rate + rng.randint(0, rate // 50))
